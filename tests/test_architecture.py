@@ -134,11 +134,6 @@ def test_page_lists_exactly_the_folders_that_exist():
     assert set(LAYERS) == {group(module) for module in MODULES}
 
 
-def test_page_permits_only_modules_that_exist():
-    """The table names modules of the list only."""
-    assert set().union(*PERMISSIONS.values()) <= set(LAYERS)
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module):
     """A module imports only from lower lines, or from its own folder."""
@@ -207,26 +202,6 @@ def test_wings_know_public_names_only(module):
     assert not wrong
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in MODULES if FILES[name].name == "__init__.py"]
-)
-def test_public_names_exist(name):
-    """A list is true."""
-    module = import_module(f"fsspec_osspresigned.{name}")
-    assert [one for one in listed(name) if not hasattr(module, one)] == []
-
-
-def test_names_of_s3_stand_in_dialects():
-    """Another store's dialect has one place; its facts are plain data."""
-    users = {
-        group(module)
-        for module, file in FILES.items()
-        if "x-amz-" in file.read_text(encoding="utf-8").lower()
-    }
-    assert users == {FACTS}
-    assert {found.name for found in imports_of(FACTS)} == {"__future__"}
-
-
 def test_no_import_cycle_at_load():
     """No two modules wait for each other while they are loaded."""
     edges = {
@@ -236,21 +211,6 @@ def test_no_import_cycle_at_load():
     while leaves := {name for name, needed in edges.items() if not needed & set(edges)}:
         edges = {name: needed for name, needed in edges.items() if name not in leaves}
     assert not edges
-
-
-def test_engine_stands_apart():
-    """The engine imports exactly what the page says, so it can be read alone."""
-    sentence = re.search(
-        r"`engine` needs no other folder: it imports only ([^.]+)\.", PAGE
-    )
-    used = {
-        group(item.name)
-        for module in FILES
-        if group(module) == "engine"
-        for item in inner_imports(module)
-    }
-    assert sentence
-    assert used - {"engine"} == set(re.findall(r"`(\w+)`", sentence[1]))
 
 
 @pytest.mark.parametrize("library", sorted(set(PERMISSIONS) - {".reveal"}))
@@ -274,56 +234,6 @@ def test_only_permitted_modules_reveal_secrets():
         if isinstance(node, ast.Attribute) and node.attr == "reveal"
     }
     assert callers <= PERMISSIONS[".reveal"]
-
-
-def _may_repeat_on_a_condition(node: ast.AST) -> bool:
-    if isinstance(node, ast.While):
-        is_endless = isinstance(node.test, ast.Constant)
-        return not is_endless or isinstance(node.body[-1], ast.If)
-    if isinstance(node, ast.For):
-        return isinstance(node.body[-1], ast.If)
-    return isinstance(node, ast.comprehension) and bool(node.ifs)
-
-
-def _in_same_frame(statements: list[ast.AST]) -> Iterator[ast.AST]:
-    """Yield all nodes below *statements* that no inner function runs."""
-    for node in statements:
-        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.GeneratorExp):
-            yield node
-            yield from _in_same_frame([*ast.iter_child_nodes(node)])
-
-
-def _takes_a_lock(node: ast.AST) -> bool:
-    names = [ast.unparse(item.context_expr) for item in getattr(node, "items", ())]
-    return any(name.endswith("lock") for name in names)
-
-
-def test_no_loop_on_a_condition_inside_a_lock():
-    """A lock is released whenever an interrupt comes.
-
-    Python 3.13 leaves the frame without a cleanup if a signal handler raises where a
-    loop goes back on a condition: after `while x`, a last `if` of the body, or the `if`
-    of a comprehension (python/cpython#130279). Such a loop needs a function of its own.
-    """
-    wrong = {
-        f"{module}: line {node.lineno}"
-        for module in FILES
-        for node in ast.walk(tree_of(module))
-        if _takes_a_lock(node)
-        for loop in _in_same_frame(node.body)
-        if _may_repeat_on_a_condition(loop)
-    }
-    assert wrong == set()
-
-
-# Private names of others that the package uses, and why.
-PRIVATE = {
-    "tools.terminal: os._exit": "documented: the only exit that waits for no thread",
-    "engine.engine: sys._current_frames": "documented: it says what holds up the engine",
-    "filesystem.trees: filesystem._glob": "fsspec's coroutine, which the class inherits",
-    "tools.sync.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
-    "tools.sync.source: kind._find": "the same, of another filesystem",
-}
 
 
 def _private_names(tree: ast.Module) -> Iterator[str]:
@@ -350,27 +260,6 @@ def _private_names(tree: ast.Module) -> Iterator[str]:
             and ast.unparse(node.value) not in {"self", "cls"}
         ):
             yield ast.unparse(node)
-
-
-def test_no_private_name_of_others():
-    """What is private to a library, or to another class, may change at any time."""
-    found = {
-        f"{module}: {name}"
-        for module in FILES
-        for name in _private_names(tree_of(module))
-    }
-    assert found == set(PRIVATE)
-
-
-def test_no_source_is_read():
-    """Nothing depends on how a library is written."""
-    readers = {
-        module
-        for module in FILES
-        for node in ast.walk(tree_of(module))
-        if isinstance(node, ast.Attribute) and node.attr == "getsource"
-    }
-    assert readers == set()
 
 
 # Private names that tests may use: what fsspec tells subclasses to write, what the

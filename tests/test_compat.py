@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import select
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from fsspec_osspresigned import compat
-from fsspec_osspresigned.http.body import has_its_size
 
 BARE = Path(__file__).with_name("bare_system.py")
 
@@ -38,46 +34,6 @@ def test_everything_works_without_posix(oss, signed, tmp_path):
     assert not oss.uploads("examplebucket")
 
 
-FULL = """
-import errno, os, resource, sys
-from fsspec_osspresigned import OSSPresignedFileSystem
-fs = OSSPresignedFileSystem(signer="keys")
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-for left in range(6):
-    held = []
-    try:
-        while True:
-            held.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError:
-        pass
-    for descriptor in held[:left]:
-        os.close(descriptor)
-    try:
-        fs.pipe_file("examplebucket/full", b"x")
-    except OSError as error:
-        print(type(error).__name__, error)
-    for descriptor in held[left:]:
-        os.close(descriptor)
-fs.pipe_file("examplebucket/room", b"x")
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="it limits no descriptors")
-def test_no_descriptor_is_left(oss):
-    """The engine needs three of them for its loop: a call fails, and waits for nothing."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FULL],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stderr.splitlines() == []
-    first, *_ = done.stdout.splitlines()
-    assert "Too many open files" in first
-    assert oss.get("examplebucket", "room").data() == b"x"
-
-
 def test_bytes_at_an_offset(tmp_path, monkeypatch):
     """All of them are written, with the calls of POSIX and without."""
     bitten = getattr(os, "pwrite", None)
@@ -94,43 +50,6 @@ def test_bytes_at_an_offset(tmp_path, monkeypatch):
         assert compat.read_at(descriptor, 2, 6) == b"45"
         assert compat.read_at(descriptor, 2, 8) == b""
     os.close(descriptor)
-
-
-def test_what_has_come_is_seen_at_once(monkeypatch):
-    """Bytes and the end count; without ``poll`` it is ``select`` that looks."""
-    for lacking in (False, True):
-        if lacking:
-            monkeypatch.delattr(select, "poll", raising=False)
-        here, there = socket.socketpair()
-        descriptor = here.fileno()
-        assert not compat.has_received(descriptor)
-        there.send(b"x")
-        assert compat.has_received(descriptor)
-        here.recv(1)
-        assert not compat.has_received(descriptor)
-        there.close()
-        assert compat.has_received(descriptor)
-        here.close()
-
-
-def test_forks_are_noted_where_there_are_any(monkeypatch):
-    """Elsewhere there is nothing to do."""
-    noted = []
-    monkeypatch.setattr(
-        os, "register_at_fork", lambda **given: noted.append(given), raising=False
-    )
-    compat.before_fork(abs)
-    compat.after_fork_in_child(len)
-    monkeypatch.delattr(os, "register_at_fork")
-    compat.before_fork(abs)
-    compat.after_fork_in_child(len)
-    assert noted == [{"before": abs}, {"after_in_child": len}]
-
-
-@pytest.mark.parametrize("size", [0, 3, 2**20])
-def test_a_system_that_tells_no_blocks_has_honest_files(size):
-    """Files of /proc are of Linux."""
-    assert has_its_size("none", SimpleNamespace(st_size=size))
 
 
 class Names:
@@ -225,26 +144,3 @@ def test_a_new_file_is_private(tmp_path):
     modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "open")]
     assert modes[0] == 0o600
     assert modes[1] | 0o600 == 0o640
-
-
-def test_another_program_gives_its_lease_up(monkeypatch):
-    """A file server does so when the file is opened; it is waited for, but not for ever."""
-    waits = []
-
-    def refuse(*_):
-        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-
-    def give_up(seconds):
-        waits.append(seconds)
-        if len(waits) == 3:
-            monkeypatch.setattr(os, "open", real)
-
-    real = os.open
-    monkeypatch.setattr("time.sleep", give_up)
-    monkeypatch.setattr(os, "open", refuse)
-    os.close(compat.open_regular("/proc/self/status"))
-    assert len(waits) == 3
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(BlockingIOError):
-        compat.open_regular("/proc/self/status")
-    assert 3 < sum(waits) < 10

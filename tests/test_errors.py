@@ -103,13 +103,6 @@ def test_every_class_is_whole(kind):
         assert (again.errno, again.filename) == (error.errno, "b/k")
 
 
-def test_failures_of_several_survive():
-    """Errors inside of an error keep their facts too."""
-    inner = reply(404, "NoSuchKey")
-    again = pickle.loads(pickle.dumps(errors.UploadErrors("m", failures={"a": inner})))
-    assert again.failures["a"].__dict__ == inner.__dict__
-
-
 @pytest.mark.parametrize("code", [*CODES, "Other"])
 def test_every_reply_is_told_whole(code):
     """Code, EC and request id stand in the message, path and errno beside it."""
@@ -122,23 +115,6 @@ def test_every_reply_is_told_whole(code):
         assert error.filename == error.path == "b/k"
         assert error.errno == type(error)("what").errno
         assert error.reason is MEANINGS.get(code, Meaning()).reason
-
-
-def test_special_facts():
-    """Each class keeps what only it knows."""
-    assert errors.NotSignedError("m", nearest=["b/k"], final=True).nearest == ("b/k",)
-    assert errors.NetworkError("m", sent=False).sent is False
-    version = errors.ExclusiveNotEnforcedError("m", version_id="v", path="b/k")
-    assert (version.version_id, version.path) == ("v", "b/k")
-    several = errors.UploadErrors("m", failures={"b/k": ValueError("x")})
-    assert list(several.failures) == ["b/k"]
-    assert errors.UploadErrors("m").failures == {}
-
-
-def test_unknown_facts_are_refused():
-    """A misspelt fact is a mistake of the caller, not an attribute."""
-    with pytest.raises(TypeError, match="no attribute 'statsu'"):
-        errors.ReplyError("m", statsu=404)
 
 
 def test_problems_are_listed():
@@ -214,14 +190,6 @@ def test_head_carries_its_document_in_a_header():
     assert error.message == "HeadObject was refused with HTTP 404"
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"<Other/>"])
-def test_strange_bodies(body):
-    """A proxy's own page does not hide the status."""
-    error = failure(502, {}, body)
-    assert type(error) is errors.StoreUnavailableError
-    assert error.request_id is None
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("7", 7.0), ("", None), ("-1", None), ("Wed, 21 Oct", None), ("9999999", None)],
@@ -229,14 +197,6 @@ def test_strange_bodies(body):
 def test_retry_after(text, seconds):
     """Whole seconds are understood, up to eleven days."""
     assert reply(503, headers={"retry-after": text}).retry_after == seconds
-
-
-def test_request_ids():
-    """OSS's header wins, S3's is understood, the document is the last resort."""
-    both = {"x-oss-request-id": "o", "x-amz-request-id": "a"}
-    assert reply(500, headers=both).request_id == "o"
-    assert reply(500, headers={"x-amz-request-id": "a"}).request_id == "a"
-    assert reply(500).request_id == "R-1"
 
 
 def test_several_failures_have_the_outcome_that_they_share():

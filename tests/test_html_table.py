@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from fsspec_osspresigned.errors import UploadErrors
-from fsspec_osspresigned.filesystem.receipts import ReceiptList
 from fsspec_osspresigned.model import PartReceipt, Receipt
 from fsspec_osspresigned.units import html_table
 
@@ -44,28 +40,3 @@ def test_a_receipt_is_one_line_and_a_table():
     assert "etag" not in shown
     assert "1 part," in repr(Receipt(path="b/k", size=1, parts=parts[:1]))
     assert "one request" in repr(Receipt(path="b/k", size=1))
-
-
-@pytest.mark.parametrize(("count", "title"), [(1, "1 receipt"), (2, "2 receipts")])
-def test_receipts_are_counted(count, title):
-    """One is not several."""
-    shown = ReceiptList([Receipt(path="b/k", size=1)] * count)._repr_html_()
-    assert f"<caption>{title}</caption>" in shown
-
-
-def test_several_failures_are_counted_and_shown():
-    """The text of the error has the first ones, its table twenty."""
-    failures = {f"b/{n}": PermissionError(13, "no", f"b/{n}") for n in range(22)}
-    failures["b/x"] = OSError(5, "<broken>")
-    error = UploadErrors("m", failures=failures, receipts=[1, 2], discarded=["b/y"])
-    assert repr(error) == (
-        "UploadErrors(22 PermissionError, 1 OSError, 2 stored, 1 not tried)"
-    )
-    shown = error._repr_html_()
-    assert "<td>b/19</td><td>not stored</td><td>[Errno 13] no: &#x27;b/19" in shown
-    assert "b/20" not in shown
-    assert "... 3 more" in shown
-    few = UploadErrors("m", failures={"b/x": failures["b/x"]})
-    assert repr(few) == "UploadErrors(1 OSError)"
-    assert "&lt;broken&gt;" in few._repr_html_()
-    assert "more" not in few._repr_html_()

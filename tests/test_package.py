@@ -7,28 +7,14 @@ import inspect
 import re
 import subprocess
 import sys
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import attrs
-import pytest
 
 import fsspec_osspresigned
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.options import options
-
-
-@pytest.mark.parametrize("name", fsspec_osspresigned.__all__)
-def test_every_public_name_can_be_had(name):
-    """What ``__all__`` promises is there."""
-    assert getattr(fsspec_osspresigned, name) is not None
-
-
-def test_public_names_are_sorted_and_shown_by_dir():
-    """``__all__`` is sorted, without doubles, and what ``dir`` shows."""
-    names = fsspec_osspresigned.__all__
-    assert names == sorted(set(names))
-    assert dir(fsspec_osspresigned) == names
 
 
 def test_every_error_and_warning_is_public():
@@ -50,17 +36,6 @@ def test_readme_names_options_that_exist():
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert listed
     assert listed <= {field.name for field in attrs.fields(options.Options)}
-
-
-def test_unknown_name_is_an_attribute_error():
-    """A misspelt name is answered as Python does."""
-    with pytest.raises(AttributeError, match="no attribute 'Sinner'"):
-        fsspec_osspresigned.Sinner  # noqa: B018 - the access is the test
-
-
-def test_version_is_that_of_the_distribution():
-    """``__version__`` has one source: the project's metadata."""
-    assert fsspec_osspresigned.__version__ == version("fsspec-osspresigned")
 
 
 def test_fsspec_finds_the_protocol_without_loading_it():

@@ -36,14 +36,3 @@ def test_depth_is_counted_exactly(text, depth):
     if depth:
         with pytest.raises(ValueError, match="nested deeper than"):
             jsondoc.loads(text, max_depth=depth - 1)
-
-
-@pytest.mark.parametrize("text", ["1.5", "-0.0", "1e-400", "1e300"])
-def test_numbers_that_python_can_hold(text):
-    """Fractions are read as Python reads them."""
-    assert jsondoc.loads(text) == float(text)
-
-
-def test_byte_order_mark_is_skipped():
-    """Some editors write one."""
-    assert jsondoc.loads(b"\xef\xbb\xbf{}") == {}

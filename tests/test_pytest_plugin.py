@@ -17,6 +17,7 @@ def test_the_fixture_of_the_plugin(oss_emulator):
     assert oss_emulator.buckets == [BUCKET]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "shown"),
     [

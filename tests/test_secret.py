@@ -9,7 +9,6 @@ import re
 import pytest
 
 from fsspec_osspresigned.secret import (
-    FormValue,
     HiddenList,
     HiddenMapping,
     Secret,
@@ -105,12 +104,6 @@ def test_redact_is_linear():
     """Text that almost is a secret does not hold up a message."""
     for text in ('signature"', "signature\\", "signature ", "signature=\"'"):
         assert redact(text * 20_000 + " " * 200_000)
-
-
-def test_form_values_hide_as_secrets_do():
-    """A value of a form equals the same secret, and shows as little."""
-    assert FormValue("in/x") == Secret("in/x")
-    assert repr(FormValue("in/x")).startswith("<FormValue: hidden, ")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 from fsspec_osspresigned.emulator import Emulator
 
@@ -113,25 +111,3 @@ def test_first_small_put_with_keys_imports_only_what_it_needs(oss: Emulator):
         "signing.presigning",
         "signers.keys",
     }
-
-
-def test_first_small_put_by_a_map_imports_only_what_it_needs(
-    oss: Emulator, signed: Callable[[str], str], tmp_path: Path
-):
-    """A URL map loads no signer that computes, and no service's client."""
-    place = tmp_path / "urls.json"
-    place.touch(mode=0o600)
-    place.write_text(json.dumps({"examplebucket/x": signed("x")}))
-    found = first_put(oss, {"url_map": str(place)})
-    assert WAYS & found == WAYS_OF_MAPS
-
-
-def test_first_small_put_by_a_url_imports_only_what_it_needs(
-    oss: Emulator, signed: Callable[[str], str], tmp_path: Path
-):
-    """One URL loads what a map does."""
-    place = tmp_path / "upload.url"
-    place.touch(mode=0o600)
-    place.write_text(signed("x"))
-    found = first_put(oss, {"url": f"file:{place}"})
-    assert WAYS & found == WAYS_OF_MAPS

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fsspec_osspresigned.url_checks import (
     header_problems,
@@ -62,12 +60,6 @@ def test_bad_urls_are_refused(url, problem):
     assert problem in (url_problem(url) or "")
 
 
-@given(st.text() | st.text(alphabet="https:/.[]@%?#&=0aZ").map("http://h".__add__))
-def test_any_text_is_judged(text):
-    """No text makes the check itself fail."""
-    assert url_problem(text) is None or "h" in url_problem(text)
-
-
 @pytest.mark.parametrize(
     ("headers", "problem"),
     [
@@ -86,11 +78,6 @@ def test_bad_headers_are_refused(headers, problem):
     """Each rule has its message."""
     (found,) = header_problems(headers)
     assert problem in found
-
-
-def test_good_headers_pass():
-    """Empty values are printable too."""
-    assert not list(header_problems({"Content-Type": "a/b; c=d", "x-oss-meta-a": ""}))
 
 
 @pytest.mark.parametrize(
@@ -149,12 +136,6 @@ def test_plain_http_needs_leave(url, allow_http, local, fine):
     """A remote party must not lead to this machine, whatever is allowed."""
     found = http_problem(url, allow_http=allow_http, local=local)
     assert (found is None) is fine
-
-
-def test_unknown_host_hides_the_bucket():
-    """A CNAME shows the key only."""
-    assert object_of("https://cdn.example.com/a/b+c%20d") == (None, "a/b+c d")
-    assert object_of("https://evil.aliyuncs.com/k") == (None, "k")
 
 
 def test_endpoints_show_the_bucket_in_the_path():

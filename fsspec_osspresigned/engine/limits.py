@@ -203,6 +203,18 @@ class MemoryAccount:
         """Bytes of the part that is being filled, and of full parts not freed yet."""
         return self._budget.accounts.get(self._key, 0)
 
+    def refill(self, size: int, free: Callable[[], object]) -> None:
+        """Count *size* bytes, which *free* stops counting, as the part that is filled."""
+        with self._budget.lock:  # else another file could take them
+            free()
+            self.filling = size
+
+    def take(self) -> Callable[[], int | None]:
+        """Count the part that is being filled as a full one; return as ``part`` does."""
+        with self._budget.lock:
+            size, self._filling = self._filling, 0
+            return self.part(size)
+
     def part(self, size: int) -> Callable[[], int | None]:
         """Count a full part of *size* bytes; return a function that stops counting it.
 

@@ -750,7 +750,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         source = self._own(rpath)
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
-        local = lpath if named is None else named
+        local = [*map(local_path, lpath)] if named is None else named
         destinations = await awaited(
             trees.layout, self, source, local, recursive, maxdepth, local=True
         )

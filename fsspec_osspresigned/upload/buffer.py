@@ -123,10 +123,9 @@ class PartBuffer:
         self._end_piece()
         chunk, size, counted = self._chunk, self.held, self._account.filling
         given_back: Callable[[], object]
-        given_back = free = self._account.part(counted)
+        given_back = free = self._account.take()
         if chunk is not None and chunk.nbytes == counted and self._end == size > 0:
             given_back = partial(self._give_back, chunk, free)
-        self._account.filling = 0
         if last is not None:
             self.pieces.append(last)
             size += last.nbytes
@@ -168,8 +167,7 @@ class PartBuffer:
         if self._chunk is None or self._end == self._chunk.nbytes:
             if not self.held and self._idle:
                 self._chunk, free = self._idle.pop()
-                self._account.filling = self._chunk.nbytes
-                free()
+                self._account.refill(self._chunk.nbytes, free)
             else:
                 taken = self._take_room(1, lacking) or self._take_min(size, lacking)
                 if not taken:

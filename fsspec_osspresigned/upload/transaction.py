@@ -159,10 +159,15 @@ class Transaction:
         return self.start()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self.complete(commit=error is None)
+        self.complete(commit=error is None, reason=error)
 
-    def complete(self, commit: bool = True) -> None:
+    def complete(
+        self, commit: bool = True, reason: BaseException | None = None
+    ) -> None:
         """End the transaction: publish all objects, or none if *commit* is False.
+
+        *reason* is the exception that ended the block; after an interrupt, discarding
+        takes a few seconds at most.
 
         First all parts are sent. Then the objects are published, several at a time; the
         object that was added last is published after all others. If several objects
@@ -183,9 +188,9 @@ class Transaction:
             if commit and not is_inner:
                 run(self._publish, files, cancelled)
             else:
-                run(_discard, files)
-        except BaseException:  # an interrupt may come before anything was done
-            run(_discard, files)
+                run(_discard, files, reason)
+        except BaseException as error:  # an interrupt may come before anything was done
+            run(_discard, files, error)
             raise
         finally:
             if not is_inner:
@@ -344,6 +349,8 @@ async def _discard(
             if isinstance(file, Upload):
                 await file.discard(reason)
             else:
+                if not isinstance(reason, Exception | None):
+                    file.abandon()
                 await waiting(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", file.path, error)

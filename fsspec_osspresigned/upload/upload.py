@@ -405,7 +405,7 @@ class Upload:
             waited += _POLL_INTERVAL
 
     def stop(self) -> None:
-        """Begin to discard the upload because the process ends; does not wait."""
+        """Begin to discard the upload in a few seconds, as for an end of the process."""
         in_background(lambda: self.discard(at_exit=True))
 
     @property

@@ -333,8 +333,11 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end_upload(None)
 
     def abandon(self) -> None:
-        """Begin to discard the upload, and do not wait; ends a call that waits for it."""
-        self.upload.abandon()
+        """Begin to discard the upload, and do not wait; ends a call that waits for it.
+
+        It is for an interrupt: discarding takes a few seconds at most.
+        """
+        self.upload.stop()
 
     def give_up(self, error: BaseException) -> None:
         """Record *error* as the failure of the file, if it is the first; discard the upload.

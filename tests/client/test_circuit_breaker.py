@@ -13,9 +13,7 @@ from fsspec_osspresigned.engine.engine import call_user, run
 from fsspec_osspresigned.errors import (
     NetworkError,
     NetworkTimeoutError,
-    ObjectNotFoundError,
     StoreUnavailableError,
-    UploadDiscardedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
@@ -96,41 +94,6 @@ async def test_opens_after_failures_in_a_row_only():
     assert breaker.is_open
 
 
-@in_engine
-async def test_an_answer_closes_it():
-    """A refusal is an answer: the store works."""
-    breaker = breaker_of(1)
-    await fail(breaker)
-    with pytest.raises(ObjectNotFoundError):
-        await request(breaker, ObjectNotFoundError("no", path=PATH, status=404))
-    assert not breaker.is_open
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        UploadDiscardedError("given up", path=PATH),
-        asyncio.CancelledError(),
-        ValueError(),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_what_is_no_answer_changes_nothing(error):
-    """A caller that gives up in the middle neither closes it nor remains the probe."""
-
-    async def main():
-        breaker = breaker_of(1)
-        await fail(breaker)
-        with pytest.raises(type(error)):
-            await request(breaker, error)
-        assert breaker.is_open
-        async with asyncio.timeout(5):
-            await request(breaker)  # the next probe
-        assert not breaker.is_open
-
-    run(main)
-
-
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_others_wait_for_the_probe(succeeds):
     """If it succeeds they are sent; if it fails they fail alike, without sending."""
@@ -175,43 +138,6 @@ async def test_errors_of_those_that_were_not_sent():
     go.set()
     outcomes = await asyncio.gather(probe, other, return_exceptions=True)
     assert [each.sent for each in outcomes] == [True, False]
-
-
-@in_engine
-async def test_cancelled_probe_is_replaced():
-    """The next one of those that wait is let through."""
-    breaker, go = breaker_of(1), asyncio.Event()
-    await fail(breaker)
-    probe = asyncio.create_task(request(breaker, until=go))
-    await settle()
-    other = asyncio.create_task(request(breaker))
-    waiter = asyncio.create_task(request(breaker))
-    await settle()
-    waiter.cancel()
-    probe.cancel()
-    await other
-    assert not breaker.is_open
-    assert waiter.cancelled()
-
-
-@in_engine
-async def test_probe_after_another_request_has_succeeded():
-    """A request that was under way before closes it; the probe ends as every request."""
-    breaker, go = breaker_of(1), asyncio.Event()
-    before = asyncio.create_task(request(breaker, until=go))
-    await settle()
-    await fail(breaker)
-    ends = asyncio.Event()
-    probe = asyncio.create_task(request(breaker, until=ends))
-    await settle()
-    go.set()
-    await before
-    assert not breaker.is_open
-    ends.set()
-    await probe
-    await fail(breaker)
-    await request(breaker)  # there is no probe for which it would wait
-    assert not breaker.is_open
 
 
 @in_engine

@@ -19,18 +19,12 @@ from fsspec_osspresigned.engine.limits import (
     request_limiter,
 )
 from fsspec_osspresigned.errors import (
-    IntegrityError,
     NetworkError,
-    NotSignedError,
-    ObjectNotFoundError,
-    SignerError,
     SignerUnavailableError,
     StoreUnavailableError,
     URLExpiredError,
 )
-from fsspec_osspresigned.http.body import EMPTY, SMALL, MemoryBody
 from fsspec_osspresigned.http.transfer import LargeReplyError
-from fsspec_osspresigned.http.transport import Exchange
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import ChainSigner, Signer
@@ -90,18 +84,6 @@ def make(*answers, signer=None, retries=5, now=time.time, **more) -> Client:
     return Client(Options(), signer or Signing(), Transport(*answers), **facts)
 
 
-def test_one_try():
-    """Everything that was asked for reaches the transport."""
-    client, body = make(OK), MemoryBody.of(b"abc")
-    exchange = Exchange(free_headers={"Range": "x"}, with_crc=True)
-    reply = run(client.call, PUT, body, exchange)
-    assert (reply.status, reply.retries, reply.resigns) == (200, 0, 0)
-    ((_, sent, exchange, path),) = client.transport.sent
-    assert sent is body
-    assert path == "b/k"
-    assert (exchange.free_headers, exchange.with_crc) == ({"Range": "x"}, True)
-
-
 @pytest.mark.parametrize(
     "failure", [BUSY, NetworkError("lost"), SignerUnavailableError("busy")]
 )
@@ -147,53 +129,6 @@ def test_large_reply_takes_the_place_of_a_large_request():
     assert len(client.signer.asked) == 1
 
 
-@pytest.mark.parametrize(("waits", "at_most"), [(True, 16), (False, 100)])
-def test_signers_of_the_user_are_called_for_requests_with_a_place(waits, at_most):
-    """Each call takes a thread, so thousands of waiting requests take no thousands."""
-    signer, now = Signing(), [0, 0]
-    signer.waits = waits
-    sign = signer.sign
-
-    def counted(operations):
-        now[0] += 1
-        now[1] = max(now)
-        time.sleep(0.005 if waits else 0)
-        now[0] -= 1
-        return sign(operations)
-
-    signer.sign = counted
-    client = make(*[OK] * 100, signer=signer)
-
-    async def main():
-        await asyncio.gather(*(client.call(PUT) for _ in range(100)))
-
-    run(main)
-    assert len(signer.asked) == 100
-    assert now[1] <= at_most
-
-
-def test_retry_after_a_failed_prefetch_is_signed_by_the_signer():
-    """The prefetcher is asked for the first try only."""
-    client = make(OK)
-    asked = []
-
-    class Failing:
-        async def sign(self, operation):
-            asked.append(operation)
-            raise SignerUnavailableError("busy")
-
-    assert run(lambda: client.call(PUT, prefetcher=Failing())).retries == 1
-    assert (len(asked), len(client.signer.asked)) == (1, 1)
-
-
-def test_signature_is_used_again():
-    """A try that follows sends the same URL."""
-    client = make(BUSY, BUSY, OK)
-    assert run(client.call, PUT).retries == 2
-    assert len({url for url, *_ in client.transport.sent}) == 1
-    assert len(client.signer.asked) == 1
-
-
 def test_stale_signature_is_renewed():
     """A URL about to end is not sent."""
     now = iter([100.0, 100.0, 3590.0])
@@ -227,51 +162,6 @@ def test_a_signer_learns_what_had_expired():
     client = make(EXPIRED, OK, signer=ChainSigner(Signing(), Holder()))
     run(client.call, PUT)
     assert told == [client.transport.sent[0][0]]
-
-
-def test_last_failure_is_raised():
-    """It knows how many tries there were, and says so."""
-    client = make(*[BUSY] * 3, retries=2)
-    with pytest.raises(StoreUnavailableError) as caught:
-        run(client.call, PUT)
-    assert caught.value.tries == 3
-    assert caught.value.__notes__[0].startswith("PutObject of b/k: 3 tries in ")
-    with pytest.raises(ObjectNotFoundError) as caught:
-        run(make(Reply(status=404)).call, PUT)
-    assert caught.value.tries == 1
-    assert not hasattr(caught.value, "__notes__")
-
-
-def test_what_is_parsed_is_returned():
-    """A reply that cannot be parsed is a failure like any other, and its bytes go back."""
-    seen, moved = [], []
-
-    def parse(reply):
-        seen.append(reply.retries)
-        if len(seen) == 1:
-            raise IntegrityError("differs")
-        return "parsed"
-
-    sent = Reply(status=200, body_bytes=3)
-    exchange = Exchange(progress=moved.append)
-    assert run(make(sent, sent).call, PUT, EMPTY, exchange, parse=parse) == "parsed"
-    assert seen == [0, 1]
-    assert moved == [-3]
-
-
-@pytest.mark.parametrize("error", [ValueError("x"), OSError(28, "disk full")])
-def test_errors_of_the_source_pass_through(error):
-    """What is not ours is not tried again."""
-    with pytest.raises(type(error)):
-        run(make(error).call, PUT)
-
-
-def test_refusal_of_writing_is_not_remembered():
-    """What was refused may be granted by now, so the signer is asked again."""
-    client = make(OK, signer=Signing(NotSignedError("no", final=True)))
-    with pytest.raises(NotSignedError):
-        run(client.call, PUT)
-    assert run(client.call, PUT).status == 200
 
 
 class Watched(Signing):
@@ -324,27 +214,6 @@ def test_a_signer_of_the_user_is_called_in_a_worker_thread(members, on_loop):
     assert {name for name in called if called[name]} == on_loop
 
 
-def test_a_signer_that_waits_does_not_hold_up_others():
-    """While it drops what has expired, other requests go on."""
-    entered, opened = threading.Event(), threading.Event()
-
-    class Slow(Signing):
-        def invalidate(self, refused):
-            entered.set()
-            assert opened.wait(10)
-
-    client = make(EXPIRED, OK, OK, signer=Slow())
-
-    async def main():
-        slow = asyncio.ensure_future(client.call(PUT))
-        await blocking(entered.wait, 10)
-        await client.call(PUT)
-        opened.set()
-        return await slow
-
-    assert run(main).resigns == 1
-
-
 @pytest.mark.parametrize("what", ["grant", "signed"])
 def test_who_is_cancelled_does_not_wait_for_a_silent_signer(what):
     """Ctrl-C ends an upload although the service of its signer does not answer."""
@@ -372,47 +241,6 @@ def test_who_is_cancelled_does_not_wait_for_a_silent_signer(what):
         assert run(main)
     finally:
         opened.set()
-
-
-def test_large_requests_do_not_widen_the_window_of_small_ones():
-    """Parts in flight say nothing about how many small requests there are."""
-    at_a_time, opened = 12, asyncio.Event
-
-    class Held:
-        async def send(self, _, body, __, ___):
-            if body.size:
-                await self.opened.wait()
-            return OK
-
-    transport = Held()
-    client = Client(Options(), Signing(), transport)
-    window = client.buckets["b"].small
-    large = MemoryBody.of(bytes(SMALL + 1))
-
-    async def main():
-        transport.opened = opened()
-        parts = [
-            asyncio.ensure_future(client.call(PUT, large)) for _ in range(at_a_time)
-        ]
-        await asyncio.sleep(0.05)
-        for _ in range(window.size):
-            await client.call(PUT)
-        transport.opened.set()
-        await asyncio.gather(*parts)
-
-    size = window.size
-    run(main)
-    assert window.size == size
-
-
-def test_can_sign():
-    """Asking costs a signature and sends nothing; other trouble is raised."""
-    client = make(signer=Signing(NotSignedError("no"), None, SignerError("broken")))
-    assert not run(client.can_sign, PUT)
-    assert run(client.can_sign, PUT)
-    with pytest.raises(SignerError):
-        run(client.can_sign, PUT)
-    assert client.transport.sent == []
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,36 +48,6 @@ def test_a_message_is_one_short_line():
     assert cleaned.isprintable()
     assert cleaned.startswith("a [31m b x")
     assert len(cleaned) == 300
-
-
-@pytest.mark.parametrize("text", ["Is it there? Yes", "1 < 2", "No token was given."])
-def test_prose_stays(text):
-    """What holds no secret is not touched."""
-    assert error_document.clean(text) == text
-
-
-def test_members_come_from_the_body_or_from_a_header():
-    """HEAD has no body; nonsense is no document."""
-    body = b"<Error xmlns='x'><Code> A </Code><Deep><In/></Deep></Error>"
-    wanted = {"Code": "A", "Deep": ""}
-    assert error_document.members(body, {}) == wanted
-    coded = {"x-oss-err": base64.b64encode(body).decode()}
-    assert error_document.members(b"", coded) == wanted
-    assert error_document.members(b"", {"x-oss-err": "%"}) == {}
-    assert error_document.members(b"<html/>", coded) == {}
-
-
-@pytest.mark.parametrize("text", ["", "a b", "a\nb", "<x>", "x" * 200, "-x"])
-def test_names_are_names(text):
-    """What is no code is left out, whatever it is."""
-    assert error_document.name(text) == ""
-    assert error_document.name("Access-Denied.2") == "Access-Denied.2"
-
-
-def test_marks_are_marks():
-    """A request id may be base64, and is not endless."""
-    assert error_document.mark("a+/B=:c-1") == "a+/B=:c-1"
-    assert error_document.mark("a b") == error_document.mark("x" * 129) == ""
 
 
 @given(st.binary(max_size=300), st.dictionaries(st.text(max_size=9), st.text()))

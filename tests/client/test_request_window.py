@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.client.congestion import RequestWindow
-from fsspec_osspresigned.errors import NetworkError, StoreUnavailableError
+from fsspec_osspresigned.errors import StoreUnavailableError
 
 
 class Link:
@@ -48,29 +48,6 @@ def test_growth(case):
     assert Link().rounds(*seconds) == sizes
 
 
-@pytest.mark.parametrize(("most", "sizes"), [(1, [1, 1]), (8, [8, 8]), (40, [32, 40])])
-def test_bound(most, sizes):
-    """The bound holds from the start."""
-    assert Link(most).rounds(0.02, 0.02) == sizes
-
-
-def test_a_window_that_is_not_used_does_not_grow():
-    """Few requests say nothing about many."""
-    link = Link()
-    assert link.rounds(0.02, 0.02, used=0.5) == [16, 16]
-    assert link.rounds(0.02, used=0.75) == [32]
-
-
-def test_jitter_of_single_replies_does_not_count():
-    """A quarter of the replies of a round decides."""
-    link = Link()
-    for _ in range(2):
-        size = link.window.size
-        for number in range(size):
-            link.window.note(0.02 if number % 3 == 0 else 0.5, size)
-    assert link.window.size == 64
-
-
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_refusal_halves_once_for_what_was_in_flight(status):
     """Those that were sent with the refused one tell nothing new."""
@@ -89,22 +66,6 @@ def test_after_a_refusal_it_rests_for_a_second_and_grows_by_steps():
     assert link.rounds(0.02, 0.02) == [32, 32]
     link.time += 1
     assert link.rounds(0.02, 0.02, 0.02) == [40, 48, 56]
-
-
-def test_it_never_is_less_than_one():
-    """A store that refuses all still gets one request after the other."""
-    link = Link()
-    for _ in range(10):
-        link.refuse(200)
-    assert link.window.size == 1
-
-
-def test_other_failures_do_not_count():
-    """A lost connection and an error of the server are no sign of too many requests."""
-    link = Link()
-    for failure in (NetworkError("gone"), StoreUnavailableError("oh", status=500)):
-        link.window.note_failure(failure)
-    assert link.window.size == 16
 
 
 def test_the_base_is_measured_again():

@@ -52,11 +52,6 @@ def test_expired_is_signed_again_once():
     assert decide(errors.URLExpiredError("x"), resigned=True) is GIVE_UP
 
 
-def test_not_implemented_is_final():
-    """501 will be 501 tomorrow."""
-    assert decide(errors.StoreUnavailableError("x", status=501)) is GIVE_UP
-
-
 @pytest.mark.parametrize(("attempt", "wait"), [(1, 0.5), (2, 1.0), (4, 4.0), (5, 5.0)])
 def test_wait_doubles_up_to_a_cap(attempt, wait):
     """The draw spreads clients over the whole wait."""
@@ -74,11 +69,6 @@ def test_total_time_is_bounded():
     """No try starts after the total."""
     assert decide(errors.NetworkError("x"), elapsed=99.4).verb is Verb.WAIT
     assert decide(errors.NetworkError("x"), elapsed=99.6) is GIVE_UP
-
-
-def test_zero_turns_it_off():
-    """No retries means one try."""
-    assert decide(errors.NetworkError("x"), policy=RetryPolicy(retries=0)) is GIVE_UP
 
 
 def test_every_failure_has_one_rule():

@@ -7,17 +7,14 @@ those of S3, and the store that verifies it still takes it.
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import pytest
 
-from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.other_stores import S3_MIN_PART
-from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
@@ -61,13 +58,6 @@ def filesystem(signer, **options):
     return OSSPresignedFileSystem(signer=signer, skip_instance_cache=True, **options)
 
 
-def full_memory():
-    """Return an account that uses all memory for parts while it is kept."""
-    account = MemoryAccount(memory_budget())
-    account.filling = 1 << 40
-    return account
-
-
 @pytest.fixture
 def big(tmp_path):
     """A local file that would go in parts of 1 MiB to OSS."""
@@ -105,44 +95,6 @@ def test_a_first_stream_with_small_parts_is_refused(oss):
         file.write(bytes(2 * MIB + 1))
     file.discard()
     assert not [record for record in oss.requests if record.action == "UploadPart"]
-    assert not oss.uploads(ROOT)
-
-
-def test_parts_where_memory_is_short_are_not_below_the_limit_of_s3(oss):
-    """A stream learns the limit when its upload begins, and holds that much."""
-    signer = S3Signer()
-    with filesystem(signer).open(f"{ROOT}/stream", "wb") as file:
-        file.write(bytes(9 * MIB))
-        others = full_memory()
-        for _ in range(20):
-            file.write(bytes(MIB))
-    del others
-    assert signer.sizes() == [8 * MIB, 8 * MIB, 5 * MIB, 5 * MIB, 3 * MIB]
-    assert not oss.uploads(ROOT)
-
-
-def test_a_first_stream_is_refused_where_memory_is_short(oss):
-    """Its first part may not be sent as small as it is."""
-    others = full_memory()
-    file = filesystem(S3Signer()).open(f"{ROOT}/stream", "wb")
-    with pytest.raises(ConfigurationError, match="5 MiB of S3"):
-        file.write(bytes(MIB))
-    file.discard()
-    del others
-    assert not oss.uploads(ROOT)
-
-
-def test_grant_with_parts_too_small_for_s3_is_refused(oss):
-    """Once: the second try has nothing to learn."""
-
-    class Granting(S3Signer):
-        def grant(self, path):
-            return Grant(single=False, multipart=MultipartGrant(part_size=MIB))
-
-    fs = filesystem(Granting())
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="5 MiB of S3"):
-            fs.pipe_file(f"{ROOT}/k", b"abc")
     assert not oss.uploads(ROOT)
 
 
@@ -244,17 +196,3 @@ def test_a_checksum_that_cannot_be_right_is_told_before_the_first_byte(
     with pytest.raises(NotSignedError, match=text):
         fs.pipe_file(f"{ROOT}/k", b"abc")
     assert not oss.requests
-
-
-@pytest.mark.parametrize(
-    ("more", "headers"),
-    [
-        (f"{LISTED}&x-amz-checksum-crc32={quote(CRC_OF_ABC)}", {}),
-        (f"{LISTED}x-amz-checksum-crc64nvme", {"x-amz-checksum-crc64nvme": "any"}),
-        (f"{LISTED}&x-amz-checksum-algorithm=CRC32", {}),
-    ],
-)
-def test_a_checksum_that_may_be_right_is_left_alone(oss, more, headers):
-    """The right value is in the URL, or the store is the one that compares."""
-    filesystem(S3Signer(more, **headers)).pipe_file(f"{ROOT}/k", b"abc")
-    assert bytes(oss.objects(ROOT)["k"]) == b"abc"

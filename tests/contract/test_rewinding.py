@@ -25,7 +25,6 @@ from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.transaction import HeldCopies
 from fsspec_osspresigned.upload.upload import TransferContext, Upload
-from fsspec_osspresigned.upload.writer import PresignedWriter
 
 pytestmark = pytest.mark.slow
 
@@ -156,22 +155,3 @@ def test_body_is_sent_from_its_start(bench, kind, size, places, start):
     assert bench.oss.get(BUCKET, target.path.partition("/")[2]).data() == data
     assert sum(taken) == len(data)  # what a broken try has sent is taken back
     assert not bench.oss.faults.pending
-
-
-@given(
-    size=st.integers(0, 3 * MIN_PART),
-    step=st.integers(10_000, 2 * MIN_PART),
-    number=st.integers(1, 4),
-    places=breaks,
-)
-def test_part_of_a_stream_is_sent_from_its_start(bench, size, step, number, places):
-    """A part keeps its bytes while the writer fills the buffers behind it."""
-    data = NOISE[: MIN_PART + size]
-    target = bench.target()
-    break_off(bench, target, MIN_PART, places, action="UploadPart", part_number=number)
-    upload = run(Upload.begin, bench.client, target)
-    with PresignedWriter(upload, path=target.path) as file:
-        for at in range(0, len(data), step):
-            file.write(data[at : at + step])
-    assert file.receipt.size == len(data)
-    assert bench.oss.get(BUCKET, target.path.partition("/")[2]).data() == data

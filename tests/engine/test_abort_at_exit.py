@@ -295,54 +295,11 @@ def handler():
     signal.signal(signal.SIGTERM, before)
 
 
-def test_each_is_ended_whatever_another_does(caplog):
-    """A failure is told, and the others are given up all the same."""
-    uploads = [_One(), _One(OSError("no")), _One()]
-    unfinished.end_all(uploads=uploads)
-    assert [upload.stops for upload in uploads] == [1] * 3
-    assert "could not be aborted: no" in caplog.text
-
-
-def test_uploads_that_take_their_time_are_waited_for():
-    """All are stopped at once; one that is still at it is looked at again."""
-    uploads = [_One(), _One(tries=3)]
-    unfinished.end_all(uploads=uploads)
-    assert [upload.stops for upload in uploads] == [1, 3]
-
-
 def test_nothing_is_begun_after_sigterm(monkeypatch):
     """A thread that comes late is told so, instead of leaving parts behind."""
     monkeypatch.setattr(unfinished, "_is_terminating", True)
     with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
         unfinished.add(_One())
-
-
-@pytest.mark.timeout(30)
-def test_patience_ends_whatever_an_upload_does(caplog):
-    """One that never ends does not hold the end of the process."""
-    upload = _One(tries=10**9)
-    began = time.monotonic()
-    unfinished.end_all(0.2, [upload])
-    assert time.monotonic() - began < 10
-    assert "1 unfinished uploads were left" in caplog.text
-
-
-@pytest.mark.usefixtures("handler")
-def test_sigterm_where_no_thread_can_be_started(monkeypatch):
-    """The handler gives the uploads up itself, and the process still ends."""
-
-    def refused(_):
-        raise RuntimeError("can't start new thread")
-
-    sent = []
-    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
-    monkeypatch.setattr(threading.Thread, "start", refused)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    upload = _One()
-    unfinished.add(upload)
-    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
-    assert upload.stops == 1
-    assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 @pytest.mark.usefixtures("handler")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import errno
-import gc
 import os
 import queue
 import random
@@ -16,7 +13,6 @@ import sys
 import threading
 import time
 import types
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -28,22 +24,14 @@ from fsspec_osspresigned.engine.engine import (
     call_user,
     in_background,
     is_engine_thread,
-    is_user_code,
-    iterated,
     run,
-    shielded,
     to_its_end,
-    user_code,
     waiting,
 )
 from tests.engine.conftest import wait_until
 from tests.interrupts import Interrupt
 
 DAY = 86400.0
-
-
-class Bytes:
-    """Something large, to which a weak reference may refer."""
 
 
 def in_thread(function, *args):
@@ -75,71 +63,6 @@ async def fail(error):
 
 
 # -- run --------------------------------------------------------------------------------
-
-
-def test_result():
-    """The coroutine runs in the thread of the loop, and its result comes back."""
-
-    async def work(number, *, more):
-        await asyncio.sleep(0)
-        return number + more, is_engine_thread()
-
-    assert run(work, 1, more=2) == (3, True)
-    assert not is_engine_thread()
-
-
-def test_error():
-    """The very exception of the coroutine is raised."""
-    error = ValueError("no")
-    with pytest.raises(ValueError, match="no") as caught:
-        run(fail, error)
-    assert caught.value is error
-
-
-def test_context():
-    """The coroutine sees the context variables of the caller, and sets its own."""
-    variable = contextvars.ContextVar("variable", default=0)
-    variable.set(1)
-
-    async def work():
-        seen = variable.get()
-        variable.set(2)
-        return seen
-
-    assert run(work) == 1
-    assert variable.get() == 1
-
-
-def test_argument_that_is_wrong():
-    """A call that cannot begin raises, as every call does, and harms no other."""
-
-    async def work():
-        return 1
-
-    with pytest.raises(TypeError, match="positional argument"):
-        run(work, 2)
-    assert run(work) == 1
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_call_keeps_nothing(fails):
-    """Arguments, such as the bytes of an object, go with the call, not with the next GC."""
-
-    async def work(data):
-        await blocking(lambda: data)
-        if fails:
-            raise ValueError(data)
-
-    data = Bytes()
-    there = weakref.ref(data)
-    gc.disable()
-    try:
-        with contextlib.suppress(ValueError):
-            run(work, data)
-        del data
-        wait_until(lambda: there() is None)  # the worker thread drops its job, too
-    finally:
-        gc.enable()
 
 
 def test_run_in_a_worker_thread():
@@ -186,22 +109,6 @@ def test_interrupt_of_user_code(kind, in_worker):
     assert caught.value is error
     go.set()
     assert outcome_of(started) == "other"
-
-
-def test_interrupt_of_user_code_in_a_nested_run():
-    """It goes through each call up to the first one."""
-
-    def raises():
-        raise KeyboardInterrupt
-
-    async def inner():
-        await call_user(raises)
-
-    async def outer():
-        await call_user(run, inner)
-
-    with pytest.raises(KeyboardInterrupt):
-        run(outer)
 
 
 # -- interrupts of the caller -----------------------------------------------------------
@@ -264,17 +171,6 @@ def test_second_interrupt_hurries():
     with signals(handler) as press, pytest.raises(Interrupt):
         run(work, press)
     assert not left_tasks()
-
-
-def test_interrupt_that_wakes_no_thread():
-    """A signal that another thread gets interrupts the wait soon."""
-
-    async def work():
-        await blocking(signal.raise_signal, signal.SIGUSR1)
-        await asyncio.sleep(DAY)
-
-    with signals(raising), pytest.raises(Interrupt):
-        run(work)
 
 
 def test_handler_that_returns():
@@ -362,38 +258,6 @@ def test_awaited():
     assert asyncio.run(main()) == [(n, True) for n in range(50)]
 
 
-def test_awaited_by_the_engine():
-    """A coroutine of the engine may call the same function."""
-
-    async def work():
-        return await awaited(inner)
-
-    async def inner():
-        return asyncio.current_task()
-
-    async def main():
-        return await work() is asyncio.current_task()
-
-    assert run(main)
-
-
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_awaited_code_of_the_user_that_ends_the_program(kind):
-    """What the code raises ends the caller's loop, as it does without an engine."""
-
-    def raises():
-        raise kind
-
-    async def work():
-        await call_user(raises)
-
-    async def main():
-        await awaited(work)
-
-    with pytest.raises(kind):
-        asyncio.run(main())
-
-
 def test_awaited_and_cancelled():
     """The caller gets on when the coroutine has cleaned up, and a second time at once."""
     ends, cleaned = queue.SimpleQueue(), []
@@ -459,19 +323,6 @@ def test_loop_that_is_closed_while_it_waits():
 # -- blocking ---------------------------------------------------------------------------
 
 
-def test_blocking():
-    """A function runs in another thread, in the context of the task."""
-    variable = contextvars.ContextVar("variable")
-
-    async def work():
-        variable.set("mine")
-        return await blocking(lambda number: (number, variable.get()), 3)
-
-    assert run(work) == (3, "mine")
-    with pytest.raises(ZeroDivisionError):
-        run(blocking, lambda: 1 / 0)
-
-
 def cancelled(*, again):
     """Cancel a task that waits for a thread; return what was called, in order."""
     events, begun, go = [], threading.Event(), threading.Event()
@@ -514,16 +365,6 @@ def test_blocking_and_cancelled_twice():
     assert cancelled(again=True) == ["stop", "task has ended", "function has ended"]
 
 
-def test_blocking_function_that_is_cancelled():
-    """CancelledError of a function is one of its caller, such as a nested ``run``."""
-
-    def function():
-        raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        run(blocking, function)
-
-
 def test_at_most_64_threads():
     """Any number of calls shares the engine's threads, and each is done."""
     seen = set()
@@ -548,62 +389,6 @@ def test_any_number_of_threads_that_wait():
         return await asyncio.gather(*(waiting(gate.wait) for _ in range(100)))
 
     assert sorted(run(main)) == list(range(100))
-
-
-def test_code_of_the_user_below_code_of_the_user():
-    """Its own work needs threads, while others wait for it in all that are limited."""
-    gate = threading.Barrier(100, timeout=20)
-
-    def of_user(number):
-        gate.wait()  # each has a thread
-        return run(blocking, lambda: number)
-
-    async def work(number):
-        with user_code():
-            return await blocking(of_user, number)
-
-    async def main():
-        return await asyncio.gather(*(work(n) for n in range(100)))
-
-    assert run(main) == list(range(100))
-
-
-def test_function_that_does_not_end(monkeypatch):
-    """A cancelled call leaves it alone after a while."""
-    monkeypatch.setattr(engine, "GRACE", 0.05)
-    begun, go = threading.Event(), threading.Event()
-
-    def stays():
-        begun.set()
-        go.wait(60)
-
-    async def main():
-        task = asyncio.create_task(awaited(call_user, stays))
-        await asyncio.to_thread(begun.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    assert not go.is_set()
-    go.set()
-    wait_until(lambda: not left_tasks())
-
-
-def test_user_code_is_known():
-    """Code of the user is marked, also the calls that it makes."""
-
-    async def inner():
-        return is_user_code.get()
-
-    async def work():
-        marked = await call_user(run, inner)
-        return marked, await waiting(run, inner), is_user_code.get()
-
-    assert run(work) == (True, False, False)
-    with user_code():
-        assert run(inner)
-    assert not run(inner)
 
 
 # -- to the end, in the background, step by step ----------------------------------------
@@ -639,60 +424,6 @@ def test_to_its_end():
     assert events == ["end", "end", "cancelled"]
 
 
-def test_to_its_end_and_cancelled_twice():
-    """The caller goes on, and what must end does so by itself."""
-    ended = threading.Event()
-
-    async def must_end(gate):
-        await gate.wait()
-        ended.set()
-
-    async def main():
-        gate = asyncio.Event()
-        task = asyncio.create_task(to_its_end(must_end(gate)))
-        for _ in range(2):
-            await asyncio.sleep(0.01)
-            task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert not ended.is_set()
-        gate.set()
-
-    run(main)
-    assert ended.wait(10)
-
-
-def test_shielded():
-    """A cancelled caller goes on at once, and the error that comes later is nobody's."""
-    ended = threading.Event()
-
-    async def must_end(gate):
-        try:
-            await gate.wait()
-            raise ValueError("too late")
-        finally:
-            ended.set()
-
-    async def main():
-        gate = asyncio.Event()
-        gate.set()
-        with pytest.raises(ValueError, match="too late"):
-            await shielded(must_end(gate))
-        ended.clear()
-        gate.clear()
-        task = asyncio.create_task(shielded(must_end(gate)))
-        await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert not ended.is_set()
-        gate.set()
-
-    run(main)
-    assert ended.wait(10)
-    gc.collect()  # asyncio would log what no task awaited, which the loop guard sees
-
-
 def test_in_background_from_finalizers():
     """A finalizer may begin work in any thread, also in that of the loop."""
     done = queue.SimpleQueue()
@@ -710,27 +441,6 @@ def test_in_background_from_finalizers():
     Finalized()
     run(drop)
     assert [done.get(timeout=10) for _ in range(2)] == [True, True]
-
-
-def test_iterated():
-    """Items come in order, some at a time, and an error comes where it is."""
-
-    async def source():
-        for number in range(5):
-            yield number
-        raise ValueError("no more")
-
-    items = iterated(source(), 2)
-    assert [next(items) for _ in range(4)] == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="no more"):
-        list(items)
-    assert list(iterated(empty())) == []
-
-
-async def empty():
-    """Yield nothing."""
-    return
-    yield
 
 
 # -- an engine that cannot begin, or does not answer ------------------------------------
@@ -753,20 +463,6 @@ def test_no_thread_for_the_engine(no_engine, monkeypatch):
             asyncio.run(awaited(work))
         in_background(work)  # a finalizer gets no error
     assert run(work) == 1
-
-
-def test_no_descriptor_for_the_engine(no_engine, monkeypatch):
-    """Likewise."""
-
-    class NoLoop:
-        def __init__(self):
-            raise OSError(errno.EMFILE, "Too many open files")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "EngineLoop", NoLoop)
-        for started in [in_thread(run, asyncio.sleep, 0) for _ in range(5)]:
-            assert outcome_of(started).errno == errno.EMFILE
-    assert run(asyncio.sleep, 0, 1) == 1
 
 
 def test_all_threads_get_the_same_engine(no_engine):
@@ -913,43 +609,6 @@ async def work(seconds):
     await asyncio.sleep(seconds)
     return "done"
 """
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "text",
-    [
-        "run(work, 0)",
-        "threading.Thread(target=run, args=(work, 900), daemon=True).start()",
-        "in_background(lambda: work(900))",
-        "in_background(lambda: blocking(time.sleep, 900))",
-    ],
-    ids=["idle", "call", "background", "thread"],
-)
-def test_nothing_waits_at_exit(text):
-    """A process ends at once, whatever its engine is doing, and says nothing."""
-    began = time.monotonic()
-    done = script(f"{BEGIN}{text}\ntime.sleep(0.2)")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert time.monotonic() - began < 30
-
-
-@pytest.mark.parametrize("has_begun", [False, True])
-def test_finalizer_at_the_end_of_the_interpreter(has_begun):
-    """It gets an error: no thread of the engine runs there, and none can start."""
-    text = """
-class Late:
-    def __init__(self, loop=None): self.loop = loop
-    def __del__(self):
-        in_background(work_soon)
-        try: run(work, 0)
-        except RuntimeError as error: print(error)
-async def work_soon(): pass
-late = Late()
-"""
-    done = script(BEGIN + ("run(work, 0)\n" if has_begun else "") + text)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "the interpreter ends, so nothing can be sent\n"
 
 
 @pytest.mark.slow

@@ -6,20 +6,17 @@ import asyncio
 import contextlib
 import gc
 import random
-import sys
 import threading
-import time
 
 import pytest
 
-from fsspec_osspresigned.engine.engine import blocking, call_of_task, call_user, run
+from fsspec_osspresigned.engine.engine import blocking, call_user, run
 from fsspec_osspresigned.engine.limits import (
     MemoryAccount,
     MemoryBudget,
     RequestLimiter,
     RequestLimits,
     RequestPlace,
-    request_limiter,
 )
 
 
@@ -68,16 +65,6 @@ async def settle():
         await asyncio.sleep(0)
 
 
-def in_engine(test):
-    """Make a test of a coroutine function."""
-
-    def call():
-        run(test)
-
-    call.__doc__ = test.__doc__
-    return call
-
-
 @pytest.mark.parametrize(
     ("small", "large", "total", "highest"),
     [(2, 3, 100, (2, 3)), (5, 5, 4, (2, 2)), (1, 1, 1, (1, 1))],
@@ -97,68 +84,6 @@ def test_limits(small, large, total, highest):
     run(main)
     assert (requests.highest[True], requests.highest[False]) == highest
     assert requests.limiter.in_flight == 0
-
-
-@in_engine
-async def test_client_without_a_request_sends_one():
-    """Whatever others have in flight, and only one beyond the limits."""
-    requests, go = Requests(small=2, large=2, total=2), asyncio.Event()
-    tasks = [requests.begin(n, go) for n in range(2)]
-    tasks += [requests.begin("other", go, client="other") for _ in range(2)]
-    await settle()
-    assert requests.order == [0, 1, "other"]
-    go.set()
-    await asyncio.gather(*tasks)
-
-
-@in_engine
-async def test_small_requests_of_others_do_not_count():
-    """A window is that of one client, and the total that of the process."""
-    requests, go = Requests(small=3, large=1, total=5), asyncio.Event()
-    tasks = [requests.begin(("first", n), go, client="first") for n in range(4)]
-    tasks += [requests.begin(("second", n), go, client="second") for n in range(4)]
-    await settle()
-    assert [name for name, _ in requests.order] == ["first"] * 3 + ["second"] * 2
-    go.set()
-    await asyncio.gather(*tasks)
-
-
-@in_engine
-async def test_thousands_of_calls_wait_for_each_other():
-    """The work to admit one does not grow with the number of those that wait."""
-    asked = []
-
-    def small():
-        asked.append(1)
-        return 8
-
-    requests = Requests()
-    requests.limits = RequestLimits(small=small, large=lambda: 8, threads=8, total=16)
-
-    async def send():
-        call_of_task.set(object())
-        async with requests.request():
-            await asyncio.sleep(0)
-
-    tasks = []
-    for _ in range(2_000):
-        tasks.append(asyncio.create_task(send()))
-        if not len(tasks) % 50:
-            await asyncio.sleep(0)
-    await asyncio.gather(*tasks)
-    assert len(asked) < 10 * len(tasks)
-
-
-@in_engine
-async def test_small_requests_pass_large_ones():
-    """Where only small ones have room, those of a call wait for no large one of it."""
-    requests, go = Requests(small=2, large=1, total=9), asyncio.Event()
-    tasks = [requests.begin("large", go, is_small=False) for _ in range(3)]
-    tasks += [requests.begin("small", go) for _ in range(2)]
-    await settle()
-    assert requests.order == ["large", "small", "small"]
-    go.set()
-    await asyncio.gather(*tasks)
 
 
 def test_calls_take_turns():
@@ -189,37 +114,6 @@ def test_calls_take_turns():
     # The first request was in flight before the others came.
     assert requests.order[1:7] == ["many", "few", "one", "many", "few", "many"]
     assert len(requests.order) == 24
-
-
-@pytest.mark.parametrize("cancelled", [0, 1, 2])
-@pytest.mark.parametrize("leaves_first", [False, True])
-def test_cancelled_waiter(cancelled, leaves_first):
-    """It takes no place, also where it was just let in, or the place came just before."""
-
-    async def main():
-        requests, go = Requests(small=1), asyncio.Event()
-        holder = requests.begin("holder", go)
-        await settle()
-        waiters = [requests.begin(n) for n in range(3)]
-        await settle()
-        if leaves_first:
-            go.set()
-            await asyncio.sleep(0)  # the holder goes on in the next step
-            waiters[cancelled].cancel()
-        else:
-            waiters[cancelled].cancel()
-            go.set()
-        outcomes = await asyncio.gather(holder, *waiters, return_exceptions=True)
-        kinds = [type(each) for each in outcomes[1:]]
-        assert outcomes[0] is None
-        assert kinds.count(asyncio.CancelledError) <= 1
-        others = [n for n in range(3) if n != cancelled]
-        assert [n for n in requests.order if n in others] == others
-        assert requests.limiter.in_flight == 0
-        async with asyncio.timeout(5), requests.request():
-            assert requests.limiter.in_flight == 1
-
-    run(main)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -271,35 +165,7 @@ def test_user_code_does_not_wait():
     assert requests.limiter.in_flight == 0
 
 
-def test_limiter_of_the_engine():
-    """All calls share one."""
-
-    async def limiter():
-        return request_limiter()
-
-    assert run(limiter) is run(limiter)
-
-
 # -- memory -----------------------------------------------------------------------------
-
-
-def test_parts_are_freed_once():
-    """A part is used until it is freed, once, or until its account is closed."""
-    budget = MemoryBudget()
-    first, second = MemoryAccount(budget), MemoryAccount(budget)
-    first.filling = 5
-    free = second.part(7)
-    second.filling = 2
-    assert (first.used, second.used, budget.used) == (5, 9, 14)
-    assert free() == 7
-    assert free() is None
-    assert (second.used, budget.used) == (2, 7)
-    del first
-    gc.collect()
-    assert budget.used == 2
-    second.part(4)
-    second.clear()
-    assert budget.used == 0
 
 
 @pytest.mark.parametrize(
@@ -325,33 +191,6 @@ def test_shares(mine, others, size, has_room):
     for account, used in zip(accounts, (mine, *others), strict=True):
         account.filling = used
     assert accounts[0].has_room(size, 100) is has_room
-
-
-def test_two_threads_do_not_take_the_last_memory():
-    """What one of them finds free, another one does not take meanwhile."""
-    budget = MemoryBudget()
-    begin, most = threading.Barrier(3), [0]
-
-    def yielding(*_):
-        time.sleep(0)  # another thread goes on, at each line and each call
-        return yielding
-
-    def work():
-        account = MemoryAccount(budget)
-        begin.wait(30)
-        sys.settrace(yielding)
-        for _ in range(50):
-            if account.reserve(100, 100):
-                most[0] = max(most[0], budget.used)
-                account.clear()
-        sys.settrace(None)
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(50)
-    assert most[0] == 100
 
 
 def test_accounts_of_many_threads():

@@ -121,17 +121,6 @@ def test_handler_that_uses_the_filesystem(fs, oss, listen, tmp_path):
     assert not any("/log" in text for text in handler.texts)
 
 
-def test_log_in_a_file_of_the_store(fs, oss, listen, tmp_path):
-    """The usual handler for streams may have a file of the filesystem."""
-    with fs.open(f"{BUCKET}/app.log", "w") as file:
-        handler = listen(logging.StreamHandler(file))
-        for call in calls(fs, tmp_path):
-            oss.faults.add(Fault(status=503, times=1))
-            call()
-        logging.getLogger().removeHandler(handler)
-    assert b"retrying" in oss.objects(BUCKET)["app.log"]
-
-
 class Store(Server):
     """A store in threads that log nothing, unlike the emulator's: they share the lock."""
 
@@ -210,24 +199,6 @@ def test_record_for_which_no_thread_waits(listen):
     assert run(asyncio.sleep, 0, "goes on") == "goes on"
     assert handler.handled[-1][1] == "osspresigned-log"
     go.set()
-
-
-def test_place_and_level_of_a_record(listen):
-    """A record names the line that logged it; a level that is off costs no record."""
-    records = []
-    listen(Handler(records.append))
-
-    async def work():
-        _log.warning("here")
-
-    run(work)
-    (record,) = [record for record in records if record.getMessage() == "here"]
-    assert (record.filename, record.funcName) == ("test_logs.py", "work")
-    logger = logging.getLogger("fsspec_osspresigned.test")
-    logger.setLevel(logging.ERROR)
-    run(work)
-    logger.setLevel(logging.NOTSET)
-    assert len([record for record in records if record.getMessage() == "here"]) == 1
 
 
 def test_handler_that_raises(listen):

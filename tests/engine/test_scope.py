@@ -6,20 +6,16 @@ import asyncio
 import gc
 import threading
 import time
-import weakref
 
 import pytest
 
 from fsspec_osspresigned.engine import abort_at_exit
-from fsspec_osspresigned.engine.engine import blocking, call_user, run
+from fsspec_osspresigned.engine.engine import blocking, run
 from fsspec_osspresigned.engine.scope import Scope, in_parallel
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
-    ObjectNotFoundError,
     UploadDiscardedError,
-    UploadErrors,
 )
-from fsspec_osspresigned.model import Action
 from tests.engine_calls import Call
 
 DAY = 86400.0
@@ -61,15 +57,6 @@ async def several(count):
         yield range(start, start + 10)
 
 
-@pytest.mark.parametrize("width", [1, 7])
-@pytest.mark.parametrize("kind", [range, lambda n: iter(range(n)), several])
-def test_results_come_in_order(kind, width):
-    """Each job is done once; no more than *width* run at a time."""
-    counting = Counting()
-    assert run_all(counting.work, kind(100), width) == list(range(0, 200, 2))
-    assert counting.highest <= width
-
-
 def test_iterators_are_read_by_a_thread():
     """They may wait for a disk, or use a filesystem; the loop goes on meanwhile."""
     ticks = []
@@ -103,69 +90,6 @@ def test_iterators_are_read_by_a_thread():
 # -- failures ---------------------------------------------------------------------------
 
 
-async def fail_of_three(job):
-    """Fail for every third job."""
-    await asyncio.sleep(0)
-    if job % 3 == 2:
-        raise OSError(f"no {job}")
-    return job
-
-
-def test_failures_by_name():
-    """They can be asked for without raising any."""
-
-    async def main():
-        scope = Scope(fail_of_three, str, width=2, on_error="return")
-        return await scope.run_all(range(6))
-
-    assert list(run(main)) == ["2", "5"]
-
-
-def test_iterator_that_fails():
-    """What it raises is raised, and no job is left."""
-    counting = Counting()
-
-    def jobs():
-        yield from range(64)
-        raise RuntimeError("no more")
-
-    with pytest.raises(RuntimeError, match="no more"):
-        run_all(counting.work, jobs())
-    assert counting.now == 0
-
-
-@pytest.mark.parametrize("on_error", ["omit", "return"])
-@pytest.mark.parametrize("kind", [OSError, ValueError])
-def test_records_of_failures_hold_no_variables(on_error, kind):
-    """A failure that is kept does not keep the bytes of its job, nor does its cause."""
-
-    class Bytes:
-        pass
-
-    held = []
-
-    def read(_):
-        raise KeyError(1)
-
-    async def work(_):
-        inner, outer = Bytes(), Bytes()
-        held.extend((weakref.ref(inner), weakref.ref(outer)))
-        try:
-            read(inner)
-        except KeyError:
-            raise kind(outer and "failed")  # noqa: B904 - with its context
-
-    async def main():
-        scope = Scope(work, str, width=2, on_error=on_error)
-        return scope, await scope.run(range(3))
-
-    scope, results = run(main)
-    gc.collect()
-    assert [there() for there in held] == [None] * 6
-    assert [type(error) for error in scope.failures.values()] == [kind] * 3
-    assert len(results) == (3 if on_error == "return" else 0)
-
-
 # -- refusals ---------------------------------------------------------------------------
 
 
@@ -182,12 +106,6 @@ def refusing(*, code="AccessDenied", action=None, every=1):
     return work
 
 
-def test_refused_deletions_are_named():
-    """The error says what was refused."""
-    with pytest.raises(UploadErrors, match="16 deletions failed"):
-        run_all(refusing(action=Action.DeleteObject), range(99), 1, on_error="omit")
-
-
 @pytest.mark.parametrize(
     "work",
     [refusing(every=16), refusing(code=lambda job: f"Code{job % 2}")],
@@ -197,15 +115,6 @@ def test_refusals_that_differ_end_nothing(work):
     """A success, or a refusal of another kind, begins the count anew."""
     results = run_all(work, range(100), 1, on_error="return")
     assert len(results) == 100
-
-
-def test_other_failures_end_nothing():
-    """Objects that are missing are no refusals."""
-
-    async def work(job):
-        raise ObjectNotFoundError("no", path=f"b/{job}", status=404)
-
-    assert run_all(work, range(100), 1, on_error="omit") == []
 
 
 # -- the end ----------------------------------------------------------------------------
@@ -242,46 +151,6 @@ def test_second_cancellation_reaches_the_cleaning(kind):
     assert events == ["job has ended"]
 
 
-@pytest.mark.parametrize("at", [0, 5])
-def test_interrupt_of_user_code_ends_the_scope_at_once(at):
-    """It waits for no other job, whichever of them it comes from."""
-    ended, gate = [], asyncio.Barrier(8)
-
-    def callback():
-        raise KeyboardInterrupt
-
-    async def work(job):
-        await gate.wait()
-        if job == at:
-            await call_user(callback)
-        try:
-            await asyncio.sleep(DAY)
-        finally:
-            ended.append(job)
-
-    with pytest.raises(KeyboardInterrupt):
-        run_all(work, range(100), 8, on_error="return")
-    assert sorted([*ended, at]) == [*range(8)]
-
-
-def test_defect_of_a_name_ends_the_scope():
-    """An error outside of the jobs is raised, and not lost with its task."""
-
-    async def work(job):
-        if job == 3:
-            raise OSError(job)
-        await asyncio.sleep(0.001)
-
-    def name(job):
-        raise LookupError(job)
-
-    async def main():
-        await Scope(work, name, width=4, on_error="omit").run(range(10))
-
-    with pytest.raises(LookupError):
-        run(main)
-
-
 def test_termination_begins_nothing(monkeypatch):
     """After SIGTERM no job is taken, and what was left undone is said."""
     done = []
@@ -296,19 +165,6 @@ def test_termination_begins_nothing(monkeypatch):
 
 
 # -- in_parallel ------------------------------------------------------------------------
-
-
-def test_in_parallel():
-    """Results come in the order of the jobs, of which *width* run at a time."""
-    counting = Counting()
-
-    async def main(jobs, width):
-        return await in_parallel(counting.work, jobs, width)
-
-    assert run(main, range(50), 4) == list(range(0, 100, 2))
-    assert counting.highest == 4
-    assert run(main, range(3), 100) == [0, 2, 4]
-    assert run(main, [], 4) == []
 
 
 def test_in_parallel_ends_with_the_first_failure(caplog):

@@ -10,7 +10,7 @@ from inspect import iscoroutinefunction, signature
 import pytest
 from fsspec.asyn import AsyncFileSystem
 
-from fsspec_osspresigned.engine.engine import awaited, coroutine, verb
+from fsspec_osspresigned.engine.engine import awaited, verb
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
@@ -41,15 +41,6 @@ def test_both_forms_take_the_same_arguments(name):
         assert [*plain] == [*other]
 
 
-@pytest.mark.parametrize("name", ["put", "info"])
-def test_a_plain_form_is_documented_and_no_coroutine(name):
-    """Editors and documentation show it as a method."""
-    plain = getattr(OSSPresignedFileSystem, name)
-    assert not iscoroutinefunction(plain)
-    assert plain.__qualname__ == f"OSSPresignedFileSystem.{name}"
-    assert plain.__doc__ == getattr(OSSPresignedFileSystem, f"_{name}").__doc__
-
-
 def test_the_own_code_of_a_verb_runs_where_it_is_called():
     """Only what it awaits runs on the loop of the engine."""
     main = threading.get_ident()
@@ -65,39 +56,10 @@ def test_the_own_code_of_a_verb_runs_where_it_is_called():
 
     for number, before, first, second, after in (
         threads(1),
-        asyncio.run(coroutine(threads)(1)),
+        asyncio.run(threads.coroutine(1)),
     ):
         assert number == 1
         assert before == after == main != first == second
-
-
-def test_errors_of_the_loop_arrive_in_the_verb():
-    """It may handle them, and clean up."""
-
-    async def fails():
-        raise LookupError("first")
-
-    @verb
-    async def handles():
-        with pytest.raises(LookupError, match="first"):
-            await awaited(fails)
-        raise ValueError("second")
-
-    with pytest.raises(ValueError, match="second"):
-        handles()
-    with pytest.raises(ValueError, match="second"):
-        asyncio.run(coroutine(handles)())
-
-
-def test_a_verb_awaits_nothing_else():
-    """No thread could wait for it."""
-
-    @verb
-    async def sleeps():
-        await asyncio.sleep(0)
-
-    with pytest.raises(RuntimeError, match="no thread can wait"):
-        sleeps()
 
 
 class Asking(os.PathLike):

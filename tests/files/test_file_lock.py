@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.files import FileLock, LockedError, forget_all
+from fsspec_osspresigned.files import FileLock, LockedError
 
 HOLD = (
     "import sys, time; from fsspec_osspresigned.files import FileLock;"
@@ -74,16 +74,6 @@ def test_a_forked_child_does_not_keep_it(place):
         assert os.waitpid(child, 0)[1] == 0
 
 
-def test_what_is_forgotten_is_free(place):
-    """Forgetting, as a forked child does, closes the descriptor and leaves the file."""
-    lock = FileLock.take(place)
-    forget_all()
-    forget_all()
-    assert os.path.exists(place)
-    FileLock.take(place).release()
-    lock.release()
-
-
 def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
     """Opened before and locked after its removal, it would be a lock that nobody sees."""
     first = FileLock.take(place)
@@ -114,16 +104,6 @@ def test_a_holder_that_has_not_signed_yet_is_another_process(place):
     with pytest.raises(LockedError, match=r"^another process$"):
         FileLock.take(place)
     lock.release()
-
-
-def test_a_full_disk_does_not_spoil_the_lock(place, monkeypatch):
-    """Who holds it stands there for a message only."""
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "pwrite", full)
-    FileLock.take(place).release()
 
 
 def test_a_file_system_without_locks_is_an_error(place, monkeypatch):

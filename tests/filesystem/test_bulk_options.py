@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.errors import AccessDeniedError, NotSignedError, UploadErrors
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.errors import AccessDeniedError, UploadErrors
 
 ROOT = "examplebucket"
 
@@ -39,26 +38,3 @@ def test_failures_are_returned_in_their_places(blind, owner, tmp_path, verb):
         run("raise")
     with pytest.raises(ValueError, match="on_error must be one of raise, omit, return"):
         run("ignore")
-
-
-def test_equal_refusals_in_a_row_end_it(only, owner):
-    """Where nobody is let in any more the rest is spared, whatever is asked."""
-    fs = only(max_concurrency=2)
-    owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
-    values = {f"{ROOT}/{n:03}": b"x" for n in range(300)}
-    for on_error in ("return", "omit"):
-        owner.oss.clear()
-        owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
-        with pytest.raises(UploadErrors, match="16 equal refusals in a row") as caught:
-            fs.pipe(values, on_error=on_error)
-        assert 16 <= len(caught.value.failures) <= 17
-        assert len(owner.oss.requests) <= 17
-
-
-def test_what_a_map_does_not_have_costs_nothing(owner):
-    """Files without an entry fail one by one, and those with one are stored."""
-    fs = OSSPresignedFileSystem(url_map=owner.map_file("40"))
-    values = {f"{ROOT}/{n}": b"x" for n in range(41)}
-    found = fs.pipe(values, on_error="return")
-    assert sum(isinstance(one, NotSignedError) for one in found) == 40
-    assert owner.stored() == {"40": b"x"}

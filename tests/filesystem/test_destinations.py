@@ -5,16 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-import threading
-import warnings
 from pathlib import Path
 
 import pytest
-from fsspec.callbacks import Callback, TqdmCallback
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import other_paths
 
-from fsspec_osspresigned.errors import ConfigurationError, PublishWarning
+from fsspec_osspresigned.errors import PublishWarning
 from fsspec_osspresigned.filesystem import destinations as local_tree
 from fsspec_osspresigned.filesystem.destinations import Kind, LocalTree
 from fsspec_osspresigned.owner.sign import local_objects
@@ -94,33 +91,10 @@ def test_the_layout_is_that_of_fsspec(tree, what, recursive):
         ), (rpath, maxdepth, dest_is_dir)
 
 
-@pytest.mark.parametrize("others", [["sub"], ["sub", "a"]])
-def test_overlapping_sources_are_sent_once(tree, others):
-    """A file that several of the names reach has one destination."""
-    found = LocalTree(
-        [str(tree), *(str(tree / name) for name in others)],
-        "dst",
-        recursive=True,
-        maxdepth=None,
-        is_directory=never,
-    )
-    names = [one.local for one in found]
-    assert len(names) == len(set(names)) == 9
-
-
 def test_levels_begin_at_one(tree):
     """No level at all is a mistake."""
     with pytest.raises(ValueError, match="maxdepth must be at least 1"):
         of(str(tree), maxdepth=0)
-
-
-def test_files_alone_are_told_to_owners(tree):
-    """Who signs for a tree gets what would be sent, and a directory that fails."""
-    os.mkfifo(tree / "fifo")
-    found = local_objects([f"{tree}/"], "to/")
-    assert set(found) == {
-        "to/a", "to/b.txt", "to/sub/c", "to/sub/d.txt", "to/sub/deep/e",
-    }  # fmt: skip
 
 
 def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkeypatch):
@@ -171,14 +145,6 @@ def test_links_in_a_tree(tree, blind, owner, tmp_path):
     assert owner.stored()["named/secret"] == b"s"
 
 
-def test_links_by_levels_are_told_as_well(tree, blind, owner):
-    """With maxdepth the layout is that of files alone; what is left out is told."""
-    os.symlink(tree / "sub", tree / "link")
-    with pytest.warns(PublishWarning, match="src/link"):
-        blind.put(f"{tree}/", f"{ROOT}/t", recursive=True, maxdepth=1)
-    assert set(owner.stored()) == {"t/a", "t/b.txt"}
-
-
 def test_broken_links_and_loops_are_failures(tree, blind, owner):
     """What cannot be read is an error with its local name; the others are stored."""
     os.symlink(tree / "none", tree / "broken")
@@ -211,66 +177,3 @@ def test_pipes_and_sockets_in_a_tree_are_left_out(tree, blind, owner, monkeypatc
         blind.put(f"{tree}/?broke*", f"{ROOT}/q")
     assert len(owner.stored()) == 7
     assert not {key for key in owner.stored() if "fifo" in key or "sock" in key}
-
-
-def test_bad_options_are_one_error_before_anything(blind, owner, tree):
-    """A typo concerns the call, not each file; all problems are named."""
-    with pytest.raises(ConfigurationError) as caught:
-        blind.put(str(tree), f"{ROOT}/t", recursive=True, metdata={}, acl="open")
-    assert len(caught.value.problems) == 2
-    assert not owner.actions()
-
-
-def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_path):
-    """Walking goes on while the first files are under way."""
-    for n in range(600):
-        (tmp_path / f"{n:03}").write_bytes(b"x")
-    seen = []
-    walk = LocalTree.__iter__
-
-    def counted(tree):
-        for entry in walk(tree):
-            seen.append(entry)
-            yield entry
-
-    monkeypatch.setattr(LocalTree, "__iter__", counted)
-    first = threading.Event()
-    before = []
-    send = blind.client.transport.send
-
-    async def noted(*args, **kwargs):
-        if not first.is_set():
-            before.append(len(seen))
-            first.set()
-        return await send(*args, **kwargs)
-
-    monkeypatch.setattr(blind.client.transport, "send", noted)
-    blind.put(f"{tmp_path}/", f"{ROOT}/t", recursive=True)
-    assert before[0] <= 200
-    assert len(seen) >= 600
-
-
-def test_a_callback_knows_how_many_bytes_there_are(blind, tree):
-    """It is told them first; a directory or a file that is gone has none."""
-    names = ("a", "b.txt", "sub/c", "sub/d.txt", "sub/deep/e")
-    size = sum(map(len, names))
-    sizes = []
-    told = Callback(hooks={"size": lambda total, _: sizes.append(total)})
-    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=told)
-    assert (told.size, told.value) == (size, size)
-    assert set(sizes) == {size}
-    bar = TqdmCallback(tqdm_kwargs={"disable": True})
-    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=bar)
-    assert bar.size == bar.value == size
-    (tree / "dangling").symlink_to("nothing")
-    with pytest.raises(FileNotFoundError):
-        blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=Callback())
-    (tree / "dangling").unlink()
-    assert len(blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=None)) == 5
-
-
-def test_nothing_is_warned_where_nothing_is_left_out(blind, tree):
-    """An ordinary tree is silent."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(blind.put(str(tree), f"{ROOT}/t", recursive=True)) == 5

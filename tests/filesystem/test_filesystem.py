@@ -6,7 +6,6 @@ import contextlib
 from inspect import Parameter, signature
 
 import fsspec
-import pandas as pd
 import pytest
 from fsspec.spec import AbstractFileSystem
 
@@ -68,31 +67,12 @@ def test_every_way_to_write_keeps_an_odd_key(fs, owner, tmp_path, key):
     assert not owner.stored()
 
 
-@pytest.mark.parametrize("key", ODD)
-def test_pandas_keeps_an_odd_key(owner, environment, key):
-    """A table lands under exactly the key that was given."""
-    frame = pd.DataFrame({"a": [1]})
-    options = {"signer": "keys"}
-    frame.to_csv(
-        f"osspresigned://{BUCKET}/{key}.csv", index=False, storage_options=options
-    )
-    assert owner.stored() == {f"{key}.csv": b"a\n1\n"}
-
-
 def test_a_double_colon_is_refused_where_fsspec_would_chain(environment, owner):
     """Fsspec cuts such a path in two: that must not become an object of another name."""
     options = {"signer": "keys"}
     with pytest.raises(ConfigurationError, match=r"'::' in a path .* fs\.open"):
         fsspec.open(f"osspresigned://{BUCKET}/a::file://b", "wb", **options)
     assert not owner.stored()
-
-
-def test_a_double_colon_goes_through_the_filesystem_itself(fs, owner):
-    """The filesystem's own verbs never chain."""
-    fs.pipe(f"{BUCKET}/a::b", b"x")
-    with fs.open(f"{BUCKET}/c::d", "wb") as file:
-        file.write(b"y")
-    assert owner.stored() == {"a::b": b"x", "c::d": b"y"}
 
 
 @pytest.mark.parametrize("key", ["/leading", "\\leading"])

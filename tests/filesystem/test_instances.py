@@ -8,32 +8,21 @@ import gc
 import json
 import os
 import pickle
-import subprocess
-import sys
 import threading
 import traceback
 import warnings
-import weakref
-from importlib.util import find_spec
-from types import ModuleType
 
 import fsspec
 import fsspec.generic
-import pandas as pd
 import pytest
 from starlette.responses import JSONResponse
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
-    BindingError,
     ConfigurationError,
-    NotSignedError,
-    SignatureMismatchError,
-    URLExpiredError,
 )
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, filesystem
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.signers.keys import KeySigner
 from tests.form_signer import grant_of
 
 ROOT = "examplebucket"
@@ -292,112 +281,6 @@ def test_coroutines_run_in_the_callers_loop(environment, owner, tmp_path):
     assert len(owner.stored()) == 14
 
 
-@pytest.mark.skipif(
-    fsspec.__version__.startswith(("2025.3.", "2025.4.")),
-    reason="fsspec's rsync loses the options of a protocol before 2025.5",
-)
-def test_rsync_fills_a_bucket(environment, owner, tmp_path):
-    """Fsspec's generic rsync gets through with options by protocol."""
-    (tmp_path / "src" / "sub").mkdir(parents=True)
-    for n in range(3):
-        (tmp_path / "src" / "sub" / f"{n}").write_bytes(bytes([n]))
-    options = {"osspresigned": {"signer": "keys"}}
-    fsspec.generic.rsync(
-        f"file://{tmp_path}/src",
-        f"osspresigned://{ROOT}/dst",
-        inst_kwargs={"default_method": "options", "storage_options": options},
-        on_error="raise",
-    )
-    assert owner.stored() == {f"dst/sub/{n}": bytes([n]) for n in range(3)}
-
-
-def test_worker_processes_write_by_a_pickled_filesystem(fs, owner):
-    """A process pool gets the options and makes connections of its own."""
-    paths = [f"{ROOT}/{n}" for n in range(6)]
-    fs.pipe_file(paths[0], b"from the parent")
-    script = (
-        "import pickle, sys\n"
-        "fs, paths = pickle.load(sys.stdin.buffer)\n"
-        "print(len(fs.pipe({p: p.encode() for p in paths})))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        input=pickle.dumps((fs, paths)),
-        capture_output=True,
-        check=True,
-    )
-    assert done.stdout.strip() == b"6"
-    assert owner.stored() == {p.partition("/")[2]: p.encode() for p in paths}
-
-
-class Masked:
-    """A signer that hides what tells it from another."""
-
-    def __init__(self, inner) -> None:
-        self.inner = inner
-
-    def __repr__(self) -> str:
-        return "<Signer: hidden>"
-
-    def __hash__(self) -> int:
-        return 1
-
-    def sign(self, operations):
-        return self.inner.sign(operations)
-
-
-def test_objects_that_look_alike_are_told_apart(environment):
-    """Two signers, or two maps with hidden URLs, never share an instance."""
-    one, two = Masked(KeySigner.from_options()), Masked(KeySigner.from_options())
-    first = OSSPresignedFileSystem(signer=one)
-    assert OSSPresignedFileSystem(signer=one) is first
-    second = OSSPresignedFileSystem(signer=two)
-    assert second is not first
-    assert second.fsid != first.fsid
-    assert second.client is not first.client
-    assert second.storage_options == {"signer": two}
-    maps = [
-        OSSPresignedFileSystem(
-            url_map={
-                f"{ROOT}/a": f"https://{ROOT}.oss-cn-hangzhou.aliyuncs.com/a?n={n}"
-            }
-        )
-        for n in (1, 2, 1)
-    ]
-    assert maps[0] is maps[2] is not maps[1]
-    listed = [
-        OSSPresignedFileSystem(signer="keys", allowed_hosts=hosts)
-        for hosts in (["a.example", "b.example"], ["a.example"], ["a.example"])
-    ]
-    assert listed[1] is listed[2] is not listed[0]
-
-
-def test_a_bound_method_is_one_signer(environment):
-    """Each use of its name is a new object, and means the same signer."""
-    one, two = Masked(KeySigner.from_options()), Masked(KeySigner.from_options())
-    first = OSSPresignedFileSystem(signer=one.sign)
-    assert OSSPresignedFileSystem(signer=one.sign) is first
-    assert OSSPresignedFileSystem(signer=two.sign) is not first
-
-
-def test_a_process_of_many_options_drops_unused_clients(environment, monkeypatch):
-    """A server with a map for each user does not grow; what is in use stays."""
-    monkeypatch.setattr(filesystem, "MAX_INSTANCES", 3)
-
-    def named(number):
-        return OSSPresignedFileSystem(signer="keys", metadata={"n": str(number)})
-
-    main = named("main")
-    clients = []
-    for number in range(10):
-        clients.append(weakref.ref(named(number).client))
-        again = named("main")
-        assert again == main
-        assert again.client is main.client
-    gc.collect()
-    assert sum(client() is not None for client in clients) <= 3
-
-
 def test_another_endpoint_in_the_environment_is_another_instance(
     environment, monkeypatch
 ):
@@ -425,18 +308,6 @@ def test_the_asynchronous_twin_shares_connections_memory_and_transaction(fs, own
     assert owner.stored() == {"a": b"a"}
 
 
-def test_what_a_reference_means_now_counts(owner):
-    """A renewed URL in the same file is used at once, by the same instance."""
-    place = owner.url_file("a")
-    first = OSSPresignedFileSystem(url=place)
-    first.pipe_file("", b"1")
-    assert owner.url_file("b") == place
-    second = OSSPresignedFileSystem(url=place)
-    assert second is first
-    second.pipe_file("", b"2")
-    assert owner.stored() == {"a": b"1", "b": b"2"}
-
-
 def test_anon_of_pandas_makes_no_other_filesystem(fs):
     """The value that pandas adds means nothing here; another one is refused."""
     assert OSSPresignedFileSystem(signer="keys", anon=True) is fs
@@ -444,18 +315,6 @@ def test_anon_of_pandas_makes_no_other_filesystem(fs):
     for given in ({"anon": False}, {"anon": 1}, {"client_kwargs": {}}, {"instance": 1}):
         with pytest.raises(ConfigurationError, match="unknown option"):
             OSSPresignedFileSystem(signer="keys", **given)
-
-
-@pytest.fixture
-def botocore(monkeypatch):
-    """Let pandas import two errors of botocore, also where it is not installed."""
-    if find_spec("botocore") is None:
-        package, errors = ModuleType("botocore"), ModuleType("botocore.exceptions")
-        errors.ClientError = type("ClientError", (Exception,), {})
-        errors.NoCredentialsError = type("NoCredentialsError", (Exception,), {})
-        package.exceptions = errors
-        monkeypatch.setitem(sys.modules, package.__name__, package)
-        monkeypatch.setitem(sys.modules, errors.__name__, errors)
 
 
 @pytest.fixture
@@ -483,28 +342,3 @@ def grant_server():
     """Run a server whose every answer is the given one, and return its URL."""
     with contextlib.ExitStack() as running:
         yield lambda answer: running.enter_context(LoopbackServer(answer)).url
-
-
-REFUSED = [
-    ("map", NotSignedError, "the URL map has no entry"),
-    ("grant", NotSignedError, "the grant does not allow"),
-    ("plain http", BindingError, "is plain http"),
-    ("expired", URLExpiredError, "expired"),
-    ("keys", SignatureMismatchError, "SignatureDoesNotMatch"),
-]
-
-
-@pytest.mark.parametrize(
-    ("refused", "error", "words"),
-    REFUSED,
-    ids=[name for name, *_ in REFUSED],
-    indirect=["refused"],
-)
-def test_pandas_shows_a_refusal_where_botocore_is_installed(
-    oss, botocore, refused, error, words
-):
-    """The retry by pandas with ``anon=True`` fails for the same reason."""
-    frame = pd.DataFrame({"n": [1]})
-    with pytest.raises(error, match=words):
-        frame.to_csv(f"osspresigned://{ROOT}/in/x", storage_options=refused)
-    assert oss.objects(ROOT) == {}

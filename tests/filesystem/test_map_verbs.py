@@ -10,13 +10,10 @@ from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     BindingError,
     BlindAnswerWarning,
-    ConfigurationError,
     NotSignedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.url_map.parser import parse
-from fsspec_osspresigned.url_map.url_map import dump
 
 ROOT = "examplebucket"
 
@@ -112,22 +109,6 @@ def test_the_root_of_a_bucket_may_be_listed(make, owner, fs):
     fs.pipe_file(f"{ROOT}/a", b"x")
     mapped = make({f"{ROOT}/": {"ls": lists(owner, "", delimiter="/")}})
     assert mapped.ls(ROOT, detail=False) == [f"{ROOT}/a"]
-
-
-def test_the_members_are_written_and_read_again(owner):
-    """What a map says comes back from its text."""
-    entries = {
-        f"{ROOT}/a": {
-            "delete": owner.url("a", "DELETE"),
-            "copy": {"url": owner.url("a"), "headers": {"x-oss-copy-source": "/b/k"}},
-            "ls": owner.url("", "GET"),
-        }
-    }
-    found = parse(json.dumps({"version": 1, "objects": entries}))
-    assert json.loads(dump(found))["objects"] == entries
-    for bad in ({f"{ROOT}/": owner.url("a")}, {"/": {"ls": owner.url("", "GET")}}):
-        with pytest.raises(ConfigurationError, match="must be bucket/key"):
-            parse(json.dumps(bad))
 
 
 def test_a_path_beside_the_url_of_another_object(owner):

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import gc
-import http.server
-import itertools
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 
 import pytest
 
-from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.http.checksums import md5_of
-from fsspec_osspresigned.model import MIN_PART, SignedRequest
+from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import KIB, MIB
 from tests.form_signer import grant_of
@@ -48,26 +38,6 @@ def memory():
     yield one
     gc.collect()
     wait_until(lambda: one.used == before)
-
-
-def in_child(check):
-    """Return whether *check* is true in a forked child that lives ten seconds at most."""
-    pid = os.fork()
-    if not pid:  # pragma: no cover - another process
-        code = 1
-        try:
-            code = 0 if check() else 1
-        finally:
-            os._exit(code)
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return False
 
 
 @pytest.fixture
@@ -99,27 +69,6 @@ def test_hundreds_of_files_in_one_thread(fs, owner, memory):
     wait_until(lambda: memory.used == before)  # though all the files are still here
 
 
-def test_first_write_costs_the_same_with_many_open_files(environment, memory):
-    """It calls as many functions with a hundred open files as with two."""
-    fs = OSSPresignedFileSystem(signer="keys")
-    files, calls = [], []
-
-    def count(frame: object, event: str, arg: object) -> None:
-        calls[-1] += event in ("call", "c_call")
-
-    for number in range(100):
-        files.append(fs.open(f"{BUCKET}/many/{number}", "wb"))
-        calls.append(0)
-        sys.setprofile(count)
-        files[-1].write(bytes(5_000))
-        sys.setprofile(None)
-    for file in files:
-        file.discard()
-    assert min(calls[1:10]) == min(
-        calls[90:]
-    )  # a collection of garbage may come between
-
-
 def written_in_turn(files, size, step, memory):
     """Write *size* bytes of each of *files* in turn; return the most memory in use."""
     most = 0
@@ -144,78 +93,6 @@ def test_files_that_go_by_one_request_wait_on_disk(oss, owner, memory, tmp_path,
     for file in files:
         file.close()
     assert owner.stored() == {f"in/{n}": content(n, MIB) for n in range(30)}
-
-
-CHILD = """
-import sys, threading
-from fsspec_osspresigned.engine.limits import memory_budget
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-
-COUNT, SIZE, STEP, MIB = 300, 3_000_000, 100_000, 2**20
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-def content(number, start):
-    return (b"%016d" % (number * SIZE + start)) * (STEP // 16)
-
-fs = OSSPresignedFileSystem(signer="keys", memory_limit="32MiB")
-fs.pipe({f"examplebucket/warm/{n}": bytes(300_000) for n in range(40)})
-memory, before, most, over = memory_budget(), resident(), [0, 0], threading.Event()
-
-def watch():
-    while not over.wait(0.002):
-        most[:] = max(most[0], memory.used), max(most[1], resident() - before)
-
-watcher = threading.Thread(target=watch)
-watcher.start()
-files = [fs.open(f"examplebucket/many/{n}", "wb") for n in range(COUNT)]
-for start in range(0, SIZE, STEP):
-    for number, file in enumerate(files):
-        file.write(content(number, start))
-for file in files:
-    file.close()
-over.set()
-watcher.join()
-for number in (0, 150, 299):
-    whole = b"".join(content(number, start) for start in range(0, SIZE, STEP))
-    assert fs.cat_file(f"examplebucket/many/{number}") == whole
-print(*most)
-"""
-
-
-@pytest.mark.slow
-def test_300_files_of_3_mb_by_32_mib(oss, environment):
-    """The figures of the page on scale: buffers, and the memory of the process."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD], capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
-    assert done.stderr == ""
-    buffers, resident = map(int, done.stdout.split())
-    assert 30 * MIB < buffers <= 32 * MIB + 300 * MIN_PART
-    # Threads, connections and the bytes under way take some, whatever is open.
-    assert resident <= 32 * MIB + 300 * MIN_PART + 32 * MIB
-
-
-def test_closed_and_failed_files_hold_nothing(fs, oss, memory):
-    """Neither a file that is kept nor the error of one that failed keeps a buffer."""
-    before, kept = memory.used, []
-    oss.faults.add(
-        Fault(action="UploadPart", times=None, status=403, code="AccessDenied")
-    )
-    for number in range(3):
-        file = fs.open(f"{BUCKET}/{number}", "wb")
-        with pytest.raises(PermissionError) as caught:
-            file.write(bytearray(3 * MIB))
-            file.close()
-        with pytest.raises(PermissionError):
-            file.close()
-        kept += [file, caught.value]
-    gc.collect()
-    wait_until(lambda: memory.used == before)
-    del caught
 
 
 def test_threads_that_write_large_files(fs, owner, memory):
@@ -304,174 +181,4 @@ def test_small_files_of_a_transaction_leave_the_memory_to_others(fs, owner):
     assert sorted(parts) == [1, MIB, MIB, MIB]
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_child_has_memory_of_its_own(fs, owner, memory):
-    """A forked child writes with all its memory, whatever its parent holds."""
-    files = [fs.open(f"{BUCKET}/parent/{n}", "wb") for n in range(100)]
-    for file in files:
-        file.write(b"a" * 60 * KIB)
-    assert memory.used >= LIMIT
-
-    def check():
-        mine = memory_budget()
-        assert mine is not memory
-        assert mine.used == 0
-        one = OSSPresignedFileSystem(**OPTIONS, skip_instance_cache=True)
-        with one.open(f"{BUCKET}/child", "wb") as file:
-            file.write(content(1, 3 * MIB))
-        files.clear()
-        gc.collect()
-        return one.cat_file(f"{BUCKET}/child") == content(1, 3 * MIB)
-
-    assert in_child(check)
-    assert owner.stored()["child"] == content(1, 3 * MIB)
-    parts = [r.bytes for r in owner.oss.requests if r.action == "UploadPart"]
-    assert parts == [MIB] * 3
-    for file in files:
-        file.close()
-    assert len(owner.stored()) == 101
-
-
 # -- requests ---------------------------------------------------------------------------
-
-
-class Counted(http.server.ThreadingHTTPServer):
-    """Counts the PUTs that are there at the same time."""
-
-    daemon_threads = True
-    request_queue_size = 256
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.lock = threading.Lock()
-        self.now = self.most = 0
-        self.order = []
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers a PUT after a moment."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_PUT(self):
-        """Count, and be slow."""
-        server = self.server
-        with server.lock:
-            server.now += 1
-            server.most = max(server.most, server.now)
-            server.order.append(self.path.split("/")[1])
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        time.sleep(0.005)
-        with server.lock:
-            server.now -= 1
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.send_header("ETag", f'"{md5_of(MemoryBody.of(data))}"')
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-class Plain:
-    """Signs by naming the place."""
-
-    def __init__(self, origin):
-        self.origin = origin
-
-    def sign(self, operations):
-        return [
-            SignedRequest(
-                method=o.action.method,
-                url=f"{self.origin}/{o.bucket}/{o.key}?x-oss-signature=a",
-                headers=o.headers,
-            )
-            for o in operations
-        ]
-
-
-@pytest.fixture
-def counted():
-    """A server that counts."""
-    with Counted() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join(10)
-
-
-def test_a_retry_uses_no_other_kept_connection(oss, environment):
-    """All of them may be broken, as after a change of the network."""
-    fs = OSSPresignedFileSystem(signer="keys", retries=1)
-    oss.faults.add(Fault(action="PutObject", delay=0.1, times=8))
-    fs.pipe({f"{BUCKET}/{number}": b"x" for number in range(8)})
-    oss.faults.add(Fault(reused=True, reset=True, times=None))
-    for number in range(3):
-        fs.pipe_file(f"{BUCKET}/{number}", b"y")
-    assert [*oss.objects(BUCKET).values()].count(b"y") == 3
-    assert len({record.connection for record in oss.requests}) > 8
-
-
-def test_failed_requests_count_no_longer_as_in_flight(oss, environment):
-    """Otherwise a client that sends one request at a time would seem to send many."""
-    fs = OSSPresignedFileSystem(signer="keys", retries=0)
-    fs.pipe_file(f"{BUCKET}/first", b"x")
-    for _ in range(60):
-        oss.faults.add(Fault(action="PutObject", reset=True))
-        with pytest.raises(OSError, match="connection"):
-            fs.pipe_file(f"{BUCKET}/failed", b"x")
-        fs.pipe_file(f"{BUCKET}/stored", b"x")
-    oss.clear()
-    oss.faults.add(Fault(action="PutObject", delay=1.0, times=None))
-    values = {f"{BUCKET}/{number}": b"x" for number in range(100)}
-    thread = threading.Thread(target=fs.pipe, args=(values,), daemon=True)
-    thread.start()
-    most = count = 0
-    while not oss.requests:  # the first reply
-        most, count = max(most, count), oss.under_way
-        time.sleep(0.002)
-    oss.faults.clear()
-    thread.join(50)
-    assert not thread.is_alive()
-    assert most <= 16
-
-
-@pytest.mark.parametrize("widths", [(4, 4), (3, 8), (1, 6), (1, 1)])
-def test_filesystems_share_what_is_in_flight(counted, owner, widths):
-    """Two filesystems have no more in flight than one, and one more; neither starves."""
-    origin = f"http://127.0.0.1:{counted.server_port}"
-    filesystems = [
-        OSSPresignedFileSystem(
-            signer=Plain(origin), max_concurrency=width, skip_instance_cache=True
-        )
-        for width in widths
-    ]
-    count = 60
-
-    def work(name, fs):
-        fs.pipe({f"{name}/{n}": b"x" for n in range(count)})
-
-    threads = [
-        threading.Thread(target=work, args=(f"b{n}ucket", fs), daemon=True)
-        for n, fs in enumerate(filesystems)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(50)
-        assert not thread.is_alive()
-    for fs in filesystems:
-        fs.client.transport.close()
-    assert Counter(counted.order) == {"b0ucket": count, "b1ucket": count}
-    assert counted.most <= max(widths) + 1
-    # While both have something to send, both send: whoever is first never waits for
-    # the other to end.
-    firsts = {name: counted.order.index(name) for name in ("b0ucket", "b1ucket")}
-    lasts = {
-        name: len(counted.order) - counted.order[::-1].index(name) for name in firsts
-    }
-    assert max(firsts.values()) < min(lasts.values())
-    runs = [len([*group]) for _, group in itertools.groupby(counted.order)]
-    assert len(runs) > 4
-    owner.wait_for_engine()

@@ -7,13 +7,10 @@ import hashlib
 import json
 
 import pytest
-from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
-from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     ConfigurationError,
-    IntegrityError,
     NotSignedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -106,54 +103,6 @@ def test_each_option_goes_with_the_calls_that_take_it(
     assert stored["content-type"] == "text/x-test"
 
 
-def test_the_call_goes_over_the_constructor(only, owner):
-    """One value replaces the other; headers and metadata are laid over by name."""
-    fs = only(**OPTIONS)
-    fs.pipe_file(
-        f"{ROOT}/a",
-        b"x",
-        acl="public-read",
-        tagging="c=d",
-        headers={"cache-control": "max-age=1", "Content-Language": "de"},
-        traffic_limit=900_000,
-        overwrite=True,
-    )
-    (record,) = owner.oss.requests
-    headers = {n.lower(): v for n, v in record.request_headers.items()}
-    assert headers["x-oss-object-acl"] == "public-read"
-    assert headers["x-oss-tagging"] == "c=d"
-    assert headers["cache-control"] == "max-age=1"
-    assert headers["content-language"] == "de"
-    assert headers["x-oss-meta-k"] == "v"
-    assert headers["x-oss-traffic-limit"] == "900000"
-    assert "x-oss-forbid-overwrite" not in headers
-
-
-def test_an_etag_under_kms_is_no_md5(only, owner):
-    """The reply names the algorithm, and under KMS an ETag that differs proves nothing."""
-    seen = []
-    fs = only(receipts=seen.append)
-    owner.oss.faults.add(Fault(no_crc=True, wrong_etag=True, times=None))
-    fs.pipe_file(f"{ROOT}/a", b"x", server_side_encryption="KMS")
-    assert seen[0].verified == "none"
-    with pytest.raises(IntegrityError):
-        fs.pipe_file(f"{ROOT}/b", b"x", server_side_encryption="AES256")
-
-
-def test_a_callback_of_oss_is_no_progress(only, owner, tmp_path):
-    """``put`` takes either by the same name; progress leaves the constructor's alone."""
-    fs = only(callback=CALL)
-    (tmp_path / "f").write_bytes(b"x")
-    told = Callback()
-    fs.put_file(tmp_path / "f", f"{ROOT}/a", callback=told)
-    assert told.value == 1
-    fs.put_file(tmp_path / "f", f"{ROOT}/b", callback=json.dumps(CALL))
-    fs.put([tmp_path / "f"], [f"{ROOT}/c"], callback=None)
-    assert {r.request_headers["x-oss-callback"] for r in owner.oss.requests} == {
-        ENCODED
-    }
-
-
 def test_all_problems_of_a_call_come_at_once(blind, owner):
     """Nothing is sent, and nothing is ignored."""
     with pytest.raises(ConfigurationError) as caught:
@@ -193,17 +142,6 @@ def test_what_a_url_was_not_signed_for_is_an_error(owner, tmp_path, option):
     wanted = names.get(option, f"x-oss-{option.replace('_', '-')}")
     assert wanted in str(caught.value).lower()
     assert not owner.actions()
-
-
-def test_a_url_that_was_signed_for_them_takes_them(owner, tmp_path):
-    """What stands in the map is sent, and the same demand is no conflict."""
-    headers = {"x-oss-tagging": "a=b", "x-oss-traffic-limit": "819200"}
-    fs = OSSPresignedFileSystem(url_map=map_of(owner, tmp_path, "a", headers))
-    fs.pipe_file(f"{ROOT}/a", b"1")
-    fs.pipe_file(f"{ROOT}/a", b"2", tagging={"a": "b"}, traffic_limit=819_200)
-    with pytest.raises(NotSignedError, match="x-oss-tagging"):
-        fs.pipe_file(f"{ROOT}/a", b"3", tagging={"a": "c"})
-    assert owner.stored() == {"a": b"2"}
 
 
 def test_a_signer_service_signs_what_its_policy_grants(oss, owner, monkeypatch):

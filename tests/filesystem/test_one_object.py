@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-
 import pytest
 
-from fsspec_osspresigned.client.error_codes import from_reply
-from fsspec_osspresigned.client.operations import date_of, means_unseen, operation_on
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
@@ -20,7 +14,6 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import Action, Reply
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a.json"
@@ -193,50 +186,6 @@ def test_a_signer_of_listing_without_head(only):
     assert fs.info(f"{ROOT}/d/x")["size"] == 1
     with pytest.warns(BlindAnswerWarning), pytest.raises(FileNotFoundError):
         fs.ls(f"{ROOT}/other")
-
-
-def test_an_asynchronous_file_says_that_it_is_none(blind):
-    """The names of what works stand in the error."""
-    with pytest.raises(NotImplementedError, match="_pipe_file"):
-        asyncio.run(blind.open_async(PATH, "wb"))
-
-
-def test_code_for_any_asynchronous_filesystem_may_begin_a_session(blind, owner):
-    """There is none to begin, so nothing is sent."""
-    asyncio.run(blind.set_session())
-    assert not owner.actions()
-
-
-@pytest.mark.parametrize("code", ["AccessDenied", None])
-def test_a_denied_look_is_no_mistake(code):
-    """Some stores answer a HEAD with 403 and nothing that tells why."""
-    reply = Reply(status=403, body=f"<Error><Code>{code}</Code></Error>".encode())
-    reply = reply if code else Reply(status=403)
-    assert means_unseen(from_reply(operation_on(Action.HeadObject, PATH), reply))
-
-
-def test_downloads_at_once_do_not_touch_the_umask(fs, tmp_path):
-    """The mask belongs to the process: changing it would race with other threads."""
-    fs.pipe({f"{ROOT}/{n}": b"x" for n in range(8)})
-    before = os.umask(0o022)
-    os.umask(before)
-    threads = [
-        threading.Thread(target=fs.get_file, args=(f"{ROOT}/{n}", tmp_path / str(n)))
-        for n in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    after = os.umask(before)
-    assert after == before
-    assert len(list(tmp_path.iterdir())) == 8
-
-
-@pytest.mark.parametrize("text", [None, "", "yesterday"])
-def test_an_unreadable_date_is_none(text):
-    """A listing with an odd date is still a listing."""
-    assert date_of(text) is None
 
 
 @pytest.mark.parametrize("count", [1, 3])

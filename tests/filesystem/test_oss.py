@@ -79,15 +79,6 @@ def test_a_wrong_secret_is_refused_by_the_store(options):
         fs.pipe_file(PATH, b"1")
 
 
-def test_equal_keys_share_one_filesystem(options):
-    """The cache of fsspec knows a key by its value."""
-    fs = fsspec.filesystem("oss", **options)
-    assert fsspec.filesystem("oss", **options) is fs
-    other = fsspec.filesystem("oss", **{**options, "secret": "another"})
-    assert other is not fs
-    assert other.fsid != fs.fsid
-
-
 def test_no_secret_is_shown_or_pickled(options):
     """Neither options nor pickles hold the key; the error names the remedy."""
     fs = fsspec.filesystem("oss", **{**options, **of(TEMPORARY)})
@@ -132,25 +123,6 @@ def test_keys_of_the_configuration(options, oss, monkeypatch):
     assert calls
 
 
-def test_a_key_replaces_the_signer_of_the_configuration(options, oss, monkeypatch):
-    """The configured signer is not asked, and gets no token."""
-    configured = {
-        "signer": "https://sign.example.com",
-        "signer_token": "env:OSSPRESIGNED_T",
-    }
-    monkeypatch.setitem(conf, "oss", configured)
-    fsspec.filesystem("oss", **options).pipe_file(PATH, b"1")
-    assert oss.objects(BUCKET)["a"] == b"1"
-
-
-@pytest.mark.parametrize("missing", ["key", "secret"])
-def test_half_a_key_is_an_error(options, missing):
-    """The message names both options."""
-    del options[missing]
-    with pytest.raises(ConfigurationError, match="key= and secret="):
-        fsspec.filesystem("oss", **options)
-
-
 def test_two_sources_are_an_error(options):
     """A key signs alone."""
     with pytest.raises(ConfigurationError, match="give one of them"):
@@ -168,13 +140,6 @@ def test_a_configured_key_signs_for_no_endpoint_of_others(options, monkeypatch):
             fsspec.filesystem("oss", endpoint=evil, region="cn-hangzhou", **part)
     # Whoever has the key may choose where it signs.
     fsspec.filesystem("oss", **{**options, "endpoint": evil}, region="cn-hangzhou")
-
-
-def test_a_misspelt_option_is_an_error(options):
-    """As with every filesystem of this package; the key is not in the message."""
-    with pytest.raises(ConfigurationError, match="did you mean 'part_size'") as caught:
-        fsspec.filesystem("oss", **options, part_sise=1)
-    assert OWNER.access_key_secret.reveal() not in str(caught.value)
 
 
 def test_registration_is_asked_for():

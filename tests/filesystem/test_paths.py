@@ -11,15 +11,8 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned import ConfigurationError, sync
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
-
-
-def test_paths_lose_their_protocol_one_or_many(fs):
-    """Fsspec strips single paths and lists alike."""
-    paths = [f"osspresigned://{ROOT}/a/", f"{ROOT}/b"]
-    assert fs._strip_protocol(paths) == [f"{ROOT}/a", f"{ROOT}/b"]
 
 
 @pytest.mark.parametrize("front", ["/", "osspresigned:///", "oss://"])
@@ -52,14 +45,6 @@ def test_a_scheme_of_another_store_is_named(fs, owner):
         with pytest.raises(ConfigurationError, match=words):
             call(f"s3://{ROOT}/a")
     assert not owner.stored()
-
-
-def test_filesystem_and_files_name_themselves(fs):
-    """By the source of signatures and the path: no secret."""
-    assert repr(fs) == "<OSSPresignedFileSystem, signatures from signer>"
-    with fs.open(f"{ROOT}/a", "wb") as file:
-        assert repr(file) == f"<PresignedWriter '{ROOT}/a', open>"
-    assert repr(file) == f"<PresignedWriter '{ROOT}/a', published>"
 
 
 def test_a_catalogue_that_drops_the_host_of_a_url(fs, owner, environment):
@@ -125,47 +110,3 @@ def test_a_url_is_no_path(fs, owner, tmp_path, caplog, verb, path):
     assert ROOT not in str(caught.value)
     assert not [one for one in caplog.records if one.name != "asyncio"]
     assert not owner.oss.requests
-
-
-def test_odd_keys_are_no_urls(fs, owner):
-    """What only resembles a URL is a name like any other."""
-    for key in ("https:/x", "Signature=1", "a?b=c&d", "my-signature=3"):
-        fs.pipe_file(f"{ROOT}/{key}", key.encode())
-        assert owner.stored()[key] == key.encode()
-
-
-class Named(OSSPresignedFileSystem):
-    """A filesystem under names of its own."""
-
-    protocol = ("testmem", "mem2")
-
-
-@pytest.mark.parametrize("front", ["testmem://", "mem2://", "osspresigned://", ""])
-def test_a_subclass_has_a_protocol_of_its_own(environment, owner, tmp_path, front):
-    """Each verb takes its paths, with the protocol of the base and without one."""
-    fs = Named(signer="keys")
-    root = f"{front}{ROOT}"
-    assert Named._strip_protocol([f"{root}/a/", f"{root}/b"]) == [f"{ROOT}/a", f"{ROOT}/b"]  # fmt: skip
-    assert fs.unstrip_protocol(f"{ROOT}/a") == f"testmem://{ROOT}/a"
-    fs.pipe_file(f"{root}/d/a", b"a")
-    (tmp_path / "c").write_bytes(b"c")
-    fs.put(str(tmp_path / "c"), f"{root}/d/")
-    fs.put([tmp_path / "c"], [f"{root}/d/e"])
-    fs.cp(f"{root}/d/a", f"{root}/d/b")
-    fs.mv(f"{root}/d/e", f"{root}/d/f")
-    names = [f"{ROOT}/d/{key}" for key in "abcf"]
-    assert fs.find(f"{root}/d") == fs.glob(f"{root}/d/*") == names
-    assert fs.cat([f"{root}/d/a", names[1]]) == {names[0]: b"a", names[1]: b"a"}
-    assert fs.cat_ranges([f"{root}/d/c"], 0, 1) == [b"c"]
-    fs.get(f"{root}/d/", str(tmp_path / "got"), recursive=True)
-    assert sorted(os.listdir(tmp_path / "got")) == ["a", "b", "c", "f"]
-    assert urlsplit(fs.sign(f"{root}/d/a")).path.endswith("/d/a")
-    fs.rm(f"{root}/d", recursive=True)
-    assert not owner.stored()
-
-
-def test_a_subclass_shows_no_url_either(environment):
-    """A signed URL in the place of a path is refused, whatever the protocol is."""
-    fs = Named(signer="keys")
-    with pytest.raises(ConfigurationError, match="a URL is in the place"):
-        fs.pipe_file("testmem://https://h/k?Signature=abc", b"")

@@ -9,11 +9,9 @@ import pytest
 
 from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.options.target import Target
-from fsspec_osspresigned.signers.base import ChainSigner, Signer
 from fsspec_osspresigned.signing import PresignRequest
 
 BUCKET = "examplebucket"
@@ -150,37 +148,3 @@ def test_end_of_an_owners_upload_is_checked_first(
     with fs.open(f"{BUCKET}/a", "wb") as file:
         file.write(b"x")
     assert owner.stored() == {"a": b"x"}
-
-
-def test_owner_who_completes_needs_receipts(filesystem_of, owners_upload, monkeypatch):
-    """Where the owner completes there is no end to check, but receipts to write."""
-    entry = owners_upload(complete="external")
-    with pytest.raises(ConfigurationError, match="receipts"):
-        filesystem_of(entry).pipe_file(f"{BUCKET}/a", b"x")
-    told = []
-    fs = filesystem_of(entry, receipts=told.append)
-    fs.pipe_file(f"{BUCKET}/a", b"x")
-    assert [receipt.status for receipt in told] == ["pending"]
-
-
-class _Only(Signer):
-    """Signs one key."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def preflight(self, operation: Operation) -> None:
-        if operation.key != self.key:
-            msg = f"only {self.key}"
-            raise NotSignedError(msg, path=operation.path)
-
-
-def test_chain_asks_who_would_sign():
-    """One signer that would sign is enough; the last one's refusal counts."""
-    chain = ChainSigner(_Only("a"), _Only("b"))
-    for key in ("a", "b"):
-        operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
-        chain.preflight(operation)
-    with pytest.raises(NotSignedError, match="only b"):
-        chain.preflight(Operation(action=Action.PutObject, bucket=BUCKET, key="c"))
-    ChainSigner(Signer()).preflight(operation)

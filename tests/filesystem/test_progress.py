@@ -5,17 +5,11 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
+from fsspec.callbacks import Callback, NoOpCallback
 
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.callbacks import SharedCallback
-
-
-def test_nobody_is_told_when_nobody_listens():
-    """The default callback costs nothing."""
-    assert not SharedCallback(DEFAULT_CALLBACK).is_heard
-    assert not SharedCallback(NoOpCallback()).is_heard
 
 
 @contextlib.contextmanager
@@ -60,16 +54,16 @@ def test_a_callback_with_branches_is_told_files(name):
     assert (callback.size, callback.value) == (2, 1)
 
 
-@pytest.mark.parametrize("limit", [None, 1, 4])
+@pytest.mark.parametrize("limit", [1, 4])
 def test_a_callback_may_call_its_own_filesystem(environment, tmp_path, limit):
     """All threads and permissions may wait for the callback, so its calls need neither."""
     fs = OSSPresignedFileSystem(
         signer="keys", part_size=100 * 1024, max_concurrency=limit
     )
-    for number in range(12):
+    for number in range(5):
         (tmp_path / "out" / f"{number}").parent.mkdir(exist_ok=True)
         (tmp_path / "out" / f"{number}").write_bytes(bytes(300 * 1024))
-    notes = {f"examplebucket/notes/{number}": b"x" for number in range(3)}
+    notes = {f"examplebucket/notes/{number}": b"x" for number in range(2)}
 
     class Notes(Callback):
         def relative_update(self, inc=1):
@@ -78,4 +72,4 @@ def test_a_callback_may_call_its_own_filesystem(environment, tmp_path, limit):
 
     fs.put(tmp_path / "out", "examplebucket/a", recursive=True, callback=Notes())
     fs.get("examplebucket/a", tmp_path / "in", recursive=True, callback=Notes())
-    assert len(list((tmp_path / "in").iterdir())) == 12
+    assert len(list((tmp_path / "in").iterdir())) == 5

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
-from fsspec.callbacks import Callback, TqdmCallback
+from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
-    Outcome,
     PublishWarning,
-    ReceiptFailedError,
     SourceChangedError,
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
-from fsspec_osspresigned.http.body import SMALL
-from fsspec_osspresigned.units import MIB
 
 ROOT = "examplebucket"
 
@@ -39,21 +33,6 @@ def tree(tmp_path):
     (top / "sub" / "b.txt").write_bytes(b"bb")
     (top / "empty").mkdir()
     return top
-
-
-def test_slashes_decide_the_layout_where_nobody_can_look(blind, owner, tree):
-    """Without listing, history never changes where files go."""
-    for _ in range(2):
-        blind.put(str(tree), f"{ROOT}/one", recursive=True)
-        blind.put(f"{tree}/", f"{ROOT}/two/", recursive=True)
-        blind.put(str(tree), f"{ROOT}/three/", recursive=True)
-    assert set(owner.stored()) == {
-        *("one/a.txt", "one/sub/b.txt"),
-        *("two/a.txt", "two/sub/b.txt"),
-        *("three/src/a.txt", "three/src/sub/b.txt"),
-    }
-    assert blind.isdir(f"{ROOT}/one/empty")
-    assert set(owner.actions()) == {"PutObject"}
 
 
 def test_single_files_patterns_and_lists(blind, owner, tree):
@@ -102,33 +81,6 @@ def test_wrong_arguments_of_put(blind, owner, tree):
     assert not owner.actions()
 
 
-def test_a_local_name_that_looks_like_a_pattern(blind, owner, tmp_path):
-    """What exists is taken by its name."""
-    odd = tmp_path / "a[1]*"
-    odd.mkdir()
-    (odd / "b?.txt").write_bytes(b"b")
-    blind.put(str(odd), f"{ROOT}/odd", recursive=True)
-    blind.put(str(odd / "b?.txt"), f"{ROOT}/file")
-    assert owner.stored() == {"odd/b?.txt": b"b", "file": b"b"}
-
-
-def test_files_go_several_at_once(blind, owner, tmp_path, monkeypatch):
-    """As many files are under way as the options say, and no more."""
-    meeting = threading.Barrier(4, timeout=10)
-    blocks = body.FileBody.blocks
-
-    def met(self):
-        meeting.wait()
-        return blocks(self)
-
-    monkeypatch.setattr(body.FileBody, "blocks", met)
-    (tmp_path / "f").write_bytes(bytes(SMALL + 1))  # smaller ones need no threads
-    names = [f"{ROOT}/{n}" for n in range(8)]
-    receipts = blind.put([tmp_path / "f"] * 8, names, batch_size=4)
-    assert sorted(receipt.path for receipt in receipts) == names
-    assert len(blind.put([tmp_path / "f"] * 4, names[:4], batch_size=-1)) == 4
-
-
 def test_one_failure_is_raised_as_itself_and_stops_the_rest(blind, owner):
     """Nothing runs any more when the error arrives."""
     owner.oss.faults.add(Fault(action="PutObject", key="00", times=None, status=403))
@@ -171,33 +123,6 @@ class Files(Callback):
     def branched(self, path_1, path_2, **kwargs):
         child = self.children[path_2] = Callback()
         return child
-
-
-def test_callbacks_get_files_at_the_root_and_bytes_at_the_children(blind, tree):
-    """Progress bars of other tools work as with every fsspec filesystem."""
-    callback = Files()
-    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=callback)
-    assert (callback.size, callback.value) == (2, 2)
-    assert {p: (c.size, c.value) for p, c in callback.children.items()} == {
-        f"{ROOT}/t/a.txt": (1, 1),
-        f"{ROOT}/t/sub/b.txt": (2, 2),
-    }
-    child = Callback()
-    blind.put_file(tree / "a.txt", f"{ROOT}/a", callback=child)
-    assert (child.size, child.value) == (1, 1)
-
-
-def test_tqdm_takes_a_put_and_a_get(blind, tree, tmp_path, capsys):
-    """Its bar ends at everything."""
-    tqdm = TqdmCallback(tqdm_kwargs={"disable": False, "mininterval": 0})
-    with tqdm:
-        blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=tqdm)
-    assert (tqdm.size, tqdm.value) == (3, 3)
-    assert "3/3" in capsys.readouterr().err
-    back = TqdmCallback(tqdm_kwargs={"disable": True})
-    blind.pipe_file(f"{ROOT}/t/a.txt", b"a")
-    blind.get_file(f"{ROOT}/t/a.txt", tmp_path / "back", callback=back)
-    assert (back.size, back.value) == (1, 1)
 
 
 def test_a_failed_try_is_taken_back_from_the_progress(blind, owner, tmp_path):
@@ -314,16 +239,6 @@ def test_a_source_replaced_under_one_request_stays_the_old_one(
     assert owner.stored() == {"f": b"old" * 100_000}
 
 
-def test_a_missing_source_is_an_error(blind, owner, tmp_path):
-    """A file that is not there is named, and nothing is sent."""
-    with pytest.raises(FileNotFoundError):
-        blind.put_file(tmp_path / "none", f"{ROOT}/f")
-    os.symlink(tmp_path / "none", tmp_path / "dangling")
-    with pytest.raises(FileNotFoundError):
-        blind.put(tmp_path / "dangling", f"{ROOT}/f")
-    assert not owner.actions()
-
-
 @pytest.mark.timeout(60)
 def test_receipts_may_use_the_same_filesystem(only, owner, tmp_path):
     """Each receipt is stored beside its object, by the verbs for many, at once."""
@@ -342,36 +257,6 @@ def test_receipts_may_use_the_same_filesystem(only, owner, tmp_path):
     names = [f"{ROOT}/{n}" for n in range(8)]
     assert len(fs.put([str(tmp_path / "f")] * 8, names)) == 8
     assert len(owner.stored()) == 8 * 4
-
-
-def test_receipts_that_fail_stop_no_file(only, owner, tmp_path):
-    """All files are stored; what ``receipts=`` did not take is told at the end."""
-
-    def refuse(receipt):
-        if receipt.path.endswith("0"):
-            raise OSError("no disk")
-
-    fs = only(receipts=refuse, max_concurrency=1)
-    (tmp_path / "f").write_bytes(b"x")
-    names = [f"{ROOT}/{n}" for n in range(5)]
-    with pytest.raises(
-        ReceiptFailedError, match=r"stored, but without .* no disk"
-    ) as e:
-        fs.put([str(tmp_path / "f")] * 5, names)
-    assert (e.value.path, e.value.outcome) == (names[0], Outcome.STORED)
-    assert len(owner.stored()) == 5
-    with pytest.raises(ReceiptFailedError), fs.open(names[0], "wb") as file:
-        file.write(b"new")
-    assert file.receipt.size == 3
-    assert owner.stored()["0"] == b"new"
-
-
-@pytest.mark.parametrize("codec", [None, "gzip"])
-def test_a_file_says_how_it_was_opened(blind, codec):
-    """Libraries look at the mode before they write."""
-    for mode in ("wb", "xb"):
-        with blind.open(f"{ROOT}/{mode}", mode, compression=codec) as file:
-            assert file.mode == mode
 
 
 LIARS = [
@@ -395,51 +280,6 @@ def test_a_file_that_lies_about_its_size_is_read_to_its_end(blind, owner, place)
         assert data[:16] == wanted[:16]
     with pytest.raises(ConfigurationError, match="as a stream"):
         body.FileBody.of(place)
-
-
-def test_an_empty_or_sparse_file_is_what_it_says(blind, owner, tmp_path):
-    """Neither has a block on the disk."""
-    for name, size in (("empty", 0), ("hole", 100_000), ("large hole", 300_000)):
-        with open(tmp_path / name, "wb") as file:
-            file.truncate(size)
-        assert body.FileBody.of(tmp_path / name).size == size
-        blind.put_file(tmp_path / name, f"{ROOT}/{name}")
-        assert owner.stored()[name] == bytes(size)
-
-
-def test_silent_store_gets_all_parts_that_may_be_in_flight(
-    environment, owner, tmp_path, monkeypatch
-):
-    """A part that takes long is no reason to wait with the others."""
-    (tmp_path / "a").write_bytes(bytes(16 * MIB))
-    keys = OSSPresignedFileSystem(signer="keys")
-    send, together = keys.client.transport.send, asyncio.Barrier(16)
-
-    async def sent(signed, body, exchange, path):
-        if body.size == MIB:
-            async with asyncio.timeout(30):
-                await together.wait()
-        return await send(signed, body, exchange, path)
-
-    monkeypatch.setattr(keys.client.transport, "send", sent)
-    keys.put_file(str(tmp_path / "a"), f"{ROOT}/a")
-    assert owner.actions().count("UploadPart") == 16
-
-
-@pytest.mark.parametrize("first", ["", "mimetypes.init()"])
-def test_media_types_are_those_of_python(first):
-    """What a program adds to the table of its process changes no object's type."""
-    code = f"""
-import mimetypes
-{first}
-mimetypes.add_type("text/x-own", ".csv") if {first!r} else None
-from fsspec_osspresigned.filesystem.put import media_type
-print(media_type("a.csv"), media_type("a.csv.gz"), media_type("a.none"))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "text/csv application/gzip None\n"
 
 
 def test_a_file_that_becomes_a_pipe_is_not_waited_for(environment, owner, tmp_path):

@@ -81,15 +81,6 @@ def test_a_statement_that_fails_publishes_nothing(fs, owner, call, older):
     assert "DeleteObject" not in owner.actions()
 
 
-@threads
-def test_several_statements_with_one_target(fs, owner, call):
-    """The last one is published."""
-    with fs.transaction:
-        for data in (b"first", b"second"):
-            compiled.copy(fs, PATH, data, call=call)
-    assert owner.stored() == {"a.csv": b"second"}
-
-
 def test_several_files_of_one_statement(fs, owner):
     """Threads of DuckDB write partitions into the only transaction that there is."""
     with fs.transaction:
@@ -130,21 +121,6 @@ def test_a_thread_of_duckdb_cannot_say_which_transaction_is_meant(fs, owner):
     assert not owner.stored()
 
 
-def test_transactions_of_several_threads(fs, owner):
-    """In the thread that runs its statement, DuckDB is in the transaction of that."""
-
-    def work(name):
-        with contextlib.suppress(ZeroDivisionError), fs.transaction:
-            compiled.copy(fs, f"{ROOT}/{name}", b"whole", fails=name == "b")
-
-    workers = [threading.Thread(target=work, args=(name,)) for name in "abc"]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert owner.stored() == {"a": b"whole", "c": b"whole"}
-
-
 def test_python_code_is_not_taken_for_it(fs, owner):
     """Looking, writing and removing by Python code is as ever."""
     fs.isfile(PATH)
@@ -158,27 +134,3 @@ def test_python_code_is_not_taken_for_it(fs, owner):
         fs.rm(PATH)
         assert not owner.stored()
     assert owner.stored() == {"a.csv": b"2"}
-
-
-@looks
-def test_on_exception_publish_is_as_in_other_filesystems(environment, owner, only):
-    """It was asked for."""
-    fs = only(on_exception="publish")
-    compiled.copy(fs, PATH, b"whole", call=in_own_thread)
-    assert owner.stored() == {"a.csv": b"whole"}
-
-
-def test_errors_have_a_traceback(fs):
-    """DuckDB would crash on an error without one."""
-    found = []
-
-    def call(verb, *args):
-        try:
-            return in_own_thread(verb, *args)
-        except ConfigurationError as error:
-            found.append(error.__traceback__.tb_next)  # behind what raised it again
-            raise
-
-    with pytest.raises(ConfigurationError):
-        compiled.copy(fs, PATH, b"whole", call=call)
-    assert found[0] is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 
 import fsspec
@@ -91,17 +90,6 @@ def test_cached_file_that_is_closed_while_an_exception_passes(
     assert owner.stored() == {}
 
 
-@caches
-def test_cached_file_in_an_except_block(fs, owner, tmp_path, cache):
-    """A block of its own that ends well publishes, whatever is being handled."""
-    try:
-        raise Boom
-    except Boom:
-        with cached(cache, tmp_path) as file:
-            file.write(b"report")
-    assert owner.stored() == {"a.bin": b"report"}
-
-
 def test_several_cached_files(fs, owner, tmp_path):
     """They are put together, or not at all."""
     options = CACHED | {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
@@ -116,25 +104,3 @@ def test_several_cached_files(fs, owner, tmp_path):
     for file in files:  # fsspec leaves them open
         file.discard()
     assert owner.stored() == {}
-
-
-def test_cached_file_with_on_exception_publish(environment, owner, tmp_path):
-    """It was asked for."""
-    with (
-        contextlib.suppress(Boom),
-        cached("simplecache", tmp_path, on_exception="publish") as file,
-    ):
-        file.write(b"half")
-        raise Boom
-    assert owner.stored() == {"a.bin": b"half"}
-
-
-def test_put_by_the_user_in_an_except_block(fs, owner, tmp_path):
-    """Only what a cache puts is judged by the exception."""
-    place = tmp_path / "report"
-    place.write_bytes(b"report")
-    try:
-        raise Boom
-    except Boom:
-        fs.put(str(place), f"{ROOT}/report")
-    assert owner.stored() == {"report": b"report"}

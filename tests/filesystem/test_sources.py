@@ -6,10 +6,7 @@ import hashlib
 import io
 import json
 import pickle
-import sys
 import time
-import types
-from pathlib import Path
 
 import fsspec
 import pandas as pd
@@ -20,7 +17,6 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
-    ExposedMapWarning,
     NotSignedError,
     SignatureMismatchError,
 )
@@ -62,28 +58,6 @@ def test_one_url_takes_files_and_values(owner, tmp_path, path):
     assert fs.info(path)["name"] == f"{BUCKET}/data/a.csv"
     assert fs.exists(path)
     assert fs.cat_file(path) == b"stream"
-
-
-def test_one_url_is_for_no_other_object(owner):
-    """Two files never land in one object by mistake."""
-    fs = OSSPresignedFileSystem(url=owner.url_file("a"))
-    with pytest.raises(NotSignedError, match="leave the path empty") as caught:
-        fs.pipe_file(f"{BUCKET}/b", b"x")
-    assert "need a URL map, a grant or a signer" in str(caught.value)
-    assert str(caught.value).count(f"{BUCKET}/b") == 1
-    with pytest.warns(BlindAnswerWarning):
-        assert not fs.exists("")
-    assert not owner.actions()
-
-
-def test_a_map_stores_what_it_lists_and_nothing_else(owner):
-    """A path outside the map names the nearest keys."""
-    fs = OSSPresignedFileSystem(url_map=owner.map_file("a.csv", "b.csv"))
-    fs.pipe({f"{BUCKET}/a.csv": b"1", f"{BUCKET}/b.csv": b"2"})
-    assert owner.stored() == {"a.csv": b"1", "b.csv": b"2"}
-    with pytest.raises(PermissionError, match=f"nearest: {BUCKET}/a.csv") as caught:
-        fs.pipe(f"{BUCKET}/a.cvs", b"3")
-    assert f"{BUCKET}/a.csv" in caught.value.nearest
 
 
 def test_a_map_is_read_through_fsspec(owner):
@@ -169,33 +143,6 @@ def test_a_function_signs(owner):
     assert owner.stored() == {**{str(n): bytes([n]) for n in range(4)}, "stream": b"s"}
 
 
-def test_a_function_by_name_signs_and_travels(owner, monkeypatch):
-    """``module:function`` makes a filesystem that may be pickled."""
-    module = types.ModuleType("signs_for_a_test")
-    module.sign = lambda operations: [owner.url(op.key) for op in operations]
-    monkeypatch.setitem(sys.modules, "signs_for_a_test", module)
-    monkeypatch.setenv("OSSPRESIGNED_TRUST", "another, signs_for_a_test")
-    fs = OSSPresignedFileSystem(signer="signs_for_a_test:sign")
-    fs.pipe(f"{BUCKET}/a", b"1")
-    assert owner.stored() == {"a": b"1"}
-    assert "signs_for_a_test:sign" in fs.to_json()
-
-
-def test_a_map_is_asked_before_a_signer(owner):
-    """What the map lists is not signed again, the rest is."""
-    asked = []
-
-    def sign(operations):
-        asked.extend(op.key for op in operations)
-        return [owner.url(op.key) for op in operations]
-
-    fs = OSSPresignedFileSystem(url_map=owner.map_file("listed"), signer=sign)
-    fs.pipe({f"{BUCKET}/listed": b"1", f"{BUCKET}/other": b"2"})
-    assert owner.stored() == {"listed": b"1", "other": b"2"}
-    assert "listed" not in asked
-    assert "other" in asked
-
-
 def test_plain_http_to_elsewhere_is_refused(owner):
     """A presigned URL must not cross a network in the clear, unless that is wanted."""
     url = owner.url("a").replace(owner.oss.url, "http://example.com")
@@ -205,29 +152,6 @@ def test_plain_http_to_elsewhere_is_refused(owner):
     fs = OSSPresignedFileSystem(url=f"file:{place}")
     with pytest.raises(ConfigurationError, match="http"):
         fs.pipe_file("", b"x")
-
-
-def test_a_url_file_that_others_can_read_is_warned_about(owner):
-    """As a URL map is; the upload works."""
-    reference = owner.url_file("a")
-    Path(reference.removeprefix("file:")).chmod(0o644)
-    with pytest.warns(ExposedMapWarning, match="a presigned URL and can be read by"):
-        fs = OSSPresignedFileSystem(url=reference)
-    assert fs.pipe_file("", b"x").path.endswith("/a")
-
-
-def test_no_option_and_unknown_options_are_told_at_once():
-    """All problems of the options arrive together, before anything is sent."""
-    with pytest.raises(ConfigurationError) as caught:
-        OSSPresignedFileSystem(url_mpa="x", part_size=3, checksum="sha")
-    assert len(caught.value.problems) == 4
-
-
-def test_a_bad_map_is_told_at_once(tmp_path):
-    """A map that is no JSON is an error of the constructor."""
-    (tmp_path / "m.json").write_text("{")
-    with pytest.raises(ConfigurationError, match=r"m\.json"):
-        OSSPresignedFileSystem(url_map=tmp_path / "m.json")
 
 
 def test_options_come_from_the_configuration_of_fsspec(owner):
@@ -420,15 +344,3 @@ def test_plus_of_a_key_from_a_service(oss, monkeypatch):
         for name in ("a b", "a+b"):
             fs.pipe_file(f"{BUCKET}/in/{name}", name.encode())
     assert oss.objects(BUCKET) == {"in/a b": b"a b", "in/a+b": b"a+b"}
-
-
-def test_refusal_of_a_url_with_a_plus_names_the_real_cause(oss):
-    """The blank that arrived is not reported as a changed path."""
-    url = ruby_url(oss, "in/a b", "v1")
-    fs = OSSPresignedFileSystem(
-        url_map={f"{BUCKET}/in/a b": {"url": url, "headers": {"Content-Type": "a/b"}}}
-    )
-    with pytest.raises(PermissionError) as caught:
-        fs.pipe_file(f"{BUCKET}/in/a b", b"data")
-    assert "Content-Type" in str(caught.value)
-    assert "the path was sent as" not in str(caught.value)

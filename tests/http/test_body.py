@@ -6,13 +6,10 @@ import os
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError, SourceChangedError
 from fsspec_osspresigned.http.body import (
     BLOCK,
-    EMPTY,
     SLICE,
     FileBody,
     MemoryBody,
@@ -47,13 +44,6 @@ def test_memory(kind):
     body.check()
 
 
-def test_memory_counts_bytes_not_items():
-    """A buffer of wider items is sent as its bytes."""
-    body = MemoryBody.of(memoryview(bytes(8)).cast("I"))
-    assert body.size == 8
-    assert read(EMPTY) == b""
-
-
 def test_file(file):
     """A file is read anew at each pass, its parts from their place."""
     data, body = file.read_bytes(), FileBody.of(str(file))
@@ -61,19 +51,6 @@ def test_file(file):
     assert read(body) == read(body) == data
     assert read(body.part(10, BLOCK + 1).part(5, 9)) == data[15:24]
     body.check()
-
-
-@given(st.integers(0, 3000), st.integers(0, 3000))
-def test_parts_of_memory_are_stretches(offset, size):
-    """Any stretch of a stretch is that of the whole."""
-    data = bytes(range(256)) * 12
-    assert read(MemoryBody.of(data).part(offset, size)) == data[offset : offset + size]
-
-
-def test_empty_file(tmp_path):
-    """A file without a byte is a body without a block."""
-    (tmp_path / "e").touch()
-    assert read(FileBody.of(str(tmp_path / "e"))) == b""
 
 
 @pytest.mark.parametrize(
@@ -138,17 +115,6 @@ def test_what_is_no_file(tmp_path):
         FileBody.of(str(tmp_path / "pipe"))
 
 
-def test_spool():
-    """What is appended in pieces is one body, read again and again."""
-    spool = SpooledBody()
-    pieces = [os.urandom(BLOCK + 7), b"", b"tail"]
-    for piece in pieces:
-        spool.append(MemoryBody.of(piece))
-    assert spool.size == BLOCK + 11
-    assert read(spool) == read(spool) == b"".join(pieces)
-    spool.close()
-
-
 def test_spool_keeps_what_was_appended_before_a_failure(tmp_path):
     """A piece that fails half-way leaves the body as it was."""
 
@@ -164,26 +130,6 @@ def test_spool_keeps_what_was_appended_before_a_failure(tmp_path):
     with pytest.raises(OSError, match="No space"):
         spool.append(Half())
     assert read(spool) == b"first"
-    spool.close()
-
-
-def test_spool_that_was_cut(tmp_path):
-    """A temporary file that lost bytes ends early; the announced length tells."""
-    file = (tmp_path / "spool").open("w+b", buffering=0)
-    spool = SpooledBody(file)
-    spool.append(MemoryBody.of(b"12345"))
-    file.truncate(2)
-    assert read(spool) == b"12"
-    spool.close()
-
-
-def test_spool_writes_all_of_a_short_write(monkeypatch):
-    """What the file takes in small bites arrives complete."""
-    whole = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: whole(fd, data[:2], at))
-    spool = SpooledBody()
-    spool.append(MemoryBody.of(b"12345"))
-    assert read(spool) == b"12345"
     spool.close()
 
 

@@ -11,12 +11,9 @@ from base64 import b64encode
 import pytest
 
 from fsspec_osspresigned.errors import (
-    ConfigurationError,
     NetworkError,
-    NetworkTimeoutError,
 )
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.url_checks import url_problem
 
 TARGETS = [
     "/k?x-oss-signature=%2b%2B%7e%7E~+/=",
@@ -142,14 +139,6 @@ def test_forward_proxy(serve, send, monkeypatch):
     assert hosts(proxy) == {"xn--bcher-kva.example:81"}
 
 
-def test_forward_proxy_in_tls(serve, send, certified, trusted, monkeypatch):
-    """The same if the proxy itself is reached by TLS."""
-    proxy = serve(in_tls(certified))
-    monkeypatch.setenv("http_proxy", f"https://{proxy.netloc}")
-    send_all(send, "http://b.example")
-    assert proxy.targets == [f"http://b.example{target}" for target in TARGETS]
-
-
 @pytest.mark.parametrize("host", ["b.example", "xn--bcher-kva.example", "[::1]"])
 def test_tunnel(serve, send, certified, trusted, monkeypatch, host):
     """The proxy learns the host; the server behind it gets the exact targets."""
@@ -161,28 +150,6 @@ def test_tunnel(serve, send, certified, trusted, monkeypatch, host):
     assert proxy.targets[0] in (f"{host}:443", f"{host.strip('[]')}:443")
     assert proxy.targets[1:] == TARGETS
     assert b"x-oss" not in proxy.heads[0]
-
-
-def test_tunnel_in_tls(serve, send, certified, trusted, monkeypatch):
-    """A proxy that is reached by TLS changes nothing for the TLS inside."""
-    proxy = serve(tunnel_in_tls(certified))
-    monkeypatch.setenv("https_proxy", f"https://{proxy.netloc}")
-    send_all(send, "https://b.example")
-    assert proxy.targets == ["b.example:443", *TARGETS]
-    assert proxy.bodies == [b"%d" % n for n in range(len(TARGETS))]
-
-
-def test_silence_in_a_tunnel_in_tls(serve, send, certified, trusted, monkeypatch):
-    """There a call cannot be taken up again, so it waits the whole window at once."""
-
-    def silent(peer):
-        peer.request()
-        peer.server.done.wait(10)
-
-    proxy = serve(tunnel_in_tls(certified, silent))
-    monkeypatch.setenv("https_proxy", f"https://{proxy.netloc}")
-    with pytest.raises(NetworkTimeoutError, match="waiting for the answer: 3 of 3"):
-        send("https://b.example/k?x", MemoryBody.of(b"abc"), seconds=0.5)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -203,34 +170,6 @@ def test_authority_that_nobody_named(serve, send, certified):
     assert "certificate" in caught.value.message
     assert not caught.value.sent
     assert server.heads == []
-
-
-def test_port_that_speaks_no_tls(serve, send):
-    """What answers the handshake in plain HTTP is named at once."""
-
-    def script(peer):
-        peer.sock.recv(65536)
-        peer.answer(status="400 Bad Request")
-        peer.server.done.wait(10)
-
-    server = serve(script)
-    with pytest.raises(
-        NetworkError, match="speaks no TLS: the URL needs http"
-    ) as caught:
-        send(f"https://{server.netloc}/k?x")
-    assert not caught.value.sent
-
-
-def test_port_that_speaks_tls(serve, send):
-    """So is an alert of TLS upon plain HTTP, though nothing follows it."""
-
-    def script(peer):
-        peer.request()
-        peer.sock.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
-        peer.server.done.wait(10)
-
-    with pytest.raises(NetworkError, match="may speak TLS: the URL needs https"):
-        send(serve(script).origin + "/k?x", seconds=60.0)
 
 
 @pytest.mark.parametrize("inner", [False, True])
@@ -275,23 +214,7 @@ def test_proxy_that_refuses(serve, send, monkeypatch):
         send("https://b.example/k?x")
 
 
-def test_name_outside_ascii(send):
-    """A host must come as DNS knows it: nobody translates it on the way."""
-    assert url_problem("https://bücher.example/k") is not None
-    with pytest.raises(ConfigurationError, match="outside ASCII"):
-        send("https://bücher.example/k?x")
-
-
 # -- proxies: credentials, certificates, SOCKS ------------------------------------------
-
-
-def test_credentials_of_a_forward_proxy(serve, send, monkeypatch):
-    """The proxy gets them with every request."""
-    proxy = serve(plain)
-    monkeypatch.setenv("http_proxy", f"http://u:p%40@{proxy.netloc}")
-    send("http://b.example/k?x")
-    given = b64encode(b"u:p@")
-    assert b"Proxy-Authorization: Basic " + given in proxy.heads[0].split(b"\r\n")
 
 
 def test_credentials_of_a_tunnel(serve, send, certified, trusted, monkeypatch):
@@ -315,14 +238,6 @@ def test_proxy_of_an_unknown_authority(serve, send, certified, monkeypatch, sche
     assert not found.value.sent
     assert "TOPSECRET" not in str(found.value)
     assert proxy.heads == []
-
-
-def test_proxy_that_answers_nonsense(serve, send, monkeypatch):
-    """What is no HTTP is no consent."""
-    proxy = serve(lambda peer: peer.head() and peer.sock.sendall(b"nonsense\r\n\r\n"))
-    monkeypatch.setenv("https_proxy", proxy.origin)
-    with pytest.raises(NetworkError, match=r"proxy or b\.example failed: Invalid resp"):
-        send("https://b.example/k?x")
 
 
 def socks(script, asked, *, consents=True):
@@ -367,12 +282,3 @@ def test_socks_proxy_that_refuses(serve, send, monkeypatch):
         send("https://b.example/k?x")
     assert not caught.value.sent
     assert "TOPSECRET" not in str(caught.value)
-
-
-def test_socks_proxy_that_is_silent(serve, send, monkeypatch):
-    """It is waited for as long as any connection."""
-    pytest.importorskip("socks")
-    proxy = serve(lambda peer: peer.sock.recv(64) and peer.sock.recv(64))
-    monkeypatch.setenv("https_proxy", f"socks5h://{proxy.netloc}")
-    with pytest.raises(NetworkTimeoutError, match=r"no connection to proxy or b\.ex"):
-        send("https://b.example/k?x", connect=0.2)

@@ -9,7 +9,6 @@ import random
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,15 +18,14 @@ from attrs import evolve
 from fsspec_osspresigned.engine.engine import run, running
 from fsspec_osspresigned.engine.scope import Scope
 from fsspec_osspresigned.errors import (
-    ConfigurationError,
     NetworkError,
     NetworkTimeoutError,
     OSSPresignedError,
     SourceChangedError,
 )
-from fsspec_osspresigned.http.body import SMALL, FileBody, MemoryBody, PartBody
+from fsspec_osspresigned.http.body import SMALL, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
-from fsspec_osspresigned.http.handle import IdleHandles, addresses_of
+from fsspec_osspresigned.http.handle import addresses_of
 from fsspec_osspresigned.http.multi import Multi
 from fsspec_osspresigned.http.transfer import Exchange, LargeReplyError
 from fsspec_osspresigned.http.transport import Transport
@@ -123,78 +121,6 @@ def silent(peer: Peer) -> None:
 # -- many requests ----------------------------------------------------------------------
 
 
-def test_requests_share_connections(loop, serve):
-    """Each request gets its own reply, and a connection carries one after the other."""
-    server: Server = serve(polite)
-    jobs = [(f"{server.origin}/b/{n}", b"x" * n) for n in range(200)]
-    replies = loop().send_all(jobs, width=8)
-    for number, reply in enumerate(replies):
-        assert reply.headers["etag"] == f"/b/{number}"
-        assert reply.crc64 == crc64(b"x" * number)
-        assert reply.body_bytes == number
-    assert server.accepted <= 8
-    assert sorted(server.bodies) == [b"x" * n for n in range(200)]
-
-
-def test_many_requests_are_in_flight_at_once(loop, serve):
-    """None of them waits for the reply to another one."""
-    gate = threading.Barrier(100, timeout=SECONDS)
-
-    def together(peer: Peer) -> None:
-        peer.request()
-        gate.wait()
-        peer.answer()
-
-    server: Server = serve(together)
-    jobs = [(f"{server.origin}/b/{n}", b"abc") for n in range(100)]
-    replies = loop().send_all(jobs, width=100)
-    assert [reply.status for reply in replies] == [200] * 100
-
-
-@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 64 * 1024 + 1, SMALL])
-def test_bodies_of_all_sizes_arrive(loop, serve, tmp_path, size):
-    """From memory, from pieces and from a file, also where a peer takes little at a time."""
-    data = random.Random(size).randbytes(size)  # noqa: S311 - repeatable
-    path = tmp_path / "file"
-    path.write_bytes(data)
-    server: Server = serve(polite, small=True)
-    bodies = (
-        data,
-        PartBody((data[: size // 3], memoryview(data)[size // 3 :]), size),
-        FileBody.of(str(path)),
-    )
-    replies = loop().send_all([(f"{server.origin}/b/1", body) for body in bodies])
-    assert [reply.crc64 for reply in replies] == [crc64(data)] * 3
-    assert server.bodies == [data] * 3
-
-
-def test_each_server_has_its_own_connections(loop, serve):
-    """A connection that is free carries no request to another server."""
-    first: Server = serve(polite)
-    second: Server = serve(polite)
-    sender = loop()
-    for server in (first, second):
-        sender.send(f"{server.origin}/b/{server.port}")
-    for server in (first, second):
-        assert server.targets == [f"/b/{server.port}"]
-
-
-def test_few_idle_handles_are_kept(loop, serve, monkeypatch):
-    """Those of the routes that were not used for the longest time are closed."""
-
-    async def idle() -> IdleHandles:
-        return running().owned[Multi]._idle
-
-    monkeypatch.setattr(run(idle), "_most", 3)
-    servers = [serve(polite) for _ in range(6)]
-    sender = loop()
-    for number, server in enumerate(servers * 2):
-        jobs = [(f"{server.origin}/b/{number}/{n}",) for n in range(5)]
-        assert [reply.status for reply in sender.send_all(jobs)] == [200] * 5
-
-    assert len(run(idle)) == 3
-
-
 # -- kept connections -------------------------------------------------------------------
 
 
@@ -221,18 +147,6 @@ def test_request_on_a_connection_that_ends_is_not_sent_again(loop, serve, way, d
 # -- failures ---------------------------------------------------------------------------
 
 
-def test_no_connection_is_the_end_of_one_request(loop, serve):
-    """A port that refuses fails the requests to it, and no other."""
-    closed: Server = serve(polite)
-    closed.close()
-    server: Server = serve(polite)
-    urls = (f"{closed.origin}/b/1", f"{server.origin}/b/2")
-    refused, reply = loop().send_all([(url,) for url in urls])
-    assert isinstance(refused, NetworkError)
-    assert not refused.sent
-    assert reply.status == 200
-
-
 def test_stall_of_one_delays_no_other(loop, serve):
     """A server that says nothing makes its own request fail, by the progress timeout."""
     quiet: Server = serve(silent)
@@ -246,63 +160,6 @@ def test_stall_of_one_delays_no_other(loop, serve):
     assert isinstance(error, NetworkTimeoutError)
     assert "while waiting for the answer: 3 of 3 bytes sent" in str(error)
     assert error.sent
-
-
-def test_short_window_besides_a_long_one(loop, serve):
-    """Each request has the window of its own transport, and is looked at in time."""
-    quiet: Server = serve(silent)
-    patient = loop().begin(f"{quiet.origin}/b/1", method="GET")
-
-    async def seconds_to_look() -> float:
-        timer = running().owned[Multi]._check
-        return timer.when() - asyncio.get_running_loop().time()
-
-    while run(busy) < 1:
-        time.sleep(0.001)
-    assert run(seconds_to_look) <= 1.0
-    hasty = loop(seconds=0.2).begin(f"{quiet.origin}/b/2")
-    while not hasty.has_ended and run(busy) < 2:
-        time.sleep(0.001)
-    assert run(seconds_to_look) <= 0.05
-    error = hasty.wait()
-    assert isinstance(error, NetworkTimeoutError)
-    assert "for 0.2 s" in str(error)
-    assert not patient.has_ended
-    patient.cancel()
-    patient.wait()
-
-
-def test_refusal_in_tiny_chunks_delays_no_other(loop, serve):
-    """Few of its bytes are bytes of the body, so the loop must not wait for more.
-
-    Its body is cut off, because each piece costs the loop the same time.
-    """
-    sent, other = threading.Event(), threading.Event()
-
-    def tiny(peer: Peer) -> None:
-        peer.request()
-        peer.sock.sendall(
-            b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        peer.sock.sendall(b"1\r\nx\r\n" * 30_000)
-        sent.set()
-        other.wait(SECONDS)
-        peer.sock.sendall(b"0\r\n\r\n")
-
-    def prompt(peer: Peer) -> None:
-        peer.request()
-        other.set()
-        peer.answer()
-
-    server: Server = serve(tiny, prompt)
-    sender = loop()
-    refused = sender.begin(f"{server.origin}/b/1")
-    assert sent.wait(SECONDS)
-    assert sender.send(f"{server.origin}/b/2").status == 200
-    reply = refused.wait()
-    assert reply.status == 403
-    assert reply.body == b"x" * len(reply.body)
-    assert 1000 < len(reply.body) < 30_000
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["body", "sink"])
@@ -373,28 +230,6 @@ def test_progress_is_reported_in_a_thread(loop, serve):
     assert counts == [3]
 
 
-def test_progress_of_a_refused_request_is_none(loop, serve):
-    """Bytes that were refused were not sent."""
-    counts: list[int] = []
-    server: Server = serve(lambda peer: peer.request() and peer.answer(status="403 No"))
-    loop().send(f"{server.origin}/b/1", b"abc", progress=counts.append)
-    assert counts == []
-
-
-@pytest.mark.parametrize(
-    ("url", "headers"),
-    [("ftp://127.0.0.1/b/1", None), ("http://127.0.0.1/b/1", {"x": "a\nb"})],
-    ids=["url", "header"],
-)
-def test_request_that_cannot_be_sent_ends_alone(loop, serve, url, headers):
-    """What may not be sent as it is fails, and the others go on."""
-    server: Server = serve(polite)
-    jobs = [(url, b"", "PUT", headers), (f"{server.origin}/b/2",)]
-    wrong, right = loop().send_all(jobs)
-    assert isinstance(wrong, ConfigurationError)
-    assert right.status == 200
-
-
 # -- large replies ----------------------------------------------------------------------
 
 
@@ -434,19 +269,6 @@ def test_large_reply_is_read_by_a_thread(loop, serve, chunked):
     assert (len(server.heads), server.accepted) == (2, 2)
     server.threads[1].join(SECONDS)
     assert not server.threads[1].is_alive()  # the loop's connection is closed
-
-
-def test_small_reply_is_read_by_the_loop(loop, serve):
-    """A small object of known size takes no second request, and a refusal none either."""
-    server = serve(polite)
-    kept = Kept()
-    loop().send(f"{server.origin}/b/1", method="GET", sink=kept)
-    assert (kept.data, len(server.heads)) == (b"ok", 1)
-    refusing = serve(
-        lambda peer: peer.request() and peer.answer(status="403 No", body=bytes(SMALL))
-    )
-    reply = loop().send(f"{refusing.origin}/b/1", method="GET", sink=kept)
-    assert (reply.status, len(refusing.heads)) == (403, 1)
 
 
 # -- cancellation -----------------------------------------------------------------------
@@ -490,24 +312,6 @@ def test_cancelled_request_that_may_act_waits_for_its_reply(loop, serve):
     assert error.__notes__ == [
         "whether the PUT of b/1 took effect is unknown: it was sent, and not answered"
     ]
-
-
-def test_request_cancelled_in_a_handshake(loop, serve, authority, monkeypatch):
-    """A connection that is not open yet is closed, too."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
-    begun, closed = threading.Event(), threading.Event()
-
-    def slow(peer: Peer) -> None:
-        while peer.sock.recv(65536):
-            begun.set()
-        closed.set()
-
-    server: Server = serve(slow)
-    call = loop().begin(server.origin.replace("http", "https") + "/b/1")
-    assert begun.wait(SECONDS)
-    call.cancel()
-    assert isinstance(call.wait(), asyncio.CancelledError)
-    assert closed.wait(SECONDS)
 
 
 def test_cancelled_in_the_midst_of_others(loop, serve):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import shutil
 import subprocess
@@ -82,32 +81,6 @@ def test_authorities_of_the_environment_are_the_only_ones(
     assert caught.value.args[0] == pycurl.E_PEER_FAILED_VERIFICATION
 
 
-def test_names_beyond_ascii(serve, send, certified, authority, monkeypatch, tmp_path):
-    """The file of authorities may lie below a home of any name."""
-
-    def script(peer):
-        peer.secure(certified)
-        peer.request()
-        peer.answer()
-
-    place = tmp_path / "jos\xe9.pem"
-    place.write_bytes(Path(authority.file).read_bytes())
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(place))
-    server = serve(script)
-    assert send(f"https://{server.netloc}{QUERY}", MemoryBody.of(b"a")).status == 200
-
-
-def test_password_of_a_proxy_beyond_ascii(serve, send, monkeypatch):
-    """It is sent in Latin-1, as requests sends it."""
-    proxy = serve(ok := lambda peer: (peer.request(), peer.answer()))
-    assert ok
-    monkeypatch.setenv("http_proxy", f"http://u:p%C3%A9@{proxy.netloc}")
-    monkeypatch.setenv("no_proxy", "")
-    assert send(f"http://b.example{QUERY}", MemoryBody.of(b"a")).status == 200
-    sent = base64.b64encode("u:p\xe9".encode("latin-1"))
-    assert b"Proxy-Authorization: Basic " + sent in proxy.heads[0]
-
-
 def test_no_proxy_is_read_once(serve, send, monkeypatch):
     """A value that libcurl reads in another way does not lead past the proxy."""
     proxy = serve(lambda peer: (peer.request(), peer.answer()))
@@ -124,13 +97,6 @@ def test_authorities_of_certifi(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert find_route("https://b.example").authorities == DEFAULT_CA_BUNDLE_PATH
     assert find_route("http://b.example").authorities is None
-
-
-def test_bundle_that_is_not_there(send, monkeypatch):
-    """The message names the file that the environment names."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
-    with pytest.raises(NetworkError, match=r"authorities at /no/such/bundle\.pem"):
-        send(f"https://127.0.0.1:1{QUERY}")
 
 
 def test_proxy_without_a_host(monkeypatch):
@@ -160,12 +126,6 @@ def test_proxy_that_cannot_be_used(send, monkeypatch, url):
         send(f"https://b.example{QUERY}")
     assert not caught.value.sent
     assert "TOPSECRET" not in str(caught.value)
-
-
-def test_host_without_a_label(send):
-    """A name that DNS cannot hold is a failed connection, like one that it has not."""
-    with pytest.raises(NetworkError, match=r"a\.\.example failed: .*resolve"):
-        send(f"http://a..example{QUERY}")
 
 
 def test_proxy_without_a_scheme(monkeypatch):

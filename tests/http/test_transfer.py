@@ -127,29 +127,7 @@ def test_chunks_are_read_as_http_client_reads_them(serve, send, body, step):
         assert sink.getvalue() == other.read()
 
 
-def test_chunks_with_bare_line_ends(serve, send):
-    """They have one meaning, and the end of the body is still certain."""
-    data = written(OK, "Transfer-Encoding: chunked", body=b"5\nhello\n0\n\n")
-    sink = Sink()
-    send(serve(raw(data)).origin + QUERY, method="GET", sink=sink)
-    assert sink.getvalue() == b"hello"
-
-
 # -- not as http.client -----------------------------------------------------------------
-
-FOLDED = {
-    "folded": (("X-A: b", "  c", "\td ", "Content-Length: 5"), "b c d"),
-    "folded at once": (("X-A:", " b", "Content-Length: 5"), "b"),
-}
-
-
-@pytest.mark.parametrize(("lines", "value"), FOLDED.values(), ids=FOLDED.keys())
-def test_folded_fields(serve, send, lines, value):
-    """A folded field is one (RFC 9112, 5.2)."""
-    server = serve(raw(written(OK, *lines, body=b"hello")))
-    reply = send(server.origin + QUERY)
-    assert " ".join(reply.headers["x-a"].split()) == value
-    assert reply.body == b"hello"
 
 
 REFUSED = {
@@ -220,13 +198,6 @@ def test_cut_heads(serve, send):
         with pytest.raises(NetworkError):
             send(server.origin + QUERY)
     assert server.accepted == len(data)
-
-
-def test_line_without_an_end(serve, send):
-    """A head whose only line is longer than libcurl takes is refused with a reason."""
-    server = serve(raw(written(OK, "X-A: " + "a" * 200_000)))
-    with pytest.raises(NetworkError, match="head of the response is too large"):
-        send(server.origin + QUERY)
 
 
 BAD_CHUNKS = {

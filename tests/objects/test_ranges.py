@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.errors import (
-    InvalidRequestError,
     NetworkError,
     ReplyError,
     SourceChangedError,
@@ -15,21 +14,9 @@ from fsspec_osspresigned.objects.ranges import (
     Range,
     Version,
     WholeError,
-    is_changed,
 )
 
 PATH = "examplebucket/a"
-
-
-@pytest.mark.parametrize(
-    ("start", "stop", "header"),
-    [(0, 5, "bytes=0-4"), (3, None, "bytes=3-"), (-4, None, "bytes=-4")],
-)
-def test_a_range_is_asked_for_by_header(start, stop, header):
-    """The last byte of the header is inclusive; a pin travels along."""
-    assert Range(PATH, start, stop, MemorySink()).free == {"Range": header}
-    pinned = Range(PATH, start, stop, MemorySink(), version=Version('"E"'))
-    assert pinned.free == {"Range": header, "If-Match": '"E"'}
 
 
 @pytest.mark.parametrize(
@@ -90,24 +77,3 @@ def test_another_version_is_refused_by_its_head():
     with pytest.raises(SourceChangedError, match="was replaced"):
         piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"F"'})
     piece.head(206, {"content-range": "bytes 0-4/9"})
-
-
-def test_a_size_is_a_part_of_a_version():
-    """Also of a store that tells no ETag; what is not known is taken over once."""
-    version = Version()
-    piece = Range(PATH, 0, 5, MemorySink(), version=version)
-    piece.head(206, {"content-range": "bytes 0-4/9"})
-    assert (version.etag, version.total) == ("", 9)
-    with pytest.raises(SourceChangedError):
-        piece.head(206, {"content-range": "bytes 0-4/10"})
-    with pytest.raises(SourceChangedError):
-        piece.head(200, {"content-length": "10"})
-    piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"E"'})
-    assert version.etag == '"E"'
-
-
-def test_a_refusal_that_means_another_version():
-    """By its code, or its status alone."""
-    assert is_changed(InvalidRequestError("", status=412))
-    assert is_changed(InvalidRequestError("", code="PreconditionFailed"))
-    assert not is_changed(InvalidRequestError("", status=416))

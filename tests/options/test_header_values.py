@@ -153,10 +153,3 @@ def test_all_problems_of_an_object_come_at_once():
         Options.from_storage_options(given)
     assert len(caught.value.problems) == 5
     assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("limit", [819_200, "838860800"])
-def test_traffic_limit(limit):
-    """Bits a second, also as text; the range is that of OSS."""
-    found = Options.from_storage_options({"signer": "keys", "traffic_limit": limit})
-    assert found.traffic_limit == int(limit)

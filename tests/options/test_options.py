@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -296,15 +292,6 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "place", ["s3://b/m", "env:M", "-", "{}", "\n {}", "[]", {}, "file:///m", None]
-)
-def test_what_is_no_relative_path_stays(place):
-    """Text, variables, standard input and URLs are not paths."""
-    kept = portable({"url_map": place})["url_map"]
-    assert (kept.reveal() if isinstance(kept, Secret) else kept) == place
-
-
-@pytest.mark.parametrize(
     ("given", "remedy"),
     [
         ({"url": URL}, "presigned_url= holds the URL"),
@@ -360,17 +347,6 @@ def test_identity():
     assert Options(url_map=listed).identity() == Options(url_map=listed[:]).identity()
 
 
-def test_identity_of_what_has_no_hash():
-    """An object without a hash is itself only."""
-
-    class Unhashable(list):
-        __hash__ = None
-
-    one = {1}
-    assert Options(signer=one).identity() == Options(signer=one).identity()
-    assert Options(signer=one).identity() != Options(signer={1}).identity()
-
-
 def test_resolve_text(tmp_path, monkeypatch):
     """A reference is read, stripped and hidden; other text is the text itself."""
     monkeypatch.setenv("MY_URL", f" {URL}\n")
@@ -397,16 +373,6 @@ def test_reference_that_leads_nowhere(tmp_path, place, content, words):
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(ConfigurationError, match=words):
         resolve_text(place.format(tmp_path))
-
-
-@pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:/no/such/file"])
-def test_reference_that_leads_nowhere_in_a_worker(reference):
-    """A worker has an environment and files of its own, so it is named."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        worker = pool.submit(os.getpid).result()
-        error = pool.submit(resolve_text, reference).exception()
-    assert isinstance(error, ConfigurationError)
-    assert f"in the worker process {worker} on {socket.gethostname()}" in error.message
 
 
 # -- the options of one object ----------------------------------------------------------
@@ -446,15 +412,6 @@ def test_call_over_filesystem():
         "none",
         "b/k",
         False,
-    )
-
-
-def test_call_without_options_keeps_the_filesystems():
-    """What only other filesystems know is passed over."""
-    base = read()
-    assert (
-        ObjectOptions.from_call(base, {"autocommit": 1, "size": None}, path="p").options
-        is base
     )
 
 
@@ -512,12 +469,6 @@ def test_forbid_overwrite_comes_once(facts, found):
     assert made.kind.exclusive is bool(found)
 
 
-def test_allowed_overwrite_is_not_exclusive():
-    """The header with the value false forbids nothing."""
-    made = target(headers={"x-oss-forbid-overwrite": "false"})
-    assert made.kind.exclusive is False
-
-
 def test_guessed_type_is_only_wished():
     """A guess never stands beside, or in place of, what was asked for."""
     assert target(guessed="text/csv").kind.optional_headers == {
@@ -528,8 +479,3 @@ def test_guessed_type_is_only_wished():
     assert not target(
         guessed="a/b", headers={"content-type": "c/d"}
     ).kind.optional_headers
-
-
-def test_environment_is_clean():
-    """The tests see no options of the machine's owner."""
-    assert not [name for name in os.environ if name.startswith("FSSPEC_")]

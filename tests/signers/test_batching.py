@@ -118,26 +118,6 @@ def together(ahead: Prefetcher, *operations: Operation) -> list[object]:
     return run(main)
 
 
-def test_batches_grow_up_to_a_full_call():
-    """First what goes out at once, then up to one hundred a call, each part once."""
-    service = Service()
-    ahead = ahead_of(service, *range(1, 301))
-    for number in range(1, 301):
-        assert sign(ahead, part(number))
-    assert [len(call) for call in service.calls] == [4, 32, 100, 100, 64]
-    assert list(chain.from_iterable(service.calls)) == list(range(1, 301))
-
-
-def test_batches_are_what_is_used_up_in_half_a_life():
-    """A slow link holds few URLs, so that they do not end before they are sent."""
-    service = Service(life=40)
-    ahead = ahead_of(service, *range(1, 200))
-    for number in range(1, 60):
-        sign(ahead, part(number))
-        service.time += 4  # seconds a part: five in half of a life
-    assert [len(call) for call in service.calls][:4] == [4, 5, 5, 5]
-
-
 def test_stale_requests_are_signed_again_together():
     """What waited too long is asked for anew in one call, before what comes next."""
     service = Service(life=40)
@@ -151,55 +131,6 @@ def test_stale_requests_are_signed_again_together():
         sign(ahead, part(number))
     asked = list(chain.from_iterable(service.calls[1:]))
     assert asked[:7] == [2, 3, 4, 5, 6, 7, 8]
-
-
-def test_another_length_is_signed_alone():
-    """The last part of a stream is shorter than was foreseen."""
-    service = Service()
-    ahead = ahead_of(service, 1, 2, 3)
-    sign(ahead, part(1))
-    sign(ahead, part(2, size=5))
-    assert service.calls == [[1, 2, 3], [2]]
-
-
-def test_what_nobody_announced_is_signed_alone():
-    """An operation that was not foreseen is signed like any other."""
-    service = Service()
-    ahead = ahead_of(service)
-    sign(ahead, part(9))
-    assert service.calls == [[9]]
-
-
-def test_next_batch_is_asked_for_while_some_are_left():
-    """With a low mark the call is made before others would have to wait for it."""
-    service = Service()
-    ahead = ahead_of(service, *range(1, 9), first=4, low=2)
-    sign(ahead, part(1))
-    sign(ahead, part(2))
-    assert len(service.calls) == 1
-    sign(ahead, part(3))
-    assert service.calls == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    for number in range(4, 9):
-        sign(ahead, part(number))
-    assert len(service.calls) == 2
-
-
-def test_a_full_low_mark_makes_no_batch_smaller():
-    """A low mark of a whole batch makes no batch smaller, if the URLs live long."""
-    service = Service(life=3600)
-    ahead = ahead_of(service, *range(1, 501), first=100, low=100)
-    for number in range(1, 501):
-        sign(ahead, part(number))
-        service.time += 0.001
-    assert [len(call) for call in service.calls] == [100] * 5
-
-
-def test_many_at_once_share_calls():
-    """Operations that were not foreseen are signed in one call, each with its outcome."""
-    service = Service()
-    found = together(ahead_of(service), *map(part, range(1, 6)))
-    assert [type(each) for each in found] == [SignedRequest] * 5
-    assert service.calls == [[1, 2, 3, 4, 5]]
 
 
 @pytest.mark.parametrize(
@@ -309,37 +240,6 @@ def test_failed_call_leaves_each_to_sign_alone():
     assert service.calls == [[1, 2, 3], [2], [3]]
 
 
-def test_a_signer_that_fails_is_not_asked_ahead():
-    """A call that fails is followed by another one only when somebody waits."""
-
-    class Down(Service):
-        def sign(self, operations):
-            super().sign(operations)
-            raise SignerUnavailableError("down", path="b/k")
-
-    service = Down()
-    ahead = ahead_of(service, *range(1, 1000), first=4, low=100)
-    with pytest.raises(SignerUnavailableError):
-        sign(ahead, part(1))
-    assert service.calls == [[1, 2, 3, 4]]
-
-
-def test_low_mark_does_not_wait_for_a_call_under_way():
-    """Who has its request goes on while the next batch is signed."""
-    gate = Gate(waits_from=2)
-    ahead = ahead_of(gate, *range(1, 30), first=4, low=4)
-
-    async def main():
-        await ahead.sign(part(1))
-        await blocking(gate.entered.wait, 10)
-        await ahead.sign(part(2))
-        gate.opened.set()
-
-    run(main)
-    settle()
-    assert gate.calls[0] == [1, 2, 3, 4]
-
-
 def test_a_proven_end_is_the_end_of_all_that_came_with_it():
     """When the store calls one URL over, the others of its age are signed anew."""
     service = Service()
@@ -350,82 +250,6 @@ def test_a_proven_end_is_the_end_of_all_that_came_with_it():
     for number in range(2, 9):
         assert sign(ahead, part(number)).issued_at == service.time
     assert service.calls == [[1, 2, 3, 4], [2, 3, 4, 5, 6, 7, 8]]
-
-
-def test_errors_that_wait_are_not_invalidated():
-    """A refusal that was signed along stays one: it has no life."""
-
-    class Refusing(Service):
-        def sign_each(self, operations):
-            found = list(self.sign(operations))
-            found[1] = NotSignedError("no", path="b/k", action="UploadPart")
-            return found
-
-    service = Refusing()
-    ahead = ahead_of(service, 1, 2)
-    ahead.invalidate(sign(ahead, part(1)))
-    with pytest.raises(NotSignedError):
-        sign(ahead, part(2))
-    assert service.calls == [[1, 2]]
-
-
-def test_what_a_call_under_way_signs_ahead_is_invalidated_too():
-    """Its URLs are as old as the one that the store called over; once is enough."""
-    gate = Gate(waits_from=2)
-    ahead = ahead_of(gate, *range(1, 9), first=4, low=3)
-
-    async def main():
-        refused = await ahead.sign(part(1))
-        await ahead.sign(part(2))  # begins the call for the parts from 5 on
-        await blocking(gate.entered.wait, 10)
-        ahead.invalidate(refused)
-        gate.opened.set()
-        return [await ahead.sign(part(number)) for number in range(3, 9)]
-
-    assert len(run(main)) == 6
-    settle()
-    assert sorted(chain.from_iterable(gate.calls[2:])) == [3, 4, 5, 6, 7, 8]
-
-
-def test_requests_that_come_during_a_call_share_the_next_one():
-    """One call is under way; the others go out with the next one."""
-    gate = Gate()
-    shared = Prefetcher(gate)
-
-    async def main():
-        first = asyncio.ensure_future(shared.sign(part(1)))
-        await blocking(gate.entered.wait, 10)
-        rest = [
-            asyncio.ensure_future(shared.sign(part(n))) for n in (*range(2, 9), 1000)
-        ]
-        await asyncio.sleep(0)
-        gate.opened.set()
-        return await asyncio.gather(first, *rest, return_exceptions=True)
-
-    *good, bad = run(main)
-    assert [type(each) for each in good] == [SignedRequest] * 8
-    assert isinstance(bad, NotSignedError)  # its refusal is no failure of the others
-    assert [len(call) for call in gate.calls] == [1, 8]
-
-
-def test_two_ask_for_one_part_of_two_lengths():
-    """The same part in two lengths is signed twice, each for its own caller."""
-    service = Service()
-    ahead = ahead_of(service, 1, 2)
-    found = together(ahead, part(2, size=5), part(1), part(2))
-    assert [type(each) for each in found] == [SignedRequest] * 3
-    assert service.calls == [[1, 2], [2]]
-
-
-def test_two_ask_for_the_same():
-    """Equal operations are signed one each."""
-    service = Service()
-    found = together(ahead_of(service, 1, 2), part(1), part(1))
-    assert [type(each) for each in found] == [SignedRequest] * 2
-    assert service.calls == [[1, 2], [1]]
-    service.calls.clear()
-    together(Prefetcher(service), part(1), part(1))
-    assert service.calls == [[1, 1]]
 
 
 def test_who_is_cancelled_leaves_nothing_behind():

@@ -158,24 +158,6 @@ def test_the_same_name_again_gets_another_policy(oss, dashscope):
     assert dashscope.calls == ["GET /api/v1/uploads"] * 3
 
 
-def test_an_expired_policy_is_asked_for_anew(oss, dashscope):
-    """What the store refuses as expired is sent once more, with another policy."""
-    oss.faults.add(Fault(status=403, code="AccessDenied", ec="0006-00000213", times=1))
-    with pytest.warns(PublishWarning):
-        receipt = studio(dashscope).pipe_file("files/a", b"1")
-    assert receipt.resigns == 1
-    assert dashscope.calls == ["GET /api/v1/uploads"] * 2
-
-
-def test_a_server_that_is_busy_is_asked_again(oss, dashscope):
-    """No policy yet is no failure yet: the one loop of attempts asks again."""
-    dashscope.refuse("uploads", 503, times=2)
-    dashscope.lose("uploads")
-    with pytest.warns(PublishWarning):
-        receipt = studio(dashscope, retries=4).pipe_file("files/a", b"1")
-    assert stored(oss, receipt.location) == b"1"
-
-
 def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
     """The limit of the model is that of the policy, and of the reply."""
     dashscope.largest_mb = 1
@@ -206,13 +188,6 @@ def test_wrong_options_are_named_before_anything_is_asked(dashscope, options, ma
     with pytest.raises(ConfigurationError, match=match):
         studio(dashscope, **options)
     assert not dashscope.calls
-
-
-def test_a_missing_key_is_named(oss, dashscope, monkeypatch):
-    """Without a token, the variable that holds it is named."""
-    monkeypatch.delenv("DASHSCOPE_API_KEY")
-    with pytest.raises(ConfigurationError, match="DASHSCOPE_API_KEY is not set"):
-        studio(dashscope).pipe_file("files/a", b"1")
 
 
 def test_a_refusal_hides_the_token(oss, dashscope, monkeypatch):
@@ -252,14 +227,6 @@ def test_a_token_is_sent_only_where_its_owner_is(dashscope, monkeypatch, url):
 # -- forms and parts --------------------------------------------------------------------------
 
 
-def test_small_files_are_one_form_at_companion(oss, companion):
-    """The server's key is in the receipt; two calls store a small file."""
-    receipt = uppy(companion).pipe_file("photos/a b.jpg", b"picture")
-    assert receipt.location.endswith("-photos/a b.jpg")
-    assert stored(oss, receipt.location) == b"picture"
-    assert companion.calls == ["GET /s3/params"]
-
-
 def test_large_files_are_parts_at_companion(oss, companion):
     """URLs of parts come together; the server completes the upload."""
     receipt = uppy(companion).pipe_file("photos/a.bin", LARGE)
@@ -280,21 +247,6 @@ def test_a_server_that_names_objects_replaces_none(oss, companion, data):
     locations = {receipt.location for receipt in (*receipts, file.receipt)}
     assert len(locations) == 3
     assert all(stored(oss, location) == data for location in locations)
-
-
-def test_a_stream_of_unknown_length_is_stored(oss, companion):
-    """A stream needs no length, and an exception publishes nothing."""
-    fs = uppy(companion)
-    with fs.open("a/b", "wb") as file:
-        for start in range(0, len(LARGE), MIB):
-            file.write(LARGE[start : start + MIB])
-    assert stored(oss, file.receipt.location) == LARGE
-    with pytest.raises(ZeroDivisionError), fs.open("a/c", "wb") as file:
-        file.write(LARGE)
-        raise ZeroDivisionError
-    assert any(call.startswith("DELETE ") for call in companion.calls)
-    assert len(oss.objects("examplebucket")) == 1
-    assert not oss.uploads("examplebucket")
 
 
 def test_an_expired_part_is_signed_again(oss, companion):
@@ -342,15 +294,6 @@ def test_a_last_call_that_failed_is_known_to_have_failed(oss, companion):
     assert caught.value.outcome is Outcome.NOT_STORED
     assert not oss.objects("examplebucket")
     assert not oss.uploads("examplebucket")
-
-
-def test_refused_calls_are_tried_again_as_any_other(oss, companion):
-    """Each call of the server goes through the one loop of attempts."""
-    for piece in ("POST /s3/multipart", "batch", "complete"):
-        companion.refuse(piece, 503)
-    receipt = uppy(companion, retries=3).pipe_file("a/b", LARGE)
-    assert stored(oss, receipt.location) == LARGE
-    assert receipt.retries >= 1
 
 
 def test_an_upload_is_resumed_by_another_client(oss, companion, tmp_path):
@@ -409,19 +352,6 @@ def test_a_back_end_of_sign_request_signs_each_call(oss, uppy_sign):
     assert receipt.verified == "crc64"
 
 
-def test_the_key_of_the_back_end_replaces_the_asked_one(oss, uppy_sign):
-    """All calls of an upload are about the key that the first reply has named."""
-    uppy_sign.prefix = "user-1/"
-    fs = of("uppy-sign", uppy_sign, "/presign")
-    assert fs.pipe_file("a/small", b"1").location == "user-1/a/small"
-    assert fs.pipe_file("a/large", LARGE).location == "user-1/a/large"
-    assert oss.objects("examplebucket") == {
-        "user-1/a/small": b"1",
-        "user-1/a/large": LARGE,
-    }
-    assert fs.url("a/large") == "user-1/a/large"
-
-
 # -- MLflow -------------------------------------------------------------------------------------
 
 
@@ -436,16 +366,6 @@ def test_artifacts_are_parts_whose_urls_come_at_once(oss, mlflow, size):
     steps = [call.split("/")[5] for call in mlflow.calls]
     assert steps == ["create", "complete"]
     assert parts_sent(oss) == max(1, -(-size // (5 * MIB)))
-
-
-def test_an_artifact_that_fails_is_aborted(oss, mlflow):
-    """Nothing is left at the server after a failure."""
-    mlflow.refuse("complete", 400, document={"message": "run is deleted"})
-    with pytest.raises(OSError, match="run is deleted") as caught:
-        of("mlflow-artifacts", mlflow).pipe_file("0/a", LARGE)
-    assert caught.value.outcome is Outcome.NOT_STORED
-    assert mlflow.calls[-1].endswith("/abort/0")
-    assert not oss.uploads("examplebucket")
 
 
 def test_urls_that_come_once_cannot_be_renewed(oss, mlflow, tmp_path):
@@ -499,19 +419,6 @@ def test_objects_are_linked_after_their_bytes_are_stored(oss, lakefs, size):
         assert '"' not in about["checksum"]
 
 
-def test_a_stream_is_linked_too(oss, lakefs):
-    """A stream is sent in parts, and discarded with its parts after an exception."""
-    fs = repository(lakefs)
-    with fs.open("repo/main/a", "wb") as file:
-        file.write(LARGE)
-    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == LARGE
-    with pytest.raises(ZeroDivisionError), fs.open("repo/main/b", "wb") as file:
-        file.write(LARGE)
-        raise ZeroDivisionError
-    assert not oss.uploads("examplebucket")
-    assert set(lakefs.linked) == {"repo/main/a"}
-
-
 def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
     """The last call itself refuses it, before the old object is replaced."""
     fs = repository(lakefs)
@@ -521,31 +428,6 @@ def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
     assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"old"
     with pytest.raises(NotSignedError, match="cannot set x-oss-forbid-overwrite"):
         fs.pipe_file("repo/main/large", LARGE, overwrite=False)
-
-
-EXPIRED = {"status": 403, "code": "AccessDenied", "ec": "0002-00000236"}
-
-
-def test_an_expired_part_is_signed_again_at_lakefs(oss, lakefs):
-    """The server signs each part anew; for a single PUT it gives one URL."""
-    fs = repository(lakefs)
-    oss.faults.add(Fault(action=Action.UploadPart, times=1, **EXPIRED))
-    assert fs.pipe_file("repo/main/large", LARGE).resigns == 1
-    assert oss.objects("examplebucket")[lakefs.linked["repo/main/large"][0]] == LARGE
-    oss.faults.add(Fault(action=Action.PutObject, times=1, **EXPIRED))
-    with pytest.raises(PermissionError) as caught:
-        fs.pipe_file("repo/main/small", b"1")
-    assert caught.value.outcome is Outcome.NOT_STORED
-    assert set(lakefs.linked) == {"repo/main/large"}
-    fs.pipe_file("repo/main/small", b"1")
-    assert oss.objects("examplebucket")[lakefs.linked["repo/main/small"][0]] == b"1"
-
-
-def test_a_lost_link_is_repeated(oss, lakefs):
-    """To link the same address once more does no harm."""
-    lakefs.lose("PUT /api/v1/repositories/repo/branches/main/staging/backing")
-    repository(lakefs, retries=2).pipe_file("repo/main/a", b"1")
-    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"1"
 
 
 @pytest.mark.parametrize("path", ["repo", "repo/main", "repo/main/../x", "repo//x"])

@@ -87,21 +87,6 @@ def test_a_refusal_has_the_reasons_of_all_signers():
             ask()
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_a_sign_each_of_ones_own_may_raise(order):
-    """A refusal that is raised, and not returned, is a refusal of each operation."""
-
-    class Raising(Some):
-        def sign_each(self, operations):
-            return self.sign(operations)
-
-    signers = [Raising("a"), Some("b")]
-    chain = ChainSigner(*(signers[index] for index in order))
-    found = chain.sign_each([put("a"), put("b"), put("c")])
-    kinds = [type(one) for one in found]
-    assert kinds == [SignedRequest, SignedRequest, NotSignedError]
-
-
 def test_all_signers_of_a_chain_drop_what_the_store_refused():
     """Any of them may have signed it."""
 
@@ -115,14 +100,6 @@ def test_all_signers_of_a_chain_drop_what_the_store_refused():
     (refused,) = signers[0].sign([put("a")])
     ChainSigner(*signers).invalidate(refused)
     assert [signer.dropped for signer in signers] == [(refused,)] * 2
-
-
-def test_the_first_signer_that_can_gives_the_grant():
-    """Grant and preflight go along the chain, too."""
-    chain = ChainSigner(Some("a", "b"), Some("b"))
-    assert chain.grant("b/b").expires_at == 2.0
-    assert ChainSigner(Some("a", "c"), Some("b")).grant("b/b").expires_at == 1.0
-    chain.preflight(put("a"))
 
 
 def test_a_short_answer_is_noticed():

@@ -23,8 +23,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers import wire_protocol
-from fsspec_osspresigned.signers.base import Grant, sign_checked
+from fsspec_osspresigned.signers.base import sign_checked
 from fsspec_osspresigned.signers.http import HTTPSigner
 
 NOW = 1_767_225_600.0
@@ -221,17 +220,6 @@ def test_call_says_what_is_wanted(broken, signer):
     assert broken.tokens == [f"Bearer {TOKEN}"]
 
 
-def test_answer_becomes_a_signed_request(broken, signer):
-    """Its life counts from when the call was sent."""
-    broken.answers = [all_good]
-    (request,) = signer.sign([put(headers={"x-oss-meta-a": "1"})])
-    assert request.url.reveal() == url()
-    assert request.headers == {"x-oss-meta-a": "1"}
-    assert (request.issued_at, request.expires_at) == (NOW, NOW + 900)
-    assert signer.remote
-    assert signer.grant("b/k") == Grant()
-
-
 @pytest.mark.parametrize("seconds", [100, 901])
 def test_the_time_that_a_slow_signer_takes_is_part_of_the_life(
     broken, signer, clock, seconds
@@ -270,23 +258,6 @@ def test_life_is_read_from_the_url_only_where_it_is_not_said(broken, signer):
     assert request.headers == {}
     assert signer.sign([put()])[0].expires_at == NOW + 900
     assert signer.sign([put()])[0].expires_at is None
-
-
-def test_headers_that_a_signer_may_add_are_sent(broken, signer):
-    """Storage class and a signed length are the owner's to decide."""
-    length = url() + (
-        "&x-oss-signature-version=OSS4-HMAC-SHA256"
-        "&x-oss-additional-headers=content-length"
-    )
-    headers = {"Content-Length": "3", "x-oss-storage-class": "IA"}
-    broken.answers = [result(url=length, headers=headers)]
-    assert signer.sign([put()])[0].headers == headers
-
-
-def test_acl_that_was_asked_for_may_come_back(broken, signer):
-    """The rule is against surprises, not against ACLs."""
-    broken.answers = [all_good]
-    assert signer.sign([put(headers={"x-oss-object-acl": "private"})])
 
 
 @pytest.mark.parametrize(
@@ -385,57 +356,6 @@ def test_refusal_of_looking_is_remembered_for_5_seconds(broken, signer, clock, a
     assert len(broken.calls) == 3
 
 
-def test_other_actions_and_buckets_are_asked_for(broken, signer):
-    """A refusal stands for one action in one bucket."""
-    broken.answers = [refused(403, "action_not_granted")]
-    for action, bucket in [
-        ("HeadObject", "b"),
-        ("HeadObject", "c"),
-        ("GetObject", "b"),
-    ]:
-        with pytest.raises(NotSignedError):
-            signer.sign([look(Action(action), bucket)])
-    assert len(broken.calls) == 3
-
-
-@pytest.mark.parametrize(
-    ("action", "code"),
-    [
-        (Action.PutObject, "action_not_granted"),
-        (Action.DeleteObject, "action_not_granted"),
-        (Action.HeadObject, "forbidden"),
-        (Action.HeadObject, "invalid_request"),
-    ],
-)
-def test_other_refusals_are_not_remembered(broken, signer, action, code):
-    """What changes objects is asked for each time, and so is what hangs on the path."""
-    broken.answers = [refused(403, code)]
-    for _ in range(2):
-        failure(signer, look(action))
-    assert len(broken.calls) == 2
-
-
-def test_remembered_refusals_keep_their_places_in_a_batch(broken, signer):
-    """The rest of the batch is asked for, and each answer is of its own operation."""
-    broken.answers = [refused(403, "action_not_granted"), all_good]
-    failure(signer, look(Action.HeadObject))
-    asked = [put("a"), look(Action.HeadObject), put("c")]
-    first, second, third = signer.sign_each(asked)
-    assert isinstance(second, NotSignedError)
-    assert first.url.reveal() == url("a")
-    assert third.url.reveal() == url("c")
-    assert [one["key"] for one in broken.calls[1]] == ["a", "c"]
-
-
-@pytest.mark.parametrize(
-    "member", [{"detail": 3}, {"title": "sorry"}, {"code": 3}, {"code": "\n"}]
-)
-def test_odd_problem_members_do_no_harm(broken, signer, member):
-    """What is no text is left out."""
-    broken.answers = [refused(403, **{"code": "", **member})]
-    assert isinstance(failure(signer), NotSignedError)
-
-
 def test_one_refused_item_fails_a_batch(broken, signer):
     """The error names the item, not the first of the batch."""
     broken.answers = [
@@ -446,19 +366,6 @@ def test_one_refused_item_fails_a_batch(broken, signer):
     with pytest.raises(NotSignedError, match="PutObject of b/l: forbidden") as caught:
         signer.sign([put(), put("l")])
     assert caught.value.path == "b/l"
-
-
-@pytest.mark.parametrize("wait", [2, 0.75, None, True, -1, "soon", 1e9])
-def test_unavailable_item_says_how_long_to_wait(broken, signer, wait):
-    """The good items of the batch are kept; the client decides about a retry."""
-    members = {} if wait is None else {"retry_after": wait}
-    bad = refused(503, "unavailable", **members)([1])["results"][0]
-    broken.answers = [lambda rs: {"results": [good(rs[0]), bad]}]
-    signed, error = signer.sign_each([put(), put("l")])
-    assert signed.url.reveal() == url()
-    assert isinstance(error, SignerUnavailableError)
-    assert error.retry_after == (wait if wait in (2, 0.75) else None)
-    assert len(broken.calls) == 1
 
 
 def test_token_is_read_again_once(broken, clock, service):
@@ -475,25 +382,6 @@ def test_token_is_read_again_once(broken, clock, service):
     assert broken.tokens == ["Bearer old", "Bearer new"]
 
 
-def test_token_that_stays_refused_is_an_error(broken, signer):
-    """Two tries, no more, and no wait."""
-    broken.answers = [fails(401, "unauthorized")]
-    error = failure(signer)
-    assert type(error) is SignerError
-    assert "HTTP 401: unauthorized" in error.message
-    assert "check signer_token=" in error.message
-    assert len(broken.calls) == 2
-
-
-def test_missing_token_is_told(broken, service):
-    """A signer that wants one says 401."""
-    broken.answers = [fails(401, "unauthorized")]
-    error = failure(
-        HTTPSigner(broken.url, exchange=service.exchange, token=lambda: None)
-    )
-    assert "no token was given: set signer_token=" in error.message
-
-
 def test_missing_token_is_found_before_the_call(broken, service):
     """Nothing is sent without the token that the user named."""
 
@@ -503,14 +391,6 @@ def test_missing_token_is_found_before_the_call(broken, service):
     signer = HTTPSigner(broken.url, exchange=service.exchange, token=missing)
     assert failure(signer).message == "not set"
     assert broken.calls == []
-
-
-def test_no_token_means_no_authorization(broken, service):
-    """A signer without authentication is asked without a header."""
-    signer = HTTPSigner(broken.url, exchange=service.exchange)
-    broken.answers = [result(expires_in=10**9)]
-    signer.sign([put()])
-    assert broken.tokens == [None]
 
 
 def test_too_large_batch_is_halved(broken, signer):
@@ -528,13 +408,6 @@ def test_too_large_batch_is_halved(broken, signer):
     assert [len(call) for call in broken.calls] == [7, 3, 1, 2, 4, 2, 2]
 
 
-def test_single_request_that_is_too_large_fails(broken, signer):
-    """There is nothing left to halve."""
-    broken.answers = [fails(413, "batch_too_large")]
-    assert "even a single request is too large" in failure(signer).message
-    assert len(broken.calls) == 1
-
-
 def test_large_batches_are_split_by_count_and_size(broken, signer):
     """At most a hundred requests and one MiB a call."""
     broken.answers = [all_good]
@@ -550,13 +423,6 @@ def test_large_batches_are_split_by_count_and_size(broken, signer):
     with pytest.raises(BindingError, match="'q0' is missing"):
         signer.sign(heavy)
     assert [len(call) for call in broken.calls] == [41, 41, 8]
-
-
-def test_batches_never_lose_an_oversized_request():
-    """What does not fit alone is still sent, and judged by the signer."""
-    items = ["x" * wire_protocol.MAX_REQUEST_BODY, "y"]
-    assert [list(r) for r in wire_protocol.batches(items)] == [[0], [1]]
-    assert list(wire_protocol.batches([])) == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -596,25 +462,6 @@ def test_bad_signer_url_is_refused(where, said, service):
     with pytest.raises(ConfigurationError, match=said) as caught:
         HTTPSigner(where, exchange=service.exchange)
     assert "CANARY" not in str(caught.value)
-
-
-def test_path_without_a_bucket_is_refused(signer, broken):
-    """A signer cannot guess where an object goes."""
-    with pytest.raises(ConfigurationError, match="bucket/key"):
-        signer.sign([put("", bucket="")])
-    assert broken.calls == []
-
-
-def test_allowed_hosts_ignore_case(broken, clock, service):
-    """Host names have no case."""
-    signer = HTTPSigner(
-        broken.url,
-        exchange=service.exchange,
-        allowed_hosts={"CDN.Example.com": "b"},
-        clock=clock,
-    )
-    broken.answers = [result(url="https://cdn.example.com/k")]
-    assert signer.sign([put()])
 
 
 @pytest.mark.parametrize(

@@ -98,17 +98,6 @@ def test_next_second_reads_the_credentials_again():
     assert one.sign_at_once(put("b")) is None
 
 
-@pytest.mark.parametrize("facts", [{"version": "v1"}, {}])
-def test_what_depends_on_more_than_the_key(facts):
-    """V1, and a length that is signed."""
-    one = signer(Clock(), **facts)
-    operation = put("a", content_length=3, headers={"Content-Length": "3"})
-    if facts:
-        operation = put("a")
-    one.sign([operation])
-    assert one.sign_at_once(operation) is None
-
-
 def test_own_way_to_sign():
     """A subclass that signs in its own way signs everything in this way."""
 

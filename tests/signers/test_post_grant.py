@@ -6,15 +6,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 
-from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     BindingError,
     ConfigurationError,
@@ -22,13 +19,11 @@ from fsspec_osspresigned.errors import (
     NotSignedError,
     SignerError,
     SignerUnavailableError,
-    URLExpiredError,
 )
 from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers import make_signer
-from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.post_grant import FetchedGrant, PostGrantSigner
 from tests.signers.grants import BUCKET, NOW, PREFIX, URL, document, flat_v4
 
@@ -81,35 +76,6 @@ def test_files_hold_grants(tmp_path, form):
         signer.sign([post()])
     signer.invalidate(signed)
     assert signer.sign([post("out/x")])
-
-
-def test_a_changed_grant_is_read_where_that_may_take_time(tmp_path):
-    """The loop, which all requests share, reads no file, and asks no server."""
-    path = tmp_path / "grant.json"
-    path.write_text(json.dumps(current()))
-    path.chmod(0o600)
-    signer = signer_of(str(path))
-    assert not signer.waits
-    path.write_text(json.dumps(current(["starts-with", "$key", "out/"])))
-    assert signer.waits
-    assert signer.grant_waits
-    signer.sign([post("out/x")])
-    assert not signer.waits
-    assert fetching(never)[0].waits
-
-
-def test_other_places(tmp_path, monkeypatch):
-    """A mapping, JSON text, a variable and a URL of fsspec hold grants as well."""
-    text = json.dumps(current())
-    monkeypatch.setenv("GRANT", text)
-    for place in (current(), text, "env:GRANT", tmp_path / "grant.json"):
-        if isinstance(place, Path):
-            place.write_text(text)
-            place.chmod(0o600)
-        assert signer_of(place).sign([post()])
-    options = Options(grant="memory://grant.json")
-    found = make_signer(options, lambda place: text.encode())
-    assert found.sign([post()])
 
 
 def test_exposed_file_is_told(tmp_path):
@@ -194,42 +160,6 @@ def test_everything_is_uploaded_by_one_grant(oss, tmp_path):
     assert {record.action for record in oss.requests} == {"PostObject"}
     assert oss.get(BUCKET, "in/deep/b.csv").headers["content-type"] == "text/csv"
     assert [receipt.verified for receipt in seen] == ["crc64"] * 3
-
-
-def test_a_type_that_the_grant_decides_is_said_once(oss, caplog):
-    """For each pair of types; what agrees, or is asked for, is not worth a word."""
-    either = ["in", "$content-type", ["image/png", "text/plain"]]
-    fs = fsspec.filesystem("osspresigned", grant=here(oss, PREFIX, either))
-    fs.pipe_file(f"{BUCKET}/in/a.png", b"a")
-    fs.pipe_file(f"{BUCKET}/in/a.csv", b"a", content_type="text/plain")
-    assert "suggests" not in caplog.text
-    pinned = here(oss, PREFIX, ["eq", "$content-type", "image/png"])
-    fs = fsspec.filesystem("osspresigned", grant=pinned)
-    for name in ("a.csv", "b.csv", "c.json"):
-        fs.pipe_file(f"{BUCKET}/in/{name}", b"a")
-    assert oss.get(BUCKET, "in/a.csv").headers["content-type"] == "image/png"
-    assert [
-        one.getMessage() for one in caplog.records if one.levelname == "WARNING"
-    ] == [
-        f"{BUCKET}/in/{name}: its name suggests the type {kind}, but the grant stores it "
-        "as image/png"
-        for name, kind in (("a.csv", "text/csv"), ("c.json", "application/json"))
-    ]
-
-
-def test_chain_asks_the_grant_before_the_signer(oss):
-    """What the grant does not allow is left to the signer beside it."""
-    fs = fsspec.filesystem(
-        "osspresigned",
-        grant=here(oss),
-        signer="keys",
-        endpoint=oss.url,
-        region=oss.region,
-    )
-    fs.pipe_file(f"{BUCKET}/in/a", b"a")
-    fs.pipe_file(f"{BUCKET}/out/a", b"a")
-    assert [r.action for r in oss.requests] == ["PostObject", "PutObject"]
-    assert fs.cat_file(f"{BUCKET}/in/a") == b"a"
 
 
 def nonsense(**changes: Any) -> Callable[[Any], Any]:
@@ -345,49 +275,6 @@ def test_servers_are_asked_once():
     assert (signed.issued_at, signed.expires_at) == (NOW + 3580, NOW + 7180)
 
 
-def test_old_grants_are_not_fetched_without_end():
-    """A server that answers with a grant about to end is asked every 5 seconds at most."""
-    server = Server(document(life=20))
-    signer, clock = fetching(server)
-    for second in range(12):
-        clock.now = NOW + second
-        signer.sign([post()])
-    assert len(server.asked) == 1
-    clock.now = NOW + 16
-    for _ in range(3):
-        signer.sign([post()])
-    assert len(server.asked) == 2
-
-
-def test_invalidated_grants_are_fetched_anew():
-    """After a proven expiry the next form is made by a new grant, fetched once."""
-    server = Server(document(), document(now=NOW + 1), document(now=NOW + 2))
-    signer, clock = fetching(server)
-    (refused,) = signer.sign([post()])
-    signer.invalidate(refused)
-    clock.now = NOW + 1
-    (better,) = signer.sign([post()])
-    assert better.form != refused.form
-    signer.invalidate(refused)
-    signer.sign([post()])
-    assert len(server.asked) == 2
-
-
-def test_threads_share_one_call():
-    """Many threads that need the first grant cause one call."""
-    pause = threading.Event()
-
-    def slow() -> dict:
-        pause.wait(0.2)
-        return document()
-
-    server = Server(slow)
-    signer, _ = fetching(server)
-    with ThreadPoolExecutor(8) as pool:
-        assert len([*pool.map(lambda _: signer.sign([post()]), range(8))]) == 8
-    assert len(server.asked) == 1
-
-
 def test_an_outage_is_survived_as_long_as_a_grant_is_left():
     """A server that is away matters only when no grant is left."""
     away = NetworkError("connection refused")
@@ -402,36 +289,6 @@ def test_an_outage_is_survived_as_long_as_a_grant_is_left():
     ) as caught:
         signer.sign([post()])
     assert caught.value.filename == caught.value.path == PATH
-
-
-def test_a_server_that_is_away_is_asked_every_few_seconds():
-    """It rests for 5 seconds, but not longer than the grant is valid."""
-    server = Server(document(), NetworkError("connection refused"))
-    signer, clock = fetching(server)
-    signer.sign([post()])
-    for now, calls in ((3580, 2), (3584, 2), (3585, 3), (3589, 3), (3598, 4)):
-        clock.now = NOW + now
-        assert signer.sign([post()])
-        assert len(server.asked) == calls
-    for calls in (5, 6):
-        clock.now = NOW + 3600
-        with pytest.raises(SignerUnavailableError):
-            signer.sign([post()])
-        assert len(server.asked) == calls
-
-
-def test_an_outage_at_the_start_is_left_to_the_tries_of_signing():
-    """Planning goes on without the server, for signing is tried again."""
-    signer, _ = fetching(
-        Server(Reply(status=503, headers={"retry-after": "7"}), document())
-    )
-    assert signer.grant(PATH) == Grant(multipart=None, action=Action.PostObject)
-    assert signer.grant(PATH).expires_at == NOW + 3600
-    signer, _ = fetching(Server(Reply(status=503, headers={"retry-after": "7"})))
-    signer.preflight(post())
-    with pytest.raises(SignerUnavailableError, match="answered HTTP 503") as caught:
-        signer.sign([post()])
-    assert caught.value.retry_after == 7
 
 
 @pytest.mark.parametrize(
@@ -571,19 +428,6 @@ def flat_of(oss: Any, items: Sequence[Any] = (), **facts: Any) -> dict[str, Any]
     return {**found, "host": oss.endpoint.url(BUCKET)}
 
 
-def test_an_application_server_is_enough(oss, app, monkeypatch):
-    """What a server in the shape of OSS's sample answers stores many objects."""
-    monkeypatch.setenv("OSSPRESIGNED_T", TOKEN)
-    app.answers.append(lambda: flat_of(oss))
-    fs = fsspec.filesystem(
-        "osspresigned", grant=app.url, signer_token="env:OSSPRESIGNED_T"
-    )
-    for number in range(5):
-        fs.pipe_file(f"{BUCKET}/in/{number}", b"x")
-    assert len(oss.objects(BUCKET)) == 5
-    assert app.paths == [("/get_post_signature?dir=in", f"Bearer {TOKEN}")]
-
-
 def page(oss: Any, app: Any) -> Any:
     """A page to log in, in place of a grant."""
     assert oss
@@ -632,20 +476,6 @@ def test_bad_servers_are_refused_before_any_byte(oss, app, name, tmp_path):
     assert {path for path, _ in app.paths} == {"/get_post_signature?dir=in"}
 
 
-def test_a_proven_expiry_is_signed_anew_by_a_new_grant(oss, app):
-    """A policy that OSS calls expired is replaced by one call of the server."""
-    app.answers.append(lambda: flat_of(oss))
-    fs = fsspec.filesystem("osspresigned", grant=app.url)
-    refusal = {"status": 403, "code": "AccessDenied", "ec": "0006-00000213"}
-    oss.faults.add(Fault(action="PostObject", times=1, **refusal))
-    fs.pipe_file(PATH, b"x")
-    assert oss.objects(BUCKET) == {"in/x": b"x"}
-    assert len(app.paths) == 2
-    oss.faults.add(Fault(action="PostObject", times=None, **refusal))
-    with pytest.raises(URLExpiredError):
-        fs.pipe_file(PATH, b"y")
-
-
 def test_fetched_grants_do_not_open_objects_unasked():
     """A public ACL needs the user's word, unless the owner's own file says so."""
     acl = {"x-oss-object-acl": "public-read"}
@@ -663,24 +493,3 @@ def test_fetched_grants_do_not_open_objects_unasked():
     assert signer_of(current(PREFIX, acl)).sign([post()])
     signer, _ = fetching(Server(document(PREFIX, {"x-oss-object-acl": "private"})))
     assert signer.sign([post()])
-
-
-@pytest.mark.parametrize(
-    ("statuses", "sent"), [(["201", "204"], 204), (["201", "299"], 201)]
-)
-def test_status_that_the_policy_allows(oss, statuses, sent):
-    """A form asks for one of them, and each proves that the object is stored."""
-    named = ["in", "$success_action_status", statuses]
-    fs = fsspec.filesystem("osspresigned", grant=here(oss, PREFIX, named))
-    assert fs.pipe_file(PATH, b"data").verified == "crc64"
-    assert oss.objects(BUCKET) == {"in/x": b"data"}
-    assert oss.requests[-1].status == sent
-
-
-def test_a_grant_cannot_look(oss):
-    """What was written is known; all other looking is refused as every signer refuses it."""
-    fs = fsspec.filesystem("osspresigned", grant=here(oss), unknown="error")
-    fs.pipe_file(PATH, b"x")
-    assert fs.exists(PATH)
-    with pytest.raises(PermissionError, match="is not granted"):
-        fs.cat_file(f"{BUCKET}/in/y")

@@ -8,9 +8,7 @@ import pytest
 
 from fsspec_osspresigned.errors import BindingError, ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers import make_signer
 from fsspec_osspresigned.signers.base import ChainSigner, Signer, sign_checked
 from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
@@ -67,15 +65,6 @@ def test_absent_headers_pass_the_users_demands_and_no_guess():
     assert request.issued_at == NOW
 
 
-@pytest.mark.parametrize("headers", [{}, {"content-type": "a/b", "x-oss-meta-a": "1"}])
-def test_present_headers_are_sent_exactly(headers):
-    """Even none at all is an exact answer."""
-    demanded = {"Content-Type": " a/b"} if headers else {}
-    entry = {"url": url(), "headers": headers}
-    operation = put(headers=demanded, optional_headers={"Cache-Control": "no"})
-    assert signer(entry).sign([operation])[0].headers == headers
-
-
 def test_conflicting_header_is_named():
     """A header that the user wants and the owner did not sign is an error."""
     entry = {"url": url(), "headers": {"Content-Type": "a/b"}}
@@ -104,15 +93,6 @@ def test_path_outside_the_map_names_the_nearest_keys():
         signer(url()).grant("b/other")
 
 
-def test_guesses_are_for_uploads_and_have_an_end():
-    """Who only looks, or asks very often, is not kept waiting for proposals."""
-    asked = signer(url(), "b/report.csv", guesses=2)
-    look = put(key="reprot.csv", action=Action.HeadObject)
-    assert refusal(asked, look).nearest == ()
-    found = [refusal(asked, put(key="reprot.csv")).nearest for _ in range(3)]
-    assert found == [("b/report.csv",), ("b/report.csv",), ()]
-
-
 def test_end_is_taken_from_the_nearest_word():
     """The request's own time wins, then the entry's, then the URL's."""
     late = "2030-01-01T00:00:00Z"
@@ -128,14 +108,6 @@ def test_expired_url_is_refused_with_its_time():
     """The error says when it ended and what to do."""
     error = refusal(signer(url(), clock=lambda: END + 1.0), put())
     assert "expired at 2026-01-01T01:00:00Z: ask the owner" in error.message
-
-
-def test_single_url_is_granted_alone():
-    """A string grants one PUT and no multipart upload."""
-    grant = signer(url()).grant("b/k")
-    assert grant.single
-    assert grant.multipart is None
-    assert grant.expires_at == END
 
 
 def test_parts_with_complete_are_granted():
@@ -180,12 +152,6 @@ def test_entry_without_a_way_to_finish_is_refused(entry, said):
     """What cannot be completed is refused before the first byte."""
     with pytest.raises(NotSignedError, match=said):
         signer(entry).grant("b/k")
-
-
-def test_unknown_end_stays_unknown():
-    """A URL that tells no time is not given one."""
-    assert signer(f"{HOST}/k").grant("b/k").expires_at is None
-    assert signer(f"{HOST}/k").sign([put()])[0].expires_at is None
 
 
 def test_multipart_calls_find_their_urls():
@@ -266,12 +232,6 @@ def test_one_url_takes_its_own_object_only(text, paths):
         assert caught.value.nearest == (own,)
 
 
-def test_one_url_signs_no_other_call():
-    """Reading needs a URL of its own."""
-    for action in (Action.HeadObject, Action.GetObject, Action.InitiateMultipartUpload):
-        refusal(one(url()), put(action=action))
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -291,14 +251,6 @@ def test_what_is_no_presigned_url_is_refused(text, said):
     with pytest.raises(ConfigurationError, match=said) as caught:
         one(text)
     assert "CANARY" not in str(caught.value)
-
-
-def test_name_of_a_file_is_no_url(tmp_path, monkeypatch):
-    """A file is named by file:, which the message says."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.url").touch()
-    with pytest.raises(ConfigurationError, match="is the name of a file: write file:"):
-        one("t.url")
 
 
 V4_WHOLE = (
@@ -325,12 +277,6 @@ def test_damaged_url_is_refused(text, said):
         one(text)
     assert "copy the whole URL again" in str(caught.value)
     assert "20260101" not in str(caught.value)
-
-
-@pytest.mark.parametrize("query", [V4_WHOLE, V1, "ticket=1"])
-def test_whole_url_is_taken(query):
-    """Whole signatures are, and the URL of a gateway, which may know another way."""
-    assert one(f"https://files.example.com/k?{query}").sign([put()])
 
 
 def test_renewed_url_is_used():
@@ -379,17 +325,6 @@ def test_url_of_its_object(target):
     """Hosts of one bucket, and those with the bucket in the path, are understood."""
     (request,) = signer(f"{target}?{V1}", trusted=False).sign([put()])
     assert request.url.reveal() == f"{target}?{V1}"
-
-
-def test_a_url_in_a_file_is_read_where_that_may_take_time(tmp_path, monkeypatch):
-    """It is read for each call; a variable is at hand."""
-    place = tmp_path / "one.url"
-    place.touch(mode=0o600)
-    place.write_text(url("k"))
-    monkeypatch.setenv("ONE_URL", url("k"))
-    for reference, waits in ((f"file:{place}", True), ("env:ONE_URL", False)):
-        signer = make_signer(Options(presigned_url=reference), lambda _: b"")
-        assert (signer.waits, signer.grant_waits) == (waits, waits)
 
 
 def test_a_changed_map_is_read_where_that_may_take_time(tmp_path):

@@ -104,16 +104,6 @@ def test_other_urls_are_refused(url, said):
     assert said in (problem(url) or "")
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("port", ["", ":80", ":443"])
-def test_ports_of_oss(scheme, port):
-    """A host of OSS may be named with the port of either scheme."""
-    url = f"{scheme}://b.oss-cn-hangzhou.aliyuncs.com{port}/{K}"
-    operation = Operation(action=Action.PutObject, bucket="b", key="dir/k +%")
-    binding = URLBinding(signer_host="", allowed_hosts={}, allow_http=True)
-    assert binding.problem(operation, url) is None
-
-
 PART = {"action": "UploadPart", "upload_id": "U/+", "part_number": 3}
 
 

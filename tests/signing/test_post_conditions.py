@@ -10,15 +10,6 @@ from fsspec_osspresigned.signing.post_policy import (
     read_condition,
 )
 
-READ = [
-    ({"Bucket": "b"}, PolicyCondition("eq", "bucket", ("b",))),
-    (["eq", "$Key", "k"], PolicyCondition("eq", "key", ("k",))),
-    (["eq", "key", "k"], PolicyCondition("eq", "key", ("k",))),
-    (["starts-with", "$key", ""], PolicyCondition("starts-with", "key", ("",))),
-    (["in", "$a", ["x", "y"]], PolicyCondition("in", "a", ("x", "y"))),
-    (["not-in", "$a", []], PolicyCondition("not-in", "a", ())),
-    (["content-length-range", 0, 5], PolicyCondition.range(0, 5)),
-]
 BAD = [
     ({}, "0 keys"),
     ({"a": "b", "c": "d"}, "2 keys"),
@@ -39,13 +30,6 @@ BAD = [
     (["in", "$a", "b"], "needs a list of strings"),
     (["in", "$a", ["b", 1]], "needs a list of strings"),
 ]
-
-
-@pytest.mark.parametrize(("item", "wanted"), READ)
-def test_conditions_are_read(item, wanted):
-    """Each documented form is understood, names in any case."""
-    assert read_condition(item) == wanted
-    assert read_condition(wanted.as_json()) == wanted
 
 
 @pytest.mark.parametrize(("item", "reason"), BAD)
@@ -69,16 +53,6 @@ def test_values_are_compared_by_the_operator(condition, good, bad):
     assert found.refusal({"a": good}, None, None) is None
     assert found.refusal({"a": bad}, None, None).fault is PolicyFault.FAILED
     assert found.refusal({}, None, None).fault is PolicyFault.ABSENT
-
-
-@pytest.mark.parametrize(
-    ("size", "fault"),
-    [(0, PolicyFault.TOO_SMALL), (1, None), (5, None), (6, PolicyFault.TOO_LARGE)],
-)
-def test_sizes_are_compared_with_the_range(size, fault):
-    """Both limits of a range belong to it."""
-    refusal = PolicyCondition.range(1, 5).refusal({}, None, size)
-    assert (refusal and refusal.fault) == fault
 
 
 def test_secret_values_stay_hidden():

@@ -14,26 +14,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned import signing
 from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest, describe
-from fsspec_osspresigned.signing.canonical import SUBRESOURCES, day_key, parse_query
-from fsspec_osspresigned.signing.endpoint import check_bucket, check_key
+from fsspec_osspresigned.signing.canonical import parse_query
+from fsspec_osspresigned.signing.endpoint import check_key
 from fsspec_osspresigned.signing.signed_url import SignedURL
 
 CASES = json.loads(
     (Path(__file__).parent / "vectors" / "presign.json").read_text(encoding="utf-8")
 )["cases"]
 NAMES = [case["name"] for case in CASES]
-# What the SDKs sign, but a server or a proxy would refuse or change on the way.
-REFUSED = {
-    "key-leading-slash-v4": "starts with '/'",
-    "hdr-meta-spaces-v4": "blanks around it",
-    "hdr-meta-utf8-v1": "printable ASCII",
-}
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 KEY = Credentials("LTAI5tFakeKeyIdForTests", Secret("FakeSecretForTestVectorsOnly01"))
 STS = Credentials("STS.Fake", Secret("s"), Secret("CAIS+a/b==&c"), NOW + 900)
@@ -123,17 +116,6 @@ def test_vector_url(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_vector_checked(case):
-    """The checks let every vector through but those that break on the wire."""
-    if case["name"] in REFUSED:
-        with pytest.raises(ConfigurationError, match=REFUSED[case["name"]]):
-            PresignRequest(**arguments(case)).url()
-    else:
-        request = PresignRequest(**arguments(case))
-        assert request.url() == request.unchecked_url()
-
-
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_vector_is_accepted(case):
     """The server side accepts the URL of the SDKs."""
     credentials = arguments(case)["credentials"]
@@ -180,13 +162,6 @@ def test_vector_texts(case):
         request = refusal.extras["CanonicalRequest"]
         assert request == case["canonical_request"]
         assert text.endswith("\n" + hashlib.sha256(request.encode()).hexdigest())
-
-
-def test_cloud_box_product_is_signed():
-    """A cloud box has its own product and region in the scope, and is accepted."""
-    url = sign(region="cb-f8z7yvzgwfkl9q0h", product="oss-cloudbox")
-    assert "%2Fcb-f8z7yvzgwfkl9q0h%2Foss-cloudbox%2F" in url.reveal()
-    assert refused(arrive(url)) == (0, "", "")
 
 
 ODD = "ab0 /.%+~#?&=;:@!$'()*,-_\\\"<>|^`{}[]é目😀\t\n\x7f"
@@ -321,14 +296,6 @@ def test_v1_expiry_comes_first():
     assert refused(arrive(sign("v1")), NOW + 3600) == (0, "", "")
 
 
-def test_v1_first_of_a_repeated_parameter_counts():
-    """A later copy of a parameter changes nothing in V1; an earlier one does."""
-    url = sign("v1", query={"uploadId": "U"}).reveal()
-    assert refused(arrive(f"{url}&uploadId=X&Expires=9&foo=1")) == (0, "", "")
-    early = url.replace("?", "?uploadId=X&")
-    assert refused(arrive(early))[1] == "SignatureDoesNotMatch"
-
-
 def change(name: str, value: str | None = None) -> str:
     """Return a good V4 URL with one parameter left out or replaced."""
     return without(sign(), name, value)
@@ -377,12 +344,6 @@ def test_v4_life():
     assert refused(received, NOW - 900) == (0, "", "")
     assert refused(received, NOW + 3600) == (0, "", "")
     assert refused(received, NOW + 3601) == (403, "AccessDenied", "0002-00000236")
-
-
-def test_v4_unknown_key():
-    """A key that nobody knows is refused as such, also a deleted one."""
-    url = sign(credentials=Credentials("gone", Secret("s")))
-    assert refused(arrive(url)) == (403, "InvalidAccessKeyId", "0002-00000902")
 
 
 def test_additional_headers_are_locked():
@@ -436,12 +397,6 @@ def test_security_token(version, name):
     assert verify(arrive(url), find=lambda _: endless, now=NOW + 1000) is None
 
 
-def test_security_token_as_header():
-    """In V1 the token belongs into the query."""
-    received = arrive(sign("v1", STS), headers={"x-oss-security-token": "CAIS"})
-    assert refused(received) == (400, "InvalidRequest", "")
-
-
 def test_received_and_refusal_hide_what_they_carry():
     """Neither the query nor the echoed texts show in a repr."""
     received = arrive(without(sign(credentials=STS), "x-oss-signature", "abcdef"))
@@ -449,13 +404,6 @@ def test_received_and_refusal_hide_what_they_carry():
     for text in (repr(received), repr(refusal)):
         assert "abcdef" not in text
         assert "CAIS" not in text
-
-
-def test_credentials_hide_their_secrets():
-    """Plain strings are hidden on the way in, and no repr shows them."""
-    credentials = Credentials("id", "secret-1", "token-1")
-    assert credentials == Credentials("id", Secret("secret-1"), Secret("token-1"))
-    assert "-1" not in repr(credentials)
 
 
 def test_presign_lists_all_problems_at_once():
@@ -517,28 +465,6 @@ def test_presign_refuses(changes, problem):
         sign(**changes)
 
 
-def test_v1_takes_what_only_looks_odd():
-    """A question mark or an ampersand that V1 cannot misread is no problem."""
-    sign("v1", key="a?b.txt&acl")
-    sign("v1", query={"response-expires": "a&b", "prefix": "a&acl"})
-    sign("v4", key="a?acl")
-    sign("v1", region=None, expires_in=10**9)
-
-
-@pytest.mark.parametrize("bucket", ["ab", "a" * 64, "-ab", "ab-", "aBc", "a.b", "a_b"])
-def test_bad_bucket(bucket):
-    """A name that the service does not allow is a problem."""
-    assert check_bucket(bucket)
-    assert check_bucket("a" * 63) is None
-
-
-@pytest.mark.parametrize("key", ["", "/a", "\\a", "目" * 342, "\ud800"])
-def test_bad_key(key):
-    """A key that the service does not allow is a problem; its bytes count."""
-    assert check_key(key)
-    assert check_key("目" * 341) is None
-
-
 @pytest.mark.parametrize(
     ("text", "style", "wanted"),
     [
@@ -561,29 +487,6 @@ def test_endpoint(text, style, wanted):
     endpoint = Endpoint.parse(text, style=style)
     assert endpoint.url("bkt") == wanted
     assert endpoint.url("bkt", "a/./b//../ü~+") == f"{wanted}a/./b//../%C3%BC~%2B"
-
-
-def test_service_level():
-    """Without a bucket the URL and the signature are those of the service."""
-    assert PUBLIC.url("") == "https://oss-cn-hangzhou.aliyuncs.com/"
-    assert Endpoint.parse("127.0.0.1").url("") == "https://127.0.0.1/"
-    for version in ("v1", "v4"):
-        url = PresignRequest(
-            KEY,
-            PUBLIC,
-            method="GET",
-            bucket="",
-            key="",
-            headers={},
-            query={},
-            version=version,
-            region="cn-hangzhou",
-            product="oss",
-            now=NOW,
-            expires_in=60,
-            additional_headers=(),
-        ).unchecked_url()
-        assert refused(arrive(url, method="GET", bucket="", key="")) == (0, "", "")
 
 
 @pytest.mark.parametrize(
@@ -634,20 +537,6 @@ def test_bad_endpoint(text, style):
 def test_region_of_endpoint(host, region):
     """Only public host names tell their region."""
     assert Endpoint.parse(host).region == region
-
-
-def test_day_key_cache_is_bounded():
-    """Deriving many keys keeps few of them."""
-    for day in range(200):
-        day_key(Secret("s"), str(day), "r", "oss")
-    assert day_key.cache_info().currsize <= 64
-
-
-def test_subresources_are_those_of_uploads():
-    """The calls of an upload are part of what V1 signs; paging is not."""
-    assert {"uploads", "uploadId", "partNumber", "security-token"} <= SUBRESOURCES
-    assert {"vpcip", "qosRequester", "bucketArchiveDirectRead"} <= SUBRESOURCES
-    assert not SUBRESOURCES & {"list-type", "prefix", "max-parts", "encoding-type"}
 
 
 V2 = "x-oss-signature-version=OSS2"
@@ -735,16 +624,3 @@ def test_describe(url, wanted):
     assert found == SignedURL(**{**facts, **wanted})
     for secret in ("pw", "Signature", "CAIS", "LTAI", "STS."):
         assert secret not in repr(found)
-
-
-def test_describe_what_is_no_url():
-    """Text that is no URL is described as unknown."""
-    assert describe(SecretURL("https://[bad/?Signature=x")) == SignedURL(
-        version="unknown"
-    )
-
-
-def test_the_package_has_no_other_names():
-    """What is not public is asked for where it lives."""
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = signing.nothing

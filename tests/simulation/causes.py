@@ -19,35 +19,88 @@ from fsspec_osspresigned.errors import OSSPresignedError
 
 from .verbs import ByUserError
 
-_STALLS = {"slow", "stall_request", "stall_reply"}
-_CUTS = {
-    *("refuse", "down", "lose_request", "lose_whole", "lose_reply", "cut_reply"),
-    *("unframed", "impostor", "early_good"),
-}
-_LIES = {"damage", "no_proof", "false_proof", "damage_reply", "impostor", "early_good"}
-_BUSY = {"busy", "busy_acted", "early"}
 
-# The first class of an error decides. Beside the faults of ``network.Faults``:
-# ``signer`` fails or does not sign this, ``blind``: nor any read, ``edit`` of a local file, ``disk`` that is full,
-# ``rival``, another call of the same object, ``discard`` by the program, ``expiry`` of URLs.
-_CAUSES: tuple[tuple[type[BaseException], AbstractSet[str]], ...] = (
-    (errors.URLExpiredError, {"expiry", "signer"}),
-    (errors.SignatureMismatchError, {"signer"}),
-    (errors.NotSignedError, {"signer"}),
-    (errors.BindingError, {"signer"}),
-    (errors.SignerError, {"signer"}),
-    (errors.NetworkTimeoutError, _STALLS),
-    (errors.NetworkError, _CUTS | _STALLS | {"no_proof"}),
-    (errors.StoreUnavailableError, _BUSY),
-    (errors.DamagedBodyError, {"damage"}),
-    (errors.IntegrityError, _LIES | {"rival"}),  # which replaces the source of a copy
-    (errors.OutcomeUnknownError, _CUTS | _STALLS | _LIES | _BUSY),
-    (errors.SourceChangedError, {"edit", "rival", "damage_reply"}),
-    (errors.UploadDiscardedError, {"discard"}),
-    (errors.CheckpointInUseError, {"rival"}),
-    (errors.UploadNotFoundError, {"rival", "discard"} | _CUTS | _STALLS | _BUSY),
-    (errors.ReceiptFailedError, {"disk"}),
-    (errors.ConfigurationError, {"blind", "signer"}),
+@frozen
+class Fault:
+    """What a request that meets a fault may end with."""
+
+    errors: tuple[type[BaseException], ...] = ()
+    # True if the client cannot know whether the store has acted on a whole request.
+    is_doubtful: bool = False
+
+
+_LOST = (errors.NetworkError, errors.OutcomeUnknownError, errors.UploadNotFoundError)
+_STALLED = (*_LOST, errors.NetworkTimeoutError)
+# A part whose ETag was replaced is refused when the upload is completed.
+_LIE = (
+    *(errors.IntegrityError, errors.OutcomeUnknownError, errors.InvalidRequestError),
+)
+_BUSY = (errors.StoreUnavailableError, errors.OutcomeUnknownError)
+_SIGNER = (
+    *(errors.SignatureMismatchError, errors.NotSignedError, errors.BindingError),
+    *(errors.SignerError, errors.URLExpiredError, errors.ConfigurationError),
+    errors.SignerUnavailableError,
+)
+
+# By the names of ``network.Faults``, and of those that no exchange shows.
+FAULTS: Mapping[str, Fault] = {
+    "ok": Fault(),
+    "hints": Fault(),
+    "refuse": Fault(_STALLED),
+    "down": Fault(_LOST),
+    "lose_request": Fault(_LOST, is_doubtful=True),
+    "lose_whole": Fault(_LOST, is_doubtful=True),
+    "lose_reply": Fault(_LOST, is_doubtful=True),
+    "cut_reply": Fault((*_LOST, errors.ReplyError), is_doubtful=True),
+    "stall_request": Fault(_STALLED, is_doubtful=True),
+    "stall_reply": Fault(_STALLED, is_doubtful=True),
+    "slow": Fault(_STALLED, is_doubtful=True),
+    "stale": Fault(_LOST, is_doubtful=True),
+    "broken_head": Fault(_LOST, is_doubtful=True),
+    "wrong_length": Fault((*_STALLED, *_LIE, errors.ReplyError), is_doubtful=True),
+    "unframed": Fault((*_LOST, errors.ReplyError), is_doubtful=True),
+    "busy": Fault((*_BUSY, errors.UploadNotFoundError)),
+    "early": Fault((*_BUSY, errors.UploadNotFoundError)),
+    "busy_acted": Fault((*_BUSY, errors.UploadNotFoundError), is_doubtful=True),
+    # A damaged form may not meet its policy.
+    "damage": Fault(
+        (*_LIE, errors.DamagedBodyError, errors.AccessDeniedError), is_doubtful=True
+    ),
+    "no_crc": Fault(_LIE, is_doubtful=True),  # none is enough, unless one is asked for
+    "no_proof": Fault((*_LIE, errors.NetworkError), is_doubtful=True),
+    "false_proof": Fault(_LIE, is_doubtful=True),
+    "damage_reply": Fault((*_LIE, errors.SourceChangedError, errors.ReplyError)),
+    "impostor": Fault((*_LOST, *_LIE, errors.ReplyError), is_doubtful=True),
+    "early_good": Fault((*_LOST, *_LIE, errors.ReplyError), is_doubtful=True),
+    "expired": Fault((errors.URLExpiredError,)),
+    # The signer fails, or does not sign this; or no read at all.
+    "signer": Fault(_SIGNER),
+    "blind": Fault((errors.ConfigurationError, FileNotFoundError)),
+    "expiry": Fault((errors.URLExpiredError,)),  # of URLs
+    "edit": Fault((errors.SourceChangedError,)),  # of a local file
+    "disk": Fault((errors.ReceiptFailedError,)),  # which is full
+    # Another call of the same object, which may replace the source of a copy.
+    "rival": Fault(
+        (
+            *(errors.IntegrityError, errors.SourceChangedError),
+            *(errors.CheckpointInUseError, errors.UploadNotFoundError),
+        )
+    ),
+    "discard": Fault((errors.UploadDiscardedError, errors.UploadNotFoundError)),
+}
+# Retries that must be used up before an error is raised, if the options permit them.
+_TRIES = (
+    (errors.NetworkError, 1000),
+    (errors.StoreUnavailableError, 1000),
+    (errors.SignerUnavailableError, 1000),
+    (errors.DamagedBodyError, 1),
+)
+# Verbs that write nothing, and what none of them ends with.
+READS = ("cat", "get", "info", "ranges", "list", "sync_down")
+_OF_WRITES = (
+    *(errors.OutcomeUnknownError, errors.DamagedBodyError, errors.UploadNotFoundError),
+    *(errors.ReceiptFailedError, errors.UploadDiscardedError, FileExistsError),
+    errors.CheckpointInUseError,
 )
 _ENDS = (KeyboardInterrupt, asyncio.CancelledError, ByUserError)
 _LONGEST = 20.0  # seconds of the longest wait before a retry
@@ -61,6 +114,7 @@ class Circumstances:
     seconds: float
     options: Mapping[str, Any]
     there: AbstractSet[bool]  # whether the object was there, at any time
+    verb: str = ""
 
 
 def unexplained(error: BaseException, seen: Circumstances) -> str:
@@ -71,16 +125,15 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
         return "" if True in seen.there else "no such object was there"
     if "for all requests fail now" in str(error):  # of the circuit breaker
         return ""  # those that failed may be of another call, before this one
-    for kind, causes in _CAUSES:
-        if isinstance(error, kind):
-            if not causes & seen.faults:
-                return f"none of {sorted(causes)} has happened"
-            return _too_early(error, seen)
+    if seen.verb in READS and isinstance(error, _OF_WRITES):
+        return f"{seen.verb} writes nothing"
+    if seen.verb in READS and getattr(error, "outcome", "not stored") != "not stored":
+        return f"{seen.verb} stores nothing"
+    if any(type(error) in FAULTS[name].errors for name in seen.faults):
+        return _too_early(error, seen)
     if isinstance(error, FileNotFoundError):
         is_unseen = False in seen.there or "blind" in seen.faults
         return "" if is_unseen else "the object was there all the time"
-    if isinstance(error, errors.ReplyError):
-        return "" if (_CUTS | _LIES) & seen.faults else "nothing was replaced"
     if isinstance(error, ValueError) and str(error).endswith("is closed"):
         return "" if "discard" in seen.faults else "the file was open"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -90,12 +143,12 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
 
 def _too_early(error: BaseException, seen: Circumstances) -> str:
     """Return "" if the retries of *error* were used up, or their time."""
-    kinds = (errors.NetworkError, errors.StoreUnavailableError)
-    if not isinstance(error, kinds):
+    most = next((tries for kind, tries in _TRIES if isinstance(error, kind)), 0)
+    if not most:
         return ""
     assert isinstance(error, OSSPresignedError)
     retries, limit = (
-        seen.options.get("retries", 5),
+        min(most, seen.options.get("retries", 5)),
         seen.options.get("retry_timeout", 300),
     )
     wait = max(min(_LONGEST, 0.25 * 2.0 ** (error.tries - 1)), error.retry_after or 0.0)

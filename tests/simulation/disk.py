@@ -1,5 +1,7 @@
 """The disk of a world: it may be full, and reads may return fewer bytes than asked for.
 
+A crash takes what was not synced from the journals.
+
 ``install`` replaces the calls by which the package reads and writes files of the user.
 """
 
@@ -8,12 +10,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
 from .world import World
 
+_REAL_SYNC = os.fsync
 _REAL_WRITE, _REAL_WRITE_AT = os.write, getattr(os, "pwrite", None)
 
 
@@ -25,6 +29,8 @@ class Disk:
     full: float = 0.0
     short: float = 0.0
     failed: int = field(init=False, default=0)
+    # Bytes of each file, by its inode, that a crash leaves.
+    _synced: dict[int, int] = field(init=False, factory=dict)
 
     def check_space(self) -> None:
         if (
@@ -34,6 +40,17 @@ class Disk:
         ):
             self.failed += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def sync(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        self._synced[status.st_ino] = status.st_size
+
+    def lose(self, place: Path) -> None:
+        """Let files below *place* lose what was not synced, or some of it."""
+        for file in sorted(place.glob("*.jsonl*")):
+            status = file.stat()
+            sure = min(self._synced.get(status.st_ino, 0), status.st_size)
+            os.truncate(file, self.world.random.choice((sure, sure, status.st_size)))
 
     def cut(self, size: int) -> int:
         if self.short and size > 1 and self.world.random.random() < self.short:
@@ -65,9 +82,16 @@ def _write_at(descriptor: int, data: Any, offset: int, /) -> int:
     return _REAL_WRITE_AT(descriptor, data, offset)
 
 
+def _sync(descriptor: int, /) -> None:
+    _REAL_SYNC(descriptor)
+    if disk is not None:
+        disk.sync(descriptor)
+
+
 def install(new: Disk) -> None:
     global disk  # noqa: PLW0603 - one for a process
     disk = new
     io.FileIO = _FileIO  # type: ignore[misc]
     os.write = _write
     os.pwrite = _write_at
+    os.fsync = _sync

@@ -6,6 +6,7 @@ shows here. Each step knows what the store must have afterwards, to the byte.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -17,13 +18,15 @@ from typing import Any
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
 
-from .ledger import Broken, Ledger
-from .network import BUCKETS, Network
+from .ledger import Ledger
+from .network import Event, Network
+from .store import BUCKETS
 from .verbs import ByUserError
-from .world import World
+from .world import Broken, World
 
 _PATIENCE = 60.0  # virtual seconds that one step may take
 _SMALL, _LARGE = 1000, 262_145
@@ -75,24 +78,37 @@ class Ending:
         if world.now - began > _PATIENCE:
             raise Broken(f"at the end, {what} takes {world.now - began:.0f} s")
 
-    def _calls(self) -> int:
-        return sum(self.network.server.calls.values())
+    def _check_requests(self, events: list[Event], size: int) -> None:
+        """The same bytes and options give the same requests."""
+        given = self.fs.storage_options
+        count = 1
+        # Another one may abort an upload of an earlier call.
+        actions = [str(event.action) for event in events if event.method != "DELETE"]
+        is_form = actions[-1] == "PostObject"
+        if size >= given.get("multipart_threshold", math.inf) and not is_form:
+            count = 2 + math.ceil(size / given.get("part_size", size))
+        if given.get("overwrite") is False and actions[0] == "HeadObject":
+            actions.pop(0)
+        if len(actions) != count:
+            raise Broken(f"at the end, {size} bytes were sent by {actions}")
 
     async def writes(self, verbs: Any) -> None:
         """Write by each way that needs nothing but a signature for it."""
         for size in (_SMALL, _LARGE):
             with self._step("pipe_file"):
                 path, data = self._data(f"piped-{size}", size)
+                first = len(self.network.events)
                 receipt = await verbs.pipe_file(path, data)
+                self._check_requests(self.network.events[first:], size)
                 self._is(path, data)
                 if (receipt.path, receipt.size) != (path, size):
                     raise Broken(f"the receipt of {path} is {receipt}")
         with self._step("put_file"):
             path, data = self._data("put", _LARGE)
-            counted = Callback()
+            counted = _Counted()
             await verbs.put_file(self._local("put", data), path, callback=counted)
             self._is(path, data)
-            if counted.value != _LARGE:
+            if (counted.least, counted.value) != (0, _LARGE):
                 raise Broken(f"{counted.value} of {_LARGE} bytes were counted")
         with self._step("open"):
             await verbs.in_thread(self._opened)
@@ -116,17 +132,21 @@ class Ending:
             file.close()
             self._is(path, data)
         path, data = self._data("raised", _LARGE)
-        with self._raised(), self.fs.open(path, "wb") as file:
+        is_discarded = not self.publishes
+        with self._raised(is_discarded), self.fs.open(path, "wb") as file:
             file.write(data)
             raise ByUserError
         self._is(path, data if self.publishes else None)
 
     @contextmanager
-    def _raised(self) -> Iterator[None]:
+    def _raised(self, notes: int = 0) -> Iterator[None]:
         try:
             yield
-        except ByUserError:
-            return
+        except ByUserError as error:
+            found = getattr(error, "__notes__", [])
+            if len(found) == notes:
+                return
+            raise Broken(f"an exception has the notes {found}") from error
         raise Broken("an exception of the user is lost")
 
     def _transaction(self) -> None:
@@ -145,7 +165,7 @@ class Ending:
         self, objects: list[tuple[str, bytes]], *, fails: bool = False
     ) -> None:
         (first, one), (second, two), (third, three) = objects
-        with self.fs.transaction:
+        with self.fs.transaction as published:
             value = bytearray(one)
             self.fs.pipe_file(first, value)
             value[:] = bytes(len(value))
@@ -156,6 +176,9 @@ class Ending:
                 self._is(path, None)
             if fails:
                 raise ByUserError
+        told = [receipt.path for receipt in published.receipts]
+        if told != [path for path, _ in objects]:
+            raise Broken(f"a transaction has receipts of {told}")
 
     async def remembered(self, verbs: Any) -> None:
         """Write, and look at what was written, which the signer grants nobody to see."""
@@ -341,6 +364,11 @@ class Ending:
         if _files(down) != objects:
             raise Broken("at the end, sync_down fetches other files")
         (local / "x").unlink()
+        (local / "unreadable").symlink_to("nothing")
+        failed = sync(str(local), there, filesystem=self.fs, on_error="return").failed
+        (local / "unreadable").unlink()
+        if [*failed] != ["unreadable"]:
+            raise Broken(f"at the end, a sync names {[*failed]}")
         self.ledger.deletes(f"{there}/x")
         sync(str(local), there, filesystem=self.fs)
         self._is(f"{there}/x", objects["x"])
@@ -428,14 +456,29 @@ class Ending:
         if before > 4:
             raise Broken(f"a small call waited for {before} requests of a great one")
 
+    def leave_open(self) -> None:
+        """Begin an upload, which nothing ends before the process does."""
+        path, data = self._data("left", _LARGE)
+        file = self._like().open(path, "wb")
+        file.write(data)
+        time.sleep(10)
+        abort_at_exit.end_all()  # as Python calls it at the end
+        self._is(path, None)
+        if self._uploads("left"):
+            raise Broken("the end of the process leaves an upload open")
+
     def _broken_off(self) -> None:
         self._aborted(self._like(retries=0))
         self._resumed(self._like(retries=0, checkpoint=str(self.place / "journals")))
 
     def _aborted(self, fs: Any) -> None:
-        """A transaction whose parts fail publishes nothing, and leaves nothing open."""
+        """A transaction that fails publishes nothing, and leaves nothing open."""
+        for parts in (4, 1000):  # not all parts, or all parts and no publication
+            self._lost(fs, parts)
+
+    def _lost(self, fs: Any, parts: int) -> None:
         objects = [self._data(f"lost{number}", _LARGE) for number in range(2)]
-        self.network.parts_left = 4
+        self.network.parts_left = parts
         try:
             with fs.transaction:
                 for path, data in objects:
@@ -444,7 +487,7 @@ class Ending:
         except (ConnectionError, UploadErrors):
             pass
         else:
-            raise Broken("a transaction without its parts succeeds")
+            raise Broken("a transaction without its requests succeeds")
         finally:
             self.network.parts_left = None
         for path, _ in objects:
@@ -472,11 +515,24 @@ class Ending:
             self.network.parts_left = None
         (upload,) = self._uploads("resumed")
         missing, before = 3 - len(upload.parts), self.network.server.calls["UploadPart"]
-        fs.put_file(local, path)
+        counted = _Counted()
+        fs.put_file(local, path, callback=counted)
         self._is(path, data)
+        if (counted.least, counted.value) != (0, _LARGE):
+            raise Broken(f"bytes were counted from {counted.least} to {counted.value}")
         sent = self.network.server.calls["UploadPart"] - before
         if sent != missing:
             raise Broken(f"a resumed upload sent {sent} of {missing} missing parts")
+
+
+class _Counted(Callback):
+    """Counts bytes, and notes the least increment below 0."""
+
+    least = 0
+
+    def relative_update(self, inc: int = 1) -> None:
+        self.least = min(self.least, inc)
+        super().relative_update(inc)
 
 
 def _written(file: Path, data: bytes) -> None:

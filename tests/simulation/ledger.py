@@ -17,42 +17,16 @@ from attrs import define, field
 
 from fsspec_osspresigned.errors import IntegrityError, Outcome
 
-from .causes import Circumstances, unexplained
-from .network import BUCKETS, Network
+from .causes import FAULTS, Circumstances, unexplained
+from .network import Event, Network
+from .store import BUCKETS
 from .verbs import operation_of_caller
-from .world import World
+from .world import Broken, World
 
 _NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
 NAMED = 8  # bytes from which on a content names the call that wrote it
-# After these, the store may have acted although the reply says nothing of it.
-_LOSSY = frozenset(
-    [
-        "lose_reply",
-        "cut_reply",
-        "stall_reply",
-        "busy_acted",
-        "no_proof",
-        "false_proof",
-        "lose_whole",
-        "damage",
-        "stall_request",
-        "lose_request",
-        "early",
-        "damage_reply",
-        "slow",
-        "impostor",
-        "early_good",
-        "unframed",
-    ]
-)
-
-
 # The writes of the call that a task makes, which may be cancelled.
 writes_of_call: ContextVar[list[Write] | None] = ContextVar("writes", default=None)
-
-
-class Broken(AssertionError):
-    """An invariant does not hold."""
 
 
 @define(eq=False, repr=False)
@@ -81,6 +55,13 @@ class Write:
 
     def say(self, said: str, why: BaseException | None = None) -> None:
         self.said, self.why, self.ended = said, why, World.current.now  # type: ignore[union-attr]
+
+
+def _is_doubtful(event: Event) -> bool:
+    """Return whether the client cannot know if an exchange has stored an object."""
+    publishes = event.method in ("PUT", "POST") and not event.is_part
+    is_doubtful = FAULTS[event.fate].is_doubtful and event.is_taken
+    return publishes and not event.is_initiate and is_doubtful
 
 
 @define(eq=False)
@@ -150,7 +131,7 @@ class Ledger:
                 raise Broken(f"{each!r} was raised, but {why}")
 
     def _circumstances(self, error: BaseException) -> Circumstances:
-        began, paths, _ = operation_of_caller.get()
+        began, paths, verb = operation_of_caller.get()
         faults = set(self.other_faults)
         keys = [path.partition("/")[2] for path in paths]
         for event in self.network.events:
@@ -160,7 +141,7 @@ class Ledger:
         named = getattr(error, "path", None) or getattr(error, "filename", None)
         names = [named] if isinstance(named, str) else [*paths]
         there = {v is not None for name in names for v in self.versions(name, began)}
-        return Circumstances(faults, self._now() - began, self.options, there)
+        return Circumstances(faults, self._now() - began, self.options, there, verb)
 
     def failed(self, writes: Iterable[Write], error: BaseException) -> None:
         """Note what *error* says of *writes*, of which each may have failed."""
@@ -244,13 +225,15 @@ class Ledger:
             and c.is_damaged
             and write.began <= c.at <= write.ended
         ]
-        fates = {
-            e.fate
+        events = [
+            e
             for e in self.network.events
             if e.path.endswith(("/", write.path.partition("/")[2]))
             and write.began <= e.at <= write.ended
-        }
-        if write.said == "damaged" and not (damaged or "false_proof" in fates):
+        ]
+        fates = {e.fate for e in events}
+        is_lied = fates & {"false_proof", "early_good"}
+        if write.said == "damaged" and not (damaged or is_lied):
             raise Broken(f"{write} was said damaged, and nothing was: {write.why!r}")
         is_found = commits or (damaged and self.unchecked) or (is_there and not is_sure)
         if write.said == "stored" and not is_found:
@@ -258,7 +241,11 @@ class Ledger:
         own = [commit for commit in commits if commit.at >= write.asked]
         if write.said == "not stored" and own and is_sure and is_there:
             raise Broken(f"{write} was said not stored, and is: {write.why!r}")
-        is_lost = damaged or fates & _LOSSY or "was interrupted" in str(write.why)
+        is_lost = (
+            damaged
+            or any(map(_is_doubtful, events))
+            or "was interrupted" in str(write.why)
+        )
         if write.said == "unknown" and not is_lost:
             raise Broken(
                 f"{write} was said unknown, and nothing was lost: {write.why!r}"
@@ -405,8 +392,7 @@ class Ledger:
                 if opened < began or key not in (None, upload.key):
                     continue
                 told = any(
-                    e.action == "InitiateMultipartUpload"
-                    and e.fate in _LOSSY | {"slow"}
+                    e.action == "InitiateMultipartUpload" and FAULTS[e.fate].is_doubtful
                     for e in events
                     if e.at <= opened <= e.ended and upload.key in e.path
                 )

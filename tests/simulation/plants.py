@@ -61,7 +61,7 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     ("upload/upload.py", "        if self._over:  # the upload was discarded meanwhile\n            await multipart.discard(None, once=True)\n", ""),
     ("upload/writer.py", "        if error is not None and not self.publish_always:\n            self.note_discarded(error)\n            self.discard()\n        else:\n", "        if True:\n"),
     ("upload/writer.py", "            if self._buffer.held:\n                is_only_part", "            if self._buffer.held > 1000:\n                is_only_part"),
-    ("upload/transaction.py", "        self.complete(commit=error is None)\n", "        self.complete(commit=True)\n"),
+    ("upload/transaction.py", "        self.complete(commit=error is None, reason=error)\n", "        self.complete(commit=True)\n"),
     ("upload/transaction.py", "            failures |= await self._wait_for_parts(chosen)\n", ""),
     ("upload/transaction.py", "for files in (chosen[:-1], chosen[-1:]):", "for files in (chosen[-1:], chosen[:-1]):"),
     ("upload/resume.py", "if kept is not None and crc_of(body) != kept.part.crc64:", "if kept is not None and False:"),

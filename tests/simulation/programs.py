@@ -27,22 +27,32 @@ _FAULTS = [
     "early",
     "damage",
     "no_proof",
+    "no_crc",
     "false_proof",
     "damage_reply",
     "slow",
     "impostor",
     "early_good",
     "unframed",
+    "stale",
+    "hints",
+    "broken_head",
+    "wrong_length",
+    "expired",
 ]
 _LOSSES = (
     *("lose_request", "lose_whole", "lose_reply", "cut_reply", "stall_reply"),
     *("busy_acted", "early", "no_proof", "impostor", "early_good", "slow"),
-    *("unframed", "damage_reply", "damage", "false_proof"),
+    *("unframed", "damage_reply", "damage", "false_proof", "stale"),
+    *("broken_head", "wrong_length", "expired"),
 )
 # What makes a call last, so that it can be cancelled in each of its steps.
 _DELAYS = ("stall_request", "stall_reply", "slow", "busy", "busy_acted", "lose_whole")
 # What a retry mends, whatever the call.
-_MENDED = ("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow")
+_MENDED = (
+    *("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow"),
+    *("stale", "hints", "no_crc"),
+)
 _FEW = (
     ("pipe", "put_file", "write", "cat", "info"),
     ("pipe", "put_file", "cat", "ranges", "get"),
@@ -91,6 +101,8 @@ def draw(seed: int) -> Program:
         program.update(_held(dice))
     elif dice.random() < 0.1:
         program.update(_patient(dice))
+    elif dice.random() < 0.05:
+        program.update(_powerless(dice))
     elif dice.random() < 0.05:
         program.update(_edited(dice))
     elif dice.random() < 0.05:
@@ -194,6 +206,24 @@ def _patient(dice: random.Random) -> Program:
                 "interrupts": 0,
             }
         ],
+    }
+
+
+def _powerless(dice: random.Random) -> Program:
+    """One upload with a journal, during which the machine loses its power."""
+    operation = {"do": "resume", "key": "k0", "size": 700_000, "edits": False}
+    return {
+        "cuts_power": True,
+        "options": {"part_size": 102_400, "multipart_threshold": 102_400},
+        "faults": {"slow": 0.5},
+        "signer": "keys",
+        "signer_faults": 0,
+        "disk_faults": {},
+        "outages": [],
+        "disk_changes": [],
+        "logs": False,
+        "crash": dice.randint(60, 600),
+        "callers": [{"kind": "thread", "operations": [operation], "interrupts": 0}],
     }
 
 
@@ -335,6 +365,9 @@ def _options(dice: random.Random) -> dict[str, Any]:
     maybe(0.2, "receipts", True)
     maybe(0.2, "expires_in", 30, 100)
     maybe(0.2, "signature_version", "v1")
+    maybe(0.1, "content_type", "text/x-simulated")
+    maybe(0.1, "metadata", {"simulated": "yes"})
+    maybe(0.1, "storage_class", "IA")
     return options
 
 

@@ -15,8 +15,7 @@ from .ledger import Ledger
 from .network import Faults, Network
 from .programs import VERBS
 
-# What no program reaches: the reply 501, and a URL that the store refuses as expired.
-_NEVER = {f"rule {RULES[0]}", f"decision {Verb.SIGN_AGAIN}"}
+_NEVER = {f"rule {RULES[0]}"}  # no program reaches the reply 501
 _ACTIONS = (
     *("PutObject", "PostObject", "CopyObject", "GetObject", "HeadObject"),
     *("DeleteObject", "ListObjectsV2", "InitiateMultipartUpload", "UploadPart"),

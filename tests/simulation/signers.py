@@ -20,7 +20,7 @@ from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner
 
-from .network import BUCKETS, at_once
+from .store import BUCKETS, at_once
 from .world import World
 
 _LOOKS = ("GET", "HEAD")

@@ -33,19 +33,19 @@ from fsspec_osspresigned.objects import copy as copies
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.signing import Endpoint
 
+from . import curl, reached
 from . import disk as disks
 from . import loop as loops
-from . import network as networks
-from . import reached
 from .disk import Disk
 from .ending import Ending
-from .ledger import NAMED, Broken, Ledger, Write, writes_of_call
-from .network import HOST, KEY, REGION, Faults, Network, Server
+from .ledger import NAMED, Ledger, Write, writes_of_call
+from .network import Faults, Network
 from .operations import BUCKET, Operations
 from .programs import Program
 from .signers import ManySigner, UserSigner, http_options, key_signer
+from .store import HOST, KEY, REGION, Server
 from .verbs import Awaited, Plain
-from .world import EPOCH, HangError, World
+from .world import EPOCH, Broken, HangError, World
 
 _STOPS = 7.0  # seconds that an interrupt or a cancellation may take
 _END = 3600.0  # virtual seconds that a call may take, at most
@@ -63,12 +63,21 @@ _IS_QUIET = {
     ),
     "copy": "to",
 }
+_LATEST = 60.0  # seconds after which a signer that is late has answered
+_NOTED = 0.5  # seconds after which a part that was confirmed is in the journal
 _IDLE = (
     120.0  # seconds after which nothing of an idle process is left, but these threads
 )
 _OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
 _NO_HANDLERS = ("osspresigned-engine", "osspresigned-worker")
 _MOST_THREADS = 64
+# Options, and the header that each new object then has: with a member of the option.
+_HEADERS = {
+    "content_type": ("content-type", ""),
+    "metadata": ("x-oss-meta-simulated", "simulated"),
+    "storage_class": ("x-oss-storage-class", ""),
+}
+_MOST_OPENED = 30  # connections for the last steps, of some 150 requests
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
@@ -115,6 +124,10 @@ class _Records(logging.Handler):
                 # Else it is a part of the transaction under way.
 
 
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") or name.endswith(".new")
+
+
 class Runner(Operations):
     """One program in one world."""
 
@@ -156,19 +169,32 @@ class Runner(Operations):
     def _crash(self) -> None:
         """End the process at once, as ``kill -9``; the disk and the store stay."""
         store, ledger = self.server.store, self.ledger
+        assert disks.disk is not None
+        disks.disk.lose(self.place / "journals")
         left = {
             "buckets": store.buckets,
             "history": store.history,
+            "model": self.server.model,
             "writes": [(w.number, w.path, w.contents, w.said) for w in ledger.writes],
             "transactions": ledger.transactions,
             "downloads": ledger.downloads,
             "resumes": ledger.resumes,
+            "kept": self._kept_parts(),
         }
         (self.place / "left.pickle").write_bytes(pickle.dumps(left))
         ledger.seen["crash"] += 1
         result = self._result(None)
         self.tell(evolve(result, crashed=str(self.place)))
         os._exit(0)
+
+    def _kept_parts(self) -> int:
+        """Return how many parts a later process need not send; 0 if that is not sure."""
+        if not self.program.get("cuts_power"):
+            return 0
+        confirmed = self.world.now - _NOTED
+        begun = self.server.store.buckets[BUCKET].uploads
+        events = [e for e in self.network.events if e.is_part and e.ended < confirmed]
+        return sum(e.upload_id in begun and e.status == 200 for e in events)
 
     def _result(self, problem: str | None) -> Result:
         world = self.world
@@ -186,12 +212,14 @@ class Runner(Operations):
     def run(self) -> Result:
         world = self.world
         before = len(os.listdir("/proc/self/fd"))
-        networks.install(self.network)
+        curl.install(self.network)
         reached.install()
         # So that the objects of a world are large enough for copies in parts.
         copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
+        asyncio.wait_for = loops.wait_for
         engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
-        seeded = random.Random(self.program["seed"])
+        # A second life must not have the upload IDs of the first one.
+        seeded = random.Random(f"{type(self).__name__} {self.program['seed']}")
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
         random.seed(self.program["seed"])
         os.environ["TZ"] = self.program.get("zone", "UTC")
@@ -250,6 +278,8 @@ class Runner(Operations):
             os.makedirs(options["receipts"], exist_ok=True)
         signer, world = program["signer"], self.world
         by_keys = {"expires_in", "signature_version"}
+        if signer in ("grant", "map"):  # these are signed before they are known
+            options = {n: v for n, v in options.items() if n not in _HEADERS}
         if signer != "keys":
             options = {n: v for n, v in options.items() if n not in by_keys}
         if signer == "keys":
@@ -295,6 +325,11 @@ class Runner(Operations):
         self.ledger.options = self.options
         self.ledger.other_faults |= {
             name for name, is_on in self._other_faults() if is_on
+        }
+        self.server.model.demands = {
+            header: value[name] if isinstance(value, dict) else value
+            for option, (header, name) in _HEADERS.items()
+            if (value := self.options.get(option)) is not None
         }
         self.ledger.unchecked = self.options.get("checksum") == "none"
         self.ledger.is_single = self._is_single()
@@ -534,6 +569,8 @@ class Runner(Operations):
         """Without faults, let a caller of one of their kinds do each verb once more."""
         self.network.faults = Faults()
         disks.install(Disk(self.world))
+        if self.world.signer_faults:
+            time.sleep(_LATEST)  # a call under way may answer as late as that
         self.world.signer_faults = self.world.holds = 0.0
         self.ledger.must_succeed = False  # some steps fail on purpose
         self.records.fs = None
@@ -544,16 +581,23 @@ class Runner(Operations):
             fs = OSSPresignedFileSystem(**{**given, "signer": "keys"})
         kinds = sorted({caller["kind"] == "loop" for caller in self.program["callers"]})
         is_loop = kinds[self.program["seed"] % len(kinds)]
+        before = self.network.opened
         self._end(fs, is_loop, "all")
+        opened = self.network.opened - before
+        if opened > _MOST_OPENED:
+            raise Broken(f"at the end, {opened} connections were opened")
         if is_limited and "url_map" not in self.options:
             is_blind = self.program["signer"] == "writer"
             is_blind &= self.options.get("unknown") != "error"
             self._end(self.fs, is_loop, "remembered" if is_blind else "writes")
 
-    def _end(self, fs: Any, is_loop: bool, steps: str) -> None:
+    def _ending(self, fs: Any) -> Ending:
         name = f"end-{type(self).__name__}-{next(self.numbers)}"
         publishes = self.options.get("on_exception") == "publish"
-        ending = Ending(fs, self.ledger, name, self.place, publishes=publishes)
+        return Ending(fs, self.ledger, name, self.place, publishes=publishes)
+
+    def _end(self, fs: Any, is_loop: bool, steps: str) -> None:
+        ending = self._ending(fs)
         if is_loop:
             loops.run(getattr(ending, steps)(Awaited(fs)))
         else:
@@ -580,8 +624,11 @@ class Runner(Operations):
                 raise Broken(f"{limiter.in_flight} requests count as in flight")
         if used := memory_budget().used:
             raise Broken(f"{used} bytes count as used")
-        if left := [file.name for file in self.place.rglob(".*")]:
+        left = [f.name for f in self.place.rglob("*") if _is_temporary(f.name)]
+        if left:
             raise Broken(f"temporary files are left: {left}")
+        self.server.model.demands = {}
+        self._ending(OSSPresignedFileSystem(signer="keys")).leave_open()
 
 
 class SecondLife(Runner):
@@ -590,6 +637,7 @@ class SecondLife(Runner):
     def _play(self) -> None:
         left = pickle.loads((self.place / "left.pickle").read_bytes())
         store, ledger = self.server.store, self.ledger
+        self.server.model = left["model"]
         store.buckets, store.history = left["buckets"], left["history"]
         ledger.checked = len(store.history)
         ledger.keeps_uploads = True  # a killed process cannot abort
@@ -614,8 +662,13 @@ class SecondLife(Runner):
                 continue
             data = Path(local).read_bytes()
             write = ledger.write(paths[number], data)
+            before = self.server.calls.get("UploadPart", 0)
             self.fs.put_file(local, write.path)
             write.say("stored")
+            sent = self.server.calls.get("UploadPart", 0) - before
+            parts = math.ceil(len(data) / self.options.get("part_size", 1))
+            if left["kept"] + sent > parts:
+                raise Broken(f"{write.path}: {sent} parts were sent, some once more")
             bucket, _, key = write.path.partition("/")
             if store.at(bucket, key) != data:
                 raise Broken(f"{write.path} was resumed, and is not the file")

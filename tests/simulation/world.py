@@ -25,6 +25,10 @@ from typing import Any
 EPOCH = 1_700_000_000.0  # seconds since 1970, when a world begins
 
 
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
 class HangError(Exception):
     """No thread can ever run again, or there were too many steps."""
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
@@ -22,7 +19,7 @@ from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.errors import NotSignedError, URLExpiredError
+from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http.json_service import JSONService
@@ -42,7 +39,6 @@ from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.units import KIB
 from fsspec_osspresigned.url_map.source import load, write
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
-from tests.serve_child import Serve
 
 pytestmark = pytest.mark.slow
 
@@ -178,22 +174,6 @@ def test_expiry_half_way_is_signed_again(oss, monkeypatch, tmp_path, send, width
     assert all(record.status == 200 for record in told)
     # Initiate and Complete; the refused ones again; the parts in batches or one by one.
     assert len(told) <= 2 + 12 + receipt.resigns
-
-
-def test_expiry_twice_in_a_row_is_the_end(oss, monkeypatch):
-    """What is refused as expired when it is fresh is not signed for ever."""
-    oss.faults.add(
-        Fault(action="UploadPart", part_number=2, times=None, clock_jump=LIFE + 1)
-    )
-    with service(oss) as (url, _):
-        fs = filesystem(url, monkeypatch, max_concurrency=1)
-        with pytest.raises(URLExpiredError, match="expired") as caught:
-            by_stream(fs, data_of(3), Path())
-    assert caught.value.filename == PATH
-    refused = [r for r in oss.requests if r.part_number == 2]
-    assert [(record.status, record.ec) for record in refused] == [(403, EXPIRED)] * 2
-    assert oss.get(BUCKET, KEY) is None
-    assert not oss.uploads(BUCKET)  # ours, so that it is removed
 
 
 class Slow:
@@ -344,25 +324,6 @@ def test_map_that_ends_half_way_is_one_clear_error(oss, tmp_path, caplog):
     assert sorted(record.part_number for record in sent) == [1, 2, 3, 4]
 
 
-def test_map_refused_as_expired_is_one_clear_error(oss, tmp_path):
-    """The store's word counts where this machine's clock says otherwise."""
-    upload = begin(oss)
-    url_map = map_file(oss, upload, tmp_path / "urls.json")
-    oss.faults.add(Fault(action="UploadPart", part_number=3, clock_jump=LIFE + 1))
-    fs = OSSPresignedFileSystem(url_map=url_map, max_concurrency=1)
-    with pytest.raises(URLExpiredError) as caught:
-        by_stream(fs, data_of(6), tmp_path)
-    said = shown(caught.value)
-    assert caught.value.filename == PATH
-    assert PATH in said
-    assert "has expired" in said
-    assert "ask for a new one" in said
-    check_nothing_happened(oss, upload)
-    third = [(r.status, r.ec) for r in oss.requests if r.part_number == 3]
-    # Looked up once more, for the map may have been renewed.
-    assert third == [(403, EXPIRED)] * 2
-
-
 def test_map_that_is_renewed_in_time_goes_on(oss, tmp_path):
     """A job outside writes fresh URLs of the same upload: no byte is sent twice."""
     upload = begin(oss)
@@ -382,68 +343,4 @@ def test_map_that_is_renewed_in_time_goes_on(oss, tmp_path):
     assert file.receipt.upload_id == upload
 
 
-@pytest.mark.slow
-def test_map_that_ends_while_pandas_writes(oss, tmp_path):
-    """The clock of the wall and the library of everybody: the same error, once."""
-    upload = begin(oss)
-    life = 2
-    url_map = map_file(oss, upload, tmp_path / "urls.json", life)
-    ends = datetime.fromtimestamp(int(oss.clock()) + life, UTC)
-    frame = pd.DataFrame({"n": range(2_000), "text": "x" * 100})
-    fs = OSSPresignedFileSystem(url_map=url_map)
-    with (
-        pytest.raises(NotSignedError) as caught,
-        fs.open(PATH, "w", encoding="utf-8") as file,
-    ):
-        while True:
-            frame.to_csv(file)
-            time.sleep(0.1)
-    said = shown(caught.value)
-    for needed in (PATH, ends.isoformat("T", "minutes")[:16], "ask the owner"):
-        assert needed in said
-    check_nothing_happened(oss, upload)
-
-
 # -- in real time ------------------------------------------------------------------------
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(240)
-def test_upload_of_minutes_on_urls_of_thirty_seconds(tmp_path, capsys):
-    """Through ``serve`` and real clocks: one upload, and every byte of it."""
-    token = secrets.token_urlsafe(24)
-    token_file = tmp_path / "osspresigned-token"
-    token_file.touch(mode=0o600)
-    token_file.write_text(token)
-    least = 100.0  # seconds
-    pieces = []
-    with Emulator() as oss:
-        with Serve(oss, tmp_path, token, f'max_expires = "{LIFE}s"') as serve:
-            fs = OSSPresignedFileSystem(
-                signer=serve.url,
-                signer_token=f"file:{token_file}",
-                part_size=PART,
-                multipart_threshold=PART,
-            )
-            started = time.monotonic()
-            with fs.open(PATH, "wb") as file:
-                while time.monotonic() - started < least:
-                    pieces.append(secrets.token_bytes(40 * KIB))
-                    file.write(pieces[-1])
-                    time.sleep(0.2)
-            took = time.monotonic() - started
-            calls = serve.calls()
-        check_one_upload(oss, b"".join(pieces))
-        assert took > 3 * LIFE
-        assert {(c["token"], c["status"]) for c in calls} == {("workers", 200)}
-        signed = sum(call["signed"] for call in calls)
-        receipt = file.receipt
-        with capsys.disabled():
-            print(  # noqa: T201 - figures to quote
-                f"\n{receipt.size:,} bytes in {len(receipt.parts)} parts in {took:.0f} s "
-                f"on URLs of {LIFE} s: {len(calls)} signer calls, {signed} signatures, "
-                f"{signed - len(receipt.parts) - 2} of them not used, "
-                f"{receipt.resigns} after a refusal"
-            )
-        # Initiate and Complete, and never more than one call a part.
-        assert took // LIFE <= len(calls) <= 2 + len(receipt.parts)

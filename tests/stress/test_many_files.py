@@ -73,39 +73,6 @@ def files(tmp_path_factory) -> Path:
     return place
 
 
-WORK = {
-    "put": 'fs.put(sys.argv[2] + "/", "examplebucket/d/", recursive=True)',
-    "pipe": 'fs.pipe({f"examplebucket/d/{n}": bytes(1024) for n in range(48)})',
-    "rsync": """
-options = {"osspresigned": {"signer": "keys", "endpoint": sys.argv[1],
-                            "region": "cn-hangzhou"}}
-fsspec.generic.rsync("file://" + sys.argv[2], "osspresigned://examplebucket/d",
-    inst_kwargs={"default_method": "options", "storage_options": options},
-    on_error="raise")
-""",
-    "zarr": """
-twin = fsspec.filesystem("osspresigned", signer="keys", endpoint=sys.argv[1],
-                         region="cn-hangzhou", asynchronous=True)
-async def chunks():
-    await asyncio.gather(*(twin._pipe_file(f"examplebucket/z/c/{n}", bytes(1024))
-                           for n in range(64)))
-asyncio.run(chunks())
-""",
-}
-
-
-@pytest.mark.parametrize("verb", WORK)
-def test_files_at_50_ms_each_go_at_once(files, verb):
-    """48 files take three waits of 50 ms, not 48; 64 chunks take four.
-
-    0.25 s and 0.5 s are what an idle machine needs; a busy one gets ten times that.
-    """
-    with store(0.05) as url:
-        seconds = min(measured(WORK[verb], url, str(files))["seconds"] for _ in "123")
-    print(f"{verb}: {seconds:.3f} s")  # noqa: T201 - the figure is what this is for
-    assert seconds < 2.5  # one after another they would take as long
-
-
 @pytest.mark.parametrize("count", [25_000, 100_000])
 def test_a_tree_of_small_files_takes_little_memory(tmp_path, count):
     """100,000 files of 1 KiB: at most 92 MiB over the idle program.

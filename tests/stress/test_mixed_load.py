@@ -96,24 +96,6 @@ PLANS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(150)
-@pytest.mark.parametrize("name", PLANS)
-def test_bulk_calls_beside_parts(oss, name):
-    """Many small objects and large ones in parts are stored at the same time."""
-    if name.startswith("closing"):
-        oss.faults.add(CLOSES)
-    plan = PLANS[name]
-    run(plan)
-    large = {key: o for key, o in oss.objects(BUCKET).items() if key.endswith("large")}
-    verbs = [*plan.threads, *plan.coroutines]
-    assert {len(value) for value in large.values()} == {plan.size}
-    assert len(large) == verbs.count("large")
-    small = (len(verbs) - len(large)) * mixed_load.MANY
-    assert len(oss.objects(BUCKET)) == len(large) + small
-    assert not oss.uploads(BUCKET)
-
-
 def storm(number: int) -> Plan:
     """Return a random plan of 2 to 64 calls at the same time."""
     chance = random.Random(number)  # noqa: S311 - repeatable
@@ -209,22 +191,3 @@ def test_signer_function_awaits_calls(oss, call):
         fs.pipe_file(ROOT + "/large", bytes({9 * MIN_PART}))
     """)
     assert len(oss.objects(BUCKET)) == 22
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("is_open", [False, True])
-def test_end_of_a_process_after_a_long_rest(oss, is_open):
-    """Idle workers have ended; what is open is given up, and what is written is stored."""
-    run_code(f"""
-        faulthandler.dump_traceback_later(50, exit=True)
-        fs = OSSPresignedFileSystem(signer="keys", **{PARTS})
-        fs.pipe_file(f"{{ROOT}}/whole", bytes({3 * MIN_PART}))
-        if {is_open}:
-            file = fs.open(f"{{ROOT}}/open", "wb")
-            file.write(bytes({3 * MIN_PART}))
-        atexit.register(fs.pipe, {{f"{{ROOT}}/{{n}}": b"x" for n in range(5)}})
-        while threading.active_count() > 2:  # the engine's thread stays
-            time.sleep(0.1)
-    """)
-    assert len(oss.objects(BUCKET)) == 6
-    assert not oss.uploads(BUCKET)

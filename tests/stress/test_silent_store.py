@@ -106,13 +106,6 @@ def test_interrupt_of_many_objects(silent):
     assert len(error.__notes__) <= 4
 
 
-def test_interrupt_of_a_read(silent):
-    """A read changes nothing, so there is nothing to say."""
-    fs = filesystem(silent)
-    error = interrupted(silent.has_all, lambda: fs.cat_file(f"{BUCKET}/k"))
-    assert not getattr(error, "__notes__", ())
-
-
 @pytest.mark.parametrize("size", [100, 2 * SMALL], ids=["loop", "thread"])
 def test_cancelled_call(silent, size):
     """``wait_for`` takes little more than its time, and the caller learns what is left."""

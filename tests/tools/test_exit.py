@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.tools import terminal as interruption
 from fsspec_osspresigned.tools.terminal import (
     ExitCode,
@@ -21,8 +18,6 @@ from fsspec_osspresigned.tools.terminal import (
     told,
     why,
 )
-
-DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 @pytest.mark.parametrize(
@@ -56,13 +51,6 @@ def test_code_of_several():
     assert code_of_all([denied, denied], went_well=0) is ExitCode.DENIED
     assert code_of_all([denied, denied], went_well=1) is ExitCode.FAILED
     assert code_of_all([denied, network], went_well=0) is ExitCode.FAILED
-
-
-def test_page_lists_every_code():
-    """Number and name, and no other."""
-    page = (DOCS / "cli.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
-    assert [(str(int(code)), code.name) for code in ExitCode] == rows
 
 
 def test_reasons_hold_no_secret():
@@ -115,13 +103,6 @@ def test_second_interrupt_ends_the_process(default_sigint, monkeypatch):
     assert ended == [130]
 
 
-def test_handler_is_put_back(default_sigint):
-    """A command that ends well leaves nothing behind."""
-    with interruptible():
-        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 def test_no_handler_of_others_is_replaced(default_sigint):
     """Programs that handle SIGINT keep it; other threads may set none."""
 
@@ -143,14 +124,6 @@ def test_no_handler_of_others_is_replaced(default_sigint):
     assert done == [1]
 
 
-def test_tries_without_an_answer_are_told():
-    """How long it was tried tells people that the network is at fault."""
-    error = errors.NetworkError("Connection refused")
-    assert told(error) == "Connection refused"
-    error.tries = 6
-    assert told(error) == "Connection refused, after 6 tries"
-
-
 @pytest.fixture
 def default_sigterm(monkeypatch):
     """Put the system's own handler in place; return the signals that end the process."""
@@ -169,13 +142,6 @@ def test_sigterm_is_told_and_ends_the_process(default_sigint, default_sigterm, c
     assert capfd.readouterr().err == "\nterminated: unfinished uploads are discarded\n"
     assert default_sigterm == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_sigterm_still_ends_uploads_after_the_block(default_sigint, default_sigterm):
-    """What was begun in the block may be unfinished then."""
-    with interruptible():
-        pass
-    assert signal.getsignal(signal.SIGTERM) is abort_at_exit.terminate
 
 
 def test_handlers_of_sigterm_are_kept(default_sigint, default_sigterm):

@@ -6,10 +6,8 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.model import Receipt
 from fsspec_osspresigned.tools.progress import TransferProgress
 from fsspec_osspresigned.tools.terminal import Output
-from fsspec_osspresigned.upload.resume import UploadEvent
 from tests.tools.cli.conftest import Text
 
 
@@ -63,32 +61,6 @@ def test_a_bar_is_drawn_and_removed(monkeypatch, clock):
     assert screen.text.count("\x1b[?25l") == screen.text.count("\x1b[?25h") == 1
 
 
-def test_a_bar_of_files(monkeypatch, clock):
-    """A command that transfers no bytes counts files."""
-    screen = Screen(monkeypatch)
-    with TransferProgress("deleted", bar=True, files=4, clock=clock) as bar:
-        clock.now = 5.0
-        bar.end_one("b/c", is_file=True)
-    assert "25%" in screen.text
-    assert "1/4 files" in screen.text
-    assert "bytes" not in screen.text
-
-
-@pytest.mark.parametrize("how", ["closed", "interrupted", "off", "no terminal"])
-def test_no_bar_is_drawn(monkeypatch, clock, how):
-    """After the end, after an interruption, without a terminal, and unless asked for."""
-    screen = Screen(monkeypatch, terminal=how != "no terminal")
-    bar = TransferProgress(bar=how != "off", size=100, clock=clock)
-    if how == "closed":
-        bar.close()
-    if how == "interrupted":
-        bar.interrupt()
-    clock.now = 5.0
-    bar.move(50)
-    bar.close()
-    assert screen.text == ""
-
-
 def test_progress_as_events(clock):
     """Once a second."""
     events = Events()
@@ -107,62 +79,3 @@ def test_progress_as_events(clock):
     assert second["files_done"] == 1
     assert second["bytes_done"] == 20
     assert second["rate"] == 10
-
-
-def test_unknown_end_is_null(clock):
-    """A stream has no size, so nobody can tell when it ends."""
-    events = Events()
-    progress = TransferProgress(event=events, files=1, clock=clock)
-    clock.now = 2.0
-    progress.move(10)
-    assert events[0]["seconds_left"] is None
-
-
-def test_a_failure_is_counted_once(clock):
-    """The first error of a file is kept."""
-    progress = TransferProgress(clock=clock)
-    progress.fail("b/k", "", OSError("x"))
-    progress.fail("b/k", "", OSError("again"))
-    progress.stored("f", Receipt(path="b/k", size=1))
-    assert progress.files_failed == 1
-    assert str(progress.failures["b/k"].error) == "x"
-
-
-def test_interrupted_file_is_neither_done_nor_failed(clock):
-    """KeyboardInterrupt passes through."""
-    progress = TransferProgress(files=1, clock=clock)
-    with pytest.raises(KeyboardInterrupt), progress.branched("f", "b/k"):
-        raise KeyboardInterrupt
-    assert not progress.failures
-    assert progress.files_done == 0
-
-
-def test_resumed_bytes_are_not_limited(clock):
-    """The bytes of an earlier run take no share of the rate."""
-    taken, events = [], Events()
-
-    class Rate:
-        take = taken.append
-
-    progress = TransferProgress(files=1, size=100, rate=Rate(), clock=clock, event=events)  # fmt: skip
-    event = UploadEvent(
-        kind="resumed",
-        path="b/k",
-        upload_id="1",
-        parts_stored=6,
-        parts=10,
-        bytes_stored=60,
-        bytes=100,
-    )
-    progress.on_upload_event(event)
-    with progress.branched("f", "b/k") as child:
-        child.relative_update(65)
-        clock.now = 2
-        child.relative_update(20)
-        clock.now = 4
-        child.relative_update(15)
-    assert taken == [5, 20, 15]
-    assert progress.moved == 40
-    assert events[0]["event"] == "resumed"
-    assert events[-1]["bytes_done"] == 100
-    assert events[-1]["rate"] == pytest.approx(35 / 4, abs=1)

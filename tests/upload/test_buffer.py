@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import gc
 import os
 
 import numpy as np
@@ -198,28 +197,6 @@ def test_large_bytes_are_not_copied():
     assert all(piece.obj is data for piece in pieces)
 
 
-def test_large_bytes_between_small_ones():
-    """Small pieces around a large one are copied, and stay in order."""
-    data = NOISE[:BLOCK]
-    parts = Parts(MIB)
-    parts.write(b"head", data, b"middle", data, b"tail")
-    parts.close()
-    (body,) = parts.upload.bodies
-    kept = [piece.obj is data for piece in body.pieces]
-    assert kept == [False, True, False, True, False]
-    assert [bytes(piece) for piece in body.pieces[::2]] == [b"head", b"middle", b"tail"]
-    assert body.pieces[0].obj is body.pieces[4].obj
-
-
-def test_part_made_of_kept_bytes_has_no_buffer():
-    """Nothing stays of a part that was never copied."""
-    parts = Parts(BLOCK)
-    parts.write(NOISE[:BLOCK], b"x")
-    parts.send()
-    gc.collect()
-    assert parts.memory.used == BLOCK  # of the part that is written
-
-
 @pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
 def test_what_can_change_is_copied(kind):
     """A change after the write changes nothing, however large the source is."""
@@ -228,17 +205,6 @@ def test_what_can_change_is_copied(kind):
     parts.write(data)
     data[:] = bytes(len(data))
     assert parts.close() == [NOISE[:MIB]]
-
-
-@pytest.mark.parametrize("view", [memoryview, lambda data: data])
-def test_slice_of_something_huge(view):
-    """A piece of a larger object is copied, so that the rest of it can go."""
-    huge = NOISE * 2
-    parts = Parts(len(huge) - 5)
-    parts.write(view(huge)[: 2 * BLOCK] if view is memoryview else huge)
-    parts.close()
-    last = parts.upload.bodies[-1]
-    assert all(piece.obj is not huge for piece in last.pieces)
 
 
 def test_subclass_of_bytes_is_copied():
@@ -257,97 +223,6 @@ def test_subclass_of_bytes_is_copied():
 # -- buffers ----------------------------------------------------------------------------
 
 
-def test_buffers_are_used_again():
-    """A buffer whose part is sent takes another part, and not before."""
-    parts = Parts(MIB)
-    parts.write(*[bytearray(MIB)] * 3, b"x")
-    buffers = [body.pieces[0].obj for body in parts.upload.bodies[1:]]
-    assert buffers[0] is not buffers[1]
-    parts.send()
-    used = parts.memory.used
-    parts.write(bytearray(MIB), bytearray(MIB))
-    assert parts.memory.used == used
-    found = parts.close()
-    again = [body.pieces[0].obj for body in parts.upload.bodies[1:]]
-    assert all(any(one is buffer for buffer in buffers) for one in again)
-    assert again[0] is not again[1]
-    assert b"".join(found) == b"x" + bytes(2 * MIB)
-
-
-def test_few_buffers_wait():
-    """After a burst of parts, all but a few of their buffers are gone, and count no more."""
-    parts = Parts(MIB)
-    for _ in range(12):
-        parts.write(bytearray(MIB))
-    assert parts.memory.used == 12 * MIB
-    parts.send()
-    gc.collect()
-    assert parts.memory.used == 9 * MIB  # and the part that is full, and waits
-    parts.close()
-    parts.send()
-    assert parts.memory.used == 0
-
-
-def test_no_buffer_waits_where_memory_is_short():
-    """Over the limit a buffer that is given back is dropped."""
-    parts = Parts(MIB, 3 * MIB)
-    parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"x")
-    others = taken(parts.memory, 3 * MIB)
-    parts.send()
-    del others
-    assert parts.memory.used == 64 * KIB  # of the part that is written
-
-
-def test_idle_buffer_is_used_where_memory_is_short():
-    """A buffer that waits is used before a new one is made, and not counted twice."""
-    parts = Parts(MIB, 10 * MIB, early=LEAST)
-    parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB))
-    parts.send()
-    before = parts.memory.used
-    others = taken(parts.memory, 10 * MIB)
-    parts.write(b"x")  # the full part goes, and the next one begins
-    assert parts.memory.used == before + 10 * MIB
-    del others
-
-
-def test_buffer_that_is_too_small_now():
-    """Where parts grow, the buffer of a smaller one is the beginning of a larger one."""
-    parts = Parts(lambda number: MIB * number)
-    parts.write(bytearray(MIB), bytearray(b"a" * 2 * MIB))
-    parts.write(b"b")
-    parts.send()
-    parts.write(bytearray(b"c" * (3 * MIB)))
-    (body,) = parts.upload.bodies
-    assert body.size == 3 * MIB
-    assert bytes_in(body) == b"b" + b"c" * (3 * MIB - 1)
-    assert parts.close()[-1] == b"c"
-
-
-def test_first_buffers_are_small():
-    """A small file holds little, and a first part grows by doubling."""
-    parts = Parts(8 * MIB)
-    parts.write(b"x")
-    assert parts.memory.used == 64 * KIB
-    parts.write(*[bytearray(64 * KIB)] * 8)
-    assert parts.memory.used == MIB
-    parts.write(bytearray(8 * MIB))
-    assert parts.memory.used == 16 * MIB  # the second part has its whole buffer
-
-
-def test_closed_buffer():
-    """A closed buffer holds nothing, neither now nor when its parts are sent."""
-    parts = Parts(MIB)
-    parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"abc")
-    buffer = parts.buffer
-    buffer.close()
-    assert buffer.held == 0
-    assert not buffer.copy(b"x", 1)
-    assert not buffer.free
-    parts.send()
-    gc.collect()
-    assert parts.memory.used == 0
-
-
 def test_closed_file_holds_nothing():
     """A file that is closed keeps no buffer, though somebody keeps the file."""
     parts = Parts(MIB)
@@ -361,29 +236,6 @@ def test_closed_file_holds_nothing():
 # -- short of memory --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray])
-def test_small_parts(kind):
-    """Where memory is short a part goes when it may, with what is written just then."""
-    parts = Parts(8 * MIB, 0, early=LEAST)
-    parts.write(*[kind(64 * KIB)] * 50)
-    assert parts.memory.used <= 25 * (64 * KIB)  # the rest is the caller's
-    sizes = [len(part) for part in parts.close()]
-    assert sizes == [128 * KIB] * 25
-
-
-@pytest.mark.parametrize("kind", [bytes, bytearray])
-def test_large_writes_are_not_copied_where_memory_is_short(kind):
-    """They are parts as they are: no memory is needed, and there are few of them."""
-    parts = Parts(8 * MIB, 0, early=LEAST)
-    data = kind(3 * MIB)
-    parts.write(b"head", data)
-    (body,) = parts.upload.bodies
-    assert body.size == 3 * MIB + 4
-    assert body.pieces[-1].obj is data
-    parts.write(*[data] * 3)
-    assert [len(part) for part in parts.close()] == [3 * MIB + 4, *[3 * MIB] * 3]
-
-
 @pytest.mark.parametrize("size", [99, 999, 4 * KIB, 99 * KIB])
 def test_what_is_held_where_memory_is_short(size):
     """A file never holds more than the smallest part."""
@@ -392,13 +244,6 @@ def test_what_is_held_where_memory_is_short(size):
         parts.write(bytes(size))
         parts.send()
         assert parts.memory.used <= LEAST
-
-
-def test_parts_are_not_small_against_the_rules():
-    """Parts whose size is fixed keep it, whatever memory there is."""
-    parts = Parts(3 * MIB, 0)
-    parts.write(*[bytearray(64 * KIB)] * 100)
-    assert [len(part) for part in parts.close()] == [3 * MIB, 3 * MIB, 256 * KIB]
 
 
 def test_small_parts_are_not_all():
@@ -422,14 +267,5 @@ def test_memory_is_given_back_once():
     parts.write(*[bytearray(MIB)] * 3)
     again = [body.pieces[0].obj for body in parts.upload.bodies[3:]]
     assert len({id(buffer) for buffer in again}) == 3
-    parts.file.discard()
-    assert parts.memory.used == 0
-
-
-def test_memory_of_parts_that_were_lost():
-    """What an upload took and never released counts no more when the file has ended."""
-    parts = Parts(MIB)
-    parts.write(*[bytearray(MIB)] * 3, b"x")
-    assert parts.memory.used > 3 * MIB
     parts.file.discard()
     assert parts.memory.used == 0

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import shutil
-import stat
-import subprocess
 import sys
 
 import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
-from fsspec_osspresigned.files import FileLock, LineFile
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import PartReceipt
-from fsspec_osspresigned.upload import journal as module
 from fsspec_osspresigned.upload.journal import Checkpoint, JournalHead, JournalPart
-from fsspec_osspresigned.upload.resume import demands_of, reason_to_start_over
+from fsspec_osspresigned.upload.resume import reason_to_start_over
 
 PATH, SOURCE = "examplebucket/k", "/data/a.bin"
 MARK = Fingerprint(device=1, inode=2, size=250, mtime_ns=3)
@@ -41,17 +34,6 @@ PART = JournalPart(PartReceipt(part_number=1, size=100, etag="E", crc64=1), "crc
 def place(tmp_path):
     """A checkpoint in a directory that it makes."""
     return Checkpoint(tmp_path / "deep" / "journals")
-
-
-def full(*_, **__):
-    """Stand in for a system call on a full disk."""
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_the_directory_is_private_and_may_be_there_already(place):
-    """It is made for the user alone; a second process finds it."""
-    assert stat.S_IMODE(place.directory.stat().st_mode) == 0o700
-    assert Checkpoint(str(place.directory)).directory == place.directory
 
 
 def test_a_directory_that_everybody_can_write_is_refused(tmp_path):
@@ -86,27 +68,6 @@ def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
     for user in (0, owner):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         Checkpoint(tmp_path)
-
-
-def test_a_directory_that_was_removed_is_made_again(place):
-    """A cleaner of old files costs a long-lived process no later journal."""
-    shutil.rmtree(place.directory)
-    held = place.hold(PATH, SOURCE)
-    held.create(HEAD)
-    assert held.keeps
-    assert place.has(PATH, SOURCE)
-    held.release()
-    place.directory.chmod(0o777)
-    with pytest.raises(ConfigurationError, match="everybody can write there"):
-        place.hold(PATH, SOURCE)
-
-
-def test_a_directory_that_cannot_be_made_again_stops_nothing(place, caplog):
-    """The upload goes on without a journal, and it is said."""
-    shutil.rmtree(place.directory)
-    place.directory.touch()
-    assert not place.hold(PATH, SOURCE).is_ours
-    assert "cannot be used (Not a directory)" in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
@@ -185,47 +146,6 @@ def test_only_one_is_at_an_upload(place):
     place.hold_name(found.name).release()
 
 
-def test_a_reader_of_the_list_does_not_turn_an_upload_away(place, monkeypatch):
-    """A lock that is held for a moment is waited for."""
-    held = place.hold(PATH, SOURCE)
-    reader = FileLock.take(held.lock_path + "2")
-    held.release()
-    reader.release()
-    reader = FileLock.take(held.lock_path)
-    monkeypatch.setattr(module.time, "sleep", lambda _: reader.release())
-    place.hold(PATH, SOURCE).release()
-
-
-_DIES = """
-import os, sys
-from fsspec_osspresigned.upload.journal import Checkpoint
-held = Checkpoint(sys.argv[1]).hold("b/k", "/f")
-os.kill(os.getpid(), 9)
-"""
-
-
-def test_a_killed_process_leaves_nothing_that_blocks(place):
-    """Its lock file is there, its lock is not."""
-    command = [sys.executable, "-c", _DIES, str(place.directory)]
-    assert subprocess.run(command, check=False).returncode == -9
-    assert os.listdir(place.directory) != []
-    assert list(place.found()) == []
-    place.hold("b/k", "/f").release()
-    assert os.listdir(place.directory) == []
-
-
-def test_the_lock_of_a_killed_process_is_not_in_use(place):
-    """A journal beside a lock that nobody has is free."""
-    held = place.hold(PATH, SOURCE)
-    held.create(HEAD)
-    held.release()
-    with open(held.lock_path, "w"):
-        pass
-    (found,) = place.found()
-    assert found.in_use is None
-    assert not os.path.exists(held.lock_path)
-
-
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
     """Whatever unwinds in the child, the parent still has its upload for itself."""
@@ -266,66 +186,6 @@ def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
     assert place.hold(PATH, SOURCE).record.head == HEAD
 
 
-def test_a_disk_that_fills_up_later_keeps_what_it_has(place, caplog, monkeypatch):
-    """What is in the journal can be gone on with, and later lines count again."""
-    held = place.hold(PATH, SOURCE)
-    held.create(HEAD)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
-        held.append(PART)
-        held.append(PART)
-    assert held.keeps
-    held.append(PART)
-    held.release()
-    assert len(caplog.messages) == 1
-    again = place.hold(PATH, SOURCE)
-    assert again.record.parts == {1: PART}
-    monkeypatch.setattr(LineFile, "reopen", full)
-    again.resume()
-    again.append(PART)
-    assert again.keeps
-    again.release()
-    assert len(caplog.messages) == 2
-
-
-def test_a_lock_that_cannot_be_made_is_no_checkpoint_and_no_error(place, caplog, monkeypatch):  # fmt: skip
-    """Without a lock nothing is written, since another process might write too."""
-
-    def none(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", none)
-    held = place.hold(PATH, SOURCE)
-    held.create(HEAD)
-    assert not held.keeps
-    held.release()
-    assert "No locks available" in caplog.text
-    assert not [n for n in os.listdir(place.directory) if n.endswith(".jsonl")]
-
-
-def test_what_cannot_be_removed_is_said(place, caplog, monkeypatch):
-    """The next one finds an upload that is gone, and begins anew."""
-    held = place.hold(PATH, SOURCE)
-    held.create(HEAD)
-
-    def refused(*_):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "unlink", refused)
-        held.remove()
-    assert "cannot be removed: Permission denied" in caplog.text
-    held.release()
-
-
-def test_a_journal_that_nobody_may_read_is_listed(place):
-    """Its name is all there is to say."""
-    os.symlink("/nonexistent", place.directory / f"x{module.SUFFIX}")
-    (found,) = place.found()
-    assert found.record is None
-    assert found.in_use is None
-
-
 def change(**facts):
     """Return HEAD with another fingerprint."""
     return evolve(HEAD, fingerprint=evolve(MARK, **facts))
@@ -348,11 +208,3 @@ def change(**facts):
 def test_when_an_upload_begins_anew(new, reason):
     """Whatever makes the stored parts others than those that would be sent now."""
     assert reason_to_start_over(HEAD, new) == reason
-
-
-def test_demands_are_compared_without_being_written_down():
-    """Names count without case and order; the digest does not spell out a value."""
-    one = demands_of({"x-oss-meta-a": "secret", "Content-Type": "text/csv"})
-    assert one == demands_of({"content-type": "text/csv", "X-OSS-Meta-A": " secret"})
-    assert one != demands_of({"x-oss-meta-a": "secret"})
-    assert "secret" not in one

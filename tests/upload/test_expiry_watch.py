@@ -54,11 +54,3 @@ def test_nothing_to_tell(watch_of, caplog, size, ends, seconds):
     clock.now += seconds
     watch.add(100)
     assert not caplog.records
-
-
-def test_nothing_sent_yet(watch_of, caplog):
-    """An empty part counts no bytes, and divides by none."""
-    clock, watch = watch_of(10, 1_001.0)
-    clock.now += 10
-    watch.add(0)
-    assert len(caplog.records) == 1

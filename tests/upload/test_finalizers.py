@@ -254,54 +254,6 @@ def test_a_file_whose_stream_was_dropped_tells_so(fs):
     assert fs.cat_file(PATH) == OLD
 
 
-class Recorder:
-    """Saves itself when it is dropped."""
-
-    def __init__(self, fs: OSSPresignedFileSystem, *, is_cyclic: bool) -> None:
-        self.fs = fs
-        self.me = self if is_cyclic else None
-
-    def __del__(self) -> None:
-        file = self.fs.open(PATH, "wb")
-        file.write(b"saved")
-        file.close()
-
-
-@pytest.mark.parametrize("is_cyclic", [False, True])
-def test_a_finalizer_may_open_and_close_a_file(fs, is_cyclic):
-    """It is then the program, and what it saves is whole."""
-    Recorder(fs, is_cyclic=is_cyclic)
-    gc.collect()
-    assert fs.cat_file(PATH) == b"saved"
-
-
-def test_a_collection_in_one_thread_disturbs_no_other(fs):
-    """While finalizers run in a thread, another one publishes."""
-    closing, closed = threading.Event(), threading.Event()
-
-    class Slow:
-        def __init__(self) -> None:
-            self.me = self
-
-        def __del__(self) -> None:
-            closing.set()
-            closed.wait(20)
-
-    def collect() -> None:
-        Slow()
-        gc.collect()
-
-    thread = threading.Thread(target=collect)
-    thread.start()
-    try:
-        assert closing.wait(20)
-        fs.open(PATH, "wb").close()
-    finally:
-        closed.set()
-        thread.join()
-    assert fs.cat_file(PATH) == b""
-
-
 def test_publishing_always_includes_finalizers(oss, fs):
     """``on_exception="publish"`` does what other filesystems do."""
     always = OSSPresignedFileSystem(signer="keys", on_exception="publish")

@@ -76,12 +76,6 @@ def test_default_rule(size, part_size):
         assert plan_for(BOTH, options, None, path="b/k").part_size == 8 * MIB
 
 
-def test_parts_of_other_stores_have_5_mib_at_least():
-    """So do those of a size that the default rule would make smaller."""
-    s3 = Grant(multipart=MultipartGrant(min_part=5 * MIB))
-    assert plan_for(s3, Options(), 9 * MIB, path="b/k").part_size == 5 * MIB
-
-
 @pytest.mark.parametrize(
     ("grant", "size", "words"),
     [
@@ -191,21 +185,3 @@ def test_growth():
     assert sum(sizes) > 6 * 1024 * GIB
     fixed = UploadPlan(multipart=True, part_size=5)
     assert fixed.size_of(9999) == 5
-
-
-@pytest.mark.parametrize(
-    ("size", "parts"),
-    [
-        (0, [(1, 0)]),
-        (1, [(1, 1)]),
-        (10, [(1, 10)]),
-        (11, [(1, 10), (2, 1)]),
-        (30, [(1, 10), (2, 10), (3, 10)]),
-        (None, [(1, 10), (2, 10), (3, 10)]),
-    ],
-)
-def test_cut(size, parts):
-    """Every part is whole but the last; a stream has as many as there can be."""
-    assert (
-        list(UploadPlan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
-    )

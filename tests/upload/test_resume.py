@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import os
 import stat
-import threading
-import time
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.operations import OSSCalls, StoredParts
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.engine.engine import blocking, run
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CheckpointInUseError,
-    ExclusiveNotEnforcedError,
     IntegrityError,
     InvalidRequestError,
     NetworkError,
     NotSignedError,
     OutcomeUnknownError,
     SourceChangedError,
-    UploadDiscardedError,
     UploadNotFoundError,
 )
-from fsspec_osspresigned.files import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
@@ -44,7 +35,6 @@ from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
 from fsspec_osspresigned.upload.resume import agreed, is_stale
-from fsspec_osspresigned.upload.upload import upload_source
 from fsspec_osspresigned.url_map.source import load
 from tests.power_cut import PowerCut
 from tests.uploading import OwnerSigner, put
@@ -157,18 +147,6 @@ def test_only_what_is_missing_is_sent(world):
     assert world.oss.uploads(BUCKET) == []
 
 
-def test_an_early_end_counts_the_parts_of_earlier_runs(world):
-    """A run that is given up at the first part says that four are stored."""
-    world.interrupt()
-
-    def stop():
-        raise KeyboardInterrupt
-
-    with pytest.raises(UploadDiscardedError, match=r"\(KeyboardInterrupt\)") as caught:
-        world.put(tell=stop)
-    assert caught.value.__notes__[-1].startswith("4 of 8 parts, 400 KiB of 700 KiB")
-
-
 def test_a_journal_is_private_and_holds_no_permission(world):
     """Who reads it can send nothing: no URL, no signature, no key, no header."""
     world.interrupt(headers={"x-oss-meta-a": "confidential"})
@@ -197,15 +175,6 @@ def replace(world):
     new.write_bytes(DATA)
     os.utime(new, ns=(status.st_mtime_ns, status.st_mtime_ns))
     new.rename(world.file)
-
-
-def test_a_value_in_parts_has_no_journal(world):
-    """Nobody could read it again: it is sent as a whole."""
-    client = world.client()
-    body = MemoryBody.of(DATA)
-    receipt = put(client, Target(path=PATH), body)
-    assert receipt.size == len(DATA)
-    assert list(world.checkpoint.found()) == []
 
 
 @pytest.mark.parametrize("change", [change_size, change_time, replace])
@@ -247,18 +216,6 @@ def test_bytes_that_changed_unseen_are_sent_again(world, caplog):
     assert "part 2 of" in caplog.text
 
 
-def test_a_part_that_changed_does_not_count_as_stored(world):
-    """If the run ends before it was sent again, the error counts one part less."""
-    world.interrupt()
-    status = world.file.stat()
-    with world.file.open("r+b") as file:
-        file.seek(MIN_PART)
-        file.write(b"other")
-    os.utime(world.file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    error = world.interrupt(part=2)
-    assert error.__notes__[-1].startswith("3 of 8 parts, 300 KiB of 700 KiB")
-
-
 def test_parts_that_the_store_has_otherwise_are_sent_again(world):
     """A part that somebody replaced is not taken for ours."""
     world.interrupt()
@@ -278,18 +235,6 @@ def test_a_part_that_was_not_written_down_is_found_at_the_store(world):
     assert world.sent() == [5, 6, 7, 8]
     assert world.stored() == DATA
     assert receipt.crc64 == crc64(DATA)
-
-
-def test_the_line_after_a_torn_one_counts(world):
-    """A process that was killed in the midst of a line costs the part of that line."""
-    world.signer.refuses = [Action.ListParts]  # only the journal knows
-    world.interrupt()
-    (journal,) = world.journals()
-    journal.write_bytes(journal.read_bytes()[:-9])
-    world.interrupt(part=6)
-    world.put()
-    assert world.sent() == [6, 7, 8]
-    assert world.stored() == DATA
 
 
 def test_a_power_cut_takes_no_line_of_a_journal(world, monkeypatch):
@@ -355,29 +300,6 @@ def test_a_file_that_changed_for_another_store_leaves_the_journal(world, elsewhe
     assert world.oss.uploads(BUCKET) == world.journals() == []
 
 
-def test_a_journal_that_names_no_store_is_as_before(world, elsewhere):
-    """Version 1 has none: an upload that is unknown to the store counts as gone."""
-    world.interrupt()
-    (journal,) = world.journals()
-    head = parse(journal.read_bytes()).head
-    journal.write_bytes(head_line(evolve(head, host="", version=1)))
-    elsewhere.put()
-    assert elsewhere.stored() == DATA
-    assert world.journals() == []
-
-
-def test_a_gone_upload_that_nobody_can_see_fails_once(world):
-    """Then its journal is removed, and the next run starts over."""
-    world.signer.refuses = [Action.ListParts]
-    world.interrupt()
-    world.abort_all()
-    with pytest.raises(UploadNotFoundError):
-        world.put()
-    assert world.journals() == []
-    world.put()
-    assert world.stored() == DATA
-
-
 def test_a_replaced_part_that_nobody_can_see_fails_once(world):
     """Complete refuses a wrong ETag; then the next run starts over."""
     world.signer.refuses = [Action.ListParts]
@@ -424,17 +346,6 @@ def test_what_was_completed_already_is_seen(completed):
     assert completed.journals() == []
 
 
-def test_what_was_completed_and_cannot_be_seen_is_unknown_once(completed):
-    """Without HEAD nobody can say so; the next run stores it again."""
-    completed.signer.refuses = [Action.HeadObject]
-    with pytest.raises(OutcomeUnknownError):
-        completed.put()
-    assert completed.journals() == []
-    completed.put()
-    assert completed.sent() == list(range(1, 9))
-    assert completed.stored() == DATA
-
-
 def test_what_was_completed_and_replaced_is_stored_again(completed):
     """Another object of that size is there now."""
     other = MemoryBody.of(bytes(len(DATA)))
@@ -460,103 +371,12 @@ def test_another_process_is_at_it(world):
     assert world.stored() == DATA
 
 
-def test_a_journal_that_nobody_waits_for_is_released(world, monkeypatch):
-    """A call that is cancelled twice does not wait for the lock, nor keep it."""
-    begun, go, hold = threading.Event(), threading.Event(), Checkpoint.hold
-
-    def slow(*args):
-        begun.set()
-        go.wait(20)
-        return hold(*args)
-
-    monkeypatch.setattr(Checkpoint, "hold", slow)
-
-    async def main():
-        body = FileBody.of(str(world.file))
-        call = upload_source(world.client(), Target(path=PATH), body)
-        upload = asyncio.create_task(call)
-        await blocking(begun.wait, 20)
-        for _ in range(2):
-            upload.cancel()
-            await asyncio.sleep(0.01)
-        assert upload.done()
-
-    run(main)
-    go.set()
-    monkeypatch.setattr(Checkpoint, "hold", hold)
-    for _ in range(200):
-        with contextlib.suppress(CheckpointInUseError):
-            world.checkpoint.hold(PATH, str(world.file)).release()
-            break
-        time.sleep(0.05)
-    else:
-        raise AssertionError("the journal stays locked")
-
-
-def test_a_full_disk_does_not_stop_the_upload(world, monkeypatch, caplog):
-    """It is stored, and one warning says that it could not be gone on with."""
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(LineFile, "create", full)
-    world.put()
-    assert world.stored() == DATA
-    warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert "the upload goes on" in warnings[0].message
-
-
-def test_an_upload_without_a_journal_is_aborted(world, monkeypatch):
-    """What nobody can go on with must not cost storage."""
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(LineFile, "create", full)
-    error = world.interrupt()
-    assert "the same again" not in str(getattr(error, "__notes__", ""))
-    assert world.oss.uploads(BUCKET) == []
-
-
-def test_parts_have_a_checksum_even_if_nothing_is_compared(world):
-    """Without one their bytes could not be proved later."""
-    world.interrupt(checksum="none")
-    world.signer.refuses = [Action.ListParts]
-    receipt = world.put(checksum="none")
-    assert world.sent() == [5, 6, 7, 8]
-    assert world.stored() == DATA
-    assert len(receipt.parts) == 8
-
-
-def test_a_file_that_changes_meanwhile_ends_the_upload(world):
-    """Its parts are of no use, so they are removed."""
-    with pytest.raises(SourceChangedError):
-        world.put(tell=lambda: change_time(world))
-    assert world.oss.uploads(BUCKET) == []
-    assert world.journals() == []
-
-
 def test_a_wrong_object_is_not_gone_on_with(world):
     """Complete has used the upload up, and its parts gave something else."""
     fault = Fault(action="CompleteMultipartUpload", wrong_crc=True)
     world.oss.faults.add(fault)
     with pytest.raises(IntegrityError):
         world.put()
-    assert world.journals() == []
-
-
-def test_what_is_stored_over_what_had_to_stay_is_over(world):
-    """The error is about a stored object: there is nothing to go on with."""
-    with pytest.raises(ExclusiveNotEnforcedError):
-        world.put(path="versioned/k", headers={"x-oss-forbid-overwrite": "true"})
-    assert world.journals() == []
-
-
-def test_one_put_has_no_journal(world):
-    """There is nothing to go on with."""
-    world.put(multipart_threshold=len(DATA))
-    assert world.actions() == {"PutObject"}
     assert world.journals() == []
 
 
@@ -570,16 +390,6 @@ def test_a_file_that_shrank_to_one_put_ends_its_upload(world, caplog):
     assert world.journals() == []
     assert world.oss.uploads(BUCKET) == []
     assert "the file is now sent in a single PUT" in caplog.text
-
-
-def test_a_file_that_shrank_leaves_what_cannot_be_read(world):
-    """A journal that says nothing is removed; there is nothing to abort by it."""
-    world.interrupt()
-    (journal,) = world.journals()
-    journal.write_bytes(b"")
-    world.file.write_bytes(b"small")
-    world.put()
-    assert (world.stored(), world.journals()) == (b"small", [])
 
 
 def test_every_state_of_the_journal_leads_to_the_same_object(world):
@@ -636,17 +446,6 @@ def test_an_owners_upload_goes_on(world, lists):
     assert world.journals() == []
 
 
-def test_another_map_starts_over_and_leaves_the_owners_upload(world, caplog):
-    """It is the owner's to abort."""
-    world.signer = owners(world.oss)
-    world.interrupt()
-    world.signer = owners(world.oss)
-    world.put()
-    assert world.sent() == list(range(1, 9))
-    assert "another upload is granted" in caplog.text
-    assert len(world.oss.uploads(BUCKET)) == 1
-
-
 def test_an_owners_upload_that_is_gone_is_said_before_the_first_byte(world):
     """Only the owner can begin another one."""
     world.signer = owners(world.oss)
@@ -696,15 +495,6 @@ def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
     listing = StoredParts({one.part_number: one for one in listed}, whole=whole)
     found = agreed(record, listing, head)
     assert set(found) == numbers
-
-
-def test_a_part_that_differs_is_taken_as_the_store_has_it(head):
-    """Its bytes are compared with the file's in any case."""
-    theirs = part(1, etag='"F"', crc=2)
-    found = agreed(
-        {1: JournalPart(part(1), "md5")}, StoredParts({1: theirs}, whole=True), head
-    )
-    assert found == {1: JournalPart(theirs, "crc64")}
 
 
 @pytest.mark.parametrize(("page_size", "pages"), [(1, 4), (2, 2), (3, 2), (4, 1)])
@@ -784,16 +574,6 @@ def test_a_list_that_is_none_is_an_error(body):
         run(OSSCalls(FakeClient([body]), Target(path=PATH)).list_parts, "U")
 
 
-def test_without_an_answer_about_parts_the_journal_is_believed(world):
-    """A store that answers nonsense must not cost what was sent."""
-    world.interrupt()
-    fault = {"action": "ListParts", "status": 400, "code": "InvalidArgument"}
-    world.oss.faults.add(Fault(times=None, **fault))
-    world.put()
-    assert world.sent() == [5, 6, 7, 8]
-    assert world.stored() == DATA
-
-
 @pytest.mark.parametrize(
     ("error", "stale"),
     [
@@ -810,15 +590,6 @@ def test_without_an_answer_about_parts_the_journal_is_believed(world):
 def test_which_failures_end_an_upload(error, stale):
     """All others may pass."""
     assert is_stale(error) is stale
-
-
-def test_a_lost_reply_does_not_end_an_upload():
-    """Its second try finds it gone because the first one has completed it."""
-    for tries, stale in ((1, True), (2, False)):
-        unknown = OutcomeUnknownError("x")
-        unknown.__context__ = UploadNotFoundError("x")
-        unknown.__context__.tries = tries
-        assert is_stale(unknown) is stale
 
 
 # -- through the filesystem ------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import bz2
 import contextlib
-import functools
 import gc
 import gzip
 import io
@@ -19,8 +18,6 @@ import tarfile
 import textwrap
 import threading
 import time
-import warnings
-import weakref
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -39,7 +36,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.upload.buffer import PartBuffer
-from fsspec_osspresigned.upload.codecs import ChainedWriter, PresignedWriter, TextWriter
+from fsspec_osspresigned.upload.codecs import ChainedWriter, TextWriter
 
 BUCKET = "examplebucket"
 PATH = f"{BUCKET}/data/k"
@@ -292,14 +289,6 @@ def stranger(request: pytest.FixtureRequest, store: Store) -> Callable[[], objec
     return lambda: request.param(store)
 
 
-def test_stranger_that_ends_well_publishes(store, stranger):
-    """A wrapper that closes our file publishes it."""
-    with stranger() as file:
-        some(file)
-        assert store.get() is None
-    assert store.get()
-
-
 def test_stranger_that_raises_publishes_nothing(store, stranger):
     """A wrapper's close during an exception discards, loudly; the exception stays."""
     boom = Boom()
@@ -369,16 +358,6 @@ def test_interrupt_through_stranger_publishes_nothing(store, stranger):
     assert store.is_untouched()
 
 
-def test_discard_raises_exception_where_warnings_are_errors(store):
-    """With -W error the user's exception still wins over our warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(Boom) as caught, by_closing(store) as file:
-            file.write(b"x")
-            raise Boom
-    assert caught.value.__notes__
-
-
 def test_zip_and_tar_files_that_end_well_publish(store):
     """Archives are streamed, because the file says that it cannot seek."""
     with store.fs.open(PATH, "wb") as raw, zipfile.ZipFile(raw, "w") as file:
@@ -392,25 +371,6 @@ def test_zip_and_tar_files_that_end_well_publish(store):
         file.addfile(member, io.BytesIO(b"x" * PART))
     with tarfile.open(fileobj=io.BytesIO(store.get())) as file:
         assert file.extractfile("a").read() == b"x" * PART
-
-
-def test_generator_that_is_closed_publishes_nothing(store):
-    """close() of a generator raises GeneratorExit in it: its file is discarded."""
-
-    def sink():
-        file = store.fs.open(PATH, "wb")
-        try:
-            while True:
-                file.write((yield))
-        finally:
-            file.close()
-
-    running = sink()
-    next(running)
-    running.send(b"x" * (2 * PART))
-    with pytest.warns(DiscardWarning, match="GeneratorExit"):
-        running.close()
-    assert store.is_untouched()
 
 
 # -- handler idioms are loud -------------------------------------------------------------
@@ -517,18 +477,6 @@ def test_publishing_whatever_happens(store, mode, codec):
 # -- close, commit, discard --------------------------------------------------------------
 
 
-def test_close_is_idempotent(store, opened):
-    """Closing again does nothing."""
-    file = opened()
-    some(file)
-    file.close()
-    seen = len(store.oss.requests)
-    file.close()
-    with contextlib.suppress(ValueError), file:
-        pass
-    assert len(store.oss.requests) == seen
-
-
 def test_discard_publishes_nothing_and_is_idempotent(store, opened):
     """discard() removes the parts; nothing after it publishes."""
     file = opened()
@@ -552,15 +500,6 @@ def test_closed_file_takes_nothing(store, opened):
         pass
     with pytest.raises(ValueError, match="closed"):
         file.writable()
-
-
-def test_body_that_closed_and_then_raised_has_published(store):
-    """Who closes inside the block has said that the file is complete."""
-    with pytest.raises(Boom), store.fs.open(PATH, "wb") as file:
-        file.write(b"x")
-        file.close()
-        raise Boom
-    assert store.get() == b"x"
 
 
 # -- one failure poisons -----------------------------------------------------------------
@@ -682,24 +621,6 @@ def test_interrupted_write_stays_interrupt(store, opened, monkeypatch):
     assert store.is_untouched()
 
 
-def test_an_interrupted_block_says_that_nothing_is_published(store, monkeypatch):
-    """The note says what became of the file."""
-
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(PartBuffer, "fill", interrupt)
-    with pytest.raises(KeyboardInterrupt) as caught, store.fs.open(PATH, "wb") as file:
-        file.write(bytes(3 * PART))
-    assert caught.value.__notes__ == [
-        f"{PATH} was not published: an exception left its with block"
-    ]
-    with pytest.raises(RuntimeError) as after, store.fs.open(PATH, "wb") as file:
-        file.commit()
-        raise RuntimeError
-    assert not hasattr(after.value, "__notes__")
-
-
 def test_interrupted_codec_poisons(store):
     """A codec that broke off has lost bytes: the file under it is not published."""
 
@@ -759,16 +680,6 @@ def test_sizes_around_part_size(store, size, parts):
     assert ("PutObject" in store.actions()) == (not parts)
 
 
-def test_flush_never_makes_a_part(store):
-    """flush() waits for the part to be full, however often it is called."""
-    with store.fs.open(PATH, "wb") as file:
-        for _ in range(100):
-            file.write(b"x")
-            file.flush()
-        assert not store.oss.requests
-    assert store.actions() == ["PutObject"]
-
-
 @pytest.mark.parametrize(
     "value",
     [
@@ -806,16 +717,6 @@ def test_any_buffer_is_written(store, value, codec):
         assert file.write(value) == len(expected)
     found = store.get()
     assert (gzip.decompress(found) if codec else found) == expected
-
-
-@pytest.mark.parametrize("codec", [None, *CODECS])
-def test_str_is_refused_without_harm(store, codec):
-    """A str is a TypeError, as for other binary files; the file goes on."""
-    with store.fs.open(PATH, "wb", compression=codec) as file:
-        with pytest.raises(TypeError):
-            file.write("x")
-        file.write(b"x")
-    assert store.get()
 
 
 def test_two_threads_that_write_at_once(store):
@@ -864,67 +765,6 @@ def test_position_counts_and_nothing_seeks(store):
 # -- never closed ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrap", [io.TextIOWrapper, io.BufferedWriter])
-@pytest.mark.parametrize("is_broken", [False, True])
-def test_wrapper_that_nobody_closed(store, monkeypatch, wrap, is_broken):
-    """Its finalizer closes the file, which is not whole if a write has failed."""
-    wrapper = wrap(store.fs.open(PATH, "wb"))
-    wrapper.write("text" if wrap is io.TextIOWrapper else b"bytes")
-    if is_broken:
-        with monkeypatch.context() as patch:
-            patch.setattr(PresignedWriter, "write", broken)
-            with pytest.raises(ZeroDivisionError):
-                wrapper.flush()
-    with pytest.warns(DiscardWarning, match="never closed and was not published"):
-        del wrapper
-        gc.collect()
-    assert not store.oss.objects(BUCKET)
-
-
-def test_file_whose_wrapper_was_dropped(store):
-    """A program that still holds the file gets errors; nothing is stored or left."""
-    refused = functools.partial(
-        pytest.raises, UploadDiscardedError, match="closed or detached"
-    )
-    with refused(), store.fs.open(PATH, "wb") as file:
-        file.write(bytes(2 * PART))
-        io.TextIOWrapper(file).write("text")
-        gc.collect()
-        for call in (lambda: file.write(b"more"), file.flush, file.close):
-            with refused():
-                call()
-    assert store.is_untouched()
-
-
-def test_failed_file_whose_wrapper_was_dropped(store):
-    """The first failure stays the one that is raised."""
-    store.oss.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
-    file = store.fs.open(PATH, "wb")
-    wrapper = io.TextIOWrapper(file)
-    wrapper.write("text")
-    with pytest.raises(PermissionError):
-        some(file, 20 * PART)
-    del wrapper
-    gc.collect()
-    with pytest.raises(PermissionError):
-        file.close()
-    assert store.is_untouched()
-
-
-def test_wrapper_that_nobody_closed_where_warnings_are_errors(store, monkeypatch):
-    """Python prints the warning, as for a file without a wrapper."""
-    printed = []
-    monkeypatch.setattr(
-        sys, "unraisablehook", lambda told: printed.append(told.exc_type)
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        io.TextIOWrapper(store.fs.open(PATH, "wb")).write("text")
-        gc.collect()
-    assert printed == [DiscardWarning]
-    assert store.is_untouched()
-
-
 def broken(*_: object) -> int:
     """Fail, as the source of what is written may."""
     raise ZeroDivisionError
@@ -963,47 +803,6 @@ def test_file_closed_but_never_committed_is_discarded(store):
         del file
         gc.collect()
     assert store.wait_until(store.is_untouched)
-
-
-def test_ended_file_keeps_no_frames_alive(store):
-    """A file that was opened in a handler lets go of its traceback when it ends."""
-
-    class Thing:
-        pass
-
-    def fail():
-        thing = Thing()
-        things.append(weakref.ref(thing))
-        raise Boom
-
-    things = []
-    files = []
-    for end in ("close", "discard"):
-        try:
-            fail()
-        except Boom:
-            files.append(store.fs.open(PATH, "wb"))
-        getattr(files[-1], end)()
-    gc.collect()
-    assert [thing() for thing in things] == [None, None]
-
-
-def test_file_that_was_never_made_is_collected_quietly(store):
-    """A constructor that failed leaves an object without state behind."""
-    for kind in (PresignedWriter, ChainedWriter, TextWriter):
-        kind.__new__(kind).__del__()
-
-
-def test_detached_text_layer_leaves_the_file_alone(store):
-    """After detach() the text layer does not decide any more."""
-    text = store.fs.open(PATH, "w")
-    text.write("x")
-    raw = text.detach()
-    del text
-    gc.collect()
-    raw.write(b"y")
-    raw.close()
-    assert store.get() == b"xy"
 
 
 def run(code: str, store: Store, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -1051,17 +850,6 @@ def test_open_file_cannot_be_pickled(store, opened, copy):
 # -- transactions ------------------------------------------------------------------------
 
 
-def test_commit_publishes_later(store, opened):
-    """autocommit=False: close sends the parts, commit publishes."""
-    file = opened(autocommit=False)
-    some(file)
-    file.close()
-    assert store.get() is None
-    file.commit()
-    file.commit()
-    assert store.get()
-
-
 def test_discard_instead_of_commit(store, opened):
     """autocommit=False: discard after close removes the parts."""
     file = opened(autocommit=False)
@@ -1072,63 +860,7 @@ def test_discard_instead_of_commit(store, opened):
     assert store.is_untouched()
 
 
-@pytest.mark.parametrize("mode", ["wb", "w"])
-@pytest.mark.parametrize("codec", [None, *CODECS])
-def test_transaction_publishes_at_its_end(store, mode, codec):
-    """Nothing is visible inside; every file is complete after."""
-    with store.fs.transaction:
-        for number in range(2):
-            with store.fs.open(f"{PATH}{number}", mode, compression=codec) as file:
-                some(file, 10)
-        assert not store.oss.objects(BUCKET)
-    found = store.oss.objects(BUCKET)
-    assert len(found) == 2
-    for data in found.values():
-        whole = CODECS[codec](data) if codec else data
-        assert len(whole) == 10
-
-
 # -- known limits ------------------------------------------------------------------------
-
-
-def test_limit_close_in_another_thread_publishes(store):
-    """Known limit: a thread that closes does not see the exception of another one."""
-    file = store.fs.open(PATH, "wb")
-    with pytest.raises(Boom):
-        try:
-            file.write(b"half")
-            raise Boom
-        finally:
-            closer = threading.Thread(target=file.close)
-            closer.start()
-            closer.join()
-    assert store.get() == b"half"
-
-
-def test_limit_bare_raise_through_foreign_wrapper_publishes(store):
-    """Known limit: a bare raise gives the exception of the handler no new traceback."""
-    with pytest.raises(Boom):
-        try:
-            raise Boom
-        except Boom:
-            with by_text_wrapper(store) as file:
-                file.write("half")
-                raise
-    assert store.get() in (b"half", None)
-
-
-def test_limit_exception_handled_in_fallback_body_is_loud(store):
-    """Known limit: raised again and handled in the body, it looks as if it left."""
-    try:
-        raise Boom
-    except Boom as error:
-        file = store.fs.open(PATH, "wb")
-        with contextlib.suppress(Boom):
-            raise error
-        file.write(b"whole")
-        with pytest.warns(DiscardWarning), pytest.raises(Boom):
-            file.close()
-    assert store.is_untouched()
 
 
 @pytest.mark.parametrize(
@@ -1150,21 +882,7 @@ def test_seek_names_the_remedy(store, mode, codec):
     assert not store.oss.objects("examplebucket")
 
 
-# Offset and whence, where the file has two bytes.
-HARMLESS = [(2, 0), (0, 1), (0, 2)]
 AWAY = [(0, 0), (3, 0), (-1, 1), (-1, 2)]
-
-
-@pytest.mark.parametrize("codec", [None, "gzip"])
-@pytest.mark.parametrize("seek", HARMLESS)
-def test_a_seek_to_where_the_file_is_does_no_harm(store, seek, codec):
-    """A writer that only tries whether a file can seek goes on."""
-    with store.fs.open(PATH, "wb", compression=codec) as file:
-        file.write(b"ab")
-        with pytest.raises(io.UnsupportedOperation):
-            file.seek(*seek)
-        file.write(b"c")
-    assert (CODECS[codec] if codec else bytes)(store.get()) == b"abc"
 
 
 @pytest.mark.parametrize("ends_by", ["close", "__exit__"])
@@ -1187,44 +905,3 @@ def test_a_library_that_ignores_a_refused_seek_publishes_nothing(
             call()
     assert store.get() == OLD
     assert store.wait_until(lambda: not store.oss.uploads(BUCKET))
-
-
-def test_an_exception_after_a_refused_seek_names_it(store):
-    """What a library raises because its writes fail does not say why."""
-    with pytest.raises(AssertionError) as caught, store.fs.open(PATH, "wb") as file:
-        with contextlib.suppress(OSError):
-            file.seek(4)
-        raise AssertionError
-    (note,) = caught.value.__notes__
-    assert "simplecache::" in note
-
-
-@pytest.mark.parametrize("codec", [None, "gzip"])
-def test_a_seek_in_a_text_file(store, codec):
-    """Text that is not encoded yet counts for the position."""
-    with store.fs.open(PATH, "w", compression=codec) as file:
-        for where in ((0, 0), (0, 1), (0, 2)):
-            with pytest.raises(io.UnsupportedOperation):
-                file.seek(*where)
-        file.write("ab")
-        for where in ((2, 0), (0, 1), (0, 2)):
-            with pytest.raises(io.UnsupportedOperation):
-                file.seek(*where)
-    assert (CODECS[codec] if codec else bytes)(store.get()) == b"ab"
-    file = store.fs.open(PATH, "w", compression=codec)
-    file.write("x")
-    for call in (lambda: file.seek(0), file.close):
-        with pytest.raises(io.UnsupportedOperation):
-            call()
-    assert store.get() != b"x"
-
-
-def test_a_seek_after_the_end_changes_nothing(store):
-    """The object is published, and stays the one that was written."""
-    file = store.fs.open(PATH, "wb")
-    file.write(b"x")
-    file.close()
-    with pytest.raises(io.UnsupportedOperation):
-        file.seek(0)
-    file.close()
-    assert store.get() == b"x"

@@ -118,13 +118,6 @@ def test_filesystem_travels_by_reference(tmp_path):
     assert again.client.signer.grant(name).single
 
 
-def test_map_itself_does_not_travel(tmp_path):
-    """By value a map is refused: its URLs would be spelled out."""
-    url_map = load(written(tmp_path / "urls", count=2)).current()
-    with pytest.raises(TypeError, match="cannot be pickled"):
-        pickle.dumps(url_map)
-
-
 @pytest.mark.parametrize("lines", [False, True])
 @pytest.mark.parametrize("full", [False, True])
 def test_short_form_of_an_entry_is_the_same_entry(lines, full, tmp_path):

@@ -8,14 +8,12 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.post_grant_parser import parse_grant
-from fsspec_osspresigned.url_map import source as url_map_file
 from fsspec_osspresigned.url_map.parser import parse
 from fsspec_osspresigned.url_map.source import (
     ExposedMapWarning,
@@ -74,27 +72,10 @@ def test_failed_write_keeps_what_was_there(map_file, monkeypatch):
     assert os.listdir(map_file.parent) == ["urls.json"]
 
 
-@pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
-def test_local_places(map_file, form):
-    """A path may be written as such or as a file URL."""
-    source = load(form.format(map_file))
-    assert source.path == map_file
-    assert source.local
-    assert "b/k" in source.current()
-
-
 def test_relative_place_is_made_absolute(map_file, monkeypatch):
     """A later change of directory does not lose the map."""
     monkeypatch.chdir(map_file.parent)
     assert load("urls.json").path == map_file
-
-
-@pytest.mark.parametrize("place", [{"b/k": URL}, MAP, f'{{"b/k": "{URL}"}}', [URL]])
-def test_inline_maps(place):
-    """A mapping, a map, JSON text and a list are taken as they are."""
-    source = load(place)
-    assert source.path is None
-    assert len(source.current()) == 1
 
 
 def test_environment_and_standard_input(monkeypatch):
@@ -209,40 +190,6 @@ def test_broken_change_leaves_the_old_map(map_file):
     with pytest.warns(UnreadableMapWarning, match="stays in force"):
         assert "b/k" in source.current()
     assert "b/k" in source.current()
-
-
-def test_interrupted_change_is_read_again(map_file):
-    """Ctrl-C while a renewed map is read does not leave the old one for ever."""
-    interrupts = iter([None, KeyboardInterrupt(), None])
-
-    def read(file: BinaryIO) -> URLMap:
-        if error := next(interrupts):
-            raise error
-        return parse(file)
-
-    source = load_file(map_file, read)
-    write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
-    with pytest.raises(KeyboardInterrupt):
-        source.current()
-    assert len(source.current()) == 2
-
-
-def test_missing_package_is_named():
-    """Where fsspec lacks a package for a place, its name for it is passed on."""
-
-    def fail(_: str) -> bytes:
-        msg = "install aiohttp"
-        raise ImportError(msg)
-
-    with pytest.raises(ConfigurationError, match=r"a package is missing: install aio"):
-        load("https://h/urls.json", fail)
-
-
-def test_mode_is_not_looked_at_elsewhere(map_file, monkeypatch):
-    """Where modes mean nothing, nobody is warned."""
-    map_file.chmod(0o644)
-    monkeypatch.setattr(url_map_file, "_OTHERS", 0)
-    assert load(map_file).path == map_file
 
 
 OF_KINDS = {

@@ -40,13 +40,6 @@ def test_one_mistake_in_a_huge_folder(typed):
     assert MEANT in HUGE.to(typed)
 
 
-def test_same_name_in_another_folder():
-    """A file that was looked for in the wrong folder is found by its name."""
-    names = {f"b/{n:05}/a.csv" for n in range(3000)} | {"b/deep/er/report.csv"}
-    assert Nearest(names).to("b/elsewhere/report.csv") == ("b/deep/er/report.csv",)
-    assert len(Nearest(names).to("b/9999/a.csv")) == 3
-
-
 def test_other_ways_to_write_a_name():
     """A name of a Mac, or one that was encoded, is the same name."""
     name = "b/Zürich.csv"
@@ -55,12 +48,6 @@ def test_other_ways_to_write_a_name():
     assert found.to("b/a%20b.csv")[0] == "b/a b.csv"
     assert Nearest({"b/a%20b.csv"}).to("b/a b.csv")[0] == "b/a%20b.csv"
     assert Nearest({"b/k"}).to("b/\ud800") == ("b/k",)
-
-
-def test_nothing_is_near():
-    """What has nothing in common is not proposed."""
-    assert Nearest({"b/k"}).to("zzzzzzzz") == ()
-    assert Nearest(()).to("b/k") == ()
 
 
 def test_question_is_bounded():

@@ -149,52 +149,6 @@ def test_all_that_failed_is_tried_again_at_once(world, tmp_path):
     assert not page.find("#start").is_enabled()
 
 
-def test_failed_file_may_be_chosen_again(world, tmp_path):
-    """It waits for the button like a new one, with the folder of now."""
-    page, file = world.page, made(tmp_path, "a.bin", 10)
-    page.upload(file, folder="elsewhere/")
-    assert page.ends() == ["failed"]
-    page.type("folder", "granted/now/")
-    page.choose(file)
-    assert page.states() == ["ready"]
-    page.start()
-    assert page.ends() == ["stored"]
-    assert world.stored("now/a.bin") == file.read_bytes()
-
-
-def test_rows_say_where_each_file_goes(world, tmp_path):
-    """Those that are ready follow the fields; one that is stored stays where it is."""
-    page = world.page
-
-    def places():
-        return page.run(
-            "return [...document.querySelectorAll('#list .where')].map(e => e.textContent)"
-        )
-
-    page.upload(made(tmp_path, "a.bin", 10))
-    assert page.ends() == ["stored"]
-    page.type("folder", "granted/other")
-    page.choose(made(tmp_path, "b.bin", 10))
-    assert places() == [
-        "stored as examplebucket/granted/a.bin",
-        "to examplebucket/granted/other/b.bin",
-    ]
-    page.type("folder", "granted/third/")
-    assert places()[1] == "to examplebucket/granted/third/b.bin"
-
-
-def test_button_is_always_in_sight(world, tmp_path):
-    """However many files are chosen, and wherever the page is scrolled to."""
-    page = world.page
-    page.choose(*(made(tmp_path, f"{n}.bin", 1) for n in range(30)))
-    for place in (0, "document.body.scrollHeight / 2", "document.body.scrollHeight"):
-        page.run(f"window.scrollTo(0, {place})")
-        bottom, height = page.run(
-            "return [start.getBoundingClientRect().bottom, window.innerHeight]"
-        )
-        assert 0 < bottom <= height
-
-
 def test_refused_prefix(world, tmp_path):
     """The page says that the token does not reach there, for small and for large."""
     files = made(tmp_path, "a.bin", 10), made(tmp_path, "b.bin", 17 * MIB)
@@ -296,16 +250,6 @@ def test_cancel(world, tmp_path):
     page.press("#list button")
     page.until(lambda: page.states() == ["stored"])
     assert world.stored("big.bin") == file.read_bytes()
-
-
-def test_cancel_all(world, tmp_path):
-    """One button ends them all, also those that wait."""
-    files = [made(tmp_path, f"{n}.bin", 2 * MIB) for n in range(6)]
-    world.oss.faults.add(Fault(bytes_per_second=MIB // 4, times=None))
-    world.page.upload(*files)
-    world.page.until(lambda: world.page.states().count("sending") == 3)
-    world.page.find("#stop").click()
-    assert world.page.ends() == ["cancelled"] * 6
 
 
 def test_object_that_must_stay(make_world, tmp_path):
@@ -589,37 +533,6 @@ def test_token_is_forgotten_by_a_reload(world, tmp_path):
     assert page.find("#token").get_property("value") == ""
 
 
-@pytest.mark.parametrize("language", ["en", "zh-CN"])
-@pytest.mark.parametrize("width", [360, 1000])
-def test_every_control_has_a_name_and_fits(world, tmp_path, width, language):
-    """Nothing is wider than the screen, and each control says what it is."""
-    page = world.page
-    speak(page, language)
-    page.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": False},
-    )
-    try:
-        page.choose(made(tmp_path, "a-very-long-name-" * 8 + ".bin", 10))
-        assert page.run("return document.documentElement.scrollWidth") <= width
-        for element in page.driver.find_elements(
-            "css selector", "input, select, main button"
-        ):
-            if element.is_displayed():
-                assert element.accessible_name
-    finally:
-        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def speak(page: Page, language: str) -> None:
-    """Choose a language on the page."""
-    page.run(
-        "const list = document.getElementById('language'); list.value = arguments[0];"
-        "list.dispatchEvent(new Event('change'))",
-        language,
-    )
-
-
 def test_chinese_browser_gets_a_chinese_page(world, tmp_path):
     """The page follows the browser, and says so to screen readers and translators."""
     page = world.page
@@ -636,32 +549,6 @@ def test_chinese_browser_gets_a_chinese_page(world, tmp_path):
     finally:
         override["acceptLanguage"] = "en-US"
         page.driver.execute_cdp_cmd("Network.setUserAgentOverride", override)
-
-
-def test_language_is_switched_in_the_middle_of_things(world, tmp_path):
-    """Rows, problems and buttons follow; files, fields and results stay."""
-    page = world.page
-    page.upload(made(tmp_path, "a.bin", 10))
-    assert page.ends() == ["stored"]
-    page.choose(made(tmp_path, "b.bin", 10))
-    page.type("folder", "elsewhere/")
-    page.start()
-    assert page.ends() == ["stored", "failed"]
-    page.type("token", "")
-    page.start()
-    assert page.find("#problem").text == "Paste your token first."
-    assert page.find("html").get_attribute("lang") == "en"
-    speak(page, "zh-CN")
-    assert page.find("html").get_attribute("lang") == "zh-CN"
-    assert page.find("#problem").text == "请先粘贴令牌。"
-    assert "已上传并通过校验" in page.text()
-    assert "此令牌不允许写入该位置" in page.text()
-    assert page.find("#start").text == "重试"
-    assert page.states() == ["stored", "failed"]
-    assert page.find("#bucket").get_property("value") == "examplebucket"
-    speak(page, "en")
-    assert page.find("#start").text == "Try again"
-    assert "does not allow writing there" in page.text()
 
 
 def test_by_keyboard_alone(world, tmp_path):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 
 import pytest
 
-from fsspec_osspresigned import __version__
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.tools.cli import app as commands
@@ -31,22 +29,6 @@ def failing(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize("command", [[], ["check"], ["uploads"]])
-def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command):
-    """In 80 columns each command is one line."""
-    monkeypatch.setenv("COLUMNS", "80")
-    assert cli.main([*command, "--help"]) == 0
-    said = capsys.readouterr().out
-    lines = said.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
-    group = commands.osspresigned
-    for word in command:
-        group = group.commands[word]
-    assert "..." not in "".join(lines)
-    assert max(map(len, lines)) < 80
-    assert all(line.endswith(".") for line in lines)
-    assert len(lines) == len(group.commands)
-
-
 @pytest.mark.parametrize("package", ["click", "rich"])
 def test_without_the_extra_one_line_says_what_to_install(package):
     """A missing extra is exit 2 and one line that names it."""
@@ -67,36 +49,10 @@ def test_without_the_extra_one_line_says_what_to_install(package):
     assert "pip install 'fsspec-osspresigned[cli]'" in done.stderr
 
 
-def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
-    """What is missing by a fault of ours is raised as it is."""
-    monkeypatch.delitem(sys.modules, "fsspec_osspresigned.tools.cli.app")
-    monkeypatch.delattr("fsspec_osspresigned.tools.cli.app")
-    monkeypatch.setitem(sys.modules, "fsspec_osspresigned.secret", None)
-    with pytest.raises(ModuleNotFoundError, match="secret"):
-        cli.main(["--help"])
-
-
 def test_python_m_returns_the_exit_code():
     """``python -m`` exits with what ``main`` returned."""
     command = [sys.executable, "-m", "fsspec_osspresigned", "nonsense"]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 2
-
-
-def test_importing_the_main_module_runs_nothing():
-    """``__main__`` acts only when it is the program."""
-    assert importlib.import_module("fsspec_osspresigned.__main__").main is cli.main
-
-
-def test_version(capsys):
-    """``--version`` names program and version."""
-    assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"osspresigned, version {__version__}\n"
-
-
-def test_unknown_command_is_exit_2(capsys):
-    """A wrong call is told apart from a failure."""
-    assert cli.main(["nonsense"]) == 2
-    assert "No such command" in capsys.readouterr().err
 
 
 def test_names_of_other_tools_are_told_ours(capsys):
@@ -140,13 +96,6 @@ def test_failure_is_one_line_and_an_exit_code(failing, capsys):
     assert capsys.readouterr().err == "error: examplebucket/a: no entry in the map\n"
 
 
-def test_failure_without_path_is_one_line(failing, capsys):
-    """An error that concerns no object names none."""
-    failing(NotSignedError("nothing is signed"))
-    assert cli.main(["demo"]) == 3
-    assert capsys.readouterr().err == "error: nothing is signed\n"
-
-
 def test_foreign_failure_is_named_and_cleaned(failing, capsys):
     """Another exception shows its type, and no signature that its text holds."""
     failing(RuntimeError("https://h/k?Signature=c2VjcmV0"))
@@ -175,14 +124,6 @@ def test_interrupt_is_exit_130(failing, capsys):
     failing(KeyboardInterrupt())
     assert cli.main(["demo"]) == 130
     assert "interrupted" in capsys.readouterr().err
-
-
-def test_exit_code_of_a_command_is_passed_on(monkeypatch):
-    """What a command returns is the exit code; nothing means 0."""
-    monkeypatch.setattr(commands.demo, "callback", lambda **_: 1)
-    assert cli.main(["demo"]) == 1
-    monkeypatch.setattr(commands.demo, "callback", lambda **_: None)
-    assert cli.main(["demo"]) == 0
 
 
 def test_emulator_gets_its_options(monkeypatch):
@@ -224,10 +165,3 @@ def _refusing(name, error):
         return real(wanted, *args, **kwargs)
 
     return refuse
-
-
-def test_missing_module_of_ours_is_not_an_extra(monkeypatch, capsys):
-    """A module of ours that is missing is a fault, not an extra."""
-    monkeypatch.setitem(sys.modules, "fsspec_osspresigned.emulator", None)
-    assert cli.main(["emulator"]) == 1
-    assert "ModuleNotFoundError" in capsys.readouterr().err

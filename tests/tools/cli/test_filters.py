@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.tools.cli.sync import name_below
 from tests.tools.cli.conftest import BUCKET, KEYS, stored
 
 IN = f"{BUCKET}/in/"
@@ -19,13 +18,6 @@ def test_put_sends_what_the_filters_include(run, oss, tree):
     ended = run("put", "data", IN, *KEYS, "--include", "*.none")
     assert ended.code == 2
     assert "no file that the filters include is in data" in ended.err
-
-
-def test_what_is_left_out_is_no_failure(run, oss, tree):
-    """Neither a link that is excluded nor a directory that cannot be read is named."""
-    (tree / "link").symlink_to(tree / "b")
-    ended = run("put", "data", IN, *KEYS, "--exclude", "link", "--exclude", "b/")
-    assert ended.err.startswith("uploaded 1 file, ")
 
 
 def test_rules_of_a_file(run, oss, tree, tmp_path):
@@ -69,11 +61,3 @@ def test_get_and_rm_take_the_same_rules(run, oss, tree, tmp_path):
     ended = run("rm", IN, "-r", *KEYS, "--include", "*.none")
     assert (ended.code, ended.err) == (0, "deleted 0 files\n")
     assert run("get", f"{IN}a.csv", "-", *KEYS, "--exclude", "x").code == 2
-
-
-def test_names_that_filters_see():
-    """Below the argument that found them; else the last piece."""
-    assert name_below(["b/in/"], "b/in/x/y") == "x/y"
-    assert name_below(["b/other", "b/in"], "b/in/x") == "x"
-    assert name_below(["b/in/*/z"], "b/in/x/z") == "x/z"
-    assert name_below(["b/in/x"], "b/in/x") == "x"

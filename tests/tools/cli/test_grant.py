@@ -161,30 +161,6 @@ def test_whole_bucket_on_request(capsys):
     assert policy.judge(form, bucket="examplebucket", size=1, now=time.time()) == []
 
 
-@pytest.mark.usefixtures("keys")
-def test_temporary_key_shortens_it(capsys, monkeypatch):
-    """The end of the key is the end of the grant, and that is said."""
-    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1800))
-    monkeypatch.setenv("OSS_SESSION_TOKEN", "fake-token-1234567")
-    monkeypatch.setenv("OSS_SESSION_EXPIRATION", ends)
-    assert grant("examplebucket/in/", "--expires", "2h") == 0
-    said = capsys.readouterr().err
-    assert f"valid until {ends}" in said
-    assert "the temporary key ends then: shorter than the 2 h asked for" in said
-    monkeypatch.delenv("OSS_SESSION_EXPIRATION")
-    assert grant("examplebucket/in/", "--expires", "2h", "--force") == 0
-    said = capsys.readouterr().err
-    assert said.endswith("if the temporary key ends earlier, so does the grant\n")
-
-
-def test_missing_keys_are_named(capsys, monkeypatch, tmp_path):
-    """Without keys nothing is written."""
-    monkeypatch.chdir(tmp_path)
-    assert grant("examplebucket/in/") == 2
-    assert "OSS_ACCESS_KEY_ID" in capsys.readouterr().err
-    assert os.listdir() == []
-
-
 @pytest.mark.parametrize("version", ["v4", "v1"])
 def test_file_uploads_with_the_option(oss, version):
     """What the command writes is all that an uploader needs, for any name."""

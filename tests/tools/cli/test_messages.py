@@ -53,28 +53,6 @@ def test_file_that_is_no_map_and_no_grant(run, tree, tmp_path, option):
     assert (ended.code, ended.err) == (2, f"error: {tmp_path}/report.csv: {why}\n")
 
 
-def test_prefix_in_place_of_an_object(run, tree):
-    """The prefix is named, not the local file; ``cat`` says what ``stat`` says."""
-    run("put", "data/", f"{BUCKET}/in/", *KEYS)
-    prefix = f"{BUCKET}/in/"
-    ended = run("get", prefix, "new", *KEYS)
-    assert f"{BUCKET}/in: not fetched: a prefix: add --recursive\n" in ended.err
-    for call in (("cat", prefix), ("get", prefix, "-")):
-        ended = run(*call, *KEYS)
-        assert ended.code == 1
-        assert f"{prefix}: not fetched: a prefix: ls lists it\n" in ended.err
-    assert "not found" in run("cat", f"{BUCKET}/nowhere", *KEYS).err
-
-
-def test_map_and_grant_both_give_their_reason(run, tree, url_map, grant):
-    """Neither hides the other."""
-    source = ("--map", url_map("in/x"), "--grant", grant)
-    ended = run("put", "data/a.csv", f"{BUCKET}/other/", *source)
-    assert ended.code == 3
-    assert "the URL map has no entry for" in ended.err
-    assert "the grant does not allow" in ended.err
-
-
 def test_refusals_that_differ_only_in_the_path_are_one(
     run, tree, url_map, grant, signer_of
 ):
@@ -108,18 +86,9 @@ def test_file_name_that_is_not_utf8(run, oss, tree):
     assert len(stored(oss)) == 3
 
 
-def test_stored_without_a_receipt_is_not_counted_as_failed(run, tree):
-    """The line does not call one file both stored and failed."""
-    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "--receipts", "/dev/full")
-    assert ended.code == 1
-    assert ended.err.endswith("; 1 of them not as requested\n")
-    assert "failed" not in ended.err
-
-
-def test_help_is_a_command_too(run):
-    """As in git and cargo; the options of ``put`` are in groups."""
-    shown = run("help", "put").out
-    assert shown == run("put", "--help").out
+def test_options_of_put_are_in_groups(run):
+    """One of 40 options is hard to find in a flat list."""
+    shown = run("put", "--help").out
     assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == [
         "Options",
         "Filters",
@@ -127,7 +96,6 @@ def test_help_is_a_command_too(run):
         "Transfer and output",
         "Objects and resuming",
     ]
-    assert run("help").out == run("--help").out
 
 
 def test_crc_is_the_same_text_everywhere(run, oss, tree):
@@ -139,16 +107,3 @@ def test_crc_is_the_same_text_everywhere(run, oss, tree):
     assert run("stat", path, *KEYS, "--json").events[0]["crc64"] == crc
     receipt = run("put", "data/a.csv", path, *KEYS, "--receipts", "-").out
     assert json.loads(receipt)["crc64"] == crc
-
-
-@pytest.mark.parametrize("verb", ["cp", "mv", "get"])
-def test_dry_run_ends_with_a_total(run, tree, verb):
-    """As that of ``put`` does."""
-    run("put", "data/", f"{BUCKET}/in/", *KEYS)
-    ended = run(verb, f"{BUCKET}/in/", "./new/" if verb == "get" else f"{BUCKET}/new/", "-rn", *KEYS)  # fmt: skip
-    wanted = {
-        "cp": "3 objects to copy\n",
-        "mv": "3 objects to move\n",
-        "get": "3 files to fetch\n",
-    }
-    assert ended.err == wanted[verb]

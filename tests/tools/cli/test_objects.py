@@ -12,7 +12,6 @@ import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.units import MIB
 from tests.tools.cli.conftest import BUCKET, KEYS, Text, stored
 
 FROM = f"{BUCKET}/out/"
@@ -46,13 +45,6 @@ def test_get_one_and_several(run, objects, tmp_path):
     assert files(tmp_path / "new") == {"a.csv": b"a", "top": b"top"}
 
 
-def test_get_a_directory(run, objects, tmp_path):
-    """Directories are made, and only files are counted."""
-    ended = run("get", FROM, "new/", "--recursive", *KEYS)
-    assert ended.err.startswith("fetched 3 files, 6 B in ")
-    assert files(tmp_path / "new") == {"a.csv": b"a", "b/c.csv": b"cc", "b/d e.bin": b"ddd"}  # fmt: skip
-
-
 @pytest.mark.parametrize("filters", [(), ("--include", "*.csv")])
 def test_get_does_not_wait_for_a_pipe_in_its_target(run, objects, tmp_path, filters):
     """The object is a failure, and the others arrive."""
@@ -68,14 +60,6 @@ def test_get_to_standard_output(run, objects, monkeypatch):
     ended = run("get", f"{FROM}b/c.csv", f"{BUCKET}/top", "-", *KEYS)
     assert ended.out == "cctop"
     assert run("get", f"{BUCKET}/top", "-", *KEYS, "--json").code == 2
-
-
-def test_get_reads_large_objects_in_pieces(run, oss, tmp_path):
-    """More than one block reaches standard output whole."""
-    data = os.urandom(2 * MIB + 1).hex().encode()
-    (tmp_path / "big").write_bytes(data)
-    assert run("put", "big", f"{BUCKET}/big", *KEYS).code == 0
-    assert run("get", f"{BUCKET}/big", "-", *KEYS, "--quiet").out == data.decode()
 
 
 def test_get_to_standard_output_is_compared(run, objects):
@@ -100,30 +84,6 @@ def test_get_names_what_failed(run, objects, tmp_path):
     assert (failed["local"], failed["error"]) == (str(tmp_path / "x"), "ObjectNotFoundError")  # fmt: skip
     assert end["exit_code"] == ended.code == 1
     assert run("get", f"{FROM}nowhere", "-", *KEYS).code == 1
-
-
-def test_get_what_is_not_signed(run, objects, url_map):
-    """Exit 3, and never an empty answer."""
-    assert run("get", f"{FROM}a.csv", "x", "--map", url_map("out/a.csv")).code == 3
-
-
-@pytest.mark.parametrize("command", ["get", "ls", "rm", "url"])
-def test_one_url_is_for_uploads(run, command):
-    """Other commands do not offer it."""
-    ended = run(command, "a", "b", "--url-file", "x")
-    assert ended.code == 2
-    assert "No such option" in ended.err
-
-
-def test_get_takes_the_rate(run, objects, monkeypatch):
-    """``--bwlimit`` holds for reading, too."""
-    taken = []
-    monkeypatch.setattr(
-        "fsspec_osspresigned.tools.progress.RateLimit.take",
-        lambda _, size: taken.append(size),
-    )
-    assert run("get", FROM, "new/", "-r", *KEYS, "--bwlimit", "1M").code == 0
-    assert sum(taken) == 6
 
 
 def test_ls(run, objects):
@@ -173,20 +133,6 @@ def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
     assert "listing is not granted" in ended.err
 
 
-def test_ls_of_a_pattern(run, objects):
-    """It lists what matches; with -r also what is below; a literal name comes first."""
-    assert run("ls", f"{FROM}*.csv", *KEYS).out == f"{FROM}a.csv\n"
-    assert run("ls", f"{FROM}*", *KEYS).out == f"{FROM}a.csv\n{FROM}b/\n"
-    assert (
-        run("ls", f"{FROM}b*", "-r", *KEYS).out == f"{FROM}b/c.csv\n{FROM}b/d e.bin\n"
-    )
-    ended = run("ls", f"{FROM}*.none", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {FROM}*.none: not found\n")
-    run("put", "-", f"{BUCKET}/[b]/x", *KEYS, stdin=b"x")
-    run("put", "-", f"{BUCKET}/b/y", *KEYS, stdin=b"y")
-    assert run("ls", f"{BUCKET}/[b]", *KEYS).out == f"{BUCKET}/[b]/x\n"
-
-
 def test_rm(run, objects):
     """Objects are deleted; what is not there is no failure, and not called deleted."""
     call = ("rm", f"{FROM}a.csv", f"{FROM}nowhere", *KEYS)
@@ -223,24 +169,6 @@ def test_a_prefix_needs_recursive(run, objects, tmp_path, command, path):
     assert not files(tmp_path / "new")
 
 
-def test_a_prefix_is_no_stream(run, objects):
-    """Nor is it an empty one."""
-    for more in ((), ("-r",)):
-        ended = run("get", f"{FROM}b", "-", *KEYS, *more)
-        assert (ended.code, ended.out) == (1, "")
-        assert "out/b: not fetched: " in ended.err
-
-
-def test_what_fits_nothing_is_named(run, objects):
-    """As a path, not as a list of Python."""
-    for command in (("rm", f"{FROM}*.none"), ("rm", f"{FROM}none/", "-r", "--yes")):
-        ended = run(*command, *KEYS)
-        assert ended.code == 1
-        assert ended.err == f"error: {command[1]}: not found, or not visible\n"
-    ended = run("put", "*.none", FROM, *KEYS)
-    assert ended.err.startswith("*.none: not uploaded: no local file matches\n")
-
-
 def test_rm_of_a_directory_asks(run, objects, monkeypatch):
     """At a terminal it asks, elsewhere it wants --yes; a dry run only tells."""
     everything = stored(objects)
@@ -266,15 +194,6 @@ def test_rm_of_a_directory(run, objects, monkeypatch):
     assert stored(objects).keys() == {"top"}
 
 
-def test_rm_names_what_failed(run, objects, url_map):
-    """As everywhere."""
-    objects.faults.add(Fault(action="DeleteObject", key="out/a.csv", refuse="denied"))
-    ended = run("rm", f"{FROM}a.csv", f"{BUCKET}/top", *KEYS)
-    assert ended.code == 1
-    assert ended.err.startswith(f"{FROM}a.csv: not deleted: ")
-    assert run("rm", f"{FROM}a.csv", "--map", url_map("k")).code == 3
-
-
 def test_url_is_printed_on_demand_alone(run, objects):
     """The text on standard output works; what is said about it holds no signature."""
     ended = run("url", f"{FROM}a.csv", *KEYS, "--expires", "2h", secret=True)
@@ -290,25 +209,6 @@ def test_url_is_printed_on_demand_alone(run, objects):
     connection.close()
     assert stored(objects)["new"] == b"x"
     assert "(59 min 59 s left)" in ended.err or "(1 h left)" in ended.err
-
-
-def test_url_of_one_size(run, objects, signer_of):
-    """A signer service wants the size, and the message names the option."""
-    of_signer = signer_of(Action.PutObject)
-    call = ("url", f"{BUCKET}/new", "--method", "PUT", *of_signer)
-    ended = run(*call)
-    assert ended.code == 2
-    assert "needs the exact size of the body: give --size" in ended.err
-    ended = run(*call, "--size", "1", secret=True)
-    assert ended.out.startswith("http")
-    ended = run("url", f"{BUCKET}/new", *KEYS, "--size", "1")
-    assert (ended.code, ended.out) == (2, "")
-
-
-def test_url_that_nobody_signs(run, objects, url_map):
-    """A map of uploads has none to read with."""
-    ended = run("url", f"{FROM}a.csv", "--map", url_map("out/a.csv"))
-    assert (ended.code, ended.out) == (3, "")
 
 
 @pytest.mark.parametrize("command", [("ls", BUCKET), ("get", f"{BUCKET}/top", "-")])
@@ -354,12 +254,6 @@ def test_cat(run, objects):
         assert (ended.out, ended.err) == ("cctop", "")
     ended = run(*call, "-v", terminal=True)
     assert ended.err.startswith(f"{FROM}b/c.csv: fetched, 2 B\n")
-
-
-def test_ls_counts(run, objects):
-    """The total stands on standard error."""
-    ended = run("ls", FROM, "-l", "-r", *KEYS)
-    assert ended.err == "3 objects, 6 B\n"
 
 
 def test_du(run, objects):
@@ -411,16 +305,6 @@ def test_cp_and_mv(run, objects):
     assert run("cp", f"{BUCKET}/one", "no-such-bucket", *KEYS).code == 1
 
 
-def test_cp_and_mv_only_tell(run, objects):
-    """With a dry run."""
-    before = stored(objects)
-    ended = run("cp", f"{FROM}a.csv", f"{BUCKET}/kept/", "-n", *KEYS)
-    assert ended.out == f"copy {FROM}a.csv to {BUCKET}/kept/a.csv\n"
-    ended = run("mv", f"{FROM}a.csv", f"{BUCKET}/x", "-n", "--json", *KEYS)
-    assert ended.events[0]["target"] == f"{BUCKET}/x"
-    assert stored(objects) == before
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -443,20 +327,3 @@ def test_what_cp_does_not_do(run, objects, tree, command, words, told):
     assert ended.code in (1, 2)
     assert told in ended.err
     assert stored(objects) == before
-
-
-def test_rm_tells_events(run, objects):
-    """In a dry run, too."""
-    ended = run("rm", f"{FROM}a.csv", "-n", "--json", *KEYS)
-    assert ended.events == [
-        {"event": "delete", "path": f"{FROM}a.csv"},
-        {"event": "plan", "deleted": 1},
-    ]
-    ended = run("rm", f"{FROM}a.csv", "-v", *KEYS)
-    assert ended.err == f"{FROM}a.csv: deleted\ndeleted 1 file\n"
-
-
-def test_verbose_names_files_that_are_fetched(run, objects):
-    """With where they went, and their bytes."""
-    ended = run("get", FROM, "new/", "-r", "-v", *KEYS)
-    assert f"{FROM}b/c.csv: fetched to new/b/c.csv, 2 B\n" in ended.err

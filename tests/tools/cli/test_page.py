@@ -12,7 +12,7 @@ import pytest
 
 from fsspec_osspresigned.tools.cli import app as commands
 from tests.form_signer import grant_of
-from tests.tools.cli.conftest import BUCKET, stored
+from tests.tools.cli.conftest import BUCKET
 from tests.upload_servers import DashScope
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text("utf-8")
@@ -61,7 +61,6 @@ def world(oss, run, url, url_map, tmp_path):
     (tmp_path / "logs").mkdir()
     for name in ("a", "b"):
         (tmp_path / "logs" / f"{name}.gz").write_bytes(gzip.compress(b"log"))
-    (tmp_path / "big.bin").write_bytes(bytes(20_000_000))
     (tmp_path / "link.url").touch(0o600)
     (tmp_path / "link.url").write_text(url("in/report.csv"))
     run("put", "report.csv", f"{BUCKET}/out/a.csv", "--signer", "keys")
@@ -76,22 +75,23 @@ def world(oss, run, url, url_map, tmp_path):
     return oss
 
 
-def test_page_has_every_new_command():
-    """Each has an example at least, on the page and in its help."""
-    for lines in (printed(), helped()):
-        assert {name for name in NEW if any(f"osspresigned {name}" in line for line in lines)} == set(NEW)  # fmt: skip
-
-
 @pytest.mark.parametrize("line", dict.fromkeys([*printed(), *helped()]))
-def test_printed_command_works(
-    line, run, world, signer, studio, url, tmp_path, monkeypatch
-):
+def test_printed_command_works(line, run, world, request, url, tmp_path, monkeypatch):
     """It ends with the code that is written behind it, else with 0."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     line, _, comment = line.partition(" #")
     wanted = int(re.findall(r"exit code (\d)", f"{comment} exit code 0")[0])
-    words = shlex.split(line.replace("https://sign.example.com", signer))
-    words = shlex.split(shlex.join(words).replace("--broker dashscope", studio))
+    for text, server in {
+        "https://sign.example.com": "signer",
+        "--broker dashscope": "studio",
+    }.items():
+        if text in line:
+            line = line.replace(text, request.getfixturevalue(server))
+    if (
+        "big.bin" in line
+    ):  # what a test leaves is searched for secrets, which takes time
+        (tmp_path / "big.bin").write_bytes(bytes(20_000_000))
+    words = shlex.split(line)
     stdin, shown = b"", None
     if "|" in words:
         at = words.index("|")
@@ -111,10 +111,3 @@ def test_printed_command_works(
     assert ended.code == wanted, ended.err
     assert ended.out.startswith("http") == is_url
     assert shown in (None, ended.out)
-
-
-def test_tree_goes_where_the_page_says(run, world):
-    """``data`` keeps its name, ``data/`` does not."""
-    run("put", "data", f"{BUCKET}/p/", "--signer", "keys")
-    run("put", "data/", f"{BUCKET}/q/", "--signer", "keys")
-    assert {"p/data/x/1.bin", "q/x/1.bin"} <= stored(world).keys()

@@ -20,7 +20,6 @@ from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.tools.cli import options
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.journal import Checkpoint
-from tests.form_signer import grant_of
 from tests.tools.cli.conftest import BUCKET, KEYS, Text, stored
 
 TO = f"{BUCKET}/in/"
@@ -47,12 +46,6 @@ def test_directories_files_and_patterns_go_where_slashes_say(run, oss, tree):
     ):
         said = run("put", source, f"{TO}{target}", *KEYS, "--dry-run").out
         assert f" {TO}{key} from data/a.csv," in said
-
-
-def test_bucket_alone_is_a_directory(run, oss, tree):
-    """``put file bucket`` stores it under its name."""
-    assert run("put", "data/a.csv", BUCKET, *KEYS).code == 0
-    assert stored(oss) == {"a.csv": b"a"}
 
 
 def test_summary_is_one_line(run, oss, tree):
@@ -107,25 +100,6 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
     assert ended.code == 3
     assert "is only for 'examplebucket/r.csv'" in ended.err
     assert "leave DEST out" in ended.err
-
-
-def test_one_url_of_a_host_without_a_bucket(tmp_path):
-    """Where the URL does not show its bucket, the key alone is its path."""
-    private(tmp_path / "one.url").write_text(
-        "https://files.example.com/r.csv?Expires=1"
-    )
-    connection = options.UploadConnectionOptions(url_file=str(tmp_path / "one.url"))
-    filesystem = connection.filesystem()
-    assert connection.path(filesystem, "") == "r.csv"
-    assert connection.path(filesystem, "b/k") == "b/k"
-
-
-def test_standard_input_to_one_url(run, oss, url, tree):
-    """A stream and a URL from a file go together."""
-    private(tree.parent / "one.url").write_text(url("s"))
-    ended = run("put", "-", "--url-file", "one.url", stdin=b"piped")
-    assert (ended.code, ended.err.endswith(f" to {BUCKET}/s\n")) == (0, True)
-    assert stored(oss) == {"s": b"piped"}
 
 
 @pytest.mark.parametrize(
@@ -418,68 +392,6 @@ def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch)
         assert "cannot be used (No space left on device): the upload goes" in ended.err
 
 
-def test_resuming_is_said(run, oss, tmp_path):
-    """What is stored after a failure, and where the next run begins, unless it is quiet."""
-    (tmp_path / "big").write_bytes(bytes(20 * MIB))
-    call = ("put", "big", TO, *KEYS, "--checkpoint", "journals", "--jobs", "1")
-    for more, lines in (((), 1), (("--quiet",), 0), (("--json",), 0)):
-        oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
-        ended = run(*call, *more)
-        assert ended.code == 3
-        said = "2 of 10 parts, 4.0 MiB of 20.0 MiB, are stored; "
-        assert ended.err.count(said) == lines
-    assert (
-        f"{BUCKET}/in/big: resumed from 2 of 10 parts, 4.0 MiB of 20.0 MiB\n"
-        in run(*call).err
-    )
-
-
-def test_resuming_is_an_event(run, oss, tmp_path):
-    """With what is stored, in parts and in bytes, at the end and at the next beginning."""
-    (tmp_path / "big").write_bytes(bytes(20 * MIB))
-    call = ("put", "big", TO, *KEYS, "--checkpoint", "kept", "--jobs", "1", "--json")
-    oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
-    (kept,) = [one for one in run(*call).events if one["event"] == "kept"]
-    (resumed,) = [one for one in run(*call).events if one["event"] == "resumed"]
-    assert kept == {**resumed, "event": "kept"}
-    assert resumed["path"] == f"{BUCKET}/in/big"
-    assert (resumed["parts_stored"], resumed["parts"]) == (2, 10)
-    assert (resumed["bytes_stored"], resumed["bytes"]) == (4 * MIB, 20 * MIB)
-
-
-def test_resumed_bytes_are_not_counted_as_sent(run, oss, tmp_path):
-    """The summary counts what this run has sent."""
-    (tmp_path / "big").write_bytes(bytes(20 * MIB))
-    call = ("put", "big", TO, *KEYS, "--checkpoint", "kept", "--jobs", "1")
-    for more, said in (
-        ((), "uploaded 1 file, 16.0 MiB sent in "),
-        (("--json",), f'"bytes": {16 * MIB}, "seconds": '),
-    ):
-        oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
-        assert "4.0 MiB sent in" in run(*call).err
-        ended = run(*call, *more)
-        assert ended.code == 0
-        assert said in ended.out + ended.err
-
-
-def test_journals_have_a_place_without_xdg(monkeypatch):
-    """It is below the home directory."""
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setenv("HOME", "/home/x")
-    assert options.default_journals() == "/home/x/.local/state/osspresigned"
-
-
-def test_name_that_no_key_can_have_is_a_failure(run, oss, signer, tree):
-    """It is found here: no signer and no store is asked for it."""
-    (tree / "odd\udcff.txt").write_bytes(b"x")
-    by = ("--signer", signer, "--token", "env:OSSPRESIGNED_TOKEN")
-    ended = run("put", "data", TO, *by)
-    assert ended.code == 1
-    assert r"in/data/odd\udcff.txt: not uploaded: key " in ended.err
-    assert "holds a lone surrogate" in ended.err
-    assert len(stored(oss)) == 3
-
-
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
     """A link to a directory is not followed; a link to a file is read."""
     (tree / "loop").symlink_to(tree)
@@ -528,30 +440,6 @@ def test_named_pipes_are_streams_by_url_and_in_a_list(run, oss, url, tmp_path):
         for writer in writers:
             writer.join()
     assert stored(oss) == dict.fromkeys(("in/p", "in/x", "in/y"), b"flow")
-
-
-def test_file_that_becomes_a_pipe_is_a_failure(run, oss, tree, monkeypatch):
-    """It was a file when the command counted it; the others are stored."""
-    real = OSSPresignedFileSystem.put
-
-    def put(self, *args, **kwargs):
-        (tree / "a.csv").unlink()
-        os.mkfifo(tree / "a.csv")
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
-    ended = run("put", "data", TO, *KEYS)
-    assert ended.code == 1
-    assert "a.csv: not uploaded: the file has become a pipe" in ended.err
-    assert set(stored(oss)) == {"in/data/b/c.csv", "in/data/b/d e.bin"}
-
-
-def test_file_that_vanishes_is_a_failure(run, tree, monkeypatch):
-    """A name whose size cannot be asked fails when its turn comes."""
-    (tree / "gone").symlink_to("nowhere")
-    ended = run("put", "data", TO, *KEYS)
-    assert ended.code == 1
-    assert ended.err.startswith("data/gone: not uploaded: No such file or directory\n")
 
 
 @pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])
@@ -618,23 +506,9 @@ def test_rate_holds_for_all(run, oss, tree, monkeypatch):
     assert transfer.options() == {"max_concurrency": 1}
 
 
-def test_failures_are_red_on_a_terminal(run, oss, tree, monkeypatch):
-    """Unless NO_COLOR is set; a dumb terminal gets no escape at all."""
-    monkeypatch.setenv("TERM", "xterm")
-    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
-    assert "\x1b[31mmissing: not uploaded: no such local file\x1b[0m\n" in ended.err
-    monkeypatch.setenv("NO_COLOR", "1")
-    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
-    assert "\x1b[31m" not in ended.err
-    monkeypatch.setenv("TERM", "dumb")
-    assert "\x1b" not in run("put", "data", TO, *KEYS, terminal=True).err
-
-
 @pytest.fixture
 def interrupted(monkeypatch):
     """``fs.put`` stores one file, and is then interrupted."""
-    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem  # noqa: PLC0415
-
     real = OSSPresignedFileSystem.put
 
     def put(self, local, remote, **options):
@@ -653,47 +527,6 @@ def test_interrupt_says_what_is_done(run, oss, tree, interrupted):
     assert last.endswith("; 2 left")
     assert hint == "parts of unfinished files are not kept; --resume would keep them"
     assert "stdin" not in sys.modules
-
-
-def test_interrupt_says_what_the_next_run_sends(
-    run, oss, tree, interrupted, url, url_map, tmp_path
-):
-    """``--resume`` is advised only where there are parts that it could keep."""
-    (tmp_path / "one.url").touch(0o600)
-    (tmp_path / "one.url").write_text(url("r.csv"))
-    (tmp_path / "grant.json").touch(0o600)
-    (tmp_path / "grant.json").write_text(json.dumps(grant_of(oss, BUCKET, "in/")))
-    whole = "the next run sends unfinished files whole"
-    for to, source, hint in (
-        ((), ("--url-file", "one.url"), f"each file is one request: {whole}"),
-        ((TO,), ("--grant", "grant.json"), f"each file is one request: {whole}"),
-        ((TO,), ("--map", url_map("in/a.csv")), f"{whole}; --resume would keep the "),
-    ):
-        ended = run("put", "data/a.csv", *to, *source)
-        assert ended.code == 130
-        assert ended.err.splitlines()[-1].startswith(hint)
-        assert hint not in run("put", "data/a.csv", *to, *source, "--resume").err
-
-
-def test_resuming_one_url_is_said_to_be_impossible(run, oss, url, tmp_path):
-    """A large file is sent whole in each run; a small one always was."""
-    (tmp_path / "big").write_bytes(bytes(20 * MIB))
-    (tmp_path / "small").write_bytes(b"x")
-    for name, count in (("big", 1), ("small", 0)):
-        text = url(f"{name}.bin").encode()
-        ended = run("put", name, "--url-file", "-", "--resume", stdin=text)
-        assert ended.code == 0
-        assert ended.err.count("a single PUT has no parts to resume") == count
-
-
-def test_lock_that_is_not_signed_is_named_by_its_flag(run, oss, tree, tmp_path):
-    """The user gave no header, so the header alone would say little."""
-    entry = {"url": "https://examplebucket.oss-cn-hangzhou.aliyuncs.com/in/a.csv?Expires=9999999999&OSSAccessKeyId=k&Signature=x", "headers": {}}  # fmt: skip
-    (tmp_path / "urls.json").touch(0o600)
-    (tmp_path / "urls.json").write_text(json.dumps({f"{TO}a.csv": entry}))
-    ended = run("put", "data/a.csv", TO, "--map", "urls.json", "--no-overwrite")
-    assert ended.code == 3
-    assert "x-oss-forbid-overwrite (of --no-overwrite) is not signed" in ended.err
 
 
 def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
@@ -731,32 +564,6 @@ def test_quiet_and_verbose(run, oss, tree):
     assert run(*call, "-q", "-v").code == 2
 
 
-def test_verbose_tells_what_was_retried(run, oss, tree):
-    """With its reason."""
-    oss.faults.add(Fault(action="PutObject", status=503, code="ServiceUnavailable"))
-    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
-    assert ended.code == 0
-    assert re.search("PutObject of .*503.*; retrying in [0-9.]+ s\n", ended.err)
-
-
-def test_json_holds_events_alone(run, oss, tree):
-    """With --verbose, too: what is logged for people is no event."""
-    oss.faults.add(Fault(action="PutObject", status=503, code="ServiceUnavailable"))
-    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v", "--json")
-    assert [one["event"] for one in ended.events] == ["stored", "end"]
-    assert ended.code == 0
-    assert "retrying" not in ended.out + ended.err
-
-
-def test_verbose_tells_a_failure_once(run, oss, tree):
-    """In the summary, and not as it happens, too."""
-    oss.faults.add(Fault(action="PutObject", refuse="denied", times=None))
-    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
-    assert ended.code == 3
-    assert ended.err.count(f"{BUCKET}/in/a.csv") == 1
-    assert ended.err.count("AccessDenied") == 1
-
-
 @pytest.mark.parametrize(
     ("call", "signed", "right"),
     [
@@ -780,32 +587,6 @@ def test_directory_that_is_signed_elsewhere(
     assert ended.err.count("\n") == 5
     assert run(verb, source, f"{BUCKET}/{right}", *more).code == 0
     assert [*stored(oss)] == sorted(names)
-
-
-@pytest.mark.parametrize(
-    ("flags", "most"),
-    [
-        (("--bwlimit", "20MiB", "--resume"), 2),
-        (("--bwlimit", "20MiB", "--checkpoint", "kept", "--jobs", "8"), 2),
-        (("--bwlimit", "20MiB", "--resume", "--jobs", "1"), 1),
-        (("--bwlimit", "20MiB"), 16),
-        (("--resume",), None),
-    ],
-)
-def test_few_connections_where_the_rate_is_limited_and_parts_are_kept(
-    run, tree, monkeypatch, flags, most
-):
-    """A killed process loses the parts in flight."""
-    seen = []
-    real = OSSPresignedFileSystem.put
-
-    def put(self, *args, **kwargs):
-        seen.append(self.storage_options.get("max_concurrency"))
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
-    assert run("put", "data", TO, *KEYS, *flags).code == 0
-    assert seen == [most]
 
 
 def test_existing_objects_are_skipped(run, oss, tree):
@@ -842,20 +623,6 @@ def test_existing_object_is_skipped_where_looking_is_not_granted(
     assert stored(oss) == {"in/a.csv": b"a"}
 
 
-@pytest.mark.parametrize(
-    ("call", "why"),
-    [
-        (("data", TO, "--fail-fast"), "give one of them"),
-        (("-", f"{TO}x"), "no --ignore-existing"),
-    ],
-)
-def test_calls_that_cannot_skip(run, tree, call, why):
-    """They are refused before anything is sent."""
-    ended = run("put", *call, *KEYS, "--ignore-existing")
-    assert ended.code == 2
-    assert why in ended.err
-
-
 @pytest.mark.parametrize("command", ["put", "sync"])
 def test_files_of_a_list(run, oss, tree, tmp_path, command):
     """Each line names a file; one that is not there makes the command fail."""
@@ -865,17 +632,3 @@ def test_files_of_a_list(run, oss, tree, tmp_path, command):
     assert ended.code == 1
     assert "b/none: named in --files-from, not found\n" in ended.err
     assert stored(oss) == {"in/a.csv": b"a", "in/b/d e.bin": b"ddd"}
-
-
-def test_files_of_a_list_from_standard_input(run, oss, tree):
-    """As ``find`` writes it; other filters do not fit with it."""
-    call = ("put", "data/", TO, *KEYS, "--files-from", "-")
-    assert run(*call, stdin=b"./a.csv\n").code == 0
-    assert stored(oss) == {"in/a.csv": b"a"}
-    ended = run(*call, stdin=b"data/a.csv\n")
-    assert ended.code == 2
-    assert "no file that the list names is in data/" in ended.err
-    ended = run(*call, "--exclude", "*.bin", stdin=b"a.csv\n")
-    assert ended.code == 2
-    assert "--files-from cannot be combined" in ended.err
-    assert run(*call[:-1], "nowhere").code == 2

@@ -9,7 +9,7 @@ import pytest
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import Action
 from tests.tools.cli.conftest import BUCKET
-from tests.upload_servers import Companion, DashScope, UploadServer
+from tests.upload_servers import DashScope, UploadServer
 
 
 @pytest.fixture
@@ -36,13 +36,6 @@ def test_a_file_for_a_model_needs_no_destination(run, oss, studio, tree):
     assert "X-DashScope-OssResourceResolve: enable" in ended.err
 
 
-def test_several_files_need_none_either(run, oss, studio, tree):
-    """A pattern of the shell ends in a file, which is sent, and is no destination."""
-    ended = run("put", "data/a.csv", "data/b/c.csv", *studio)
-    assert len(ended.out.splitlines()) == 2
-    assert sorted(oss.objects(BUCKET).values()) == [b"a", b"cc"]
-
-
 def test_events_have_the_location(run, oss, studio, tree):
     """With --json, standard output has events alone."""
     ended = run("put", "data/a.csv", *studio, "--json")
@@ -50,33 +43,11 @@ def test_events_have_the_location(run, oss, studio, tree):
     assert [f"oss://{key}" for key in oss.objects(BUCKET)] == [*filter(None, locations)]
 
 
-def test_receipts_have_it_too(run, oss, studio, tree):
-    """``--receipts -`` prints the whole receipt instead of the location."""
-    ended = run("put", "data/a.csv", *studio, "--receipts", "-")
-    (receipt,) = map(json.loads, ended.out.splitlines())
-    assert receipt["location"].startswith("oss://")
-
-
-def test_other_servers_need_a_destination(run, oss, tree):
-    """A server that takes the name of the client has to hear it."""
-    ended = run("put", "data/a.csv", "--broker", "lakefs+https://lake.example.com")
-    assert ended.code == 2
-    assert "where to?" in ended.err
-
-
 def test_a_missing_model_is_named(run, oss, studio, tree):
     """What the server needs is said before anything is sent."""
     ended = run("put", "data/a.csv", *studio[:2])
     assert ended.code != 0
     assert "name of the model that will read the file" in ended.err
-
-
-def test_companion_prints_its_key(run, oss, tree):
-    """The key that the server has given is what a program needs."""
-    with Companion(oss) as server:
-        broker = ("--broker", f"companion+{server.url}")
-        ended = run("put", "data/a.csv", "photos/a.csv", *broker)
-    assert ended.out.strip() in oss.objects(BUCKET)
 
 
 HOSTILE = "b\x1b[2J\x07\x9b1mc\u202e\nFAKE: stored"

@@ -99,6 +99,7 @@ def big(tmp_path, oss):
     return oss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 100])
 def test_progress_fits_the_terminal(big, columns):
     """Share, bytes, time and rate, in 40 columns as in 100; only the summary stays."""
@@ -115,6 +116,7 @@ def test_progress_fits_the_terminal(big, columns):
     assert len(stored(big)) == 1
 
 
+@pytest.mark.slow
 def test_url_is_pasted_and_not_shown(oss, url, tree):
     """At a terminal it is asked for, in one line; Ctrl-C there is exit 130."""
     child = Child("put", "data/a.csv", "--url-file", "-")
@@ -196,6 +198,7 @@ def test_sigterm_removes_the_parts(big):
     assert not big.uploads(BUCKET)
 
 
+@pytest.mark.slow
 def test_sigterm_is_told_in_the_background(big, tmp_path):
     """Shells ignore SIGINT there; a stopped job still says what became of it."""
     ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
@@ -239,6 +242,7 @@ def test_interrupt_while_it_is_loaded():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_plain_lines_in_a_pipe(oss, tree):
     """No control characters where no terminal is."""
     done = subprocess.run(
@@ -268,6 +272,7 @@ def test_reader_that_leaves_ends_it_quietly():
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.slow
 def test_reader_that_leaves_does_not_stop_an_upload(oss, tree):
     """Events that nobody reads are no reason to store less."""
     reader, writer = os.pipe()
@@ -284,6 +289,7 @@ def test_reader_that_leaves_does_not_stop_an_upload(oss, tree):
     assert len(stored(oss)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("closed", "command", "code"),
     [
@@ -310,6 +316,7 @@ def test_closed_standard_streams(oss, tree, closed, command, code):
         assert len(stored(oss)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_clicks_own(shell):
     """The script names the program, and the words are the commands."""
@@ -335,45 +342,7 @@ def test_completion_is_clicks_own(shell):
     assert "doctor" in words.stdout
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        *("put ", "put data -", "put data --map ", "put data --url-file ", "doctor "),
-        *("sync ", "sign ", "check map ", "serve --policy ", "put f --receipts "),
-    ],
-)
-def test_files_are_completed(words):
-    """Wherever a file may be named the shell is told to complete files."""
-    words = f"osspresigned {words}".removesuffix("-")
-    done = subprocess.run(
-        PROGRAM,
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment(
-            _OSSPRESIGNED_COMPLETE="bash_complete",
-            COMP_WORDS=words,
-            COMP_CWORD=str(len(words.split(" ")) - 1),
-        ),
-    )
-    assert done.stdout == "file,\n"
-
-
-def test_debug_shows_the_traceback(oss):
-    """Only when somebody asks for it."""
-    command = ["ls", f"{BUCKET}/nowhere", *KEYS]
-    for debug in ([], ["--debug"]):
-        done = subprocess.run(
-            [*PROGRAM, *debug, *command],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment(),
-        )
-        assert done.returncode == 1
-        assert ("Traceback" in done.stderr) == bool(debug)
-
-
+@pytest.mark.slow
 def test_pasted_refusal_is_not_shown(oss):
     """Several lines are pasted at once; none is echoed, and the echo comes back."""
     child = Child("explain")

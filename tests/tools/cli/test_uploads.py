@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import textwrap
 
 import pytest
 
@@ -99,14 +98,6 @@ def test_without_a_directory_it_is_that_of_resume(place, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("\n0 uploads\n")
 
 
-@pytest.mark.parametrize("more", [(), ("--yes",), ("--dry-run",)])
-def test_nothing_to_abort_is_said(place, monkeypatch, capsys, more):
-    """Silence would look like success."""
-    monkeypatch.setenv("XDG_STATE_HOME", place)
-    assert cli.main(["uploads", "abort", *more]) == 0
-    assert capsys.readouterr().out == "no upload to abort\n"
-
-
 def test_they_are_aborted(oss, interrupted, place, capsys):
     """All of them, and nothing is left."""
     assert cli.main(["uploads", "abort", place, "--yes"]) == 0
@@ -115,24 +106,6 @@ def test_they_are_aborted(oss, interrupted, place, capsys):
     assert os.listdir(place) == []
     assert cli.main(["uploads", "list", place]) == 0
     assert capsys.readouterr().out == "0 uploads\n"
-
-
-def test_signer_of_ones_own_is_imported_outside_of_the_engine(
-    oss, interrupted, place, tmp_path, monkeypatch, capsys
-):
-    """A module that uses a filesystem when it is imported can sign the aborts."""
-    text = """
-    from fsspec_osspresigned.engine.engine import is_engine_thread
-    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-    assert not is_engine_thread()
-    signer = OSSPresignedFileSystem(signer="keys").client.signer
-    """
-    (tmp_path / "own_signer.py").write_text(textwrap.dedent(text))
-    monkeypatch.syspath_prepend(tmp_path)
-    code = cli.main(
-        ["uploads", "abort", place, "--yes", "--signer", "own_signer:signer"]
-    )
-    assert (code, capsys.readouterr().out.count("is aborted")) == (0, 2)
 
 
 def test_it_asks_before_it_aborts_all(oss, interrupted, place, run):
@@ -157,15 +130,6 @@ def test_a_dry_run_aborts_none(oss, interrupted, place, run):
     lines = [f"{BUCKET}/{name}: would be aborted" for name in ("a", "b")]
     assert sorted(ended.out.splitlines()) == lines
     assert len(oss.uploads(BUCKET)) == len(os.listdir(place)) == 2
-
-
-def test_one_is_aborted(oss, interrupted, place, capsys):
-    """The others are left alone."""
-    path = f"osspresigned://{BUCKET}/a"
-    assert cli.main(["uploads", "abort", place, path]) == 0
-    assert [one.key for one in oss.uploads(BUCKET)] == ["b"]
-    assert cli.main(["uploads", "list", place]) == 0
-    assert capsys.readouterr().out.endswith("1 upload\n")
 
 
 def test_one_that_is_not_there_is_an_error(interrupted, place, capsys):
@@ -257,21 +221,6 @@ def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1
     assert "cannot be locked or read" in capsys.readouterr().err
     assert os.listdir(place) == ["x.upload.jsonl"]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["uploads", "list", "{place}/none"],
-        ["uploads", "abort", "{place}", "--json"],
-    ],
-)
-def test_a_wrong_call_is_exit_2(place, arguments, capsys):
-    """Nothing is done."""
-    Checkpoint(place)
-    given = [text.format(place=place) for text in arguments]
-    assert cli.main(given) == 2
-    assert "error:" in capsys.readouterr().err
 
 
 def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatch, capsys):  # fmt: skip

@@ -6,31 +6,12 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.tools.demo import owner, plan
 
 pytestmark = pytest.mark.slow
 
 PATH = f"{plan.BUCKET}/a"
-
-
-class Shelf:
-    """Reads objects back from a mapping."""
-
-    def __init__(self, **objects):
-        self.objects = objects
-
-    def get_file(self, path, place):
-        with open(place, "wb") as file:
-            file.write(self.objects[path.rpartition("/")[2]])
-
-
-class Broken:
-    """Cannot read."""
-
-    def get_file(self, path, place):
-        raise PermissionError(path)
 
 
 @pytest.fixture
@@ -40,42 +21,6 @@ def a_plan(tmp_path):
     made.source(PATH).parent.mkdir(parents=True)
     made.source(PATH).write_bytes(b"abc")
     return made
-
-
-def receipts(size=3, check=None, parts=(), verified="crc64"):
-    """Return the receipt that belongs to ``abc``, but for what is given."""
-    check = crc64(b"abc") if check is None else check
-    receipt = {"path": PATH, "size": size, "seconds": 0.5, "crc64": str(check)}
-    return {PATH: receipt | {"parts": list(parts), "verified": verified}}
-
-
-def test_equal_object_has_no_fault(a_plan):
-    """Size, bytes and CRC-64 agree."""
-    row = owner.examine(a_plan, Shelf(a=b"abc"), receipts(parts=[1, 2]), PATH)
-    assert (row.fault, row.how, row.size) == ("", "2 parts", 3)
-
-
-@pytest.mark.parametrize(
-    ("stored", "receipt", "fault"),
-    [
-        (b"abd", receipts(), "bytes, CRC-64"),
-        (b"abcd", receipts(), "size, bytes, CRC-64"),
-        (b"abc", receipts(check=1), "CRC-64"),
-        (b"abc", receipts(size=4), "size"),
-        (b"abc", receipts(verified="none"), "unproven"),
-        (b"abc", {}, "no receipt"),
-    ],
-    ids=["other", "longer", "receipt-crc", "receipt-size", "unproven", "no-receipt"],
-)
-def test_each_difference_is_a_fault(a_plan, stored, receipt, fault):
-    """Whatever differs is named."""
-    assert owner.examine(a_plan, Shelf(a=stored), receipt, PATH).fault == fault
-
-
-def test_unreadable_object_is_a_fault(a_plan):
-    """An object that cannot be read back is not verified."""
-    row = owner.examine(a_plan, Broken(), receipts(), PATH)
-    assert row.fault == "PermissionError"
 
 
 def test_failed_uploader_fails_the_demo(monkeypatch, capsys):

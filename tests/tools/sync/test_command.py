@@ -72,18 +72,6 @@ def test_dry_run_tells_what_the_run_does(run, fs, owner, source):
     assert told[-1]["sent"] == 5
 
 
-def test_size_that_nobody_knows_is_a_question_mark(run, monkeypatch):
-    """Of a source that does not say."""
-    import fsspec  # noqa: PLC0415
-
-    from tests.tools.sync.test_source import MADE, Listed, _Made  # noqa: PLC0415
-
-    fsspec.register_implementation("listed", _Made, clobber=True)
-    MADE["made"] = Listed([{"name": "r/a", "type": "file"}])
-    code, out, _ = run("-n", place="listed://r")
-    assert (code, out) == (0, "send a (new, ?)\n")
-
-
 def test_json_tells_everything(run, fs, owner):
     """Events, one a line, the last one with the counts."""
     fs.pipe_file(f"{DEST}/old", b"old")
@@ -96,35 +84,6 @@ def test_json_tells_everything(run, fs, owner):
     (counts,) = (e for e in told if e["event"] == "sync")
     assert (counts["sent"], counts["deleted"], counts["kept"]) == (5, 1, 0)
     assert told[-1]["event"] == "end"
-
-
-def test_verbose_names_each_file(run):
-    """With what became of it."""
-    _, _, err = run("-v")
-    assert f"{DEST}/a.csv: uploaded from a.csv, 8 B\n" in err
-
-
-def test_order_of_rules_counts(run, owner):
-    """The last one that fits decides, as in ``aws s3 sync``."""
-    code, out, _ = run("-n", "--exclude", "*", "--include", "*.csv")
-    assert (code, out) == (0, "send a.csv (new, 8 B)\n")
-    assert run("-n", "--include", "*.csv", "--exclude", "*")[1] == ""
-    assert run("-n", "--include=*.csv")[1] == "send a.csv (new, 8 B)\n"
-    rules = ("--exclude", "*", "--include", "logs", "--exclude", "2026/")
-    assert run("-n", *rules)[1] == "send logs/two.log (new, 4 B)\n"
-    code, _, err = run("--exclude", "[")
-    assert (code, "is not a glob" in err) == (2, True)
-
-
-def test_ways_to_compare(run, owner, source):
-    """By size alone, or by the bytes."""
-    run()
-    write(source, {"a.csv": b"x,y\n1,2\n"}, age=-60)
-    assert run("-n", "--size-only")[1] == ""
-    assert run("-n", "--checksum")[1] == "send a.csv (other content, 8 B)\n"
-    assert run("-n")[1] == "send a.csv (newer, 8 B)\n"
-    assert len(run("-n", "--always")[1].splitlines()) == 5
-    assert run("--checksum", "--size-only")[0] == 2
 
 
 def test_state_and_map(run, owner, tmp_path):
@@ -200,14 +159,6 @@ def test_wrong_calls_are_refused(run, wrong, why):
     assert (code, why in err) == (2, True)
 
 
-def test_max_delete(run, fs, owner):
-    """Nothing is done if there is more to delete."""
-    fs.pipe({f"{DEST}/{name}": b"old" for name in ("one", "two")})
-    code, _, err = run("--delete", "--yes", "--max-delete", "1")
-    assert (code, "2 objects would be deleted, the limit is 1" in err) == (2, True)
-    assert len(owner.stored()) == 2
-
-
 def test_options_of_the_source_are_read(run, owner):
     """As JSON where they are some, else as texts."""
     MemoryFileSystem.store.clear()
@@ -216,29 +167,6 @@ def test_options_of_the_source_are_read(run, owner):
     assert run(*options, place="memory://there")[0] == 0
     MemoryFileSystem.store.clear()
     assert owner.stored() == {"backup/a": b"a"}
-
-
-def test_options_target_and_journals(run, owner, oss, tmp_path):
-    """As for put."""
-    where = str(tmp_path / "journals")
-    code, _, _ = run("--metadata", "run=7", "--checkpoint", where, "--jobs", "2", "--bwlimit", "10M")  # fmt: skip
-    assert code == 0
-    assert oss.get(BUCKET, "backup/a.csv").headers["x-oss-meta-run"] == "7"
-
-
-def test_first_failure_stops_the_rest(run, owner):
-    """If that is wanted; what was not tried is counted."""
-    fault = Fault(action="PutObject", status=403, code="AccessDenied", times=None)
-    owner.oss.faults.add(fault)
-    code, _, err = run("--fail-fast", "--jobs", "1")
-    assert code == 3
-    assert "uploaded 0 of 5" in err
-
-
-def test_source_that_is_not_there(run, tmp_path):
-    """Is an error in one line."""
-    code, _, err = run(place=tmp_path / "none")
-    assert (code, err.count("\n")) == (1, 1)
 
 
 # -- downloads ---------------------------------------------------------------------------
@@ -310,28 +238,6 @@ def test_what_is_no_download_is_refused(down, tmp_path, place, more, why):
     assert not (tmp_path / "got").exists()
 
 
-def test_source_that_is_not_there_may_be_meant_as_a_download(down):
-    """The error says how to write that."""
-    code, _, err = down(to="got")
-    assert (code, err.count("\n")) == (1, 1)
-    assert "to download, write DEST as ./got" in err
-
-
-def test_failed_download_is_told_once(down, owner, tmp_path):
-    """With its path and its reason."""
-    owner.oss.faults.add(Fault(action="GetObject", key="backup/a.csv", refuse="denied"))
-    code, _, err = down()
-    assert code == 1
-    assert err.count(f"{DEST}/a.csv: not fetched: ") == 1
-    assert "fetched 4 of 5 files" in err
-
-
-def test_help_has_examples(run, capsys):
-    """And names the order of rules."""
-    assert cli.main(["sync", "--help"]) == 0
-    assert "the last one that fits" in " ".join(capsys.readouterr().out.split())
-
-
 def test_check_compares_both_sides(run, owner, source):
     """Each difference is a line, in both directions; nothing is sent."""
     code, out, err = run("--check")
@@ -356,14 +262,6 @@ def test_check_compares_both_sides(run, owner, source):
         "same": 3,
         "exit_code": code,
     }
-
-
-@pytest.mark.parametrize("other", ["--delete", "--always", "--dry-run"])
-def test_check_changes_nothing(run, other):
-    """So options that do are refused."""
-    code, _, err = run("--check", other)
-    assert code == 2
-    assert "--check changes nothing" in err
 
 
 def test_check_names_what_it_cannot_read(run, source):

@@ -99,17 +99,3 @@ def test_last_rule_that_fits_decides(rules, taken):
 def test_directory_is_skipped_only_if_surely_nothing_in_it_is_taken(rules, skips):
     """A later rule could take something in it."""
     assert Filter.of(rules).skips("x/tmp") is skips
-
-
-def test_rule_against_one_name_fits_nothing_else():
-    """Whatever is in it."""
-    for name in ("a*b?[c]{d,e}\\f", "d/x", "}", "!a"):
-        rule = Rule.against(name)
-        assert (rule.takes, rule.fits(name), rule.fits(f"x/{name}")) == (0, 1, 0)
-    assert not Rule.against("a*b").fits("aab")
-
-
-def test_rules_may_be_values():
-    """As a command line makes them."""
-    rule = Rule(takes=False, glob="a")
-    assert Filter.of([rule]).rules == (rule,) == Filter.of(["- a"]).rules

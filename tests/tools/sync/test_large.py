@@ -8,14 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-import tracemalloc
 
 import pytest
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.tools.sync.plan import Entry, PlanRules, Sent, Stored, plan
-from tests.form_signer import grant_of
-from tests.serve_child import clean
 from tests.tools.sync.conftest import BUCKET
 
 DEST = f"{BUCKET}/many"
@@ -39,27 +35,6 @@ def many(tmp_path):
         place.write_bytes(b"%d" % number)
         os.utime(place, (then, then))
     return root
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(300)
-def test_by_one_grant_file(oss, many, tmp_path):
-    """5,000 files go out by one grant and nothing else, one form each, and once."""
-    place = tmp_path / "grant.json"
-    place.touch(0o600)
-    place.write_text(json.dumps(grant_of(oss, BUCKET, "many/")))
-    command = [sys.executable, "-m", "fsspec_osspresigned", "sync", str(many), DEST]
-    command += ["--grant", str(place), "--state", str(tmp_path / "state"), "--quiet"]
-    subprocess.run(command, env=clean(), check=True)
-    wanted = {
-        f"many/{file.relative_to(many)}": file.read_bytes()
-        for file in many.rglob("*.txt")
-    }
-    assert len(wanted) == COUNT
-    assert oss.objects(BUCKET) == wanted
-    assert [record.action for record in oss.requests] == ["PostObject"] * COUNT
-    subprocess.run(command, env=clean(), check=True)
-    assert len(oss.requests) == COUNT
 
 
 @pytest.mark.heavy
@@ -110,21 +85,3 @@ def test_killed_half_way_and_run_again(fs, owner, many, tmp_path, record_propert
             }
         )
     )
-
-
-@pytest.mark.slow
-def test_plan_of_100_000_files_is_linear():
-    """Twice the files cost about twice the memory, and few seconds."""
-    peaks = []
-    for count in (50_000, 100_000):
-        names = [f"d{number % 200}/{number}" for number in range(count)]
-        there = {name: Stored(1, "E", 5.0) for name in names[: count // 2]}
-        memory = {name: Sent(1, 1, "", "e", 1) for name in names[: count // 4]}
-        tracemalloc.start()
-        made = plan((Entry(name, 1, 1) for name in names), there, memory, PlanRules())
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert (made.same, len(made.send), made.extra) == (count // 2, count // 2, [])
-        assert there == {}
-    assert peaks[1] < 2.5 * peaks[0]
-    assert peaks[1] < 40 * 2**20

@@ -225,15 +225,3 @@ def test_memory_alone_is_enough(runs, rules):
             if chosen.filter.takes(name):
                 assert store.objects[name][0] == data
         assert synced(changed, store, chosen, memory, delete=False).send == []
-
-
-@given(files=st.dictionaries(NAMES, st.tuples(DATA, WHEN)), order=st.randoms())
-def test_order_of_the_listing_does_not_matter(files, order):
-    """What is sent is the same."""
-    entries = [Entry(n, len(d), at) for n, (d, at) in files.items()]
-    there = {"a": Stored(1), "b": Stored(2), "z": Stored(3)}
-    first = plan(entries, dict(there), {}, PlanRules())
-    order.shuffle(entries)
-    second = plan(entries, dict(there), {}, PlanRules())
-    assert {i.entry.name for i in first.send} == {i.entry.name for i in second.send}
-    assert first.extra == second.extra

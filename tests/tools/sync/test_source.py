@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import signal
 import time
 from datetime import UTC, datetime
@@ -22,12 +21,8 @@ from fsspec_osspresigned import (
     SourceChangedError,
     sync,
 )
-from fsspec_osspresigned.client.operations import OSSCalls
-from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.target import Target
-from fsspec_osspresigned.signers.base import Grant, MultipartGrant, Signer
 from fsspec_osspresigned.tools.sync.plan import Aside, Entry
 from fsspec_osspresigned.tools.sync.send import SyncRoute, check_portable
 from fsspec_osspresigned.tools.sync.source import LocalSource, RemoteSource, source_of
@@ -111,21 +106,6 @@ def test_local_source_must_be_a_directory(source, tmp_path):
     assert LocalSource("/").path_of("a") == "/a"
 
 
-def test_local_name_may_look_like_a_chain(source, tmp_path):
-    """Two colons are part of it; options would mean nothing."""
-    strange = tmp_path / "a::b"
-    source.rename(strange)
-    assert source_of(strange, {}) == LocalSource(str(strange))
-    with pytest.raises(ConfigurationError, match="takes no options"):
-        source_of(strange, {"anon": True})
-
-
-def test_relative_path_is_of_this_directory(source, monkeypatch):
-    """As everywhere."""
-    monkeypatch.chdir(source.parent)
-    assert source_of("source", {}) == LocalSource(str(source))
-
-
 # -- remote ------------------------------------------------------------------------------
 
 
@@ -134,26 +114,6 @@ def test_files_in_memory_are_sent(fs, owner, memory):
     assert sync("memory://from", DEST, filesystem=fs).sent == 5
     assert owner.stored() == OBJECTS
     assert sync("memory://from/", DEST, filesystem=fs).same == 5
-
-
-def test_files_in_memory_are_remembered(only, owner, memory, tmp_path):
-    """By the time that the source tells."""
-    options = {"filesystem": only(), "state": tmp_path / "state"}
-    assert sync("memory://from", DEST, **options).sent == 5
-    assert sync("memory://from", DEST, **options).same == 5
-    memory.pipe_file("/from/a.csv", b"x,y\n1,2\n")
-    result = sync("memory://from", DEST, **options)
-    assert [item.entry.name for item in result.plan.send] == ["a.csv"]
-
-
-def test_whole_filesystem_is_a_source(fs, owner, memory):
-    """Names are below its root."""
-    result = sync("memory://", DEST, filesystem=fs)
-    assert result.sent == 5
-    assert set(owner.stored()) == {f"backup/from/{name}" for name in FILES}
-    root = RemoteSource(Listed([{"name": "a", "size": 1, "type": "file"}]), "")
-    assert list(root.entries()) == [Entry("a", 1)]
-    assert root.path_of("a") == "a"
 
 
 def test_remote_source_must_be_a_directory_that_is_there(fs, memory):
@@ -279,33 +239,6 @@ def test_stream_is_sent_as_it_is(parts, owner, size, known):
     assert _sync_made(parts, compare="checksum").same == 1
 
 
-def test_known_size_plans_the_parts(environment, owner):
-    """URLs of parts without a part size suffice, although a stream would need it."""
-
-    class OwnersParts(Signer):
-        """Signs the three parts of an upload whose part size is open."""
-
-        def __init__(self, keys, upload_id):
-            self.keys, self.upload_id = keys, upload_id
-
-        def sign(self, operations):
-            return self.keys.sign(operations)
-
-        def grant(self, path):
-            parts = MultipartGrant(upload_id=self.upload_id, max_parts=3)
-            return Grant(single=False, multipart=parts)
-
-    keys = OSSPresignedFileSystem(signer="keys").client
-    target = Target(path=f"{BUCKET}/backup/a")
-    upload_id, _ = run(OSSCalls(keys, target).initiate)
-    data = os.urandom(17 * MIB)
-    info = {"name": "r/a", "size": len(data), "type": "file"}
-    MADE["made"] = Listed([info], {"r/a": data})
-    fs = OSSPresignedFileSystem(signer=OwnersParts(keys.signer, upload_id))
-    assert _sync_made(fs).sent_bytes == len(data)
-    assert owner.stored() == {"backup/a": data}
-
-
 class Interrupting(io.BytesIO):
     """A file during whose last read somebody presses Ctrl-C."""
 
@@ -398,38 +331,7 @@ def test_a_source_that_never_ends_is_not_read_for_ever(parts, owner, size):
     assert not owner.oss.uploads(BUCKET)
 
 
-def test_large_stream_waits_on_disk_where_one_put_is_granted(owner):
-    """A URL map of single PUTs takes it, too."""
-    data = bytes(16 * MIB + 1)
-    info = {"name": "r/a", "size": len(data), "type": "file"}
-    MADE["made"] = Listed([info], {"r/a": data})
-    fs = OSSPresignedFileSystem(url_map=owner.map_file("backup/a"))
-    assert _sync_made(fs, always=True).sent == 1
-    assert owner.stored() == {"backup/a": data}
-
-
-def test_stream_that_cannot_be_read_is_not_published(fs, owner):
-    """Its failure is that of the file."""
-    info = {"name": "r/a", "size": 1, "type": "file"}
-    MADE["made"] = Listed([info], {})
-    result = _sync_made(fs, on_error="return")
-    assert isinstance(result.failed["a"], KeyError)
-    assert owner.stored() == {}
-
-
 # -- one store ---------------------------------------------------------------------------
-
-
-def test_another_prefix_of_the_store_is_a_source(fs, owner, source):
-    """Its objects are read and sent again."""
-    sync(source, f"{BUCKET}/one", filesystem=fs)
-    options = {"source_options": {"signer": "keys"}, "filesystem": fs}
-    result = sync(f"osspresigned://{BUCKET}/one", f"{BUCKET}/two", **options)
-    assert result.sent == 5
-    assert {k for k in owner.stored() if k.startswith("two/")} == {
-        f"two/{name}" for name in FILES
-    }
-    assert sync(f"osspresigned://{BUCKET}/one", f"{BUCKET}/two", **options).same == 5
 
 
 @pytest.mark.parametrize(
@@ -441,15 +343,6 @@ def test_overlap_is_refused(fs, one, two):
     options = {"source_options": {"signer": "keys"}, "filesystem": fs}
     with pytest.raises(ConfigurationError, match="overlap"):
         sync(f"osspresigned://{BUCKET}/{one}", f"{BUCKET}/{two}", **options)
-
-
-def test_neighbours_do_not_overlap(fs):
-    """Names that begin alike, and other buckets."""
-    options = {"source_options": {"signer": "keys"}, "filesystem": fs}
-    with pytest.raises(FileNotFoundError):
-        sync(f"osspresigned://{BUCKET}/a", f"{BUCKET}/ab", **options)
-    with pytest.raises(FileNotFoundError):
-        sync(f"osspresigned://{BUCKET}/a", "other/a", on_error="return", **options)
 
 
 def test_other_name_of_the_same_store_overlaps():
@@ -475,15 +368,6 @@ def test_source_that_nobody_may_list_is_no_empty_one(only, fs, source):
 
 
 # -- travelling --------------------------------------------------------------------------
-
-
-def test_sources_travel(source, memory):
-    """As a path, or as a filesystem by its options."""
-    for one in (LocalSource(str(source)), source_of("memory://from", {})):
-        again = pickle.loads(pickle.dumps(one))
-        assert {e.name for e in again.entries()} == set(FILES)
-        with again.open("a.csv") as file:
-            assert file.read() == FILES["a.csv"]
 
 
 def test_secret_options_of_a_source_do_not_travel():

@@ -82,14 +82,6 @@ def test_superseded_lines_are_dropped_in_time(place):
     assert len(place.read_bytes().splitlines()) <= 6
 
 
-def test_empty_file_becomes_a_state(place):
-    """As ``mktemp`` makes them."""
-    place.touch()
-    with SyncState(place) as state:
-        state.record("b/a", ONE)
-    assert read_state(place) == {"b/a": ONE}
-
-
 def test_other_files_are_left_alone(place):
     """Somebody has named the wrong one."""
     for text in (
@@ -128,26 +120,9 @@ def test_link_is_followed_to_the_file(place, tmp_path):
     assert read_state(place) == {"b/a": ONE}
 
 
-def test_place_that_cannot_be_used_is_named(tmp_path):
-    """A directory that is not there, or a file that is a directory."""
-    with pytest.raises(ConfigurationError, match=r"cannot write .*No such file"):
-        SyncState(tmp_path / "none" / "state")
-    (tmp_path / "d").mkdir()
-    with pytest.raises(ConfigurationError, match=r"cannot read .*Is a directory"):
-        SyncState(tmp_path / "d")
-
-
 def full(*_, **__):
     """Be a full disk."""
     raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_full_disk_at_the_beginning_is_an_error(place, monkeypatch):
-    """Nothing is left behind."""
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigurationError, match="No space left"):
-        SyncState(place)
-    assert os.listdir(place.parent) == []
 
 
 def test_full_disk_on_the_way_is_told_once(place, monkeypatch, caplog):

@@ -10,28 +10,21 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-import fsspec_osspresigned
 from fsspec_osspresigned import (
     ConfigurationError,
     NotSignedError,
-    SyncEvent,
     UploadErrors,
     sync,
 )
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     CheckpointInUseError,
     ReplyError,
-    SourceChangedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import MIN_PART, Action
-from fsspec_osspresigned.owner.service.app import create_app
-from fsspec_osspresigned.owner.service.policy import Policy, hash_token
-from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.tools.cli.sync import exit_code
 from fsspec_osspresigned.tools.sync import source as sync_source
 from fsspec_osspresigned.tools.sync.state import SyncState
@@ -39,21 +32,11 @@ from tests.tools.sync.conftest import BUCKET, FILES, write
 
 DEST = f"{BUCKET}/backup"
 OBJECTS = {f"backup/{name}": data for name, data in FILES.items()}
-LISTING = ("ListObjectsV2", "HeadObject", "DeleteObject")
 
 
 def puts(owner):
     """Return how many objects were put since the requests were cleared."""
     return owner.actions().count("PutObject")
-
-
-def test_an_event_may_call_the_filesystem(environment, source):
-    """It comes while a request counts against the limit, and needs another one."""
-    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1)
-    result = sync(
-        source, DEST, filesystem=fs, on_event=lambda _: fs.exists(f"{BUCKET}/x")
-    )
-    assert result.sent == len(FILES)
 
 
 # -- what is sent ------------------------------------------------------------------------
@@ -69,12 +52,6 @@ def test_all_is_sent_once(full, owner, source):
     result = sync(str(source) + "/", f"osspresigned://{DEST}/", filesystem=full)
     assert (result.sent, result.same, exit_code(result)) == (0, 5, 0)
     assert set(owner.actions()) == {"ListObjectsV2"}
-
-
-def test_whole_bucket_is_a_destination(fs, owner, source):
-    """Without a prefix the names are the keys."""
-    sync(source, BUCKET, filesystem=fs)
-    assert owner.stored() == FILES
 
 
 def test_only_changes_are_sent(fs, owner, source):
@@ -181,29 +158,6 @@ def test_file_that_changes_after_its_last_byte_is_sent_again(
     assert sync(source, DEST, filesystem=fs, compare="checksum").same == 5
 
 
-@pytest.mark.parametrize("options", [{}, {"overwrite": False}])
-def test_file_that_never_rests_is_an_error(fs, owner, source, monkeypatch, options):
-    """The next sync might not see its last change."""
-    changes = _changing(fs, source / "a.csv", 9, monkeypatch)
-    result = sync(source, DEST, filesystem=fs, on_error="return", **options)
-    assert isinstance(result.failed["a.csv"], SourceChangedError)
-    assert "--checksum" in str(result.failed["a.csv"])
-    assert result.failed["a.csv"].outcome == "stored"
-    assert len(changes) == (1 if options else 3)
-    assert result.sent == 4
-
-
-def test_file_that_is_removed_after_its_last_byte_is_sent(
-    fs, owner, source, monkeypatch
-):
-    """Its object has all its bytes; it does not count as a failure."""
-    path = source / "a.csv"
-    _after_storing(fs, path, lambda: path.unlink(missing_ok=True), monkeypatch)
-    result = sync(source, DEST, filesystem=fs)
-    assert (result.sent, path.exists()) == (5, False)
-    assert owner.stored()["backup/a.csv"] == FILES["a.csv"]
-
-
 def _changing(fs, path, often, monkeypatch):
     """Change the file *path* in place whenever it was stored; return its contents."""
     changes = []
@@ -232,13 +186,6 @@ def _after_storing(fs, path, act, monkeypatch):
     monkeypatch.setattr(fs.client, "call", call)
 
 
-def test_options_target_are_for_each(fs, oss, source):
-    """Headers are stored with every object."""
-    sync(source, DEST, filesystem=fs, metadata={"run": "7"}, content_type="a/b")
-    headers = oss.get(BUCKET, "backup/a.csv").headers
-    assert headers["x-oss-meta-run"] == "7"
-
-
 def test_large_file_goes_on_after_a_crash(environment, owner, source, tmp_path):
     """With a checkpoint, the next run sends only the parts that are missing."""
     (source / "large").write_bytes(os.urandom(4 * MIN_PART))
@@ -258,22 +205,6 @@ def test_large_file_goes_on_after_a_crash(environment, owner, source, tmp_path):
     assert owner.actions().count("UploadPart") == 2
 
 
-def test_dry_run_lists_what_the_run_does(fs, owner, source, tmp_path):
-    """And does nothing: no object, no state."""
-    fs.pipe_file(f"{DEST}/old", b"old")
-    state = tmp_path / "state"
-    options = {"filesystem": fs, "delete": True, "state": state}
-    owner.oss.clear()
-    dry = sync(source, DEST, dry_run=True, **options)
-    assert set(owner.actions()) == {"ListObjectsV2"}
-    assert not state.exists()
-    assert (dry.dry_run, dry.sent, dry.deleted, exit_code(dry)) == (True, 0, [], 0)
-    real = sync(source, DEST, **options)
-    assert dry.plan == real.plan
-    assert real.deleted == [one.name for one in dry.plan.extra] == ["old"]
-    assert sync(source, DEST, dry_run=True, **options).plan.send == []
-
-
 @pytest.mark.parametrize("offset", [-300, 300])
 def test_clocks_may_differ(source, monkeypatch, offset, tmp_path):
     """The times of files are by this clock, those of objects by the store's."""
@@ -290,14 +221,6 @@ def test_clocks_may_differ(source, monkeypatch, offset, tmp_path):
         result = sync(source, DEST, storage_options=options, dry_run=True)
         assert {i.entry.name: i.why for i in result.plan.send} == {"a.csv": "newer"}
         assert [r.action for r in oss.requests] == ["ListObjectsV2", "HeadObject"]
-
-
-def test_clocks_count_as_equal_where_nobody_can_look(only, owner, source):
-    """Only a listing is signed, which does not tell the store's time."""
-    sync(source, DEST, filesystem=only("ListObjectsV2"))
-    fs = only("ListObjectsV2", retries=1)
-    assert sync(source, DEST, filesystem=fs).same == 5
-    assert fs.client.clock_offset is None
 
 
 # -- deleting ----------------------------------------------------------------------------
@@ -636,48 +559,7 @@ def test_map_sends_what_it_covers_and_lists_the_rest(owner, source, state):
     assert (result.sent, result.not_tried, exit_code(result)) == (0, 2, 3)
 
 
-def test_service_that_signs_only_some_writes(
-    environment, owner, source, monkeypatch, state
-):
-    """What its policy does not grant is listed; the others are signed in few calls."""
-    monkeypatch.setenv("OSSPRESIGNED_TOKEN", "a-made-up-token-for-sync-1")
-    write(source, {f"logs/{number}": b"x" for number in range(100)})
-    actions = frozenset({Action.PutObject, Action.InitiateMultipartUpload})
-    policy = Policy(name="p", prefixes=(f"{DEST}/logs/",), actions=actions)
-    tokens = {hash_token("a-made-up-token-for-sync-1"): policy}
-    signers = KeySigner.from_options()
-    with LoopbackServer(create_app(signers, tokens=tokens)) as server:
-        fs = OSSPresignedFileSystem(
-            signer=f"http://127.0.0.1:{server.port}",
-            signer_token="env:OSSPRESIGNED_TOKEN",
-        )
-        options = {"filesystem": fs, "state": state, "on_error": "return"}
-        result = sync(source, DEST, **options)
-        again = sync(source, DEST, **options)
-    assert (result.sent, exit_code(result), len(result.uncovered)) == (102, 1, 3)
-    assert (again.sent, again.same, exit_code(again)) == (0, 102, 1)
-
-
 # -- failures ----------------------------------------------------------------------------
-
-
-def test_store_that_is_never_there_is_a_matter_of_the_network(only, owner, source):
-    """The exit code tells."""
-    fault = Fault(action="PutObject", status=503, code="ServiceUnavailable", times=None)
-    owner.oss.faults.add(fault)
-    fs = only(retries=0)
-    result = sync(source, DEST, filesystem=fs, always=True, on_error="return")
-    assert (result.sent, exit_code(result)) == (0, 4)
-
-
-def test_nobody_answers(source, monkeypatch):
-    """Then nothing can be compared."""
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "made-up")
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "made-up-too")
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-    fs = OSSPresignedFileSystem(signer="keys", endpoint="http://127.0.0.1:1", retries=0)
-    with pytest.raises(ConnectionError):
-        sync(source, DEST, filesystem=fs)
 
 
 def test_names_that_cannot_be_keys_are_refused(fs, owner, source):
@@ -694,23 +576,6 @@ def test_names_that_cannot_be_keys_are_refused(fs, owner, source):
     assert len(result.failed) == 2
     assert all(isinstance(e, ConfigurationError) for e in result.failed.values())
     assert result.kept == 1
-
-
-def test_file_that_goes_meanwhile_fails_alone(fs, owner, source):
-    """It was listed, and is not there when it is its turn."""
-    events = []
-
-    def on_event(event: SyncEvent):
-        events.append(event)
-        if event.kind == "plan":
-            (source / "a.csv").unlink()
-
-    result = sync(source, DEST, filesystem=fs, on_event=on_event, on_error="return")
-    assert isinstance(result.failed["a.csv"], FileNotFoundError)
-    assert (result.sent, exit_code(result)) == (4, 1)
-    assert [e.why for e in events if e.kind == "failed"] == [
-        "No such file or directory"
-    ]
 
 
 def test_file_that_cannot_be_read_for_comparison_fails_alone(fs, source, monkeypatch):
@@ -780,8 +645,3 @@ def test_destination_must_name_a_bucket(fs, source, destination):
     """There is no default."""
     with pytest.raises(ConfigurationError, match=r"write (BUCKET/PREFIX|bucket/key)"):
         sync(source, destination, filesystem=fs)
-
-
-def test_module_does_not_hide_the_function():
-    """The public name is the function, whatever was imported before."""
-    assert fsspec_osspresigned.sync is sync
