@@ -401,17 +401,36 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
-        """Look at what is left behind, once everybody else is done; then judge."""
+        """Look at what is left behind, once everybody else is done; then judge.
+
+        A worker of a run in several processes judges for itself, and tells the first one.
+        """
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            self._judge(session.config)
+            output["canary"] = (dict(self.canary.counts), self._found)
         try:
             return (yield)
         finally:
-            self.canary.test = "(outside of tests)"
-            self._look_behind(session.config)
-            self._found = sorted({" | ".join(leak) for leak in self.canary.leaks()})
-            if self._found:
-                session.exitstatus = LEAKED
+            if output is None:
+                self._judge(session.config)
+                if self._found:
+                    session.exitstatus = LEAKED
             while self._undo:
                 self._undo.pop()()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker has found."""
+        counts, found = getattr(node, "workeroutput", {}).get("canary", ({}, ()))
+        self.canary.counts.update(counts)
+        self._found += found
+
+    def _judge(self, config: pytest.Config) -> None:
+        self.canary.test = "(outside of tests)"
+        self._look_behind(config)
+        own = {" | ".join(leak) for leak in self.canary.leaks()}
+        self._found = sorted({*self._found, *own})
 
     def _look_behind(self, config: pytest.Config) -> None:
         self.canary.see(" ".join(sys.argv), "process title")

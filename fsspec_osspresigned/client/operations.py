@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from attrs import evolve, frozen
 
 from .. import parsing
-from ..engine.engine import blocking
+from ..engine.engine import blocking, call_user
 from ..engine.logs import Logger
 from ..errors import (
     AccessDeniedError,
@@ -174,6 +174,8 @@ class OSSCalls:
             # To run it again does no harm, so the first failure says more.
             error.add_note(unknown.message)
             raise error from None
+        if self.exchange.progress is not None:  # the failed try does not count
+            await call_user(self.exchange.progress, body.size)
         return evolve(reply, crc64=crc, retries=error.tries - 1), verified
 
     # -- multipart uploads ---------------------------------------------------------------

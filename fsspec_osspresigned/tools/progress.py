@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from fsspec.callbacks import Callback
+from fsspec.utils import common_prefix
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -89,6 +90,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         fetching: True for downloads.
         recursive: False makes a directory a failure.
         skips: classes of errors that make a file a skipped one.
+        places: True keeps the common directory of stored objects.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         fetching: bool = False,
         recursive: bool = True,
         skips: tuple[type[Exception], ...] = (),
+        places: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -115,6 +118,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self.given_up = False  # no server replies, or all is refused: the rest is left
         self._silent = 0  # files in a row that no server has answered
         self._skips, self._skipped = skips, 0
+        self._places, self._common = places, ""  # of all paths that were stored
         self._running: dict[str, None] = {}  # paths under way, oldest first
         self._knows_files, self._knows_size = files is not None, size is not None
         self._verb = verb
@@ -157,6 +161,20 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         """Further counts for the summary, such as ``2 skipped``."""
         return [f"{self._skipped} skipped"] if self._skipped else []
 
+    @property
+    def place(self) -> str:
+        """Path of the stored object, or common directory of several.
+
+        Empty without *places*.
+        """
+        several = self._common and self.files_done > 1
+        return f"{self._common}/" if several else self._common
+
+    def _stored(self, path: str) -> None:
+        self.files_done += 1
+        if self._places:
+            self._common = common_prefix([self._common or path, path])
+
     def interrupt(self) -> None:
         """Note an interruption, and end the rate limit.
 
@@ -197,7 +215,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         with self._lock:
             self._silent = 0
             if is_file:
-                self.files_done += 1
+                self._stored(path)
                 end = (
                     f" {_ENDS[self._verb]} {shown_local(local)}"
                     if local not in ("", "-")
@@ -235,7 +253,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             elif path not in self.failures:
                 failure = self.failures[path] = Failure(path, local, error)
                 self.files_failed += 1
-                self.files_done += failure.outcome is Outcome.STORED
+                if failure.outcome is Outcome.STORED:
+                    self._stored(path)
                 silent = code_of(error) is ExitCode.NETWORK
                 self._silent = self._silent + 1 if silent else 0
                 self.given_up = self.given_up or self._silent >= MAX_SILENT

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
 
-from ..errors import Outcome
+from ..errors import Outcome, StoreUnavailableError
 from ..units import MIB, short_bytes, shown_seconds, shown_text
 from .terminal import ExitCode, Failure, code_of_all, told
 
@@ -29,6 +27,7 @@ class Summary:
     files: int  # all, with those that were not tried
     failures: Collection[Failure]
     size: int | None = None  # bytes transferred; None if the command transfers none
+    place: str = ""  # path of the stored object, or common directory of several
     seconds: float = 0.0
     resumed: bool = False  # an earlier run transferred the rest of the bytes
     interrupted: bool = False
@@ -52,25 +51,24 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """Yield lines of text; files with the same failure are listed under one reason."""
         for reason, failures in self._reasons().items():
-            paths = [failure.name for failure in failures]
-            if len(paths) == 1:
-                yield f"{paths[0]}: {self._reason(failures[0])}"
+            if len(failures) == 1:
+                yield f"{failures[0].name}: {self._reason(failures[0])}"
                 continue
-            yield f"{len(paths)} {reason}"
-            yield from (f"  {path}" for path in paths[:_MAX_PATHS])
-            if len(paths) > _MAX_PATHS:
-                yield f"  and {len(paths) - _MAX_PATHS} more (--json names all)"
-        if self.code is ExitCode.NETWORK:
+            yield f"{len(failures)} {reason}"
+            for failure in failures[:_MAX_PATHS]:
+                yield f"  {failure.name}{_hint(_nearest(failure)[:1])}"
+            if len(failures) > _MAX_PATHS:
+                yield f"  and {len(failures) - _MAX_PATHS} more (--json names all)"
+        errors = [failure.error for failure in self.failures]
+        overloaded = all(isinstance(error, StoreUnavailableError) for error in errors)
+        if self.code is ExitCode.NETWORK and not overloaded:
             yield _DOCTOR
         yield self._last()
 
     def _reasons(self) -> dict[str, list[Failure]]:
         reasons: dict[str, list[Failure]] = {}
-        misplaced = _misplaced(self.failures)
         for failure in self.failures:
             reason = _without_path(_REQUEST.sub("", self._reason(failure)), failure)
-            if misplaced and misplaced[0] in _directories(failure):
-                reason = misplaced[1]
             reasons.setdefault(reason, []).append(failure)
         return reasons
 
@@ -103,7 +101,8 @@ class Summary:
         moved = f", {short_bytes(self.size)}{sent} in {took}"
         if self.size >= MIB:  # the rate of so little would be noise
             moved += f" ({short_bytes(self.size / max(self.seconds, 1e-3))}/s)"
-        return f"{begin}{moved}{end}"
+        where = f" to {shown_text(self.place)}" if self.place else ""
+        return f"{begin}{moved}{where}{end}"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -122,33 +121,11 @@ def _without_path(reason: str, failure: Failure) -> str:
 
     So the same failure of several files has one text.
     """
-    path, nearest = failure.path, ", ".join(_nearest(failure))
-    reason = (
-        reason.replace(f"; nearest: {shown_text(nearest)}", "") if nearest else reason
-    )
+    path = failure.path
+    reason = reason.replace(_hint(_nearest(failure)), "")
     for name, shown in ((path, "BUCKET/KEY"), (path.partition("/")[2], "KEY")):
         reason = reason.replace(shown_text(repr(name)), shown) if name else reason
     return reason.replace(shown_text(path), "BUCKET/KEY") if path else reason
-
-
-def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | None:
-    """Return a pair of directories and a message, if they explain most failures.
-
-    The first directory is the destination of the files; in the second, the URL map has
-    files of the same names. Returns None if no pair explains more than half of the
-    failures for which the map has similar paths.
-    """
-    lacking = [failure for failure in failures if _nearest(failure)]
-    counts = Counter(pair for failure in lacking for pair in {*_directories(failure)})
-    highest = max(counts.values(), default=0)
-    if highest <= 1 or highest * 2 <= len(lacking):
-        return None
-    shared = min(pair for pair, count in counts.items() if count == highest)
-    here, there = (f"{shown_text(directory)}/" for directory in shared)
-    return shared, (
-        f"not uploaded: the URL map has these below {there}, not below {here}: change DEST "
-        "(put DIR keeps the name of DIR, put DIR/ and sync leave it out)"
-    )
 
 
 def _nearest(failure: Failure) -> Sequence[str]:
@@ -156,15 +133,5 @@ def _nearest(failure: Failure) -> Sequence[str]:
     return nearest
 
 
-def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
-    """Yield the directory of the file, with that of each similar path in the URL map.
-
-    The common end of both paths is cut off.
-    """
-    own = failure.path.split("/")
-    for path in _nearest(failure):
-        other = path.split("/")
-        pairs = zip(reversed(own), reversed(other), strict=False)
-        equal = len([*itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)])
-        if equal:
-            yield "/".join(own[:-equal]), "/".join(other[:-equal])
+def _hint(nearest: Sequence[str]) -> str:
+    return f"; nearest: {shown_text(', '.join(nearest))}" if nearest else ""

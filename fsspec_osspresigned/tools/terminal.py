@@ -297,7 +297,7 @@ def told(error: BaseException) -> str:
     for ours, theirs in _REWORDED.items():
         text = text.replace(ours, theirs)
     tries = getattr(error, "tries", 1)
-    if isinstance(error, NetworkError) and tries > 1:
+    if code_of(error) is ExitCode.NETWORK and tries > 1:
         text += f", after {tries} tries"
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         text += ": choose another --port"

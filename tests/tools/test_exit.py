@@ -74,6 +74,7 @@ def test_reasons_hold_no_secret():
         (errors.NotSignedError("h (of overwrite=False) is not"), "h (of --no-overwrite) is not"),
         (errors.ObjectNotFoundError("x", code="NoSuchKey"), "not found"),
         (errors.ObjectNotFoundError("x", code="NoSuchBucket"), "x"),
+        (errors.StoreUnavailableError("x", tries=2), "x, after 2 tries"),
     ],
 )  # fmt: skip
 def test_reasons_speak_the_command_line(error, text):

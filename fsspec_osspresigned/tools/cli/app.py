@@ -203,9 +203,7 @@ def _advised(error: click.NoSuchOption) -> click.UsageError:
     name = FLAGS.get(storage_option, error.option_name)
     command = error.ctx.command if error.ctx else osspresigned
     advice = _FOR_UPLOADS.get(name)
-    if name in ("-r", "--recursive") and command in (put, sync_command):
-        advice = "Directories are always included: leave it out."
-    elif any(name in parameter.opts for parameter in command.params):
+    if any(name in parameter.opts for parameter in command.params):
         advice = f"Use {name}."
     elif not advice and error.possibilities:
         advice = f"Did you mean {' or '.join(error.possibilities)}?"

@@ -29,6 +29,7 @@ from ..terminal import ExitCode, Output, interruptible, pairs
 from .options import (
     OBJECTS,
     PLACE,
+    RECURSIVE,
     SIZE,
     STRICT,
     ConnectionOptions,
@@ -147,6 +148,7 @@ def _members(item: dict[str, Any]) -> dict[str, Any]:
 
 @takes
 @click.command(epilog=examples(_DU))
+@RECURSIVE
 @OBJECTS
 def du(
     paths: tuple[str, ...],
@@ -322,10 +324,10 @@ def _print_objects(
     if transfer.as_json:
         msg = "--json and the object itself do not fit into one stream"
         raise click.UsageError(msg)
-    alone = not sys.stdout.isatty()
-    if not alone:  # nothing but the objects, and what failed
-        transfer = evolve(transfer, quiet=not transfer.verbose)
-    progress = transfer.progress("fetched", bar=alone, files=len(paths), fetching=True)
+    # Nothing but the objects and failures, as of any cat.
+    transfer = evolve(transfer, quiet=not transfer.verbose)
+    bar = not sys.stdout.isatty()
+    progress = transfer.progress("fetched", bar=bar, files=len(paths), fetching=True)
 
     def fetch() -> None:
         out = sys.stdout.buffer

@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import click
 from attrs import field, fields, frozen, has
@@ -119,6 +119,7 @@ PAIR = read_by(_pair_of)
 OBJECTS = click.argument("paths", nargs=-1, required=True, type=object_path,
                          metavar="BUCKET/KEY...")  # fmt: skip
 
+_GROUP = "Options"
 _FLAG: dict[str, Any] = {"is_flag": True, "default": False}
 _PAIRS: dict[str, Any] = {"type": PAIR, "multiple": True, "converter": dict}
 
@@ -208,7 +209,10 @@ def takes(command: C) -> C:
         if has(kind):
             own = [each for each in fields(kind) if "flags" in each.metadata]
             declared[name] = kind, [each.name for each in own]
-            command.params += [_parameter(each.name, each.metadata) for each in own]
+            group = getattr(kind, "group", _GROUP)
+            command.params += [
+                _parameter(each.name, each.metadata, group) for each in own
+            ]
         elif flag in SHARED and name not in known:
             command.params.append(_parameter(name, option(flag).metadata))
 
@@ -222,10 +226,36 @@ def takes(command: C) -> C:
     return command
 
 
-def _parameter(name: str, declared: Mapping[str, Any]) -> click.Option:
-    return click.Option([*declared["flags"], name], **declared["settings"])
+def _parameter(
+    name: str, declared: Mapping[str, Any], group: str = _GROUP
+) -> click.Option:
+    return _Option([*declared["flags"], name], group=group, **declared["settings"])
 
 
+class _Option(click.Option):
+    def __init__(self, *arguments: Any, group: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.group = group
+
+
+class GroupingCommand(click.Command):
+    """Command whose help lists its options in groups, by the classes that declare them."""
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for each in self.get_params(ctx):
+            if isinstance(each, click.Option) and (record := each.get_help_record(ctx)):
+                groups.setdefault(getattr(each, "group", _GROUP), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+
+# Accepted by commands that always include directories, because other tools need it.
+RECURSIVE = click.option("--recursive", "-r", is_flag=True, hidden=True,
+                         expose_value=False, help="Directories are always included.")  # fmt: skip
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -283,6 +313,7 @@ def refuse_presigned(arguments: Sequence[str]) -> None:
 
 @frozen(kw_only=True)
 class ConnectionOptions:
+    group: ClassVar = "Signatures and connections"
     # fmt: off
     url_map: str | None = option("--map MAP",
         "URL map: a file, env:NAME, or a URL that fsspec can read.", type=PLACE)
@@ -415,6 +446,7 @@ def _presigned_url(reference: str) -> Secret | str:
 
 @frozen(kw_only=True)
 class ReportOptions:
+    group: ClassVar = "Transfer and output"
     # fmt: off
     as_json: bool = option("--json", "Print events as JSON lines, and nothing else.")
     quiet: bool = flag("--quiet -q", "Print only failures.")
@@ -489,6 +521,7 @@ class ReportOptions:
                 files=progress.files,
                 failures=[*progress.failures.values()],
                 size=progress.moved if verb in MOVING else None,
+                place=progress.place,
                 resumed=progress.bytes_resumed > 0,
                 seconds=progress.seconds,
                 interrupted=progress.interrupted,
@@ -574,6 +607,7 @@ class TransferOptions(ReportOptions):
 
 @frozen(kw_only=True)
 class StoringOptions:
+    group: ClassVar = "Objects and resuming"
     # fmt: off
     headers: Mapping[str, str] = option("--header")
     metadata: Mapping[str, str] = mapping("--metadata NAME=VALUE",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import click
 from attrs import define, field, frozen
@@ -24,10 +26,12 @@ from ...model import Receipt
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
+from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
 from ..terminal import ExitCode, Failure, code_of_all, told
 from .options import (
     PLACE,
+    RECURSIVE,
     StoringOptions,
     TransferOptions,
     UploadConnectionOptions,
@@ -54,9 +58,7 @@ _EXAMPLES = """\
       --broker-option model=qwen-vl-plus
 
 With --url-file - paste the URL, then press Enter.
-DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
-If DEST has no slash at its end, DIR goes there without its own name, too.
-Directories are always walked. The help of the whole program lists the exit codes.
+The help of the whole program lists the exit codes.
 """
 
 
@@ -71,27 +73,32 @@ class PutPlan:
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
         """Add the files of *sources* that *chosen* includes, each with its destination.
 
-        As in ``fs.put``, a slash at the end of *target* keeps the name of a directory
-        in the destination, unless the source has one, too. Without that slash, the name
-        is left out. A source that does not exist is added to ``failures``.
+        If *target* ends with a slash or is a bucket, each source keeps its name below
+        it; a source that ends with a slash is replaced by its content. Any other
+        *target* is the new name of one source. A pattern counts as the sources that
+        match it. A source that does not exist is added to ``failures``.
 
-        ConfigurationError if *target* has no bucket, or two files one destination.
+        ConfigurationError if *target* has no bucket or is one name for several sources,
+        or if two files have the same destination.
         """
         if not target.partition("/")[0]:
             raise ConfigurationError(
                 f"{target!r} names no bucket: the last argument is where to, "
                 "BUCKET/KEY or BUCKET/PREFIX/"
             )
+        where = target if "/" in target else f"{target}/"
+        tops = [top for source in sources for top in _matching(source)]
+        if len(tops) > 1 and not where.endswith("/"):
+            msg = f"for several files, end the destination with a slash: {target}/"
+            raise ConfigurationError(msg)
         problems: list[str] = []
-        for source in sources:
+        for source in tops:
             try:
-                tree = LocalTree(source, target if "/" in target else f"{target}/")
+                tree = LocalTree(source, where)
             except FileNotFoundError as error:
                 self.failures.append(Failure(source, source, error))
             else:
                 problems += self._add_tree(tree, [local_path(source)], chosen)
-        if problems and not target.endswith("/"):
-            problems.append("for several files, end the destination with a slash")
         if problems:
             raise ConfigurationError(problems)
 
@@ -127,8 +134,19 @@ class PutPlan:
             self.size += os.path.getsize(local)
 
 
+def _matching(source: str) -> list[str]:
+    """Return the local paths that a shell would put in the place of *source*."""
+    if os.path.lexists(source) or not glob.has_magic(source):
+        return [source]
+    if "**" in source:
+        msg = f"{source}: ** is not for put: give the directory, and --include"
+        raise click.UsageError(msg)
+    return sorted(glob.glob(os.path.expanduser(source))) or [source]
+
+
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_EXAMPLES))
+@RECURSIVE
 @click.argument(
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
@@ -146,10 +164,16 @@ def put(
 ) -> int:
     """Upload files, directories, or standard input.
 
-    FILES are files, directories, patterns, or - for standard input. DEST is BUCKET/KEY
-    for one file, BUCKET/PREFIX/ for several. DEST may be left out with --url-file,
-    which takes one file for the object of that URL, and with --broker, if the server
-    gives names.
+    FILES are files, directories (always with all they contain), patterns, or - for
+    standard input.
+
+    If DEST ends with a slash, each of FILES keeps its name below it: DIR becomes
+    BUCKET/PREFIX/DIR/..., and only DIR/ becomes BUCKET/PREFIX/... Without the slash,
+    DEST is the new name of one file or directory. A quoted pattern counts as the files
+    that match it.
+
+    DEST may be left out with --url-file, which takes one file for the object of that
+    URL, and with --broker, if the server gives names.
     """
     sources, target = _split(arguments, connection)
     for source in sources:
@@ -227,9 +251,9 @@ class _Put:
 
         return name
 
-    def _name(self, *paths: str) -> None:
-        if not (self.transfer.quiet or self.transfer.as_json):
-            self.transfer.err.line(f"to {', '.join(map(shown_text, paths))}")
+    def _progress(self, **facts: Any) -> TransferProgress:
+        # A broker may give other names; _naming prints those.
+        return self.transfer.progress(places=self.connection.broker is None, **facts)
 
     def files(
         self, sources: Sequence[str], target: str, chosen: Filter, *, dry_run: bool
@@ -238,7 +262,7 @@ class _Put:
         if target:
             plan.add(sources, target, chosen)
         ignored = (ObjectExistsError,) if self.ignores_existing else ()
-        progress = transfer.progress(files=0, size=0, skips=ignored)
+        progress = self._progress(files=0, size=0, skips=ignored)
         locals_of = plan.files
         filesystem = self._filesystem(
             lambda receipt: progress.stored(locals_of.get(receipt.path, ""), receipt)
@@ -251,8 +275,6 @@ class _Put:
             fits = " that the list names" if named else " that the filters include"
             fits = fits if chosen.rules else ""
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
-        if not target:
-            self._name(*locals_of)
         for name in plan.left_out:
             transfer.err.line(f"left out: {shown_text(name)}")
         if dry_run:
@@ -318,11 +340,9 @@ class _Put:
         return code_of_all([each.error for each in failures], went_well=count)
 
     def stdin(self, target: str) -> ExitCode:
-        progress = self.transfer.progress(files=1)
+        progress = self._progress(files=1)
         filesystem = self._filesystem(functools.partial(progress.stored, _STDIN))
         path = self.connection.path(filesystem, target)
-        if not target:
-            self._name(path)
 
         def send() -> None:
             with (

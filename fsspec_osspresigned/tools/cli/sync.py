@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from glob import has_magic
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 from attrs import define, fields, frozen
@@ -29,7 +29,9 @@ from ..terminal import ExitCode, code_of_all, told
 from .options import (
     MAX_SHOWN,
     PLACE,
+    RECURSIVE,
     STRICT,
+    GroupingCommand,
     StoringConnectionOptions,
     StoringOptions,
     TransferOptions,
@@ -85,7 +87,7 @@ _READERS: dict[str, Callable[[str], Iterable[Rule | NameList]]] = {
 }
 
 
-class FilteringCommand(click.Command):
+class FilteringCommand(GroupingCommand):
     """Command that preserves the order in which filter options were typed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -121,6 +123,7 @@ class FilteringCommand(click.Command):
 
 @frozen(kw_only=True)
 class FilterOptions:
+    group: ClassVar = "Filters"
     # fmt: off
     include: Sequence[str] = option("--include GLOB",
         "Include files that match. If this is the first rule, exclude all others. May be "
@@ -247,6 +250,7 @@ def _value(text: str) -> Any:
 
 @takes
 @click.command(name="sync", cls=FilteringCommand, epilog=examples(_EXAMPLES))
+@RECURSIVE
 @click.argument("source", type=PLACE, metavar="SRC")
 @click.argument("destination", type=PLACE, metavar="DEST")
 def sync_command(

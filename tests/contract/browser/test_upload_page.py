@@ -75,7 +75,7 @@ def test_small_files(world, tmp_path):
         assert world.stored(file.name) == file.read_bytes()
     found = world.oss.get("examplebucket", f"granted/{text.name}")
     assert found.headers["content-type"] == "text/plain"
-    assert "3 of 3 files stored and checked" in world.page.text()
+    assert "3 of 3 stored and checked" in world.page.text()
 
 
 def test_reload_in_the_middle(world, tmp_path):

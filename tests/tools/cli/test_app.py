@@ -71,8 +71,6 @@ def test_names_of_other_tools_are_told_ours(capsys):
     [
         ("put a b/k --presigned-url x", "Use --url-file."),
         ("sync a b/k --max-concurrency 4", "Use --jobs."),
-        ("put -r a b/k", "Directories are always included: leave it out."),
-        ("sync --recursive a b/k", "Directories are always included: leave it out."),
         ("get b/k a --expires-in=4", "Use --expires."),
         ("put a b/k --url-map x", "Use --map."),
         ("sync a b/k --url-file x", "put and doctor take it."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_refusals_that_differ_only_in_the_path_are_one(
         ended = run("put", "data/", f"{BUCKET}/other/", *source)
         first, *names, last = ended.err.splitlines()
         assert first.startswith(f"3 not uploaded: {reason}"), ended.err
-        assert sorted(names) == [
+        assert sorted(name.partition("; nearest: ")[0] for name in names) == [
             f"  {BUCKET}/other/{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")
         ]
         assert last == "uploaded 0 of 3 files; 3 failed"
@@ -83,6 +84,18 @@ def test_file_name_that_is_not_utf8(run, oss, tree):
     assert ended.code == 1
     assert "is from a file name that is not UTF-8" in ended.err
     assert len(stored(oss)) == 3
+
+
+def test_options_of_put_are_in_groups(run):
+    """One of 40 options is hard to find in a flat list."""
+    shown = run("put", "--help").out
+    assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == [
+        "Options",
+        "Filters",
+        "Signatures and connections",
+        "Transfer and output",
+        "Objects and resuming",
+    ]
 
 
 def test_crc_is_the_same_text_everywhere(run, oss, tree):

@@ -247,18 +247,18 @@ def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
 
 
 def test_cat(run, objects):
-    """The bytes, as ``get`` with a dash; nothing stands among them on a terminal."""
+    """The bytes, as ``get`` with a dash, and no summary."""
     call = ("cat", f"{FROM}b/c.csv", f"oss://{BUCKET}/top", *KEYS)
-    assert run(*call).out == "cctop"
-    ended = run(*call, terminal=True)
-    assert (ended.out, ended.err) == ("cctop", "")
+    for terminal in (True, False):
+        ended = run(*call, terminal=terminal)
+        assert (ended.out, ended.err) == ("cctop", "")
     ended = run(*call, "-v", terminal=True)
     assert ended.err.startswith(f"{FROM}b/c.csv: fetched, 2 B\n")
 
 
 def test_du(run, objects):
     """Bytes and objects of each prefix."""
-    ended = run("du", FROM, f"{BUCKET}/top", *KEYS)
+    ended = run("du", "-r", FROM, f"{BUCKET}/top", *KEYS)
     assert [line.split() for line in ended.out.splitlines()] == [
         ["6", "B", "3", "objects", FROM],
         ["3", "B", "1", "object", f"{BUCKET}/top"],

@@ -59,7 +59,7 @@ export const TEXTS = {
   sent: ["{size} sent", "已上传 {size}"],
   allSent: ["All sent, waiting for the store", "已全部发送，等待 OSS 确认"],
   retrying: ["Waiting to try again ({count})", "等待重试（第 {count} 次）"],
-  summary: ["{stored} of {all} files stored and checked", "已上传并校验 {stored}/{all} 个文件"],
+  summary: ["{stored} of {all} stored and checked", "已上传并校验 {stored}/{all} 个文件"],
   countFailed: [", {count} failed", "，{count} 个失败"],
   countCancelled: [", {count} cancelled", "，{count} 个已取消"],
   countReady: ["{count} ready, {size}", "{count} 个文件待上传，共 {size}"],

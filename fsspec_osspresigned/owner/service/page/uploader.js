@@ -117,7 +117,7 @@ class Row {
     const { state, file } = this;
     const [key, label] = STATES[state];
     const { bucket, key: name } = (state !== "ready" && this.transfer?.target) || this.target;
-    const place = `${bucket || text("bucket")}/${name}`;
+    const place = bucket ? `${bucket}/${name}` : name;
     const usual = state === "sending" && this.sent >= file.size ? "allSent" : key;
     this.element.dataset.state = state;
     fill(this.element, {
