@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 from attrs import evolve, field, frozen
 
@@ -105,17 +106,18 @@ def _carried_out(signed: SignedRequest) -> Reply:
     return reply
 
 
-# Whether a row holds, and more to say. None only records it.
-_Answer: TypeAlias = tuple[bool | None, str]
+# -- what is asked: each returns more to say, and raises an error if its row does not hold ---
+
+_ONCE = "it gives each URL once: after its end, the upload begins anew"
 
 
-def _description(kit: BrokerKit) -> _Answer:
+def _description(kit: BrokerKit) -> str:
     is_whole = kit.grant.single or not kit.has_parts
     kinds = ("one request",) * is_whole + ("parts",) * kit.has_parts
-    return True, f"an object is sent by {' or '.join(kinds)}"
+    return f"an object is sent by {' or '.join(kinds)}"
 
 
-def _wrong_token(kit: BrokerKit) -> _Answer:
+def _wrong_token(kit: BrokerKit) -> str:
     other = kit.connect(signer_token=lambda: "osspresigned-check-wrong").client.signer
     is_single = kit.grant.single
     action = kit.grant.action if is_single else Action.InitiateMultipartUpload
@@ -124,26 +126,23 @@ def _wrong_token(kit: BrokerKit) -> _Answer:
         if not is_single:
             _carried_out(request)
     except OSSPresignedError as error:
-        return True, error.message
-    return False, "the server accepts it"
+        return error.message
+    raise ConfigurationError("the server accepts it")
 
 
-def _small(kit: BrokerKit) -> _Answer:
+def _small(kit: BrokerKit) -> str:
     receipt = kit.stored("small")
     named = shown_text(receipt.location or receipt.path)
-    return True, f"{named}; compared checksum: {receipt.verified}"
+    return f"{named}; compared checksum: {receipt.verified}"
 
 
-def _parts(kit: BrokerKit) -> _Answer:
+def _parts(kit: BrokerKit) -> str:
     parts = kit.grant.multipart
     size = kit.part_size or max(_PART, parts.min_part if parts else 0)
-    return (
-        True,
-        f"{len(kit.stored('parts', size + 1, part_size=size).parts or ())} parts",
-    )
+    return f"{len(kit.stored('parts', size + 1, part_size=size).parts or ())} parts"
 
 
-def _renewal(kit: BrokerKit) -> _Answer:
+def _renewal(kit: BrokerKit) -> str:
     opened = None if kit.grant.single else kit.opened()
 
     def sign() -> SignedRequest:
@@ -151,29 +150,26 @@ def _renewal(kit: BrokerKit) -> _Answer:
             return kit.signed(kit.grant.action, kit.signer)
         return opened(part_number=1, content_length=_SIZE)
 
-    first = sign()
+    first, again = sign(), None
     kit.signer.invalidate(first)
-    try:
-        if sign().issued_at > first.issued_at:
-            return True, ""
-    except NotSignedError:
-        pass
-    finally:
-        if opened is not None:
-            _carried_out(opened(action=Action.AbortMultipartUpload))
-    return None, "it gives each URL once: after its end, the upload begins anew"
+    with suppress(NotSignedError):
+        again = sign()
+    if opened is not None:
+        _carried_out(opened(action=Action.AbortMultipartUpload))
+    is_new = again is not None and again.issued_at > first.issued_at
+    return "" if is_new else _ONCE
 
 
-def _abort(kit: BrokerKit) -> _Answer:
+def _abort(kit: BrokerKit) -> str:
     _carried_out(kit.opened()(action=Action.AbortMultipartUpload))
-    return True, ""
+    return ""
 
 
 @frozen
 class Step(Row):
     """A row; *ask* tries it. *unless* says what a server may lack, so that it is skipped."""
 
-    ask: Callable[[BrokerKit], _Answer]
+    ask: Callable[[BrokerKit], str]
     unless: str = ""
 
 
@@ -186,8 +182,7 @@ STEPS = (
     Step("parts", "An object in two parts is stored.", _parts, _NO_PARTS),
     Step("renewal", "A URL that the store refuses is signed anew.", _renewal,
          counter="small"),
-    Step("abort", "An upload can be given up.", _abort, _NO_PARTS,
-         counter="small"),
+    Step("abort", "An upload can be given up.", _abort, _NO_PARTS, counter="small"),
 )  # fmt: skip
 
 
@@ -196,20 +191,18 @@ def check_broker(kit: BrokerKit) -> Iterator[Result]:
 
     def ask(step: Step) -> Result:
         try:
-            holds, reason = step.ask(kit)
+            reason = step.ask(kit)
         except ConfigurationError as error:
             return step.result("failed", "\n      ".join(error.problems))
         except (OSSPresignedError, OSError) as error:
             return step.result("failed", shown_text(str(error)))
-        outcomes: Mapping[bool | None, Outcome] = {True: "passed", False: "failed"}
-        outcome = outcomes.get(holds, "recorded")
-        return step.result(outcome, reason, succeeded=holds is not False)
+        outcome: Outcome = "recorded" if reason == _ONCE else "passed"
+        return step.result(outcome, reason, succeeded=True)
 
     def unmet(step: Step) -> str:
-        lacks = {
-            _NO_PARTS: lambda: not kit.has_parts,
-            _NO_TOKEN: lambda: not kit.has_token,
-        }
-        return step.unless if step.unless and lacks[step.unless]() else ""
+        is_lacking = (step.unless == _NO_PARTS and not kit.has_parts) or (
+            step.unless == _NO_TOKEN and not kit.has_token
+        )
+        return step.unless if is_lacking else ""
 
     return run(STEPS, ask, unmet)
