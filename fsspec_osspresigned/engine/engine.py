@@ -135,7 +135,7 @@ class Engine:
         return bool(self._tasks or self.workers.busy or self.other_threads.busy)
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         """The file, line and function that the thread of the loop executes now."""
         frame = sys._current_frames().get(self._ident)  # noqa: SLF001 - documented
         if frame is None:
@@ -431,7 +431,7 @@ def _unanswered(engine: Engine) -> _Outcome:
     error = asyncio.CancelledError()
     error.add_note(
         f"the engine does not answer, so it is unknown what was done: its thread is at "
-        f"{engine.place}"
+        f"{engine.position}"
     )
     return _Outcome(None, error)
 

@@ -91,17 +91,17 @@ def refuse_clashes(
     problems: list[str] = []
     files: set[str] = set()
     for item in destinations:
-        place = os.path.normpath(item.target) if local else item.target
-        before = seen.setdefault(place, item.path)
+        target = os.path.normpath(item.target) if local else item.target
+        before = seen.setdefault(target, item.path)
         if item.is_directory:
             continue
-        files.add(place)
+        files.add(target)
         if before != item.path:
             pair = f"{before!r} and {item.path!r}"
             problems.append(f"{pair} would both be {item.target!r}")
-        elif local and known and os.path.isdir(place):
+        elif local and known and os.path.isdir(target):
             problems.append(
-                f"{item.path!r} would be {place!r}, a directory that is there"
+                f"{item.path!r} would be {target!r}, a directory that is there"
             )
     _refuse([*problems, *(_obstacles(seen, files) if local else ())])
 
@@ -109,8 +109,8 @@ def refuse_clashes(
 def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
     """Yield a message for each parent directory that is, or would become, a file."""
     checked: set[str] = set()
-    for place, path in seen.items():
-        above = os.path.dirname(place)
+    for target, path in seen.items():
+        above = os.path.dirname(target)
         while above not in checked:
             checked.add(above)
             if above in files:

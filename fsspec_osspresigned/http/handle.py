@@ -105,9 +105,9 @@ class Route:
         easy.setopt(pycurl.PROXY, "")
         if self.authorities is not None:
             is_directory = os.path.isdir(self.authorities)
-            place = os.fsencode(self.authorities)  # pycurl takes only ASCII as text
+            encoded = os.fsencode(self.authorities)  # pycurl takes only ASCII as text
             for file, directory in _AUTHORITIES:
-                easy.setopt(directory if is_directory else file, place)
+                easy.setopt(directory if is_directory else file, encoded)
                 # Else libcurl's default would be trusted, too.
                 easy.unsetopt(file if is_directory else directory)
         if self.proxy is None:

@@ -66,8 +66,8 @@ class AtomicFile:
     are created only when bytes are written, so a failed download leaves no directory.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+    def __init__(self, path: str) -> None:
+        self.path = path
         self._name, self._pid = "", os.getpid()
         self._descriptor = -1
         self._held = b""  # the whole content of a small file, until it is created
@@ -120,10 +120,10 @@ class AtomicFile:
 
         Raises FileExistsError if a pipe or a device is there.
         """
-        mode = _mode_of(self.place)
-        if mode is not None and _must_stay(self.place, mode):
+        mode = _mode_of(self.path)
+        if mode is not None and _must_stay(self.path, mode):
             msg = "a pipe or device is in the place of the file: remove it"
-            raise FileExistsError(errno.EEXIST, msg, self.place)
+            raise FileExistsError(errno.EEXIST, msg, self.path)
         with self._lock:
             descriptor = self._opened()  # created now if it is small
             if mode is not None:
@@ -132,13 +132,13 @@ class AtomicFile:
                     os.fchmod(descriptor, mode & 0o777)
             if not self._name:
                 try:
-                    self._link(self.place)
+                    self._link(self.path)
                 except FileExistsError:
                     self._take_name()
                     self._link(self._name)
             self._close()  # Windows cannot replace an open file
             if self._name:
-                os.replace(self._name, self.place)
+                os.replace(self._name, self.path)
                 self._name = ""
 
     def _link(self, name: str) -> None:
@@ -183,14 +183,14 @@ class AtomicFile:
 
     def _opened(self) -> int:
         if self._is_discarded:
-            raise UploadDiscardedError("the download was cancelled", path=self.place)
+            raise UploadDiscardedError("the download was cancelled", path=self.path)
         if self._descriptor < 0:
             self._descriptor = self._made()
             write_at(self._descriptor, memoryview(self._held), 0)
         return self._descriptor
 
     def _made(self) -> int:
-        parent = os.path.dirname(self.place) or os.curdir
+        parent = os.path.dirname(self.path) or os.curdir
         if not os.path.isdir(parent):
             os.makedirs(parent, exist_ok=True)
         if _has_proc():
@@ -201,7 +201,7 @@ class AtomicFile:
 
     def _take_name(self) -> None:
         name = f".osspresigned-{secrets.token_hex(8)}"  # `put` and `sync` leave it out
-        self._name = os.path.join(os.path.dirname(self.place), name)
+        self._name = os.path.join(os.path.dirname(self.path), name)
         abort_at_exit.add(self)
 
 

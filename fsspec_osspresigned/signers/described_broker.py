@@ -228,8 +228,8 @@ class DescribedBroker(Broker):
     def _fetched(self, now: float) -> _HeldGrant:
         answer = self._ask("single", self._options())
         grant = answer.grant(self._context.allowed_hosts)
-        place = Operation(action=Action.PostObject, bucket=grant.bucket)
-        if problem := self._binding.problem(place, grant.url):
+        post = Operation(action=Action.PostObject, bucket=grant.bucket)
+        if problem := self._binding.problem(post, grant.url):
             raise BindingError(f"the server's grant is refused: {problem}")
         end = now + (answer.seconds() or float("inf"))
         limit = answer.number(answer.call.largest_mb)
@@ -316,15 +316,15 @@ class DescribedBroker(Broker):
         upload: OpenUpload,
         numbers: Sequence[int],
     ) -> dict[int, SignedRequest]:
-        items, place = answer.items(numbers), evolve(operation, action=Action.PutObject)
+        items, call = answer.items(numbers), evolve(operation, action=Action.PutObject)
         if not upload.is_single:
             named = upload.values.get("id") or upload.values.get(".id")
             if named is None:  # then all URLs must be for the upload of the first one
                 named = _upload_id_in(next(iter(items.values()), None))
                 upload.values = {**upload.values, ".id": named}
-            place = evolve(operation, action=Action.UploadPart, upload_id=named)
+            call = evolve(operation, action=Action.UploadPart, upload_id=named)
         return {
-            number: self._signed(item, evolve(place, part_number=number), upload.values)
+            number: self._signed(item, evolve(call, part_number=number), upload.values)
             for number, item in items.items()
         }
 
@@ -585,9 +585,9 @@ def broker_signer(options: Any, _: object) -> BrokerSigner:
     given = options.broker
     if isinstance(given, Broker):
         return BrokerSigner(given)
-    place, url = ("", None) if callable(given) else spelled(given)
-    explains = callable(given) or is_function(place)
-    description = None if explains else load(place)
+    name, url = ("", None) if callable(given) else spelled(given)
+    explains = callable(given) or is_function(name)
+    description = None if explains else load(name)
     reference, is_own = options.signer_token, False
     if reference is None and description is not None and description.token:
         reference, is_own = _own_token(description, url), True
@@ -601,9 +601,9 @@ def broker_signer(options: Any, _: object) -> BrokerSigner:
     )
     if description is not None:
         return BrokerSigner(DescribedBroker(description, context))
-    make = given if callable(given) else imported(place, "broker")
+    make = given if callable(given) else imported(name, "broker")
     broker = make(context) if callable(make) else make
     if not isinstance(broker, Broker):
-        msg = f"broker={place or given!r} made a {type(broker).__name__}, not a Broker"
+        msg = f"broker={name or given!r} made a {type(broker).__name__}, not a Broker"
         raise ConfigurationError(msg)
     return BrokerSigner(broker)

@@ -198,13 +198,13 @@ class KeySigner(Signer):
         region = region or os.environ.get("OSS_REGION") or None
         text = endpoint or os.environ.get("OSS_ENDPOINT")
         problems = _missing_keys() if credentials is None else []
-        place = None
+        parsed = None
         if text or region:
             # A text with dots would be the host of another bucket.
             if not text and (problem := region_problem(region)):
                 problems.append(problem)
             try:
-                place = Endpoint.parse(
+                parsed = Endpoint.parse(
                     text or public_endpoint(region or ""), style=style
                 )
             except ConfigurationError as error:
@@ -214,20 +214,20 @@ class KeySigner(Signer):
                 "neither region nor endpoint is known: set OSS_REGION or region=, for "
                 "example cn-hangzhou"
             )
-        own_region = place.region if place else None
-        if place and place.product != "oss":
+        own_region = parsed.region if parsed else None
+        if parsed and parsed.product != "oss":
             region = own_region  # a cloud box stands in a region, and is not of it
         if region and own_region and region != own_region:
             problem = f"region {region} does not fit the endpoint's region {own_region}"
             problems.append(problem)
-        if place and not (region or own_region or version == "v1"):
-            problem = f"the endpoint {place.host} does not tell its region"
+        if parsed and not (region or own_region or version == "v1"):
+            problem = f"the endpoint {parsed.host} does not tell its region"
             problems.append(f"{problem}: set OSS_REGION or region=")
-        if problems or place is None:
+        if problems or parsed is None:
             raise ConfigurationError(problems)
         return cls(
             credentials=credentials or environment_credentials,
-            endpoint=place,
+            endpoint=parsed,
             region=region or own_region,
             version=version,
             expires_in=expires_in,
