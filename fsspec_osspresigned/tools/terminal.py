@@ -219,11 +219,13 @@ FLAGS = {  # storage option -> flag
     "expires_in": "--expires",
     "max_concurrency": "--jobs",
     "size": "--size",
-    "overwrite": "--no-overwrite",  # it is named as overwrite=False alone
+    "overwrite": "--no-overwrite",  # overwrite=False
 }
 _REWORDED = {  # advice of Python -> of the command line
     "leave the path empty": "leave DEST out",
     "give trust_map=True": "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true",
+    "give overwrite=True": "set FSSPEC_OSSPRESIGNED_OVERWRITE=true",
+    "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",  # no flag permits replacing
 }
 _ALONE = ("", "True", "False")  # values that have no word in a command
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"

@@ -71,6 +71,7 @@ def test_reasons_hold_no_secret():
         (errors.ConfigurationError("memory_limit=1 and curl=2"), "memory_limit=1 and curl=2"),
         (errors.NotSignedError("leave the path empty"), "leave DEST out"),
         (errors.BindingError("give trust_map=True"), "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true"),
+        (errors.BindingError("give overwrite=True"), "set FSSPEC_OSSPRESIGNED_OVERWRITE=true"),
         (errors.NotSignedError("h (of overwrite=False) is not"), "h (of --no-overwrite) is not"),
         (errors.ObjectNotFoundError("x", code="NoSuchKey"), "not found"),
         (errors.ObjectNotFoundError("x", code="NoSuchBucket"), "x"),
