@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
 def pytest_configure(config: pytest.Config) -> None:
     """Look in every run for leaks, threads that wait for ever, and a loop held up."""
+    # A shell lets its background jobs ignore Ctrl-C, and their children, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Plugin(), "canary")
     config.pluginmanager.register(Watchdog(), "watchdog")
     config.pluginmanager.register(LoopGuard(), "loop guard")

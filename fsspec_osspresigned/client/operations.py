@@ -151,8 +151,10 @@ class OSSCalls:
         if mode == "auto" and operation.action.spec.form:
             mode = None  # the ETag of an object of a form is never an MD5
         md5 = partial(md5_of, body)
-        headers = {**reply.headers, **etag_of_google(reply.body)}
-        stated = evolve(reply, headers=headers)
+        stated = reply
+        if reply.body:
+            headers = {**reply.headers, **etag_of_google(reply.body)}
+            stated = evolve(reply, headers=headers)
         return reply, _compared(stated, operation, reply.crc64, md5, mode)
 
     async def _put_after_all(

@@ -142,11 +142,11 @@ def _stated_md5(headers: Mapping[str, str]) -> str | None:
 
     Azure states it as Content-MD5; OSS and others as the ETag of a plain object.
     """
-    if _is_by_key(headers):
-        return None
+    digest = None
     if AZURE_REQUEST_ID in headers:  # of others, it is the MD5 of the reply (RFC 1864)
         with suppress(ValueError):
-            digest = base64.b64decode(headers.get(_MD5_HEADER, ""), validate=True)
-            return digest.hex() if len(digest) == _MD5_BYTES else None
-    plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
-    return plain[1].lower() if plain else None
+            decoded = base64.b64decode(headers.get(_MD5_HEADER, ""), validate=True)
+            digest = decoded.hex() if len(decoded) == _MD5_BYTES else None
+    elif plain := _PLAIN_MD5.fullmatch(headers.get("etag", "")):
+        digest = plain[1].lower()
+    return None if digest is None or _is_by_key(headers) else digest

@@ -45,7 +45,7 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     ("client/retry.py", "isinstance(failure, NetworkError) and not failure.sent", "isinstance(failure, NetworkError)"),
     # upload
     ("client/operations.py", "        if not reply.etag and CRC_HEADER not in reply.headers:", "        if False:"),
-    ("client/operations.py", "        return reply, _compared(reply, operation, reply.crc64, md5, mode)", '        return reply, "none"'),
+    ("client/operations.py", "        return reply, _compared(stated, operation, reply.crc64, md5, mode)", '        return reply, "none"'),
     ("client/operations.py", '            stored = reply.headers.get("content-length") == str(size)\n', "            stored = True\n"),
     ("client/operations.py", '                if proof != "none":\n', "                if True:\n"),
     ("client/operations.py", "        except (FileNotFoundError, IntegrityError):\n            stored = False\n", "        except (FileNotFoundError, IntegrityError):\n            stored = True\n"),
