@@ -137,7 +137,9 @@ def test_a_former_name_in_the_environment_yields_to_the_call(oss, dashscope, mon
     """Variables of deprecated options are those of the current ones."""
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"broker": "dashscope+x"})
     with pytest.warns(DeprecationWarning, match="use upload_server="):
-        assert stored(oss, studio(dashscope).pipe_file("files/a", b"x").location) == b"x"
+        fs = studio(dashscope)
+    with pytest.warns(PublishWarning, match="48 hours"):
+        assert stored(oss, fs.pipe_file("files/a", b"x").location) == b"x"
     with pytest.warns(DeprecationWarning, match="use upload_server="):
         named = fsspec.filesystem("osspresigned", url_map={"version": 1, "entries": {}})
     assert "upload_server" not in repr(named)
