@@ -26,7 +26,7 @@ MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
 # Defaults in bytes: of a part of a file at most, of a part of a stream, which is held in
-# memory, and of an object that is sent in one piece (docs/performance.md has the reasons).
+# memory, and of an object that is sent in one piece; docs/decisions/0019 has the reasons.
 LARGEST_PART = 16 * MIB
 STREAM_PART = 8 * MIB
 THRESHOLD = 8 * MIB
