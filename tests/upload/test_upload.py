@@ -262,16 +262,6 @@ def test_what_verified_a_put(oss, facts, fault, verified):
     assert store(make(oss), b"abc", **facts).verified == verified
 
 
-def test_put_without_etag_and_checksum_is_not_believed(oss):
-    """Such a 200 may come from anybody, so it is tried again, and then looked into."""
-    oss.faults.add(
-        Fault(action="PutObject", error_body=True),
-        Fault(action="PutObject", no_crc=True, no_etag=True, times=None),
-    )
-    assert store(make(oss), b"abc").verified == "crc64"
-    assert oss.requests[-1].action == "HeadObject"
-
-
 @pytest.mark.parametrize(
     ("faulty", "verified"),
     [
@@ -285,14 +275,6 @@ def test_what_verified_the_parts(oss, faulty, verified):
     for action in faulty:
         oss.faults.add(Fault(action=action, no_crc=True, times=None))
     assert store(make(oss)).verified == verified
-
-
-def test_part_without_an_etag(oss):
-    """Complete needs it, so the upload cannot be published."""
-    oss.faults.add(Fault(action="UploadPart", part_number=2, no_etag=True, times=None))
-    with pytest.raises(IntegrityError, match="part 2 has no ETag"):
-        store(make(oss))
-    assert not oss.uploads(BUCKET)
 
 
 # -- an owner's upload, handed out as a URL map -----------------------------------------
@@ -589,32 +571,6 @@ def test_abort_that_fails(oss, caplog, fault, words, level):
         store(make(oss))
     (record,) = [r for r in caplog.records if words in r.getMessage()]
     assert record.levelno == level
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_fork(oss):
-    """A child neither publishes nor removes what its parent is sending, nor hangs."""
-    one = PlainUpload(make(oss), Target(path=PATH))
-    for _ in range(2):
-        one.add(MemoryBody.of(bytes(MIN_PART)))
-    run(one.mode.wait)
-    before = len(oss.requests)
-    child = os.fork()
-    if not child:
-        refused = 0
-        for step in (one.finish, lambda: one.add(MemoryBody.of(b"x"))):
-            try:
-                step()
-            except UploadDiscardedError:
-                refused += 1
-        one.discard()
-        one.abandon()
-        os._exit(refused)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 2
-    assert len(oss.requests) == before
-    one.finish()
-    assert stored(oss) == bytes(2 * MIN_PART)
 
 
 # -- replies that no store should give --------------------------------------------------
