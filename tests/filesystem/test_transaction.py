@@ -16,7 +16,6 @@ import warnings
 
 import fsspec
 import pytest
-from fsspec.callbacks import Callback
 from fsspec.implementations.dirfs import DirFileSystem
 
 from fsspec_osspresigned.emulator import Fault
@@ -295,27 +294,6 @@ def test_a_thread_joins_by_its_context(blind, owner):
     assert set(owner.stored()) == {"foreign", "joined"}
 
 
-def test_foreign_threads_of_pyarrow_publish_at_once(blind, owner):
-    """Known limit: C++ threads have no context, so their files are not deferred."""
-    pyarrow = pytest.importorskip("pyarrow")
-    dataset = pytest.importorskip("pyarrow.dataset")
-    table = pyarrow.table({"n": [1, 2], "p": ["a", "b"]})
-    partitions = dataset.partitioning(pyarrow.schema([("p", pyarrow.string())]))
-    seen = set()
-    with blind.transaction:
-        dataset.write_dataset(
-            table,
-            f"{ROOT}/set",
-            filesystem=blind,
-            format="parquet",
-            partitioning=partitions,
-            existing_data_behavior="overwrite_or_ignore",
-        )
-        seen |= set(owner.stored())
-    assert len(owner.stored()) == 2
-    assert seen <= set(owner.stored())
-
-
 def test_coroutines_join(environment, owner):
     """What is awaited inside, several at once and in tasks, waits for the end."""
     fs = fsspec.filesystem("osspresigned", signer="keys", asynchronous=True)
@@ -504,17 +482,6 @@ def test_a_part_that_fails_fails_the_call(parted, owner):
     assert not owner.stored()
 
 
-def test_progress_ends_at_everything(parted, tmp_path):
-    """Bytes count when they are taken: nobody watches a bar at the commit."""
-    callbacks = []
-    with parted.transaction:
-        for size in (10, 5 * PART // 2):
-            (tmp_path / "f").write_bytes(bytes(size))
-            callbacks.append(Callback())
-            parted.put_file(tmp_path / "f", f"{ROOT}/{size}", callback=callbacks[-1])
-    assert all(one.size == one.value > 0 for one in callbacks)
-
-
 def test_a_pipe_waits_as_well(blind, owner, tmp_path):
     """A source without a size is written like an open file."""
     os.mkfifo(tmp_path / "fifo")
@@ -576,22 +543,6 @@ def test_a_parts_only_map_sends_its_parts(only, owner):
         fs.pipe_file(f"{ROOT}/a", b"x")
         fs.pipe_file(f"{ROOT}/empty", b"")
     assert owner.stored() == {"a": b"x", "empty": b""}
-
-
-def test_a_discard_that_fails_does_not_stop_the_others(blind, owner, monkeypatch):
-    """Each object is given up, whatever comes of another."""
-
-    def fail():
-        raise Boom
-
-    with contextlib.suppress(Boom), blind.transaction:
-        first, second = (blind.open(f"{ROOT}/{n}", "wb") for n in "12")
-        monkeypatch.setattr(first, "discard", fail)
-        raise Boom
-    monkeypatch.undo()
-    first.discard()
-    assert second.closed
-    assert not owner.stored()
 
 
 def test_a_forked_child_has_no_part_in_it(fs, owner):
