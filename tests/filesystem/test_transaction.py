@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import contextvars
@@ -9,6 +10,7 @@ import gzip
 import io
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import threading
@@ -276,6 +278,22 @@ def test_threads_do_not_see_each_others(blind, owner):
         thread.join()
     assert not failures
     assert set(owner.stored()) == {"plain", "good/1", "good/2"}
+
+
+def test_a_thread_of_duckdb_cannot_say_which_one_is_meant(fs, owner, monkeypatch):
+    """Its thread has no context: if two are under way, its file is refused."""
+    monkeypatch.setitem(sys.modules, "duckdb", object())
+    raised = queue.SimpleQueue()
+    monkeypatch.setattr(sys, "unraisablehook", lambda of: raised.put(of.exc_value))
+    elsewhere = contextvars.copy_context()
+    elsewhere.run(fs.start_transaction)
+    with fs.transaction:
+        _thread.start_new_thread(fs.open, (f"{ROOT}/a.csv", "wb"))
+        error = raised.get(timeout=10)
+    elsewhere.run(fs.end_transaction)
+    assert isinstance(error, ConfigurationError)
+    assert "with fs.transaction" in str(error)
+    assert not owner.stored()
 
 
 def test_a_thread_joins_by_its_context(blind, owner):
