@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import http.server
 import io
 import os
 import sys
@@ -20,6 +19,7 @@ from fsspec_osspresigned.engine.engine import awaited
 from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.upload.transaction import Transaction
+from tests.loopback_server import LoopbackServer
 
 ROOT = "examplebucket"
 SIZE = 3_000_000
@@ -65,44 +65,30 @@ def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size,
     assert not owner.oss.uploads(ROOT)
 
 
-class Late(http.server.ThreadingHTTPServer):
+class Late(LoopbackServer):
     """A store that acts on a request a while after it has the last byte."""
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), LateHandler)
+        super().__init__()
         self.got, self.acted = threading.Event(), threading.Event()
 
-
-class LateHandler(http.server.BaseHTTPRequestHandler):
-    """Takes a PUT."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_PUT(self):
+    def serve(self, request):
         """Read the body, wait, act, and reply."""
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.set()
+        data = request.rfile.read(int(request.headers["Content-Length"]))
+        self.got.set()
         time.sleep(1.5)  # a request that is given up ends within a second
-        self.server.acted.set()
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')  # noqa: S324
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Say nothing."""
+        self.acted.set()
+        request.send_response(200)
+        request.send_header("Content-Length", "0")
+        request.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')  # noqa: S324
+        request.end_headers()
 
 
 @pytest.mark.parametrize("size", [10, SIZE])
 def test_nothing_happens_after_a_cancellation(size):
     """A request that the store has as a whole may act, so its reply is waited for."""
     with Late() as server:
-        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
-        serving.daemon = True  # also if the test fails
-        serving.start()
-        url = f"http://127.0.0.1:{server.server_port}/{ROOT}/a?x-oss-signature=a"
+        url = f"{server.url}/{ROOT}/a?x-oss-signature=a"
         fs = OSSPresignedFileSystem(url_map={f"{ROOT}/a": url})
 
         async def main():
@@ -114,7 +100,6 @@ def test_nothing_happens_after_a_cancellation(size):
             return server.acted.is_set()
 
         assert asyncio.run(main())
-        server.shutdown()
 
 
 def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path):
