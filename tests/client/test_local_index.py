@@ -8,7 +8,7 @@ import pytest
 
 from fsspec_osspresigned.client import local_index
 from fsspec_osspresigned.client.local_index import BODY_COST, Answer, LocalIndex
-from fsspec_osspresigned.model import Receipt
+from fsspec_osspresigned.model import PartReceipt, Receipt
 
 
 def names(found):
@@ -116,6 +116,16 @@ def test_an_object_that_is_asked_for_is_listed_all_the_while():
     path.listed.set()
     thread.join()
     assert rest == [path]
+
+
+def test_parts_of_an_object_are_not_kept():
+    """They are in its receipt, for whoever wants them; there may be 10,000."""
+    memory = LocalIndex()
+    part = PartReceipt(part_number=1, size=1, etag="e", crc64=1)
+    whole = Receipt(path="b/k", size=1, crc64=1, upload_id="u", parts=(part,))
+    memory.remember(whole, None)
+    assert memory.receipt("b/k").parts == ()
+    assert memory.receipt("b/k").crc64 == 1
 
 
 def test_an_object_in_doubt_is_neither_there_nor_missing():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +25,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http.body import SMALL, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.http.handle import addresses_of
 from fsspec_osspresigned.http.multi import Multi
 from fsspec_osspresigned.http.transfer import Exchange, LargeReplyError
 from fsspec_osspresigned.http.transport import Transport
@@ -402,3 +406,29 @@ def test_any_order_of_replies_closes_and_stalls(
             assert outcome.body == b"busy"
     # A request was sent twice only if nothing of the first one went out.
     assert len(chaos.did) == len({name for name, *_ in chaos.did})
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_forked_child_has_no_connection_of_its_parent(loop, serve):
+    """Else a connection that the parent closes would stay open, and be always ready there."""
+    server: Server = serve(polite)
+    sender = loop()
+    assert len(sender.send_all([(f"{server.origin}/b/{n}",) for n in range(4)])) == 4
+    before = server.accepted
+    child = os.fork()
+    if not child:
+        held = 0
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError, ValueError):
+                held += addresses_of(int(name)) in open_ones(server)
+        os._exit(held)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert sender.send(f"{server.origin}/b/5").status == 200
+    assert server.accepted == before
+
+
+def open_ones(server: Server) -> set[Any]:
+    """Return the addresses of the connections of *server*, as its clients see them."""
+    pairs = ((sock.getsockname(), sock.getpeername()) for sock in server.socks)
+    return {(own[0], peer[0], own[1], peer[1]) for own, peer in pairs}

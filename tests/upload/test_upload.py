@@ -263,18 +263,26 @@ def test_what_verified_a_put(oss, facts, fault, verified):
 
 
 @pytest.mark.parametrize(
-    ("faulty", "verified"),
+    ("lacking", "verified"),
     [
-        (["UploadPart"], "crc64"),
-        (["UploadPart", "CompleteMultipartUpload"], "md5"),
-        (["CompleteMultipartUpload"], "crc64"),
+        ({"UploadPart": None}, "crc64"),
+        ({"UploadPart": None, "CompleteMultipartUpload": None}, "md5"),
+        ({"UploadPart": 1, "CompleteMultipartUpload": None}, "none"),
+        ({"CompleteMultipartUpload": None}, "crc64"),
     ],
 )
-def test_what_verified_the_parts(oss, faulty, verified):
+def test_what_verified_the_parts(oss, lacking, verified):
     """The CRC of the whole counts most, else what all parts were compared by."""
-    for action in faulty:
-        oss.faults.add(Fault(action=action, no_crc=True, times=None))
+    for action, times in lacking.items():
+        oss.faults.add(Fault(action=action, no_crc=True, times=times))
     assert store(make(oss)).verified == verified
+
+
+def test_parts_are_not_compared_if_that_is_not_wanted(oss):
+    """No checksum is computed then, not even a wrong one of no parts."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", wrong_crc=True))
+    receipt = store(make(oss), checksum="none")
+    assert (receipt.verified, receipt.crc64) == ("none", None)
 
 
 # -- an owner's upload, handed out as a URL map -----------------------------------------
@@ -571,6 +579,32 @@ def test_abort_that_fails(oss, caplog, fault, words, level):
         store(make(oss))
     (record,) = [r for r in caplog.records if words in r.getMessage()]
     assert record.levelno == level
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_fork(oss):
+    """A child neither publishes nor removes what its parent is sending, nor hangs."""
+    one = PlainUpload(make(oss), Target(path=PATH))
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+    run(one.mode.wait)
+    before = len(oss.requests)
+    child = os.fork()
+    if not child:
+        refused = 0
+        for step in (one.finish, lambda: one.add(MemoryBody.of(b"x"))):
+            try:
+                step()
+            except UploadDiscardedError:
+                refused += 1
+        one.discard()
+        one.abandon()
+        os._exit(refused)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 2
+    assert len(oss.requests) == before
+    one.finish()
+    assert stored(oss) == bytes(2 * MIN_PART)
 
 
 # -- replies that no store should give --------------------------------------------------
