@@ -1,8 +1,8 @@
 """Every signer at every stage of a failure: no secret in any variable of ours.
 
-``test_secrets.py`` is about one process that does everything; here each signer fails
-alone, also those whose URLs were written out in the options, and whatever outlives or
-surrounds an upload is read: pickles, journals, receipts, progress bars, thread names.
+Each signer fails alone, also those whose URLs were written out in the options, and
+whatever outlives or surrounds an upload is read: journals, receipts, progress bars,
+thread names.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import warnings
 
 import fsspec
 import pytest
+from fsspec.callbacks import Callback
 from fsspec.implementations.dirfs import DirFileSystem
 
 from fsspec_osspresigned.emulator import Fault
@@ -498,6 +499,17 @@ def test_a_part_that_fails_fails_the_call(parted, owner):
             parted.pipe_file(f"{ROOT}/a", bytes(5 * PART // 2))
         assert not owner.oss.uploads(ROOT)
     assert not owner.stored()
+
+
+def test_progress_ends_at_everything(parted, tmp_path):
+    """Bytes count when they are taken: nobody watches a bar at the commit."""
+    callbacks = []
+    with parted.transaction:
+        for size in (10, 5 * PART // 2):
+            (tmp_path / "f").write_bytes(bytes(size))
+            callbacks.append(Callback())
+            parted.put_file(tmp_path / "f", f"{ROOT}/{size}", callback=callbacks[-1])
+    assert all(one.size == one.value > 0 for one in callbacks)
 
 
 def test_a_pipe_waits_as_well(blind, owner, tmp_path):
