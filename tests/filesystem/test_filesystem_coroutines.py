@@ -235,6 +235,27 @@ def test_a_cancelled_tree_fails_its_transaction_whatever_names_the_target(
     assert not owner.stored()
 
 
+@pytest.mark.filterwarnings("ignore::fsspec_osspresigned.BlindAnswerWarning")
+def test_a_cancelled_write_is_not_remembered_as_undone(blind, oss):
+    """The store may have acted, so what was written before is not taken for current."""
+    fs = blind
+    fs.pipe_file(f"{ROOT}/a", b"old")
+    assert fs.info(f"{ROOT}/a")["size"] == 3
+    oss.faults.add(Fault(action="PutObject", delay=1))
+
+    async def main():
+        task = asyncio.create_task(fs._pipe_file(f"{ROOT}/a", b"newer"))
+        await asyncio.to_thread(until, lambda: oss.under_way)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    for look in (fs.info, fs.cat_file):
+        with pytest.raises(PermissionError, match="unknown"):
+            look(f"{ROOT}/a")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a wait for a pipe ends on Linux")
 @pytest.mark.parametrize("other_end", ["is closed", "waits"])
 @pytest.mark.parametrize("verb", ["put", "get"])
