@@ -337,7 +337,7 @@ class Options:
             raise ConfigurationError(problems)
         return cls(**values)
 
-    @property
+    @functools.cached_property  # each upload asks
     def threshold(self) -> int:
         """Size in bytes above which an object is sent in parts."""
         return self.multipart_threshold or THRESHOLD
