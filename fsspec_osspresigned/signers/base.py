@@ -359,7 +359,7 @@ def check_signed(operation: Operation, request: Any) -> None:
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
-    if missing := _missing_headers(operation, request):
+    if missing := missing_headers(operation, request):
         msg = (
             f"the signer did not sign the demanded header {', '.join(missing)} for "
             f"{operation}: leave it out, or let the signer allow it"
@@ -381,7 +381,7 @@ def check_signed(operation: Operation, request: Any) -> None:
         raise SignerError(problem, path=operation.path)
 
 
-def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
+def missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
     """Return the required headers that *request* lacks, or has with another value."""
     if not operation.headers:
         return []

@@ -399,8 +399,8 @@ class URLBinding:
         if bound is None:
             if not names and host != self.signer_host.lower():
                 return (
-                    f"the host {host} is neither an OSS host nor the signer's own: if it is "
-                    f'right, allow it with allowed_hosts={{"{host}": "{bucket or _ANY}"}}'
+                    f"the host {host} is neither an OSS host nor that of the server: if it "
+                    f'is right, allow it with allowed_hosts={{"{host}": "{bucket or _ANY}"}}'
                 )
             keys |= {f"{bucket}/{key}", operation.path}
         elif bucket and bound != bucket:
