@@ -575,22 +575,6 @@ def test_a_parts_only_map_sends_its_parts(only, owner):
     assert owner.stored() == {"a": b"x", "empty": b""}
 
 
-def test_a_discard_that_fails_does_not_stop_the_others(blind, owner, monkeypatch):
-    """Each object is given up, whatever comes of another."""
-
-    def fail():
-        raise Boom
-
-    with contextlib.suppress(Boom), blind.transaction:
-        first, second = (blind.open(f"{ROOT}/{n}", "wb") for n in "12")
-        monkeypatch.setattr(first, "discard", fail)
-        raise Boom
-    monkeypatch.undo()
-    first.discard()
-    assert second.closed
-    assert not owner.stored()
-
-
 def test_a_forked_child_has_no_part_in_it(fs, owner):
     """The child neither defers nor commits what its parent has begun."""
     with fs.transaction:
