@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import threading
 
 import pytest
@@ -112,6 +113,39 @@ def test_calls_take_turns():
     # The first request was in flight before the others came.
     assert requests.order[1:7] == ["many", "few", "one", "many", "few", "many"]
     assert len(requests.order) == 24
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_order_of_requests_and_cancellations(seed):
+    """Limits hold, and each request that was not cancelled is sent: a property."""
+    dice = random.Random(seed)  # noqa: S311 - repeatable
+    requests = Requests(small=3, large=2, total=4)
+    sent = []
+
+    async def send(number):
+        client, is_small = dice.choice("ab"), dice.random() < 0.6
+        async with requests.request(client, is_small=is_small):
+            assert requests.limiter.in_flight <= 4 + 1  # the other client's only one
+            for _ in range(dice.randrange(4)):
+                await asyncio.sleep(0)
+            sent.append(number)
+
+    async def main():
+        tasks = {}
+        for number in range(300):
+            tasks[number] = asyncio.create_task(send(number))
+            if dice.random() < 0.3:
+                await asyncio.sleep(0)
+            if dice.random() < 0.3:
+                tasks[dice.randrange(number + 1)].cancel()
+        async with asyncio.timeout(20):
+            await asyncio.wait(tasks.values())
+        return [n for n, task in tasks.items() if not task.cancelled()]
+
+    assert sorted(set(run(main)) - set(sent)) == []
+    assert requests.limiter.in_flight == 0
+    assert not requests.limiter._waiting
+    assert not requests.limiter._of_client
 
 
 def test_user_code_does_not_wait():

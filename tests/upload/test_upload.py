@@ -278,6 +278,14 @@ def test_what_verified_the_parts(oss, lacking, verified):
     assert store(make(oss)).verified == verified
 
 
+def test_part_without_an_etag(oss):
+    """Complete needs it, so the upload cannot be published."""
+    oss.faults.add(Fault(action="UploadPart", part_number=2, no_etag=True, times=None))
+    with pytest.raises(IntegrityError, match="part 2 has no ETag"):
+        store(make(oss))
+    assert not oss.uploads(BUCKET)
+
+
 def test_parts_are_not_compared_if_that_is_not_wanted(oss):
     """No checksum is computed then, not even a wrong one of no parts."""
     oss.faults.add(Fault(action="CompleteMultipartUpload", wrong_crc=True))
