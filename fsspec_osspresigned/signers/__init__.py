@@ -121,7 +121,7 @@ __all__, __getattr__, __dir__ = lazy(
     "wire_protocol",
     bound="bound_request",
     broker="Broker BrokerContext BrokerSigner OpenUpload ServerRefusedError",
-    base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
+    base="Grant MAX_REQUESTS MultipartGrant Permissions Signer sign_checked signed_each",
     batching="Prefetcher",
     description="names_objects",
     function="as_signer",

@@ -105,6 +105,7 @@ def create_ruled_app(
     app = Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
+            Route("/v1/permissions", service.permissions),
             Route(PATH, service.grant),
             Route("/healthz", _healthz),
             *routes(service),
@@ -164,6 +165,9 @@ class Service:
     async def grant(self, request: Request) -> Response:
         return await self.recorded(request, self.answer_grant)
 
+    async def permissions(self, request: Request) -> Response:
+        return await self.recorded(request, self.answer_permissions)
+
     async def recorded(
         self, request: Request, answer: Callable[..., Awaitable[Response]]
     ) -> Response:
@@ -212,6 +216,14 @@ class Service:
         call.paths = (path,)
         members = await run_in_threadpool(grant_members, rules.signer, policy, path)
         return JSONResponse(members, headers={"Cache-Control": "no-store"})
+
+    async def answer_permissions(
+        self, request: Request, call: AccessRecord
+    ) -> Response:
+        _, policy = self.admitted(request, call)
+        self.limits.charge(policy, 1)
+        headers = {"Cache-Control": "no-store"}
+        return JSONResponse(policy.permissions(), headers=headers)
 
     async def answer(self, request: Request, call: AccessRecord) -> Response:
         rules, policy = self.admitted(request, call)

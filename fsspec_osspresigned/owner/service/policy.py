@@ -65,6 +65,9 @@ _OF_SIGNATURES = (
 )
 
 
+_MAX_NAMED = 6  # actions or prefixes in the text of a refusal
+
+
 def _actions(value: Iterable[Action]) -> frozenset[Action]:
     return frozenset(value)
 
@@ -109,6 +112,18 @@ class Policy:
         """Return whether *path* begins with a granted prefix, byte for byte."""
         return path.startswith(self.prefixes)
 
+    def permissions(self) -> dict[str, Any]:
+        """Return the permissions as a reply of the signer protocol."""
+        reply: dict[str, Any] = {
+            "prefixes": self.prefixes,
+            "actions": sorted(self.actions),
+            "overwrite": self.overwrite,
+            "max_expires_in": self.max_expires_in,
+            "max_size": self.max_size,
+            "content_types": self.content_types,
+        }
+        return {name: value for name, value in reply.items() if value is not None}
+
     def reads(self, source: str) -> bool:
         """Return whether a copy may read the object *source*, ``bucket/key``."""
         if self.copy_sources is not None:
@@ -139,14 +154,16 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     """
     action = operation.action
     if action not in policy.actions:
-        raise ServiceError("action_not_granted", f"{action} is not granted")
+        detail = f"{action} is not granted: only {_some(sorted(policy.actions))}"
+        raise ServiceError("action_not_granted", detail)
     if foreign := operation.query.keys() - action.spec.query:
         detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
         raise ServiceError("invalid_request", detail)
     if "versionId" in operation.query and not policy.versions:
         raise ServiceError("forbidden", "the policy grants no versions")
     if not policy.covers(operation.listed_path):
-        raise ServiceError("forbidden", "the path lies outside what is granted")
+        detail = f"the path lies outside what is granted: {_some(policy.prefixes)}"
+        raise ServiceError("forbidden", detail)
     for name, value in operation.headers.items():
         if not _may_ask(name.lower(), value, action, policy):
             raise ServiceError("header_refused", f"the header {name!r} is refused")
@@ -164,6 +181,12 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
         optional_headers=wished,
         expires_in=life,
     )
+
+
+def _some(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:_MAX_NAMED])
+    more = len(items) - _MAX_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
@@ -245,7 +268,8 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
         places = {f"{name}/{folder}" for name in buckets}
         places = {path for path in places if policy.covers(path)}
     if not places:
-        raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
+        detail = f"bucket or dir lies outside what is granted: {_some(policy.prefixes)}"
+        raise ServiceError("forbidden", detail)
     if len(places) > 1:
         raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
     return places.pop()

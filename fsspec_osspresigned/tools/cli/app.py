@@ -18,6 +18,7 @@ from .doctor import doctor
 from .explain import explain_command
 from .objects import cat, cp, du, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
+from .permissions import permissions
 from .put import put
 from .serve import serve
 from .sign import grant, sign
@@ -69,6 +70,7 @@ _ELSEWHERE = {  # names of other tools
     "size": "du",
     "mirror": "sync",
     "inspect": "doctor",
+    "whoami": "permissions",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
@@ -114,7 +116,7 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
 
 
 _FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
-for command in (*_FIRST, explain_command, uploads, sign, grant, check):
+for command in (*_FIRST, permissions, explain_command, uploads, sign, grant, check):
     osspresigned.add_command(command)
 
 

@@ -133,6 +133,20 @@ def test_wrong_token(world, tmp_path):
     world.page.until(lambda: world.page.states() == ["stored"])
 
 
+def test_token_says_what_it_permits(make_world):
+    """The page asks the signer, and fills in the only place that the token is for."""
+    page = make_world().page
+    page.open("")
+    page.type("token", TOKEN)
+    page.find("#bucket").click()
+    page.until(lambda: "You may upload to examplebucket/granted/." in page.text())
+    assert page.run("return document.getElementById('bucket').value") == "examplebucket"
+    assert page.run("return document.getElementById('folder').value") == "granted/"
+    page.type("token", "something-else")
+    page.find("#bucket").click()
+    page.until(lambda: "You may upload" not in page.text())
+
+
 def test_all_that_failed_is_tried_again_at_once(world, tmp_path):
     """The button sends all failed files again; the bars show the failure until then."""
     page, files = world.page, [made(tmp_path, f"{n}.bin", 10) for n in range(5)]

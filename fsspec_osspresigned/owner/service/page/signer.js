@@ -30,19 +30,28 @@ export function readResult({ error, method, url, headers = {} }) {
   return { method, url, headers: sent };
 }
 
+const PRIVATE = { cache: "no-store", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer" };
+
+/** Return what a token permits; undefined if the signer does not tell. */
+export async function permissionsAt(address, token, fetch) {
+  try {
+    const reply = await fetch(address, { ...PRIVATE, headers: { Authorization: `Bearer ${token}` } });
+    return reply.status === 200 ? await reply.json() : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Return a function that signs one request; `token` is asked each time. */
 export const signerAt = (address, token, fetch) => async (request) => {
   let reply;
   let results;
   try {
     reply = await fetch(address, {
+      ...PRIVATE,
       method: "POST",
       headers: { "Content-Type": "application/json", Authorization: `Bearer ${token()}` },
       body: JSON.stringify({ requests: [request] }),
-      cache: "no-store",
-      credentials: "omit",
-      redirect: "error",
-      referrerPolicy: "no-referrer",
     });
     results = reply.status === 200 && (await reply.json()).results;
   } catch {

@@ -16,6 +16,10 @@ export const TEXTS = {
     "It comes from the person who asked for the files. Keep it secret.",
     "由向您索取文件的人提供，请勿转发给他人。",
   ],
+  permitted: ["You may upload to {places}.", "您可以上传到：{places}。"],
+  permittedSize: [" Each file may have up to {size}.", "单个文件最大为 {size}。"],
+  permittedKept: [" Existing files are never replaced.", "不会覆盖已有文件。"],
+  permittedUntil: [" Valid until {time}.", "有效期至 {time}。"],
   chooseGrant: ["Choose a grant file", "选择授权文件"],
   grantHelp: ["Only if you got a grant file instead of a token.", "仅当您收到的是授权文件而不是令牌时使用。"],
   grantUntil: ["{name}: until {time}", "{name}：有效期至 {time}"],
@@ -226,5 +230,15 @@ export function durationText(seconds) {
   return format.format(Math.max(1, Math.round(seconds / length)));
 }
 
-/** Return a time in milliseconds as a date with hours and minutes. */
-export const timeText = (time) => new Date(time).toLocaleString(language);
+/** Return a time in milliseconds as a date with the time and its zone. */
+export const timeText = (time) =>
+  new Date(time).toLocaleString(language, { dateStyle: "medium", timeStyle: "long" });
+
+/** Return what a token permits, as the signer told it at a time in milliseconds. */
+export const permissionText = ({ prefixes, max_size: size, overwrite, expires_in: life }, asked) =>
+  [
+    text("permitted", { places: prefixes.join(", ") }),
+    size === undefined ? "" : text("permittedSize", { size: bytesText(size) }),
+    overwrite === false ? text("permittedKept") : "",
+    life === undefined ? "" : text("permittedUntil", { time: timeText(asked + life * 1000) }),
+  ].join("");

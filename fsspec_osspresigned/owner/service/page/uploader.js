@@ -3,8 +3,17 @@ import { grantSigner, readGrant } from "./grant.js";
 import { Journal } from "./journal.js";
 import { Reader, droppedFiles, send, sleep } from "./outside.js";
 import { destinationIn, destinationOf } from "./plan.js";
-import { signerAt } from "./signer.js";
-import { LANGUAGES, bytesText, durationText, explain, text, timeText, useLanguage } from "./texts.js";
+import { permissionsAt, signerAt } from "./signer.js";
+import {
+  LANGUAGES,
+  bytesText,
+  durationText,
+  explain,
+  permissionText,
+  text,
+  timeText,
+  useLanguage,
+} from "./texts.js";
 import { Slots, Transfer, abortUpload } from "./transfer.js";
 
 const FILES_AT_ONCE = 3;
@@ -26,6 +35,7 @@ let sentBefore = 0;
 let painting;
 let spoken = 0;
 let grantText;
+let permittedText = () => "";
 let problemText = () => "";
 
 /** Return the storage of the browser; it may be forbidden. */
@@ -306,6 +316,7 @@ function paintTexts() {
     element.setAttribute("aria-label", text(element.dataset.label));
   }
   at("grant-text").textContent = grantText?.() ?? text("grantHelp");
+  at("permitted").textContent = permittedText();
   at("problem").textContent = problemText();
   rows.forEach((row) => row.paint());
   paint();
@@ -342,6 +353,24 @@ function checkFields() {
 }
 
 // -- what a person does ------------------------------------------------------------------
+
+/** Show what the token permits, if the signer tells; fill in a place that is the only one. */
+async function askPermissions() {
+  const token = fields.token.value.trim();
+  const address = new URL("v1/permissions", document.baseURI).href;
+  const found = token && (await permissionsAt(address, token, (...call) => window.fetch(...call)));
+  if (token !== fields.token.value.trim()) {
+    return; // another one was pasted meanwhile
+  }
+  const asked = Date.now();
+  permittedText = () => (found ? permissionText(found, asked) : "");
+  if (found?.prefixes.length === 1 && !fields.bucket.value && !fields.folder.value) {
+    const [bucket, ...rest] = found.prefixes[0].split("/");
+    fields.bucket.value = bucket;
+    fields.folder.value = rest.join("/");
+  }
+  paintTexts();
+}
 
 async function takeGrant(file) {
   try {
@@ -399,6 +428,7 @@ at("grant").addEventListener("change", () => {
     takeGrant(file);
   }
 });
+fields.token.addEventListener("change", askPermissions);
 document.addEventListener("securitypolicyviolation", () => complain(() => text("grantElsewhere")));
 for (const input of [fields.bucket, fields.folder]) {
   input.addEventListener("input", () => rows.forEach((row) => row.paint()));
