@@ -289,7 +289,7 @@ def test_action_outside_the_policy_is_not_granted(server):
     code, detail = refusal(server, action="DeleteObject")
     assert code == "action_not_granted"
     assert detail.startswith("DeleteObject is not granted: only AbortMultipartUpload, ")
-    assert detail.endswith(" and 6 more")
+    assert detail.endswith(" and 5 more")
     assert ask(server, "all", action="DeleteObject")["method"] == "DELETE"
 
 
