@@ -91,6 +91,8 @@ class Permissions:
         max_size: size in bytes of the largest object; None is no limit.
         content_types: permitted values of Content-Type; None permits every value.
         expires_at: expiry time of the token, seconds since the epoch; None is no expiry.
+        objects_left: number of further objects; None is no limit.
+        bytes_left: bytes of all further objects; None is no limit.
     """
 
     prefixes: tuple[str, ...]
@@ -100,6 +102,8 @@ class Permissions:
     max_size: int | None = None
     content_types: tuple[str, ...] | None = None
     expires_at: float | None = None
+    objects_left: int | None = None
+    bytes_left: int | None = None
 
 
 class Signer:

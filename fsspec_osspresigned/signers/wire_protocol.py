@@ -47,6 +47,7 @@ _MAX_DEPTH = 16
 _MAX_DETAIL = 300
 _MAX_WAIT = 1_000_000  # seconds, eleven days
 _MAX_NUMBER = 2**53
+_NUMBERS = ("expires_in", "max_expires_in", "max_size", "objects_left", "bytes_left")
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
 HIDDEN = "<hidden>"  # what stands in place of a token that a reply repeats
 # A character in JSON, or in JSON in JSON; a byte in a URL, or in a URL in a URL.
@@ -61,6 +62,7 @@ _UNGRANTED = "action_not_granted"
 ITEM_STATUS = {
     "invalid_request": 400,
     **dict.fromkeys((_UNGRANTED, "forbidden", "header_refused"), 403),
+    "quota_exceeded": 403,
     "too_large": 413,
     "unavailable": 503,
 }
@@ -283,7 +285,7 @@ def decode_permissions(data: bytes, sent_at: float) -> Permissions:
         values = reply.get(name, [] if name == "content_types" else None)
         if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
             raise ValueError(f"{name} is not a list of strings")
-    for name in ("expires_in", "max_expires_in", "max_size"):
+    for name in _NUMBERS:
         number = reply.get(name, 0)
         if not parsing.is_int(number) or not 0 <= number <= _MAX_NUMBER:
             raise ValueError(f"{name} is not a whole number")
@@ -298,6 +300,8 @@ def decode_permissions(data: bytes, sent_at: float) -> Permissions:
         max_size=reply.get("max_size"),
         content_types=None if types is None else tuple(types),
         expires_at=None if life is None else sent_at + life,
+        objects_left=reply.get("objects_left"),
+        bytes_left=reply.get("bytes_left"),
     )
 
 

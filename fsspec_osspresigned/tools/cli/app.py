@@ -23,6 +23,7 @@ from .put import put
 from .serve import serve
 from .sign import grant, sign
 from .sync import sync_command
+from .tokens import invite, token
 from .uploads import uploads
 
 _EMULATOR = """\
@@ -151,6 +152,8 @@ def demo(large: int) -> int:
 
 
 osspresigned.add_command(serve)
+serve.add_command(invite)
+serve.add_command(token)
 
 
 def run(arguments: Sequence[str]) -> int:

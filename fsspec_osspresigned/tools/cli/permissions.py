@@ -51,6 +51,10 @@ def _rows(found: Permissions) -> Iterator[tuple[str, str]]:
     yield "actions", shown_text(", ".join(found.actions))
     if found.max_size is not None:
         yield "size", f"{shown_bytes(found.max_size)} for each object at most"
+    if found.objects_left is not None:
+        yield "objects", f"{found.objects_left} more"
+    if found.bytes_left is not None:
+        yield "bytes", f"{shown_bytes(found.bytes_left)} more in all"
     if found.content_types is not None:
         yield "content types", shown_text(", ".join(found.content_types))
     yield "overwrite", "permitted" if found.overwrite else "existing objects are kept"

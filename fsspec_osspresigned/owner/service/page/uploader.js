@@ -14,7 +14,7 @@ import {
   timeText,
   useLanguage,
 } from "./texts.js";
-import { Slots, Transfer, abortUpload } from "./transfer.js";
+import { Slots, Transfer, abortUpload, objectExists } from "./transfer.js";
 
 const FILES_AT_ONCE = 3;
 const REQUESTS_AT_ONCE = 4;
@@ -35,6 +35,7 @@ let sentBefore = 0;
 let painting;
 let spoken = 0;
 let grantText;
+let permissions;
 let permittedText = () => "";
 let problemText = () => "";
 
@@ -68,6 +69,7 @@ const STATES = {
   waiting: ["waiting", "cancel"],
   sending: ["sent", "cancel"],
   stopping: ["stopping"],
+  paused: ["paused", "resume"],
   stored: ["stored"],
   failed: ["pageFailed", "tryAgain"],
   cancelled: ["cancelled", "tryAgain"],
@@ -174,10 +176,11 @@ class Row {
     this.turn("sending");
     try {
       await this.transfer.run();
+      this.time = new Date().toISOString();
       this.turn("stored");
     } catch (error) {
-      if (error.kind === "cancelled") {
-        this.turn("cancelled");
+      if (["cancelled", "paused"].includes(error.kind)) {
+        this.turn(error.kind);
         return;
       }
       this.turn("failed", () => explain(error));
@@ -203,21 +206,52 @@ function add(chosen) {
   paint();
 }
 
+/** Return whether the person agrees to replace the objects that some rows would replace. */
+async function mayReplace(some) {
+  if (!permissions?.actions.includes("HeadObject") || permissions.overwrite === false) {
+    return true; // nothing can be asked, or nothing is replaced
+  }
+  const slots = new Slots(REQUESTS_AT_ONCE);
+  const found = await Promise.all(some.map(({ target }) => slots.hold(() => objectExists(outside, target))));
+  const names = some.filter((_, index) => found[index]).map(({ path }) => path);
+  const shown = names.slice(0, 10).join(", ") + (names.length > 10 ? ", …" : "");
+  return !names.length || window.confirm(text("replaces", { count: names.length, names: shown }));
+}
+
 /** Upload some rows, if the fields are filled in. */
-function enqueue(some) {
+async function enqueue(some) {
   if (!checkFields()) {
     return;
   }
+  const fresh = some.filter(({ state }) => state === "ready");
+  if (fresh.length && !(await mayReplace(fresh))) {
+    return;
+  }
+  const idle = some.filter((row) => rows.includes(row) && !isOpen(row) && row.state !== "stored");
   if (!rows.some(isOpen)) {
     began = Date.now();
     sentBefore = sumOf(rows, ({ sent }) => sent);
   }
-  for (const row of some) {
+  for (const row of idle) {
     row.aim();
     row.turn("waiting");
     fileSlots.hold(() => row.run()).then(settle);
   }
+  paint();
   paintUnfinished();
+}
+
+/** Give the person a file with what was stored, as proof. */
+function saveReceipt() {
+  const stored = rows.filter(({ state }) => state === "stored");
+  const lines = stored.map(({ transfer: { target, size, crc }, time }) =>
+    JSON.stringify({ path: `${target.bucket}/${target.key}`, size, crc64: String(crc), time }),
+  );
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`]));
+  link.download = "receipt.jsonl";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), SAY_EVERY);
 }
 
 function settle() {
@@ -262,12 +296,16 @@ function paint() {
   const sent = sumOf(rows, (row) => (isClosed(row) ? 0 : row.sent));
   const isBusy = rows.some(isOpen);
   const ready = countOf("ready");
-  const startable = ready + countOf("failed");
-  const usual = text(startable && !ready ? "tryAgain" : "upload");
+  const startable = ready + countOf("failed") + countOf("paused");
+  const isDone = rows.length > 0 && !startable && !isBusy;
+  const again = countOf("paused") ? "resume" : "tryAgain";
+  const usual = isDone ? text("addMore") : text(startable && !ready ? again : "upload");
   at("uploads").hidden = !rows.length;
   at("uploads").dataset.failed = countOf("failed") > 0;
   at("whole").value = total ? sent / total : Number(rows.length > 0 && rows.length === countOf("stored"));
-  at("start").disabled = !startable;
+  at("start").disabled = !startable && !isDone;
+  at("pause").hidden = !rows.some(({ state }) => ["waiting", "sending"].includes(state));
+  at("receipt").hidden = isBusy || !countOf("stored");
   at("start").textContent = startable > 1 ? text("uploadMany", { count: startable }) : usual;
   at("stop").hidden = !isBusy;
   if (isBusy) {
@@ -358,17 +396,25 @@ function checkFields() {
 async function askPermissions() {
   const token = fields.token.value.trim();
   const address = new URL("v1/permissions", document.baseURI).href;
-  const found = token && (await permissionsAt(address, token, (...call) => window.fetch(...call)));
+  let found;
+  let refusal;
+  try {
+    found = token ? await permissionsAt(address, token, (...call) => window.fetch(...call)) : undefined;
+  } catch (error) {
+    refusal = error;
+  }
   if (token !== fields.token.value.trim()) {
     return; // another one was pasted meanwhile
   }
   const asked = Date.now();
-  permittedText = () => (found ? permissionText(found, asked) : "");
+  permissions = found;
+  permittedText = () => (refusal ? explain(refusal) : found ? permissionText(found, asked) : "");
   if (found?.prefixes.length === 1 && !fields.bucket.value && !fields.folder.value) {
     const [bucket, ...rest] = found.prefixes[0].split("/");
     fields.bucket.value = bucket;
     fields.folder.value = rest.join("/");
   }
+  at("by-hand").hidden = isInvited && found !== undefined && fields.bucket.value !== "";
   paintTexts();
 }
 
@@ -381,6 +427,8 @@ async function takeGrant(file) {
     fields.bucket.value = grant.bucket;
     fields.folder.value = grant.prefix;
     fields.bucket.readOnly = true;
+    permissions = undefined;
+    permittedText = () => "";
     at("by-token").hidden = true;
     grantText = () => text("grantUntil", { name: file.name, time: timeText(grant.ends) });
     complain();
@@ -392,9 +440,21 @@ async function takeGrant(file) {
 
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  enqueue(rows.filter(({ state }) => ["ready", "failed"].includes(state)));
+  const startable = rows.filter(({ state }) => ["ready", "failed", "paused"].includes(state));
+  if (startable.length) {
+    enqueue(startable);
+  } else {
+    at("files").click();
+  }
+});
+
+at("pause").addEventListener("click", () => {
+  rows.filter(({ state }) => state === "waiting").forEach((row) => row.turn("paused"));
+  rows.filter(({ state }) => state === "sending").forEach((row) => row.transfer.pause());
   paint();
 });
+
+at("receipt").addEventListener("click", saveReceipt);
 
 at("stop").addEventListener("click", () => {
   rows.filter(({ state }) => ["waiting", "sending"].includes(state)).forEach((row) => row.press());
@@ -440,6 +500,9 @@ window.addEventListener("beforeunload", (event) => {
   }
 });
 
+// An invitation that is opened in the tab of the page.
+window.addEventListener("hashchange", () => window.location.reload());
+
 function speak(tag) {
   document.documentElement.lang = useLanguage(tag);
   at("language").value = document.documentElement.lang;
@@ -449,7 +512,12 @@ function speak(tag) {
 at("language").append(...Object.entries(LANGUAGES).map(([tag, name]) => new Option(name, tag)));
 at("language").addEventListener("change", () => speak(at("language").value));
 const linked = destinationIn(window.location.hash);
+const isInvited = linked.token !== "";
+fields.token.value = linked.token;
 fields.bucket.value = linked.bucket;
 fields.folder.value = linked.prefix;
 speak(navigator.language);
 document.documentElement.dataset.ready = "yes";
+if (isInvited) {
+  askPermissions();
+}
