@@ -37,6 +37,7 @@ from ..errors import (
 )
 from ..secret import redact
 from ..units import shown_local, shown_text
+from .language import translated
 
 _GAP = "  "
 _WHOLE = "object"  # the value of this name is not wrapped, because users copy it
@@ -188,7 +189,8 @@ def warnings_said() -> Iterator[None]:
     """
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
-        Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")
+        text = f"warning: {shown_text(redact(str(message)))}"
+        Output(sys.stderr).line(translated(text))
 
     with (
         warnings.catch_warnings(),
@@ -206,7 +208,7 @@ def warnings_said() -> Iterator[None]:
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
-    *("checkpoint", "state", "always", "max_delete", "grant", "broker"),
+    *("checkpoint", "state", "always", "max_delete", "grant", "upload_server"),
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
@@ -214,7 +216,7 @@ FLAGS = {  # storage option -> flag
     "url_map": "--map",
     "signer_token": "--token",
     "allowed_hosts": "--allowed-host",
-    "broker_options": "--broker-option",
+    "upload_server_options": "--upload-server-option",
     "headers": "--header",
     "expires_in": "--expires",
     "max_concurrency": "--jobs",

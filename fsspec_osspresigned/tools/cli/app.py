@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import sys
@@ -12,6 +13,7 @@ import click
 
 from ...secret import redact
 from ...units import shown_text
+from ..language import translated
 from ..terminal import FLAGS, ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
@@ -73,6 +75,10 @@ _ELSEWHERE = {  # names of other tools
     "inspect": "doctor",
     "whoami": "permissions",
 }
+_DEPRECATED = {  # commands, and options without their hyphens
+    "broker": "upload-server",
+    "broker-option": "upload-server-option",
+}
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
     "--grant": "A grant is for uploads: put, sync and doctor take it.",
@@ -87,6 +93,15 @@ class _NobodyReadsError(Exception):
 
     click turns a BrokenPipeError into exit code 1; this error leads to 141.
     """
+
+
+@functools.cache  # some commands parse their arguments twice
+def _current(name: str) -> str:
+    new = _DEPRECATED.get(name, name)
+    if new != name:
+        text = f"{name} is deprecated and will be removed in 0.4: use {new}"
+        click.echo(f"warning: {text}", err=True)
+    return new
 
 
 class _Commands(UncutGroup):
@@ -106,7 +121,10 @@ class _Commands(UncutGroup):
 @click.group(
     cls=_Commands,
     epilog=_CODES,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": _current,
+    },
 )
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -180,11 +198,11 @@ def run(arguments: Sequence[str]) -> int:
             error = _advised(error)
         shown = io.StringIO()
         error.show(shown)
-        text = shown.getvalue().replace("Error: ", "error: ", 1)
+        text = translated(shown.getvalue().replace("Error: ", "error: ", 1))
         click.echo(redact(text), nl=False, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        click.echo(translated("interrupted"), err=True)
         return ExitCode.INTERRUPTED
     except Exception as error:
         if session["debug"]:
@@ -193,7 +211,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.strerror:
             where = f"{shown_text(str(error.filename))}: " if error.filename else ""
             text = f"{where}{told(error)}"
-        click.echo(f"error: {text}", err=True)
+        click.echo(translated(f"error: {text}"), err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
 
