@@ -180,6 +180,9 @@ class _Uppy:
             if not isinstance(rules.signer, KeySigner):
                 detail = "uploads of Uppy need a signer with a key"
                 raise ServiceError("action_not_granted", detail)
+            if policy.has_quota:
+                detail = "uploads of Uppy are not counted, and this token has a quota"
+                raise ServiceError("action_not_granted", detail)
             ask = _Ask(
                 request=request,
                 signer=rules.signer,

@@ -20,10 +20,12 @@ from .doctor import doctor
 from .explain import explain_command
 from .objects import cat, cp, du, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
+from .permissions import permissions
 from .put import put
 from .serve import serve
 from .sign import grant, sign
 from .sync import sync_command
+from .tokens import invite, token
 from .uploads import uploads
 
 _EMULATOR = """\
@@ -71,6 +73,7 @@ _ELSEWHERE = {  # names of other tools
     "size": "du",
     "mirror": "sync",
     "inspect": "doctor",
+    "whoami": "permissions",
 }
 _DEPRECATED = {  # commands, and options without their hyphens
     "broker": "upload-server",
@@ -132,7 +135,7 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
 
 
 _FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
-for command in (*_FIRST, explain_command, uploads, sign, grant, check):
+for command in (*_FIRST, permissions, explain_command, uploads, sign, grant, check):
     osspresigned.add_command(command)
 
 
@@ -167,6 +170,8 @@ def demo(large: int) -> int:
 
 
 osspresigned.add_command(serve)
+serve.add_command(invite)
+serve.add_command(token)
 
 
 def run(arguments: Sequence[str]) -> int:
