@@ -59,6 +59,7 @@ run_steps() { # run_steps STEP...
     trap 'exit 143' TERM HUP
     prepare
     mkfifo "$work/ended"
+    touch "$work/times"
     exec 4<>"$work/ended"
     set -m # each step is a process group
     while [ $# -gt 0 ] || [ "$running" -gt 0 ]; do
@@ -77,26 +78,28 @@ run_steps() { # run_steps STEP...
 }
 
 show() { # show STEP: what it has printed
+    [ -e "$work/$1.output" ] || return 0
     printf '\n========== %s ==========\n' "$1"
-    [ ! -e "$work/$1.output" ] || cat "$work/$1.output"
-    rm -f "$work/$1.output"
+    cat "$work/$1.output"
+    rm "$work/$1.output"
 }
 
 finish() {
-    local status=$? group what='all passed'
+    local status=$? signal group step what='all passed'
+    set +eu
     trap - EXIT
     trap '' INT TERM HUP
     for signal in TERM KILL; do
-        for group in ${groups[@]+"${groups[@]}"}; do
+        for group in "${groups[@]}"; do
             kill -"$signal" -- "-$group" 2>/dev/null && sleep 1
         done
     done
     for step in "$work"/*.output; do # of a step that was interrupted
-        [ ! -e "$step" ] || show "$(basename "$step" .output)"
+        show "$(basename "$step" .output)"
     done
     [ "$status" = 0 ] || what=$(cat "$work/failed" 2>/dev/null || echo interrupted)
     printf '\n========== %s ==========\n' "$what"
-    cat "$work/times" 2>/dev/null
+    cat "$work/times"
     printf '%-12s %4d s\n' all "$SECONDS"
     [ ! -s "$work/skipped" ] || { printf '\nSkipped:\n' && sort -u "$work/skipped"; }
     [ ! -e "$work/again" ] || { printf '\nFailed at first:\n' && cat "$work/again"; }
