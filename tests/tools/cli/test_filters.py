@@ -34,7 +34,7 @@ def test_rules_of_a_file(run, oss, tree, tmp_path):
     ("text", "told"),
     [
         (b"*.csv\n", "rules, line 1: '*.csv' is not a rule"),
-        (b"+ a\n- [\n", "rules, line 2: '[' is not a glob"),
+        (b"+ a\n- **a\n", "rules, line 2: '**a' is not a glob"),
         (b"\xff", "rules: no text"),
         (None, "rules: No such file or directory"),
     ],
