@@ -124,29 +124,6 @@ def silence(stream: TextIO) -> None:
             os.close(nowhere)
 
 
-@contextlib.contextmanager
-def without_echo(stream: TextIO) -> Iterator[None]:
-    """Within the block, the terminal *stream* does not show what is typed or pasted.
-
-    ConfigurationError where that is not possible, as on Windows.
-    """
-    try:
-        import termios  # noqa: PLC0415 - not on Windows
-    except ModuleNotFoundError:
-        msg = "what is pasted here would be shown: give a file, or pipe it"
-        raise ConfigurationError(msg) from None
-    before = termios.tcgetattr(stream)
-    shown = before[3]
-    try:
-        # Not TCSAFLUSH, as of getpass, which drops what was pasted too early.
-        before[3] = shown & ~termios.ECHO
-        termios.tcsetattr(stream, termios.TCSADRAIN, before)
-        yield
-    finally:
-        before[3] = shown
-        termios.tcsetattr(stream, termios.TCSADRAIN, before)
-
-
 class _LogLines(logging.Handler):
     """Log handler that passes records of exactly one level to *take*."""
 

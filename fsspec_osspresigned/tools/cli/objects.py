@@ -240,7 +240,6 @@ _GET = """\
   osspresigned get examplebucket/out/a.csv . --signer keys
   osspresigned get examplebucket/out/ results/ --recursive --signer keys
   osspresigned get examplebucket/out/ . -r -n --include '*.csv' --signer keys
-  osspresigned get examplebucket/db.sql - --signer keys | psql db
 """
 _CAT = """\
   osspresigned cat examplebucket/db.sql --signer keys | psql db
@@ -261,20 +260,17 @@ def get(
     connection: ConnectionOptions,
     transfer: TransferOptions,
 ) -> int:
-    """Download objects to a file, a directory, or standard output.
+    """Download objects to a file or a directory; cat writes them to standard output.
 
-    DEST is - for standard output. A local file is replaced only after the whole object
-    has arrived and its checksum agrees.
+    A local file is replaced only after the whole object has arrived and its checksum
+    agrees.
     """
+    if target == "-":
+        raise click.UsageError("cat writes objects to standard output")
     filesystem = connection.filesystem(**STRICT, **transfer.options())
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
     where: str | list[str] = os.path.join(target, "") if several else target
-    if target == _STDOUT:
-        if chosen.rules or dry_run:
-            msg = "with - for standard output, give single objects, without filters and --dry-run"
-            raise click.UsageError(msg)
-        return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress("fetched", fetching=True, recursive=recursive)
     if chosen.rules or dry_run:
         with interruptible():
@@ -308,22 +304,10 @@ def cat(
     paths: tuple[str, ...], *, connection: ConnectionOptions, transfer: TransferOptions
 ) -> int:
     """Write objects to standard output, one after the other."""
-    filesystem = connection.filesystem(**STRICT, **transfer.options())
-    return _print_objects(filesystem, paths, transfer)
-
-
-def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        if filesystem.info(path)["type"] == "directory":
-            raise IsADirectoryError(21, _PREFIX, path)
-
-
-def _print_objects(
-    filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
-) -> int:
     if transfer.as_json:
         msg = "--json and the object itself do not fit into one stream"
         raise click.UsageError(msg)
+    filesystem = connection.filesystem(**STRICT, **transfer.options())
     # Nothing but the objects and failures, as of any cat.
     transfer = evolve(transfer, quiet=not transfer.verbose)
     bar = not sys.stdout.isatty()
@@ -341,6 +325,12 @@ def _print_objects(
                 out.flush()
 
     return transfer.carry_out("fetched", progress, fetch)
+
+
+def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        if filesystem.info(path)["type"] == "directory":
+            raise IsADirectoryError(21, _PREFIX, path)
 
 
 # Change of one object, given its path and its target; False: there was no object.

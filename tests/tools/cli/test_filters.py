@@ -60,4 +60,3 @@ def test_get_and_rm_take_the_same_rules(run, oss, tree, tmp_path):
     assert stored(oss).keys() == {"in/a.csv", "in/b/c.csv"}
     ended = run("rm", IN, "-r", *KEYS, "--include", "*.none")
     assert (ended.code, ended.err) == (0, "deleted 0 files\n")
-    assert run("get", f"{IN}a.csv", "-", *KEYS, "--exclude", "x").code == 2
