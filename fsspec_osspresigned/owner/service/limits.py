@@ -83,12 +83,6 @@ class RateLimits:
                 raise _too_many(f"more than {limit} requests in a minute", wait)
             bucket.spend(cost)
 
-    def spend(self, policy: Policy, cost: int) -> None:
-        """Charge *cost* more requests of an admitted call, even above the limit."""
-        with self._lock:
-            if bucket := self._buckets.get(policy.name):
-                bucket.spend(cost)
-
     @contextlib.asynccontextmanager
     async def turn(
         self, policy: Policy, blocks: AsyncIterator[bytes]
