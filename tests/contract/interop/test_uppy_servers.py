@@ -32,7 +32,7 @@ def filesystem(served):
         if not urls:
             urls.append(served(*lines))
         usual = {
-            "broker": f"uppy-sign+{urls[0]}/s3/presign",
+            "upload_server": f"uppy-sign+{urls[0]}/s3/presign",
             "part_size": 5 * MIB,
             "retries": 2,
         }
