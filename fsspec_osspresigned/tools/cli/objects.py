@@ -1,4 +1,4 @@
-"""Commands on objects: ls, du, stat, url, get, cat, rm, cp and mv."""
+"""Commands on objects: ls, stat, url, get, cat, rm, cp and mv."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from ..terminal import ExitCode, Output, interruptible, pairs
 from .options import (
     OBJECTS,
     PLACE,
-    RECURSIVE,
     SIZE,
     STRICT,
     ConnectionOptions,
@@ -52,10 +51,6 @@ _LS = """\
   osspresigned ls examplebucket/in/ --signer keys
   osspresigned ls examplebucket --recursive --long --signer keys
   osspresigned ls 'examplebucket/in/*.csv' --signer keys
-"""
-_DU = """\
-  osspresigned du examplebucket/in/ --signer keys
-  osspresigned du examplebucket/in/ examplebucket/out/ --json --signer keys
 """
 _STAT = """\
   osspresigned stat examplebucket/out/a.csv --signer keys
@@ -144,32 +139,6 @@ def _members(item: dict[str, Any]) -> dict[str, Any]:
         "modified": when.isoformat() if when else None,
         "etag": item.get("ETag"),
     }
-
-
-@takes
-@click.command(epilog=examples(_DU))
-@RECURSIVE
-@OBJECTS
-def du(
-    paths: tuple[str, ...],
-    *,
-    as_json: bool,
-    connection: ConnectionOptions,
-) -> None:
-    """Sum the sizes of objects below prefixes, if that is granted."""
-    filesystem = connection.filesystem(**STRICT)
-    for path in paths:
-        with interruptible():
-            sizes = filesystem.du(path, total=False)
-            if not sizes:
-                raise FileNotFoundError(2, "not found", path)
-        count, size = len(sizes), sum(sizes.values())
-        if as_json:
-            click.echo(json.dumps({"path": path, "objects": count, "size": size}))
-            continue
-        click.echo(
-            f"{short_bytes(size):>9}  {counted(count, 'object'):>12}  {shown_text(path)}"
-        )
 
 
 @takes

@@ -254,19 +254,6 @@ def test_cat(run, objects):
     assert ended.err.startswith(f"{FROM}b/c.csv: fetched, 2 B\n")
 
 
-def test_du(run, objects):
-    """Bytes and objects of each prefix."""
-    ended = run("du", "-r", FROM, f"{BUCKET}/top", *KEYS)
-    assert [line.split() for line in ended.out.splitlines()] == [
-        ["6", "B", "3", "objects", FROM],
-        ["3", "B", "1", "object", f"{BUCKET}/top"],
-    ]
-    found = json.loads(run("du", FROM, *KEYS, "--json").out)
-    assert found == {"path": FROM, "objects": 3, "size": 6}
-    ended = run("du", f"{BUCKET}/none/", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: not found\n")
-
-
 def test_stat(run, objects):
     """What HeadObject tells, of each object."""
     ended = run("stat", f"{BUCKET}/top", f"{FROM}a.csv", *KEYS)
