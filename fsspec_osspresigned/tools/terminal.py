@@ -204,7 +204,7 @@ _REWORDED = {  # advice of Python -> of the command line
     "give overwrite=True": "set FSSPEC_OSSPRESIGNED_OVERWRITE=true",
     "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",  # no flag permits replacing
 }
-_ALONE = ("", "True", "False")  # values that have no word in a command
+_ALONE = ("", "True", "False")  # values for which the flag alone is shown
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 
 

@@ -62,7 +62,7 @@ class RateLimits:
     clock: Callable[[], float] = time.monotonic
     calls: int = 200  # without a reply
     body_bytes: int = 64 * MIB  # of the bodies of these calls
-    threads: int = 4  # in which calls are answered; the others wait for their turn
+    threads: int = 4  # number of threads that answer calls; other calls wait
     _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
     _usage: dict[str, _Usage] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)

@@ -198,7 +198,7 @@ def url(
     with interruptible():
         life = connection.expires_in or _LIFE
         signed = filesystem.sign(path, life, method, size=size)
-    click.echo(signed)  # alone, so that it can be piped
+    click.echo(signed)  # nothing else goes to standard output, for pipes
     ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
     click.echo(f"a secret, valid for {method} until {ends}", err=True)
 

@@ -207,7 +207,7 @@ class PlanRules:
 
 @frozen
 class Item:
-    """A file of the source with its verdict *why*, and known facts on its object."""
+    """A file of the source, why it must be sent or not, and what is known of its object."""
 
     entry: Entry
     why: Why
