@@ -14,6 +14,7 @@ from ...errors import ConfigurationError
 from ...owner.explain import Explained, explain
 from ...owner.refusal import MAX_TEXT
 from ...units import shown_text
+from ..language import translated
 from ..terminal import Output, code_of, pairs
 from .options import JSON, PLACE, examples
 
@@ -42,7 +43,8 @@ def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         out.line(json.dumps(explained.as_dict(), indent=2))
     else:
-        for line in pairs([*_rows(explained)], out.room):
+        rows = [(translated(n), translated(t)) for n, t in _rows(explained)]
+        for line in pairs(rows, out.room):
             out.line(line)
     return code_of(explained.kind(""))
 
@@ -55,7 +57,7 @@ def _read(place: str) -> str:
     """
     if place == "-":
         if sys.stdin.isatty():
-            click.echo("paste the refusal, then Enter and Ctrl-D", err=True)
+            click.echo(translated("paste the refusal, then Enter and Ctrl-D"), err=True)
         data = sys.stdin.buffer.read(MAX_TEXT + 1)
     elif os.path.isfile(place):
         with open(place, "rb") as file:
