@@ -123,7 +123,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`. Exactly one of
-    ``presigned_url``, ``url_map``, ``grant``, ``signer`` and ``broker`` gives the source
+    ``presigned_url``, ``url_map``, ``grant``, ``signer`` and ``upload_server`` gives the source
     of signatures; only a map and a grant may be combined with a signer.
 
     Equal options return the same instance. If fsspec is older than 2026.9, or with
@@ -643,7 +643,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return run(trees.presigned_url, self.client, name, expiration, method, size)
 
     def url(self, path: str) -> str:
-        """Return the name or URL that a server of uploads (``broker=``) gave an object.
+        """Return the name or URL that a server of uploads (``upload_server=``) gave an object.
 
         It is the receipt's ``location``. Raises FileNotFoundError unless this process
         has stored the object through such a server.

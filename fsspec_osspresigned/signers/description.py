@@ -221,7 +221,7 @@ def load(name: str) -> Description:
         msg = f"{shown} cannot be read: {error.strerror}"
         if not is_path(name):
             known = ", ".join(built_in_names())
-            msg = f"broker={name!r}: known are {known}, a file.toml, or module:function"
+            msg = f"upload_server={name!r}: known are {known}, a file.toml, or module:function"
         raise ConfigurationError(msg) from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
@@ -246,7 +246,7 @@ def _text_of(name: str) -> str:
             return file.read()
     if not name.replace("-", "").isalnum():
         raise FileNotFoundError(name)
-    built_in = files(__package__) / "brokers" / f"{name}{SUFFIX}"
+    built_in = files(__package__) / "servers" / f"{name}{SUFFIX}"
     return built_in.read_text(encoding="utf-8")
 
 
@@ -269,12 +269,12 @@ def is_function(name: str) -> bool:
     return ":" in name and not is_path(name)
 
 
-def names_objects(broker: str) -> bool:
-    """Return whether the server that the option *broker* describes names objects itself.
+def names_objects(upload_server: str) -> bool:
+    """Return whether the server that the option *upload_server* describes names objects itself.
 
     Returns False for a function, which only the filesystem calls. Raises like ``load``.
     """
-    name, _ = spelled(broker)
+    name, _ = spelled(upload_server)
     return not is_function(name) and load(name).names_objects
 
 
@@ -286,16 +286,18 @@ def base_url(description: Description, given: str | None) -> str:
     url = given or description.url
     if url is None:
         name = description.name
-        msg = f"broker={name!r} needs the server's URL: write '{name}+https://...'"
+        msg = (
+            f"upload_server={name!r} needs the server's URL: write '{name}+https://...'"
+        )
         raise ConfigurationError(msg)
     url = url.rstrip("/") + description.base
     if problem := url_problem(url) or ("has a query" if "?" in url else None):
-        raise ConfigurationError(f"the URL of the broker {problem}")
+        raise ConfigurationError(f"the URL of the upload server {problem}")
     return url
 
 
 def built_in_names() -> list[str]:
-    shipped = (files(__package__) / "brokers").iterdir()
+    shipped = (files(__package__) / "servers").iterdir()
     return sorted(p.name.removesuffix(SUFFIX) for p in shipped if is_path(p.name))
 
 

@@ -206,7 +206,7 @@ def warnings_said() -> Iterator[None]:
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
-    *("checkpoint", "state", "always", "max_delete", "grant", "broker"),
+    *("checkpoint", "state", "always", "max_delete", "grant", "upload_server"),
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
@@ -214,7 +214,7 @@ FLAGS = {  # storage option -> flag
     "url_map": "--map",
     "signer_token": "--token",
     "allowed_hosts": "--allowed-host",
-    "broker_options": "--broker-option",
+    "upload_server_options": "--upload-server-option",
     "headers": "--header",
     "expires_in": "--expires",
     "max_concurrency": "--jobs",

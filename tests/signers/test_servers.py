@@ -56,7 +56,7 @@ class Case:
     """A server, its description, and what it can do."""
 
     make: type[Published]
-    broker: str
+    upload_server: str
     last: str | None  # piece of the call that finishes a large file
     root: str = ""  # of the URL
     folder: str = "folder/"  # of paths
@@ -122,23 +122,25 @@ def case(name):
 @pytest.fixture
 def connect(case, server, tmp_path, monkeypatch):
     """Return a function that makes a new filesystem of the server."""
-    broker = case.broker
-    if broker.endswith(".toml"):
-        place = tmp_path / broker
+    upload_server = case.upload_server
+    if upload_server.endswith(".toml"):
+        place = tmp_path / upload_server
         place.write_text(PLAIN if case.make is Plain else GATEWAY)
-        broker = str(place)
-        monkeypatch.setenv("OSSPRESIGNED_TRUST", broker)
+        upload_server = str(place)
+        monkeypatch.setenv("OSSPRESIGNED_TRUST", upload_server)
 
     def connect(**options):
         usual = {
             "signer_token": lambda: server.secret,
-            "broker_options": case.options,
+            "upload_server_options": case.options,
             "part_size": 5 * MIB,
             "retries": 1,
             "skip_instance_cache": True,
         }
-        place = f"{broker}+{server.url}{case.root}"
-        return fsspec.filesystem("osspresigned", broker=place, **{**usual, **options})
+        place = f"{upload_server}+{server.url}{case.root}"
+        return fsspec.filesystem(
+            "osspresigned", upload_server=place, **{**usual, **options}
+        )
 
     return connect
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import sys
@@ -70,6 +71,10 @@ _ELSEWHERE = {  # names of other tools
     "mirror": "sync",
     "inspect": "doctor",
 }
+_DEPRECATED = {  # commands, and options without their hyphens
+    "broker": "upload-server",
+    "broker-option": "upload-server-option",
+}
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
     "--grant": "A grant is for uploads: put, sync and doctor take it.",
@@ -84,6 +89,15 @@ class _NobodyReadsError(Exception):
 
     click turns a BrokenPipeError into exit code 1; this error leads to 141.
     """
+
+
+@functools.cache  # some commands parse their arguments twice
+def _current(name: str) -> str:
+    new = _DEPRECATED.get(name, name)
+    if new != name:
+        text = f"{name} is deprecated and will be removed in 0.4: use {new}"
+        click.echo(f"warning: {text}", err=True)
+    return new
 
 
 class _Commands(UncutGroup):
@@ -103,7 +117,10 @@ class _Commands(UncutGroup):
 @click.group(
     cls=_Commands,
     epilog=_CODES,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": _current,
+    },
 )
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

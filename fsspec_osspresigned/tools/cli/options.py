@@ -341,12 +341,14 @@ class ConnectionOptions:
         options = {name: getattr(self, name) for name in names if name != "url_file"}
         options["allowed_hosts"] = self.allowed_hosts or None
         options["allow_http"] = self.allow_http or None
-        options["broker_options"] = options.get("broker_options") or None
+        options["upload_server_options"] = options.get("upload_server_options") or None
         return without_none(**options)
 
     @property
     def has_source(self) -> bool:
-        return not {"url_map", "grant", "signer", "broker"}.isdisjoint(self.options)
+        return not {"url_map", "grant", "signer", "upload_server"}.isdisjoint(
+            self.options
+        )
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
         """Return the filesystem for these options; an option in *more* wins.
@@ -358,19 +360,19 @@ class ConnectionOptions:
 
 
 @frozen(kw_only=True, slots=False)  # other classes have a second base
-class BrokerOptions:
+class UploadServerOptions:
     # fmt: off
-    broker: str | None = option("--broker NAME[+URL]",
+    upload_server: str | None = option("--upload-server NAME[+URL]",
         "Server of uploads: dashscope, companion+https://..., FILE.toml+https://...",
         type=PLACE)
-    broker_options: Mapping[str, str] = mapping("--broker-option NAME=VALUE",
-        "Option of the broker; may be repeated.")
+    upload_server_options: Mapping[str, str] = mapping("--upload-server-option NAME=VALUE",
+        "Option of the upload server; may be repeated.")
     # fmt: on
 
 
 @frozen(kw_only=True)
-class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
-    """Connection options of uploads, which may also use a grant or a broker."""
+class StoringConnectionOptions(ConnectionOptions, UploadServerOptions):
+    """Connection options of uploads, which may also use a grant or an upload server."""
 
     # fmt: off
     grant: str | None = option("--grant GRANT",
@@ -382,10 +384,10 @@ class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
     def default_destination(self) -> str:
         """Destination of files if the user names none; empty if one is required.
 
-        It is ``files/``, a placeholder, for a broker that names objects itself. A
+        It is ``files/``, a placeholder, for an upload server that names objects itself. A
         presigned URL needs no destination either, but does not use this one.
         """
-        is_named = self.broker is not None and names_objects(self.broker)
+        is_named = self.upload_server is not None and names_objects(self.upload_server)
         return _FILES if is_named else ""
 
 
@@ -403,7 +405,7 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
-            msg = "--url-file cannot be combined with other sources: leave out --map, --grant, --signer, --broker"
+            msg = "--url-file cannot be combined with other sources: leave out --map, --grant, --signer, --upload-server"
             raise click.UsageError(msg)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:

@@ -48,7 +48,7 @@ def filesystem(served):
         if not urls:
             urls.append(served(*lines))
         usual = {
-            "broker": f"{way}+{urls[0]}{WAYS[way]}",
+            "upload_server": f"{way}+{urls[0]}{WAYS[way]}",
             "part_size": 5 * MIB,
             "retries": 2,
         }
@@ -139,10 +139,10 @@ def test_a_lost_reply_of_the_store(oss, filesystem, way):
 
 def test_a_lost_reply_of_the_service(oss, filesystem):
     """The finished upload is unknown to the repetition, so no outcome is claimed."""
-    url = filesystem("companion").storage_options["broker"].partition("+")[2]
+    url = filesystem("companion").storage_options["upload_server"].partition("+")[2]
     with Relay(url) as relay:
         relay.faults["/complete"] = ("lose", 1)
-        fs = filesystem("companion", broker=f"companion+{relay.url}")
+        fs = filesystem("companion", upload_server=f"companion+{relay.url}")
         with pytest.raises(OutcomeUnknownError):
             fs.pipe_file("a/b.csv", LARGE)
     assert [bytes(data) for data in oss.objects(BUCKET).values()] == [LARGE]

@@ -1,4 +1,4 @@
-"""``osspresigned check broker``: a description, walked through with its server."""
+"""``osspresigned check upload-server``: a description, walked through with its server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_server_of_single_requests_holds(run, gateway, token):
     """What it does not offer is skipped, and the report says what holds."""
     server, place = gateway
     name = f"{place}+{server.url}"
-    ended = run("check", "broker", name, "checks", *token, "--yes", "--json")
+    ended = run("check", "upload-server", name, "checks", *token, "--yes", "--json")
     assert ended.code == 0
     rows = {row["name"]: row["outcome"] for row in json.loads(ended.out)["results"]}
     holds = dict.fromkeys(("description", "token", "small", "renewal"), "passed")
@@ -42,7 +42,7 @@ def test_a_server_of_parts_holds(run, oss, token):
     """Parts are sent, signed anew, and aborted."""
     with Databricks(oss) as server:
         name = f"databricks+{server.url}"
-        ended = run("check", "broker", name, "main/default/v", *token, "--yes")
+        ended = run("check", "upload-server", name, "main/default/v", *token, "--yes")
     assert ended.code == 0
     assert "5 passed, 0 failed" in ended.out or "6 passed, 0 failed" in ended.out
     assert "2 parts" in ended.out
@@ -62,7 +62,7 @@ def test_what_a_description_has_wrong_is_said(run, gateway, token, before, after
     """The line of the file, or the words of the server, and the exit code is 1."""
     server, place = gateway
     place.write_text(GATEWAY.replace(before, after))
-    ended = run("check", "broker", f"{place}+{server.url}", *token, "--yes")
+    ended = run("check", "upload-server", f"{place}+{server.url}", *token, "--yes")
     assert ended.code == 1
     assert said in ended.out
     assert Gateway.secret not in ended.out + ended.err

@@ -1,4 +1,4 @@
-"""``osspresigned put --broker``: a file, no destination, and the name that a server gives."""
+"""``osspresigned put --upload-server``: a file, no destination, and the name that a server gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import Action
 from tests.tools.cli.conftest import BUCKET
-from tests.upload_servers import DashScope, UploadServer
+from tests.upload_servers import DashScope, FakeServer
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def studio(oss, monkeypatch):
     monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-CANARYdashscope")
     with DashScope(oss) as server:
         yield (
-            "--broker",
+            "--upload-server",
             f"dashscope+{server.url}",
-            "--broker-option",
+            "--upload-server-option",
             "model=qwen-vl-plus",
         )
 
@@ -60,7 +60,7 @@ save = { name = "/name" }
 """
 
 
-class Naming(UploadServer):
+class Naming(FakeServer):
     """A server that gives each object a name for terminals."""
 
     def answer(self, method, path, query, given):
@@ -74,12 +74,23 @@ def test_no_name_of_a_server_moves_the_cursor(run, oss, tree, tmp_path, terminal
     place = tmp_path / "naming.toml"
     place.write_text(NAMING)
     with Naming(oss) as server:
-        broker = ("--broker", f"{place}+{server.url}")
-        ended = run("put", "data/a.csv", "x/a", *broker, terminal=terminal)
+        upload_server = ("--upload-server", f"{place}+{server.url}")
+        ended = run("put", "data/a.csv", "x/a", *upload_server, terminal=terminal)
     assert ended.code == 0
     (line,) = ended.out.splitlines()
     assert line.isprintable()
     assert line.startswith(r"b\x1b[2J\x07\x9b1mc\u202e\nFAKE")
+
+
+def test_the_former_names_work_and_say_what_replaces_them(run, oss, studio, tree):
+    """A deprecated option acts as before; standard error has its new name."""
+    former = [word.replace("upload-server", "broker") for word in studio]
+    ended = run("put", "data/a.csv", *former)
+    assert ended.code == 0
+    assert ended.out.startswith("oss://dashscope-instant/")
+    assert ended.err.count("broker is deprecated and will be removed in 0.4: ") == 1
+    assert "use upload-server-option" in ended.err
+    assert "broker" not in run("put", "--help").out
 
 
 # -- check store --------------------------------------------------------------------------------
@@ -110,7 +121,7 @@ def test_a_store_that_does_not_refuse_is_told(run, oss, studio):
     assert ended.code == 1
 
 
-def test_a_bucket_or_a_broker_is_checked(run, studio):
+def test_a_bucket_or_an_upload_server_is_checked(run, studio):
     """Neither and both are mistakes."""
     assert run("check", "store").code == 2
     assert run("check", "store", BUCKET, *studio).code == 2

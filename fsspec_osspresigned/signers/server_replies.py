@@ -17,10 +17,10 @@ from ..model import PartReceipt, Reply, SignedForm
 from ..secret import FormValue, Secret, SecretURL
 from ..signing.post_policy import form_values
 from ..signing.signed_url import describe
-from .broker import ServerRefusedError
 from .description import Call
 from .post_grant_parser import PostGrant, read_grant
 from .templates import at
+from .upload_server import ServerRefusedError
 
 _MAX_DEPTH = 16
 _MAX_DIGITS = 9

@@ -1,7 +1,7 @@
-"""Brokers: servers that open, sign, finish and abort uploads by protocols of their own.
+"""Upload servers: they open, sign, finish and abort uploads by protocols of their own.
 
-``Broker`` is the interface. ``described_broker`` implements it for servers that a
-description in TOML explains; a user's own module may do so for others. ``BrokerSigner``
+``UploadServer`` is the interface. ``described_server`` implements it for servers that a
+description in TOML explains; a user's own module may do so for others. ``UploadServerSigner``
 translates: the upload asks for calls of OSS, and gets signed requests, or the replies
 that OSS would send. So retries, limits, journals and errors are those of every upload.
 """
@@ -52,7 +52,7 @@ _HINTS = {
 class ServerRefusedError(Exception):
     """A server of uploads answered with an error, or with a reply that is not usable.
 
-    A broker raises it; what the caller of the filesystem gets depends on the call.
+    An upload server raises it; what the caller of the filesystem gets depends on the call.
     *text* is shown after it was redacted. *status* is the HTTP status. *exists* means
     that an object is there which must not be replaced.
     """
@@ -100,12 +100,12 @@ class OpenUpload:
 
 
 @frozen(kw_only=True)
-class BrokerContext:
-    """Settings of the user and functions that a broker is made with.
+class UploadServerContext:
+    """Settings of the user and functions that an upload server is made with.
 
     Attributes:
         url: URL of the server, as the user gave it; None if it was left out.
-        options: the option ``broker_options``.
+        options: the option ``upload_server_options``.
         exchange: sends one call to the server; see ``SignerExchange``.
         token: returns the token of the server, read again at each call; None without one.
         allowed_hosts: further hosts that signed URLs may have, host -> its bucket; None
@@ -131,7 +131,7 @@ class BrokerContext:
         )
 
 
-class Broker(ABC):
+class UploadServer(ABC):
     """Server of uploads. Its methods are called in worker threads, several at a time.
 
     They raise ServerRefusedError for the server's errors, NetworkError without a reply,
@@ -167,7 +167,7 @@ class Broker(ABC):
     def request(self, operation: Operation) -> SignedRequest:
         """Return the signed request for *operation*.
 
-        It has no upload ID, unless the broker carries out no calls itself.
+        It has no upload ID, unless the upload server carries out no calls itself.
         """
         raise NotImplementedError
 
@@ -211,15 +211,15 @@ class Broker(ABC):
         raise NotImplementedError
 
 
-class BrokerSigner(Signer):
-    """Signer that translates between the calls of OSS and those of *broker*."""
+class UploadServerSigner(Signer):
+    """Signer that translates between the calls of OSS and those of *server*."""
 
     def __init__(
-        self, broker: Broker, *, clock: Callable[[], float] = time.time
+        self, server: UploadServer, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self.names_objects, self.notice = broker.names_objects, broker.notice
-        self.digests = broker.digests
-        self._broker, self._clock = broker, clock
+        self.names_objects, self.notice = server.names_objects, server.notice
+        self.digests = server.digests
+        self._server, self._clock = server, clock
         self._uploads: dict[str, OpenUpload] = {}
         self._refused_at = -1.0  # issue of the newest request that the store refused
 
@@ -231,25 +231,25 @@ class BrokerSigner(Signer):
 
     def grant(self, path: str) -> Grant:
         try:
-            return self._broker.grant(path)
+            return self._server.grant(path)
         except (ServerRefusedError, OSSPresignedError) as error:
             failure = self._failure(error, path)
         raise failure
 
     def invalidate(self, refused: SignedRequest) -> None:
         self._refused_at = max(self._refused_at, refused.issued_at)
-        self._broker.invalidate(refused)
+        self._server.invalidate(refused)
 
     def _outcome(self, operation: Operation) -> Outcome:
-        action, broker = operation.action, self._broker
+        action, server = operation.action, self._server
         try:
-            if action in broker.carries_out:
+            if action in server.carries_out:
                 return self._carried_out(operation)
-            if action not in broker.signs:
-                text = f"{operation}: the server at {broker.host} does not offer this"
+            if action not in server.signs:
+                text = f"{operation}: the server at {server.host} does not offer this"
                 raise NotSignedError(text, path=operation.path, action=action)
-            if operation.upload_id is None or not broker.carries_out:
-                return broker.request(operation)
+            if operation.upload_id is None or not server.carries_out:
+                return server.request(operation)
             return self._part(operation)
         except (ServerRefusedError, OSSPresignedError) as error:
             return self._failure(error, operation.path)
@@ -266,14 +266,14 @@ class BrokerSigner(Signer):
                 retry_after=error.retry_after,
             )
         if isinstance(error, NetworkError):
-            host = self._broker.host
+            host = self._server.host
             text = f"no answer from the server of uploads at {host}: {error.message}"
             return SignerUnavailableError(text, path=path)
         error.path = error.filename = path
         return error
 
     def _told(self, error: ServerRefusedError) -> str:
-        text = f"the server of uploads at {self._broker.host}"
+        text = f"the server of uploads at {self._server.host}"
         text += f" answered HTTP {error.status}" if error.status else ""
         text += f" ({error.text})" if error.text else ""
         hint = _HINTS.get(error.status)
@@ -284,7 +284,7 @@ class BrokerSigner(Signer):
     def _upload(self, operation: Operation) -> OpenUpload:
         name = operation.upload_id or ""
         upload = self._uploads.get(name)
-        if upload is None and self._broker.resumes:
+        if upload is None and self._server.resumes:
             new = OpenUpload(values=dict(parse_qsl(name)))
             upload = self._uploads.setdefault(name, new)
         if upload is None:
@@ -295,12 +295,12 @@ class BrokerSigner(Signer):
     def _part(self, operation: Operation) -> SignedRequest:
         upload, number = self._upload(operation), operation.part_number or 0
         upload.sizes[number] = operation.content_length or 0
-        batch = self._broker.batch
+        batch = self._server.batch
         # Parts that one call signs wait for it; those with calls of their own do not.
         with upload.lock if batch > 1 else contextlib.nullcontext():
             held = upload.requests.get(number)
             if held is None or (batch and self._is_over(held)):
-                new = self._broker.sign_parts(
+                new = self._server.sign_parts(
                     operation, upload, _batch(number, batch, upload.part_count)
                 )
                 upload.requests.update(new)
@@ -335,30 +335,30 @@ class BrokerSigner(Signer):
         # What the last call cannot do is refused before the first byte.
         wanted = {**operation.final_headers, **operation.headers}
         upload = self._upload(operation) if operation.upload_id else None
-        names = self._broker.fulfilled(operation, upload)
+        names = self._server.fulfilled(operation, upload)
         if refused := [n for n in wanted if n.lower() not in names]:
-            text = f"{operation}: the server of uploads at {self._broker.host}"
+            text = f"{operation}: the server of uploads at {self._server.host}"
             text += f" cannot set {', '.join(refused)}: leave it out"
             raise NotSignedError(text, path=operation.path, action=operation.action)
         headers = {**operation.optional_headers, **wanted}
         return SignedRequest(
             method=operation.action.method,
-            url=f"https://{self._broker.host}/",
+            url=f"https://{self._server.host}/",
             headers={n: v for n, v in headers.items() if n.lower() in names},
             carry_out=carry_out,
         )
 
     def _open(self, operation: Operation, _: Body) -> Reply:
-        upload = self._broker.open(operation)
+        upload = self._server.open(operation)
         name = upload.values.get("id") or secrets.token_hex(8)
-        if self._broker.resumes:  # all that a later process needs
+        if self._server.resumes:  # all that a later process needs
             name = urlencode(upload.values)
         self._uploads[name] = upload
         text = f"<UploadId>{escape(name)}</UploadId>"
         return _reply("InitiateMultipartUploadResult", text)
 
     def _list(self, operation: Operation, _: Body) -> Reply:
-        parts = self._broker.stored_parts(operation, self._upload(operation))
+        parts = self._server.stored_parts(operation, self._upload(operation))
         rows = (
             f"<Part><PartNumber>{part.part_number}</PartNumber><Size>{part.size}</Size>"
             f"<ETag>{escape(part.etag)}</ETag></Part>"
@@ -373,12 +373,12 @@ class BrokerSigner(Signer):
             for part in document.iter("Part")
         }
         upload = self._upload(operation)
-        location = self._broker.finish(operation, upload, parts)
+        location = self._server.finish(operation, upload, parts)
         self._uploads.pop(operation.upload_id or "", None)
         return evolve(_reply("CompleteMultipartUploadResult", ""), location=location)
 
     def _abort(self, operation: Operation, _: Body) -> Reply:
-        self._broker.abort(operation, self._upload(operation))
+        self._server.abort(operation, self._upload(operation))
         self._uploads.pop(operation.upload_id or "", None)
         return Reply(status=204)
 

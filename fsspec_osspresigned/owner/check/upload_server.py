@@ -24,7 +24,7 @@ _PART = 5 * MIB  # bytes, unless the server wants more
 
 
 @frozen(kw_only=True, slots=False)
-class BrokerKit:
+class UploadServerKit:
     """The server, and where the objects of the check go.
 
     Attributes:
@@ -111,13 +111,13 @@ def _carried_out(signed: SignedRequest) -> Reply:
 _ONCE = "it gives each URL once: after its end, the upload begins anew"
 
 
-def _description(kit: BrokerKit) -> str:
+def _description(kit: UploadServerKit) -> str:
     is_whole = kit.grant.single or not kit.has_parts
     kinds = ("one request",) * is_whole + ("parts",) * kit.has_parts
     return f"an object is sent by {' or '.join(kinds)}"
 
 
-def _wrong_token(kit: BrokerKit) -> str:
+def _wrong_token(kit: UploadServerKit) -> str:
     other = kit.connect(signer_token=lambda: "osspresigned-check-wrong").client.signer
     is_single = kit.grant.single
     action = kit.grant.action if is_single else Action.InitiateMultipartUpload
@@ -130,19 +130,19 @@ def _wrong_token(kit: BrokerKit) -> str:
     raise ConfigurationError("the server accepts it")
 
 
-def _small(kit: BrokerKit) -> str:
+def _small(kit: UploadServerKit) -> str:
     receipt = kit.stored("small")
     named = shown_text(receipt.location or receipt.path)
     return f"{named}; compared checksum: {receipt.verified}"
 
 
-def _parts(kit: BrokerKit) -> str:
+def _parts(kit: UploadServerKit) -> str:
     parts = kit.grant.multipart
     size = kit.part_size or max(_PART, parts.min_part if parts else 0)
     return f"{len(kit.stored('parts', size + 1, part_size=size).parts or ())} parts"
 
 
-def _renewal(kit: BrokerKit) -> str:
+def _renewal(kit: UploadServerKit) -> str:
     opened = None if kit.grant.single else kit.opened()
 
     def sign() -> SignedRequest:
@@ -160,7 +160,7 @@ def _renewal(kit: BrokerKit) -> str:
     return "" if is_new else _ONCE
 
 
-def _abort(kit: BrokerKit) -> str:
+def _abort(kit: UploadServerKit) -> str:
     _carried_out(kit.opened()(action=Action.AbortMultipartUpload))
     return ""
 
@@ -169,7 +169,7 @@ def _abort(kit: BrokerKit) -> str:
 class Step(Row):
     """A row; *ask* tries it. *unless* says what a server may lack, so that it is skipped."""
 
-    ask: Callable[[BrokerKit], str]
+    ask: Callable[[UploadServerKit], str]
     unless: str = ""
 
 
@@ -186,7 +186,7 @@ STEPS = (
 )  # fmt: skip
 
 
-def check_broker(kit: BrokerKit) -> Iterator[Result]:
+def check_upload_server(kit: UploadServerKit) -> Iterator[Result]:
     """Yield the result of each step; objects that it stores stay at the server."""
 
     def ask(step: Step) -> Result:

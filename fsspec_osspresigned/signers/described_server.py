@@ -1,4 +1,4 @@
-"""Broker that a description in TOML explains: makes its calls, and reads the replies."""
+"""A server that a description in TOML explains: its calls, and what their replies say."""
 
 from __future__ import annotations
 
@@ -34,14 +34,6 @@ from ..units import KIB, MIB, shown_text
 from ..url_checks import is_loopback, service_problem
 from .base import Grant, MultipartGrant
 from .bound import bound_request, type_of
-from .broker import (
-    Broker,
-    BrokerContext,
-    BrokerSigner,
-    OpenUpload,
-    ServerRefusedError,
-)
-from .broker_replies import Answer, answer_of
 from .description import (
     DIGESTS,
     Call,
@@ -55,7 +47,15 @@ from .function import imported
 from .http import service_exchange, token_source
 from .post_form import check_acl, sign_form
 from .post_grant import HeldGrant, RenewedGrant
+from .server_replies import Answer, answer_of
 from .templates import OF_OBJECT, PARTS, Values, filled, filled_json, filled_url
+from .upload_server import (
+    OpenUpload,
+    ServerRefusedError,
+    UploadServer,
+    UploadServerContext,
+    UploadServerSigner,
+)
 from .wire_protocol import (
     HIDDEN,
     JSON_HEADERS,
@@ -89,13 +89,13 @@ class _HeldGrant(HeldGrant):
     keys: dict[str, object] = field(factory=dict, eq=False)  # that it was used for
 
 
-class DescribedBroker(Broker):
-    """Broker for the server that *description* explains."""
+class DescribedServer(UploadServer):
+    """Upload server that *description* explains."""
 
-    def __init__(self, description: Description, context: BrokerContext) -> None:
+    def __init__(self, description: Description, context: UploadServerContext) -> None:
         self._base = base_url(description, context.url)
         if problem := service_problem(self._base, allow_http=context.allow_http):
-            raise ConfigurationError(f"the URL of the broker {problem}")
+            raise ConfigurationError(f"the URL of the upload server {problem}")
         _check_options(description, context.options)
         self._context, self._description = context, description
         self._binding = context.binding(urlsplit(self._base).hostname or "")
@@ -551,9 +551,11 @@ def _actions(read: Description) -> tuple[frozenset[Action], frozenset[Action]]:
 
 def _check_options(description: Description, given: Mapping[str, str]) -> None:
     name, known = description.name, description.options
-    problems = [f"broker={name!r} has no option {n!r}" for n in given if n not in known]
+    problems = [
+        f"upload_server={name!r} has no option {n!r}" for n in given if n not in known
+    ]
     problems += [
-        f"broker={name!r} needs broker_options= with {n!r}: {meaning}"
+        f"upload_server={name!r} needs upload_server_options= with {n!r}: {meaning}"
         for n, meaning in known.items()
         if not given.get(n)
     ]
@@ -573,37 +575,37 @@ def _own_token(description: Description, given: str | None) -> str:
     if not (is_known or is_loopback(name)):
         hosts = ", ".join(description.hosts)
         msg = (
-            f"broker={description.name!r} sends {token} only to {hosts}, by https: for "
+            f"upload_server={description.name!r} sends {token} only to {hosts}, by https: for "
             f"{name}, give signer_token="
         )
         raise ConfigurationError(msg)
     return token
 
 
-def broker_signer(options: Any, _: object) -> BrokerSigner:
-    """Return the signer for the options ``broker`` and ``broker_options``."""
-    given = options.broker
-    if isinstance(given, Broker):
-        return BrokerSigner(given)
+def upload_server_signer(options: Any, _: object) -> UploadServerSigner:
+    """Return the signer for the options ``upload_server`` and ``upload_server_options``."""
+    given = options.upload_server
+    if isinstance(given, UploadServer):
+        return UploadServerSigner(given)
     name, url = ("", None) if callable(given) else spelled(given)
     explains = callable(given) or is_function(name)
     description = None if explains else load(name)
     reference, is_own = options.signer_token, False
     if reference is None and description is not None and description.token:
         reference, is_own = _own_token(description, url), True
-    context = BrokerContext(
+    context = UploadServerContext(
         url=url,
-        options=options.broker_options,
+        options=options.upload_server_options,
         exchange=service_exchange(options),
         token=token_source(reference, pairs=True, is_own=is_own),
         allowed_hosts=options.allowed_hosts,
         allow_http=options.allow_http,
     )
     if description is not None:
-        return BrokerSigner(DescribedBroker(description, context))
-    make = given if callable(given) else imported(name, "broker")
-    broker = make(context) if callable(make) else make
-    if not isinstance(broker, Broker):
-        msg = f"broker={name or given!r} made a {type(broker).__name__}, not a Broker"
+        return UploadServerSigner(DescribedServer(description, context))
+    make = given if callable(given) else imported(name, "upload_server")
+    server = make(context) if callable(make) else make
+    if not isinstance(server, UploadServer):
+        msg = f"upload_server={name or given!r} made a {type(server).__name__}, not an UploadServer"
         raise ConfigurationError(msg)
-    return BrokerSigner(broker)
+    return UploadServerSigner(server)

@@ -9,6 +9,7 @@ import time
 import fsspec
 import pytest
 
+from fsspec_osspresigned import signers
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
@@ -26,19 +27,19 @@ from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.bound import bound_request
-from fsspec_osspresigned.signers.broker import (
-    Broker,
-    BrokerContext,
-    ServerRefusedError,
-)
-from fsspec_osspresigned.signers.described_broker import DescribedBroker
+from fsspec_osspresigned.signers.described_server import DescribedServer
 from fsspec_osspresigned.signers.description import Call, Description
+from fsspec_osspresigned.signers.upload_server import (
+    ServerRefusedError,
+    UploadServer,
+    UploadServerContext,
+)
 from tests.upload_servers import (
     Companion,
     DashScope,
+    FakeServer,
     LakeFS,
     MLflow,
-    UploadServer,
     UppySign,
     basic,
 )
@@ -89,8 +90,8 @@ def lakefs(oss):
 def studio(server, **options):
     """Return a filesystem of files for a model."""
     usual = {
-        "broker": f"dashscope+{server.url}",
-        "broker_options": {"model": "qwen-vl-plus"},
+        "upload_server": f"dashscope+{server.url}",
+        "upload_server_options": {"model": "qwen-vl-plus"},
         "retries": 1,
     }
     return fsspec.filesystem("osspresigned", **{**usual, **options})
@@ -105,7 +106,7 @@ def of(name, server, path="", **options):
     """Return a filesystem of *server*, which the description *name* explains."""
     options = {"retries": 1, "part_size": 5 * MIB, **options}
     place = f"{name}+{server.url}{path}"
-    return fsspec.filesystem("osspresigned", broker=place, **options)
+    return fsspec.filesystem("osspresigned", upload_server=place, **options)
 
 
 def stored(oss, location):
@@ -116,6 +117,34 @@ def stored(oss, location):
 def parts_sent(oss):
     """Return the number of parts that the store got."""
     return sum(record.action == Action.UploadPart for record in oss.requests)
+
+
+def test_the_former_names_work_and_say_what_replaces_them(oss, dashscope):
+    """A deprecated option acts as before; so does a class."""
+    options = {"broker": f"dashscope+{dashscope.url}", "broker_options": {"model": "m"}}
+    with pytest.warns(DeprecationWarning, match="in 0.4: use upload_server") as caught:
+        fs = fsspec.filesystem("osspresigned", **options)
+    assert [warning.filename for warning in caught] == [__file__, __file__]
+    with pytest.warns(PublishWarning, match="48 hours"):
+        fs.pipe_file("files/photo.jpg", b"picture")
+    with pytest.warns(DeprecationWarning, match="use UploadServerContext"):
+        assert signers.BrokerContext is UploadServerContext
+    with pytest.warns(DeprecationWarning, match="use UploadServer"):
+        assert signers.Broker is UploadServer
+
+
+def test_a_former_name_in_the_environment_yields_to_the_call(
+    oss, dashscope, monkeypatch
+):
+    """Variables of deprecated options are those of the current ones."""
+    monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"broker": "dashscope+x"})
+    with pytest.warns(DeprecationWarning, match="use upload_server="):
+        fs = studio(dashscope)
+    with pytest.warns(PublishWarning, match="48 hours"):
+        assert stored(oss, fs.pipe_file("files/a", b"x").location) == b"x"
+    with pytest.warns(DeprecationWarning, match="use upload_server="):
+        named = fsspec.filesystem("osspresigned", signer=print)
+    assert "upload_server" not in repr(named)
 
 
 # -- one form ---------------------------------------------------------------------------------
@@ -177,10 +206,10 @@ def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"broker_options": None}, "name of the model that will read"),
-        ({"broker_options": {"modell": "x"}}, "no option 'modell'"),
-        ({"signer": "keys"}, "broker= cannot be combined"),
-        ({"broker": "dashscop"}, "known are companion, dashscope"),
+        ({"upload_server_options": None}, "name of the model that will read"),
+        ({"upload_server_options": {"modell": "x"}}, "no option 'modell'"),
+        ({"signer": "keys"}, "upload_server= cannot be combined"),
+        ({"upload_server": "dashscop"}, "known are companion, dashscope"),
     ],
 )
 def test_wrong_options_are_named_before_anything_is_asked(dashscope, options, match):
@@ -214,11 +243,11 @@ def test_a_token_is_sent_only_where_its_owner_is(dashscope, monkeypatch, url):
     A token of the user goes to the user's URL.
     """
     options = {
-        "broker": f"dashscope+{url}",
-        "broker_options": {"model": "m"},
+        "upload_server": f"dashscope+{url}",
+        "upload_server_options": {"model": "m"},
         "allow_http": True,
     }
-    monkeypatch.setenv("OSSPRESIGNED_TRUST", options["broker"])
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", options["upload_server"])
     with pytest.raises(ConfigurationError, match=r"for .*, give signer_token="):
         fsspec.filesystem("osspresigned", **options)
     fsspec.filesystem("osspresigned", **options, signer_token=lambda: "tok")
@@ -330,8 +359,8 @@ def test_what_a_server_does_not_offer_is_refused(oss, companion):
     assert not oss.requests
 
 
-def test_a_filesystem_of_a_broker_can_be_pickled(oss, companion):
-    """Another process gets the spelling, and makes its own broker."""
+def test_a_filesystem_of_an_upload_server_can_be_pickled(oss, companion):
+    """Another process gets the spelling, and makes its own server."""
     fs = pickle.loads(pickle.dumps(uppy(companion)))
     assert fs.pipe_file("a/b", b"1").location
 
@@ -441,7 +470,7 @@ def test_paths_that_lead_elsewhere_are_refused(lakefs, path):
 # -- descriptions of the user -------------------------------------------------------------------
 
 
-class Elsewhere(UploadServer):
+class Elsewhere(FakeServer):
     """A server whose URLs lead to another place than they should."""
 
     url_of = staticmethod(lambda self: self.presign("PUT", "a/b"))
@@ -468,8 +497,10 @@ def mine(tmp_path, server, **options):
     place = tmp_path / "mine.toml"
     if not place.exists():
         place.write_text(MINE)
-    options = {"broker_options": {"team": "x"}, "retries": 0, **options}
-    return fsspec.filesystem("osspresigned", broker=f"{place}+{server.url}", **options)
+    options = {"upload_server_options": {"team": "x"}, "retries": 0, **options}
+    return fsspec.filesystem(
+        "osspresigned", upload_server=f"{place}+{server.url}", **options
+    )
 
 
 def test_a_description_of_the_user_is_a_file_that_must_be_trusted(
@@ -517,7 +548,7 @@ def test_a_description_can_demand_the_key_of_the_user(
     assert not oss.uploads("examplebucket")
 
 
-class OwnBroker(Broker):
+class OwnServer(UploadServer):
     """A server that a module explains: it signs one PUT, and answers in plain text."""
 
     signs = frozenset({Action.PutObject})
@@ -525,7 +556,7 @@ class OwnBroker(Broker):
 
     def __init__(self, server):
         self.server = server
-        self.binding = BrokerContext(exchange=None).binding(self.host)
+        self.binding = UploadServerContext(exchange=None).binding(self.host)
 
     def grant(self, path):
         """One PUT stores an object."""
@@ -544,27 +575,29 @@ class OwnBroker(Broker):
 
 @pytest.mark.parametrize("is_function", [False, True])
 def test_a_module_explains_what_no_description_can(oss, is_function):
-    """A Broker of the user, or its function, stands in the option itself.
+    """An UploadServer of the user, or its function, stands in the option itself.
 
     Errors are those of others.
     """
-    with UploadServer(oss) as server:
-        own = OwnBroker(server)
-        broker = (lambda context: own) if is_function else own
-        options = {"broker": broker, "retries": 0}
+    with FakeServer(oss) as server:
+        own = OwnServer(server)
+        given = (lambda context: own) if is_function else own
+        options = {"upload_server": given, "retries": 0}
         fs = fsspec.filesystem("osspresigned", **options)
         assert fs.pipe_file("a/b", b"1").location == "own:b"
         with pytest.raises(SignerUnavailableError, match="later"):
             fs.pipe_file("a/busy", b"1")
     assert oss.objects("examplebucket") == {"own/b": b"1"}
-    with pytest.raises(TypeError, match="broker= is an object of this process"):
+    with pytest.raises(TypeError, match="upload_server= is an object of this process"):
         pickle.dumps(fs)
 
 
 def test_the_name_of_a_module_must_be_trusted():
     """Options of others cannot choose which code is imported."""
     with pytest.raises(ConfigurationError, match="would import code"):
-        fsspec.filesystem("osspresigned", broker="os:getcwd+https://x.example.com")
+        fsspec.filesystem(
+            "osspresigned", upload_server="os:getcwd+https://x.example.com"
+        )
 
 
 @pytest.mark.parametrize(
@@ -640,20 +673,22 @@ def test_what_is_wrong_in_a_description_is_named(
     place.write_text(change)
     monkeypatch.setenv("OSSPRESIGNED_TRUST", str(place))
     with pytest.raises(ConfigurationError, match=match):
-        fsspec.filesystem("osspresigned", broker=f"{place}+https://x.example.com")
+        fsspec.filesystem(
+            "osspresigned", upload_server=f"{place}+https://x.example.com"
+        )
 
 
 @pytest.mark.parametrize("path", [".evil.example", ":99/a", "@evil.example/{name}"])
 def test_no_call_leaves_the_server(path):
     """A description that was not loaded from a file moves no token to another host."""
     sent = []
-    broker = DescribedBroker(
+    server = DescribedServer(
         Description(name="mine", single=Call(method="GET", path=path)),
-        BrokerContext(
+        UploadServerContext(
             url="https://good.example", exchange=lambda *call: sent.append(call)
         ),
     )
     operation = Operation(action=Action.PutObject, bucket="b", key="k")
     with pytest.raises(ConfigurationError, match=r"would leave good\.example"):
-        broker.request(operation)
+        server.request(operation)
     assert not sent

@@ -89,7 +89,7 @@ def of(name, server, path="", **options):
     """Return a filesystem of the server."""
     place = f"{name}+{server.url}{path}"
     options = {"retries": 0, "part_size": 5 * MIB, **options}
-    return fsspec.filesystem("osspresigned", broker=place, **options)
+    return fsspec.filesystem("osspresigned", upload_server=place, **options)
 
 
 @pytest.mark.parametrize("name", [*OPENING, "form of S3"])
@@ -172,7 +172,9 @@ def test_an_upload_id_is_short_and_printable(oss, caplog, monkeypatch, tmp_path,
     monkeypatch.setenv("OSSPRESIGNED_TRUST", f"{tmp_path}/mine.toml")
     with HostileCompanion(oss, spoilt("uploadId", name)) as server:
         fs = fsspec.filesystem(
-            "osspresigned", broker=f"{tmp_path}/mine.toml+{server.url}", retries=0
+            "osspresigned",
+            upload_server=f"{tmp_path}/mine.toml+{server.url}",
+            retries=0,
         )
         with pytest.raises(NetworkError, match="no UploadId"):
             fs.pipe_file("a", LARGE)
