@@ -662,19 +662,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     # -- reading -------------------------------------------------------------------------
 
-    def cat_file(
+    @verb
+    async def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive).
 
         Negative numbers count from the end of the object.
         """
-        path = self._path(path)
-        return run(self._lookup.read, path, start, end, in_thread=True)
-
-    async def _cat_file(
-        self, path: str, start: int | None = None, end: int | None = None, **_: Any
-    ) -> bytes:
         guess, path = self._size_guess, self._path(path)
         return await awaited(guess.read, self._lookup, path, start, end)
 

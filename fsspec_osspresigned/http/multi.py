@@ -93,9 +93,8 @@ class Multi:
         self._busy[handle.easy] = transfer
         if len(self._busy) == 1:
             self._act(pycurl.SOCKET_TIMEOUT, 0)
-        elif (
-            not self._acts_soon
-        ):  # with what other tasks begin in this turn of the loop
+        elif not self._acts_soon:
+            # Together with what other tasks begin in this turn of the loop.
             self._acts_soon = True
             self._loop.call_soon(self._act_now)
         if self._check is None or window < self._check_seconds:

@@ -171,9 +171,8 @@ class Transfer:
     _source: io.BytesIO | None = None  # of a small body
     _blocks: Generator[memoryview, None, None]  # of any other
     _left = _NOTHING
-    _read_bytes = _sent = (
-        0  # that libcurl has taken of the blocks: with and without frame
-    )
+    _read_bytes = 0  # of the blocks that libcurl has taken, and of the form's frame
+    _sent = 0  # of the blocks that libcurl has taken
     handle: Handle = cast(Handle, None)  # while the request is under way
     _descriptor = -1
     _requests = 0  # that libcurl began to send

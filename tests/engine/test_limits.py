@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import random
 import threading
 
 import pytest
@@ -116,39 +114,6 @@ def test_calls_take_turns():
     assert len(requests.order) == 24
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_any_order_of_requests_and_cancellations(seed):
-    """Limits hold, and each request that was not cancelled is sent: a property."""
-    dice = random.Random(seed)  # noqa: S311 - repeatable
-    requests = Requests(small=3, large=2, total=4)
-    sent = []
-
-    async def send(number):
-        client, is_small = dice.choice("ab"), dice.random() < 0.6
-        async with requests.request(client, is_small=is_small):
-            assert requests.limiter.in_flight <= 4 + 1  # the other client's only one
-            for _ in range(dice.randrange(4)):
-                await asyncio.sleep(0)
-            sent.append(number)
-
-    async def main():
-        tasks = {}
-        for number in range(300):
-            tasks[number] = asyncio.create_task(send(number))
-            if dice.random() < 0.3:
-                await asyncio.sleep(0)
-            if dice.random() < 0.3:
-                tasks[dice.randrange(number + 1)].cancel()
-        async with asyncio.timeout(20):
-            await asyncio.wait(tasks.values())
-        return [n for n, task in tasks.items() if not task.cancelled()]
-
-    assert sorted(set(run(main)) - set(sent)) == []
-    assert requests.limiter.in_flight == 0
-    assert not requests.limiter._waiting
-    assert not requests.limiter._of_client
-
-
 def test_user_code_does_not_wait():
     """A request may be waiting for it, which holds the only place."""
     requests = Requests(small=1, large=1, total=1)
@@ -191,31 +156,3 @@ def test_shares(mine, others, size, has_room):
     for account, used in zip(accounts, (mine, *others), strict=True):
         account.filling = used
     assert accounts[0].has_room(size, 100) is has_room
-
-
-def test_accounts_of_many_threads():
-    """Nothing is lost when threads fill, the loop frees, and accounts come and go."""
-    budget = MemoryBudget()
-    kept = MemoryAccount(budget)
-    kept.filling = 10
-
-    async def call(free):
-        free()
-
-    def work():
-        for size in range(1, 60):
-            account = MemoryAccount(budget)
-            assert account.reserve(size, 10**9)
-            assert budget.used >= 10 + account.used
-            free = account.part(account.filling)
-            account.filling = 0
-            run(call, free)
-            assert account.used == 0
-
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    gc.collect()
-    assert [*budget.accounts.values()] == [10]

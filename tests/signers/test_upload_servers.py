@@ -15,6 +15,7 @@ from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
     NotSignedError,
+    ObjectNotVisibleError,
     Outcome,
     OutcomeUnknownError,
     PublishWarning,
@@ -353,7 +354,7 @@ def test_what_a_server_does_not_offer_is_refused(oss, companion):
     assert "POST /s3/multipart" not in companion.calls
     with (
         pytest.warns(BlindAnswerWarning),
-        pytest.raises(FileNotFoundError, match="not visible"),
+        pytest.raises(ObjectNotVisibleError, match="GetObject is not granted"),
     ):
         fs.cat_file("a/c")
     assert not oss.requests

@@ -42,10 +42,7 @@ Judge: TypeAlias = Callable[[Kit, Case, SignerReply], Iterator[str]]
 # Description -> body, and the Authorization header if it is not the right one.
 Calls: TypeAlias = Mapping[str, tuple[Any, ...]]
 
-_NEVER_ADDED = (
-    *(COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl"),
-    "x-oss-callback",
-)
+_NEVER_ADDED = (COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl")
 _CLOCKS_DIFFER = 300  # seconds; a V1 URL has only its expiry time
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import hashlib
+import json
 import logging
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from attrs import define, evolve, field, frozen
 
@@ -52,12 +54,12 @@ _USUAL_HEADERS = frozenset(
     )
 )
 # They open an object to others, or make it lead elsewhere: only if a policy names them.
+_CALLBACK = ("x-oss-callback", "x-oss-callback-var")
 _NAMED_ONLY = frozenset(
-    (
-        *("x-oss-acl", OBJECT_ACL, "x-oss-callback", "x-oss-callback-var"),
-        "x-oss-symlink-target",
-    )
+    ("x-oss-acl", OBJECT_ACL, *_CALLBACK, "x-oss-symlink-target"),
 )
+# The calls of URLs that OSS can notify somebody of.
+_NOTIFIED = (Action.PutObject, Action.CompleteMultipartUpload)
 # The signer alone decides them; as headers they would compete with the URL's.
 _OF_SIGNATURES = (
     *("x-oss-date", "x-oss-expires", "x-oss-credential", "x-oss-security-token"),
@@ -100,6 +102,8 @@ class Policy:
     # large, so the parts together do not exceed *max_size*. None permits one part.
     max_part_size: int | None = None
     overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
+    # URL that OSS calls about each new object, but not about copies; None calls none.
+    callback: str | None = None
     versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
     requests_per_minute: int | None = (
         None  # signatures, in each process; None is no limit
@@ -221,11 +225,29 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
                 detail += f", and a part before the last counts as {shown_bytes(part)}"
             raise ServiceError("too_large", detail)
         imposed["Content-Length"] = str(length)
+    if policy.callback and action in _NOTIFIED:
+        imposed["x-oss-callback"] = callback_of(policy)
     demanded = {name.lower() for name in operation.headers}
     locks = HeaderKind.LOCK in action.spec.headers
     if not policy.overwrite and locks and FORBID_OVERWRITE not in demanded:
         imposed[FORBID_OVERWRITE] = "true"
     return imposed
+
+
+def callback_of(policy: Policy) -> str:
+    """Return the value by which OSS notifies the owner of each new object.
+
+    The body is a form with a field for each fact of OSS (API reference, "Callback") and
+    ``token``, the name of *policy*.
+    """
+    facts = ("bucket", "object", "size", "etag", "crc64", "mimeType")
+    body = "&".join(f"{name}=${{{name}}}" for name in facts)
+    asked = {
+        "callbackUrl": policy.callback,
+        "callbackBody": f"{body}&token={quote(policy.name, safe='')}",
+        "callbackSNI": True,  # without it, servers of several names show any certificate
+    }
+    return base64.b64encode(json.dumps(asked).encode()).decode()
 
 
 def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
@@ -277,7 +299,10 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
         overwrite=policy.overwrite,
         acl=min(policy.acls or (), default=None),
         content_types=policy.content_types or (),
-        fields={STORAGE_CLASS: max(classes)} if classes else {},
+        fields={
+            **({STORAGE_CLASS: max(classes)} if classes else {}),
+            **({"callback": callback_of(policy)} if policy.callback else {}),
+        },
     )
 
 
@@ -287,6 +312,7 @@ ENVIRONMENT = "environment"
 PROVIDERS = (ENVIRONMENT, "alibabacloud")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+(; ?[ -~]+)?")
+_URL = re.compile(r"https?://[!-:<-~]{1,1000}")  # a semicolon would begin another one
 _HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
 # RFC 6750, section 2.1: b64token. Shorter ones could be guessed from their hash.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -471,6 +497,7 @@ def _policy(table: _Table) -> Policy:
         max_size=table.get("max_size", _size, None),
         max_part_size=table.get("max_part_size", _size, None),
         overwrite=table.get("overwrite", _flag, default=True),
+        callback=table.get("callback", _url, None),
         versions=table.get("versions", _flag, default=False),
         requests_per_minute=table.get("requests_per_minute", _count, None),
     )
@@ -484,6 +511,8 @@ def _policy(table: _Table) -> Policy:
             _log.warning(text, prefix, policy.name, f"{prefix}-other/")
     copies = sorted(action for action in policy.actions if action.spec.copies)
     part = policy.max_part_size
+    if policy.callback and named.intersection(_CALLBACK):
+        table.wrong("callback", "cannot be kept: headers let the bearer name another")
     if policy.copy_sources is not None and not copies:
         table.wrong("copy_sources", "has no effect: actions name no copy")
     if policy.max_size is None and part is not None:
@@ -522,6 +551,10 @@ _name: Callable[[Any], str] = _valid(
 )
 _type: Callable[[Any], str] = _valid(
     lambda v: isinstance(v, str) and _TYPE.fullmatch(v), "a type such as image/png"
+)
+_url: Callable[[Any], str] = _valid(
+    lambda v: isinstance(v, str) and _URL.fullmatch(v),
+    "one URL, percent-encoded, such as https://example.com/uploaded",
 )
 _count: Callable[[Any], int] = _valid(
     lambda v: is_int(v) and 1 <= v <= _MAX_PER_MINUTE,

@@ -368,8 +368,11 @@ def test_what_the_protocol_leaves_open_is_no_failure(kit, name, item):
 
 
 def test_reference_service_keeps_every_rule(kit):
-    """Nothing is skipped where everything is granted."""
+    """Nothing is skipped where everything is granted, also with notices to the owner."""
     assert {r.outcome for r in check_signer(kit, RULES)} == {"passed"}
+    with LoopbackServer(service(callback="https://app.example.com/")) as server:
+        found = check_signer(kit_for(server.url), RULES)
+        assert {r.outcome for r in found} == {"passed"}
 
 
 def test_a_rule_that_passes_tells_its_request(kit):

@@ -139,7 +139,9 @@ export class Transfer {
       const signed = await this.sign(action, fields);
       this.check();
       const reply = await this.outside.send(signed, body, { signal: this.stop.signal, progress });
-      const isSuccess = reply.status >= 200 && reply.status < 300 && !elementOf(reply.text, "Code");
+      // 203: the object is there, but OSS could not notify the owner's server.
+      const hasError = reply.status !== 203 && elementOf(reply.text, "Code");
+      const isSuccess = reply.status >= 200 && reply.status < 300 && !hasError;
       if (!isSuccess) {
         throw refusalOf(reply, signed.url);
       }
