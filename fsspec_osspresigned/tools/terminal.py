@@ -37,6 +37,7 @@ from ..errors import (
 )
 from ..secret import redact
 from ..units import shown_local, shown_text
+from .language import translated
 
 _GAP = "  "
 _WHOLE = "object"  # the value of this name is not wrapped, because users copy it
@@ -188,7 +189,8 @@ def warnings_said() -> Iterator[None]:
     """
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
-        Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")
+        text = f"warning: {shown_text(redact(str(message)))}"
+        Output(sys.stderr).line(translated(text))
 
     with (
         warnings.catch_warnings(),

@@ -13,6 +13,7 @@ import click
 
 from ...secret import redact
 from ...units import shown_text
+from ..language import translated
 from ..terminal import FLAGS, ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
@@ -192,11 +193,11 @@ def run(arguments: Sequence[str]) -> int:
             error = _advised(error)
         shown = io.StringIO()
         error.show(shown)
-        text = shown.getvalue().replace("Error: ", "error: ", 1)
+        text = translated(shown.getvalue().replace("Error: ", "error: ", 1))
         click.echo(redact(text), nl=False, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        click.echo(translated("interrupted"), err=True)
         return ExitCode.INTERRUPTED
     except Exception as error:
         if session["debug"]:
@@ -205,7 +206,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.strerror:
             where = f"{shown_text(str(error.filename))}: " if error.filename else ""
             text = f"{where}{told(error)}"
-        click.echo(f"error: {text}", err=True)
+        click.echo(translated(f"error: {text}"), err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
 

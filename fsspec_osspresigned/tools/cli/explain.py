@@ -14,6 +14,7 @@ from ...errors import ConfigurationError
 from ...owner.explain import Explained, explain
 from ...owner.refusal import MAX_TEXT
 from ...units import shown_text
+from ..language import translated
 from ..terminal import Output, code_of, pairs, without_echo
 from .options import JSON, PLACE, examples
 
@@ -42,7 +43,8 @@ def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         out.line(json.dumps(explained.as_dict(), indent=2))
     else:
-        for line in pairs([*_rows(explained)], out.room):
+        rows = [(translated(n), translated(t)) for n, t in _rows(explained)]
+        for line in pairs(rows, out.room):
             out.line(line)
     return code_of(explained.kind(""))
 
@@ -56,7 +58,8 @@ def _read(place: str) -> str:
     if place == "-":
         if sys.stdin.isatty():
             with without_echo(sys.stdin):
-                click.echo("paste the refusal (it is not shown), then Ctrl-D", err=True)
+                prompt = "paste the refusal (it is not shown), then Ctrl-D"
+                click.echo(translated(prompt), err=True)
                 return sys.stdin.read()
         data = sys.stdin.buffer.read(MAX_TEXT + 1)
     elif os.path.isfile(place):

@@ -129,7 +129,7 @@ def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
     assert "the bucket does not exist" in ended.err
     ended = run("ls", FROM, "--map", url_map("k"))
     assert (ended.code, ended.out) == (3, "")
-    assert "listing is not granted" in ended.err
+    assert "ListObjectsV2 is not granted" in ended.err
 
 
 def test_rm(run, objects):
