@@ -41,8 +41,8 @@ _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 _EVENT_EVERY = 1.0  # seconds between two events of progress
 _BAR_AFTER = 0.2  # seconds before a bar is drawn
 _WIDE = 72  # columns that a bar and the names of files need
-# After so many files without an answer, one after the other, the rest is not tried:
-# each of them has waited for its retries.
+# If so many files in a row get no answer, the rest is not tried: each of these files has
+# taken the time of all its retries.
 MAX_SILENT = 16
 # Verbs of commands that transfer bytes, and the word before the other end.
 MOVING = {"uploaded": "from", "fetched": "to"}
@@ -80,8 +80,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     Use it in a ``with`` block, which ends the bar.
 
     Args:
-        verb: what is done to a file, such as ``uploaded``. Verbs of commands that transfer
-            no bytes count files.
+        verb: what is done to a file, such as ``uploaded``. For verbs that transfer no
+            bytes, such as ``deleted``, the bar counts files.
         bar: draw a bar on standard error, if that is a terminal.
         say: is called with a line for each finished file; None says nothing.
         event: is called with the name and the members of each event; None calls nothing.
@@ -90,7 +90,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         rate: limit of the rate.
         fetching: True for downloads.
         recursive: False makes a directory a failure.
-        skips: classes of errors that make a file a skipped one.
+        skips: a file that fails with one of these classes of errors counts as skipped.
         places: True keeps the common directory of stored objects.
     """
 
@@ -226,7 +226,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self._say(f"{shown_text(path)}: {self._verb}{end}{moved}")
             else:
                 self.files -= 1
-            self._show()  # with its name: the next file has not begun
+            self._show()  # the bar names this file until the next one begins
             self._running.pop(path, None)
 
     def stored(self, local: str, receipt: Receipt) -> None:

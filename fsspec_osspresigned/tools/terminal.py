@@ -125,29 +125,6 @@ def silence(stream: TextIO) -> None:
             os.close(nowhere)
 
 
-@contextlib.contextmanager
-def without_echo(stream: TextIO) -> Iterator[None]:
-    """Within the block, the terminal *stream* does not show what is typed or pasted.
-
-    ConfigurationError where that is not possible, as on Windows.
-    """
-    try:
-        import termios  # noqa: PLC0415 - not on Windows
-    except ModuleNotFoundError:
-        msg = "what is pasted here would be shown: give a file, or pipe it"
-        raise ConfigurationError(msg) from None
-    before = termios.tcgetattr(stream)
-    shown = before[3]
-    try:
-        # Not TCSAFLUSH, as of getpass, which drops what was pasted too early.
-        before[3] = shown & ~termios.ECHO
-        termios.tcsetattr(stream, termios.TCSADRAIN, before)
-        yield
-    finally:
-        before[3] = shown
-        termios.tcsetattr(stream, termios.TCSADRAIN, before)
-
-
 class _LogLines(logging.Handler):
     """Log handler that passes records of exactly one level to *take*."""
 
@@ -229,7 +206,7 @@ _REWORDED = {  # advice of Python -> of the command line
     "give overwrite=True": "set FSSPEC_OSSPRESIGNED_OVERWRITE=true",
     "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",  # no flag permits replacing
 }
-_ALONE = ("", "True", "False")  # values that have no word in a command
+_ALONE = ("", "True", "False")  # values for which the flag alone is shown
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 
 

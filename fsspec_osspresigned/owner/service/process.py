@@ -104,7 +104,7 @@ class ServiceSettings:
     log_keys: bool = False
     page: bool = False  # serve the page for browsers, too
     # Web sites, such as ``https://app.example.com``, whose Uppy may use the service;
-    # without one, the service has no routes for Uppy.
+    # without one, the service has no route for Uppy.
     uppy_origins: tuple[str, ...] = field(default=(), validator=_check_origins)
 
 
@@ -121,7 +121,7 @@ async def serve(
         if settings.page:
             yield from page_routes(lambda: policy.signer.endpoint)
         if settings.uppy_origins:
-            from .uppy import uppy_route  # noqa: PLC0415 - it needs a client of the store
+            from .uppy import uppy_route  # noqa: PLC0415 - few use it
 
             yield uppy_route(service, settings.uppy_origins)
 

@@ -18,7 +18,7 @@ from ..terminal import FLAGS, ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
 from .explain import explain_command
-from .objects import cat, cp, du, get, ls, mv, rm, stat, url
+from .objects import cat, cp, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
 from .permissions import permissions
 from .put import put
@@ -70,7 +70,7 @@ _ELSEWHERE = {  # names of other tools
     "presign": "url",
     "delete": "rm",
     "info": "stat",
-    "size": "du",
+    "du": "ls -r -l",
     "mirror": "sync",
     "inspect": "doctor",
     "whoami": "permissions",
@@ -134,7 +134,7 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
     context.obj["debug"] = debug
 
 
-_FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
+_FIRST = (put, sync_command, get, ls, cat, stat, cp, mv, rm, url, doctor)
 for command in (*_FIRST, permissions, explain_command, uploads, sign, grant, check):
     osspresigned.add_command(command)
 

@@ -47,7 +47,8 @@ _MAX_URL_FILE = 64 * KIB
 _MIN_RATE = 16 * KIB
 # A slower connection may look idle, and be closed by the store or a proxy.
 _MIN_RATE_EACH = 64 * KIB
-_IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
+# Maximum number of requests in flight if --bwlimit is given and parts are kept.
+_IN_FLIGHT_KEPT = 2
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
