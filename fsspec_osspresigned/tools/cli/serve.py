@@ -23,8 +23,8 @@ from ...url_checks import is_loopback
 from .options import UncutGroup, examples, flag, needs, option, takes
 
 _EXAMPLES = """\
-  openssl rand -hex 32 | osspresigned serve --hash-token
   osspresigned serve --policy policy.toml --check
+  openssl rand -hex 32 | osspresigned serve --hash-token
   osspresigned serve --policy policy.toml
   osspresigned serve --policy policy.toml --ui --port 8081
 """

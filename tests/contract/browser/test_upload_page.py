@@ -167,7 +167,7 @@ def test_invitation_asks_for_nothing_more(make_world, tmp_path, capsys):
 
     page.until(is_permitted)  # the service takes a second to see the token
     said = page.find("#permitted").text
-    assert "to examplebucket/granted/. 1 more files" in said
+    assert "to examplebucket/granted/. Files left: 1." in said
     assert "Existing files are never replaced. Valid until" in said
     assert not page.find("#by-hand").is_displayed()
     file = made(tmp_path, "a.bin", 10)

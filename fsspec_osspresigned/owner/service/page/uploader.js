@@ -259,6 +259,9 @@ function settle() {
   paintUnfinished();
   if (!rows.some(isOpen)) {
     say(summary());
+    if (permissions) {
+      askPermissions(); // of a quota, less is left
+    }
   }
 }
 
