@@ -167,6 +167,13 @@ class NotSignedError(OSSPresignedError, PermissionError):
         super().__init__(message, nearest=tuple(nearest), **facts)
 
 
+class ObjectNotVisibleError(NotSignedError, FileNotFoundError):
+    """A call is not granted, so it is unknown whether the object exists.
+
+    It is a FileNotFoundError, too, because tools take one for "nothing to read yet".
+    """
+
+
 class SignerError(OSSPresignedError):
     """The signer is unreachable, refused the call, or sent an invalid reply."""
 

@@ -300,7 +300,7 @@ class Client:
             raise
         finally:
             breaker.leave(error, probes=probes)
-            del error  # its frames lead here: the body in them would stay in memory
+            del error  # its traceback would keep the body in memory
 
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
         is_deletion = operation.action is Action.DeleteObject

@@ -9,14 +9,19 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from glob import has_magic
-from typing import Any
+from typing import Any, NoReturn
 
 from attrs import evolve
 
 from ..client.client import Client
 from ..client.local_index import Answer
 from ..engine.engine import blocking, run, waiting
-from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
+from ..errors import (
+    ConfigurationError,
+    NotSignedError,
+    ObjectNotVisibleError,
+    OSSPresignedError,
+)
 from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
@@ -57,13 +62,14 @@ async def expand(
     *markers* includes objects that represent directories, whose names end in a slash.
 
     Raises:
-        FileNotFoundError: nothing matches.
+        FileNotFoundError: nothing matches; ObjectNotVisibleError if that is unknown.
     """
     check_depth(maxdepth)
     lookup = Lookup(filesystem.client)
     kinds: dict[str, str | None] = {}
     is_pattern = False
-    for pattern in [path] if isinstance(path, str) else path:
+    paths = [path] if isinstance(path, str) else [*path]
+    for pattern in paths:
         name = object_path(lookup.client, pattern)
         is_pattern = has_magic(name) and not await lookup.shows_object(name)
         items: list[Info] = []
@@ -97,9 +103,14 @@ async def expand(
         if kinds.get(name) == "directory" and await lookup.is_object_too(name):
             kinds[name] = "file"
     if not kinds:
-        names = path if isinstance(path, str) else ", ".join(map(str, path))
-        raise FileNotFoundError(2, "not found, or not visible", names)
+        await _raise_not_found(lookup, paths)
     return Match(path, {name: kinds[name] for name in sorted(kinds)}, is_pattern)
+
+
+async def _raise_not_found(lookup: Lookup, paths: Sequence[str]) -> NoReturn:
+    for path in paths:
+        await lookup.check_visible(object_path(lookup.client, path))
+    raise FileNotFoundError(2, "not found", ", ".join(map(str, paths)))
 
 
 async def layout(
@@ -229,6 +240,8 @@ async def copy(
     async def work(item: Destination) -> None:
         try:
             await copy_one(call, item)
+        except ObjectNotVisibleError:
+            raise
         except FileNotFoundError:
             if bulk.on_error == "ignore":
                 return

@@ -1,8 +1,8 @@
 """Lookup: information about objects, from the store or from this process's index.
 
-With write-only permission, only objects written by this process are known. Others are
-reported as missing, with one warning per bucket, or raise an error
-(``unknown="error"``). A 403 reply of the store has the same effect as a refusal of the
+With write-only permission, only objects written by this process are known. Others do
+not exist for ``exists`` and lists, with one warning per bucket. All other questions
+raise ObjectNotVisibleError, or another PermissionError (``unknown="error"``). A 403 reply of the store has the same effect as a refusal of the
 signer.
 
 An answer of the index makes the path unverified. A tool acts on the answer, so a later
@@ -22,7 +22,12 @@ from ..client.client import Client
 from ..client.local_index import Answer, Info, directory_info
 from ..client.operations import OSSCalls, listing, means_unseen, operation_on
 from ..engine.warn import warn_user
-from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
+from ..errors import (
+    AccessDeniedError,
+    BlindAnswerWarning,
+    NotSignedError,
+    ObjectNotVisibleError,
+)
 from ..model import Action, split_path
 from ..options.target import Target
 from . import reading
@@ -35,7 +40,7 @@ class Lookup:
     """Answers whether objects exist, for one client; sends HeadObject or lists.
 
     Paths are ``bucket/key`` without a trailing slash. An object that cannot be checked
-    raises FileNotFoundError, or PermissionError with ``unknown="error"``.
+    raises ObjectNotVisibleError, or another PermissionError with ``unknown="error"``.
     """
 
     client: Client
@@ -294,7 +299,7 @@ class Lookup:
     ) -> NoReturn:
         """Raise the error for an object that cannot be checked, because of *reason*.
 
-        FileNotFoundError is raised after one warning per bucket. PermissionError
+        ObjectNotVisibleError is raised after one warning per bucket. The refusal alone
         (``_refuse``) is raised with ``unknown="error"``, or if this process may have
         stored the object. *path* becomes unverified, unless *notes* is False.
         """
@@ -315,9 +320,16 @@ class Lookup:
                 "(unknown='error' refuses)"
             )
             warn_user(text, BlindAnswerWarning)
-        raise FileNotFoundError(
-            2, "missing, or not visible without HeadObject or GetObject", path
-        ) from reason
+        raise _refusal(path, reason, ObjectNotVisibleError) from reason
+
+    async def check_visible(self, path: str) -> None:
+        """Raise the error of :meth:`blind` if listing *path* is not granted."""
+        try:
+            await self._lists(path)
+        except FileNotFoundError:  # the bucket is missing
+            pass
+        except PermissionError as error:
+            self.blind(path, _unseen(error))
 
     def _list_blindly(
         self, path: str, reason: PermissionError, *, warns: bool = True
@@ -396,12 +408,17 @@ def _refuse(path: str, reason: PermissionError) -> NoReturn:
     """
     if isinstance(reason, AccessDeniedError):
         raise reason
+    raise _refusal(path, reason) from reason
+
+
+def _refusal(
+    path: str, reason: PermissionError, kind: type[NotSignedError] = NotSignedError
+) -> NotSignedError:
     action = getattr(reason, "action", None) or Action.HeadObject
     lists = action is Action.ListObjectsV2
-    unknown = "what is there" if lists else "whether the object exists"
-    call = "listing" if lists else "HeadObject"
-    msg = f"{call} is not granted: it is unknown {unknown}"
-    raise NotSignedError(msg, path=path, action=action) from reason
+    unknown = "what exists there" if lists else "whether the object exists"
+    msg = f"{action} is not granted: it is unknown {unknown}"
+    return kind(msg, path=path, action=action)
 
 
 def _unseen(error: PermissionError) -> PermissionError:

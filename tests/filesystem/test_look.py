@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
 
 import fsspec
 import pytest
@@ -301,6 +302,48 @@ def test_a_store_that_lets_nobody_look(fs, owner):
     fs.put([__file__], f"{ROOT}/e/")
     with fs.open(f"{ROOT}/x", "xb") as file:
         file.write(b"x")
+
+
+REFUSED = {
+    "cat_file": lambda fs, _: fs.cat_file(PATH),
+    "cat": lambda fs, _: fs.cat([PATH]),
+    "cat_ranges": lambda fs, _: fs.cat_ranges([PATH], 0, 1, on_error="raise"),
+    "open": lambda fs, _: fs.open(PATH, "rb"),
+    "get_file": lambda fs, local: fs.get_file(PATH, local),
+    "get": lambda fs, local: fs.get(PATH, local),
+    "get -r": lambda fs, local: fs.get(ROOT, local, recursive=True),
+    "get *": lambda fs, local: fs.get(f"{ROOT}/*", local),
+    "rm_file": lambda fs, _: fs.rm_file(PATH),
+    "rm": lambda fs, _: fs.rm(PATH),
+    "rm -r": lambda fs, _: fs.rm(f"{ROOT}/d", recursive=True),
+    "mv": lambda fs, _: fs.mv(PATH, f"{ROOT}/b"),
+    "copy": lambda fs, _: fs.copy([PATH], [f"{ROOT}/b"], on_error="ignore"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::fsspec_osspresigned.BlindAnswerWarning")
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("refusing", ["signer", "store"])
+def test_a_refused_read_or_deletion_is_a_permission_error(
+    fs, only, owner, tmp_path, name, refusing
+):
+    """An object that exists is not reported as missing, but tools that look go on."""
+    fs.pipe({PATH: b"x", f"{ROOT}/d/a": b"x"})
+    refused = only()
+    if refusing == "store":
+        refused = only("HeadObject", "GetObject", "ListObjectsV2", "DeleteObject", "CopyObject")  # fmt: skip
+        owner.oss.faults.add(Fault(refuse="denied", times=None))
+    with pytest.raises(PermissionError) as caught:
+        REFUSED[name](refused, str(tmp_path / "got"))
+    assert caught.value.errno == errno.EACCES
+    is_change = name in ("rm_file", "rm", "mv", "copy")
+    tells = (
+        AccessDeniedError if refusing == "store" and is_change else FileNotFoundError
+    )
+    assert isinstance(caught.value, tells)
+    assert not (tmp_path / "got").exists()
+    owner.oss.faults.clear()
+    assert owner.stored() == {"a": b"x", "d/a": b"x"}
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def companion(node_server, seaweedfs, tmp_path):
         }
         place = {"folder": str(tmp_path), "s3": s3}
         url = node_server("companion.mjs", "@uppy/companion", **place, **faults)
-        return {"broker": f"companion+{url}", "part_size": PART, "retries": 3}
+        return {"upload_server": f"companion+{url}", "part_size": PART, "retries": 3}
 
     return start
 
@@ -187,7 +187,7 @@ def test_refusals(store, companion):
     fs = filesystem(companion())
     with pytest.raises(NotSignedError, match="x-oss-meta-a"):
         fs.pipe_file("refused/a", LARGE, metadata={"a": "b"})
-    with pytest.raises(FileNotFoundError, match="not visible"):
+    with pytest.raises(FileNotFoundError, match="listing is not granted"):
         fs.ls("refused")
     assert keys(store, "refused/a") == []
 
