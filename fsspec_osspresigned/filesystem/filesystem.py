@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..options.storage_options import StorageOptions
+    from ..signers.base import Permissions
     from .opened import (
         BytesWriter,
         ReadBytes,
@@ -215,6 +216,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if not isinstance(path, str):
             path = [stringify_path(item) for item in path]
         return without_own(self.protocol, path)
+
+    @verb
+    async def permissions(self) -> Permissions:
+        """Return what the token of ``signer="https://..."`` permits; asks each time.
+
+        Raises:
+            ConfigurationError: signatures come from another source.
+            SignerError: the service is unreachable, refuses the token, or does not tell.
+        """
+        return await awaited(waiting, self.client.signer.permissions)
 
     @property
     def transaction(self) -> Transaction:

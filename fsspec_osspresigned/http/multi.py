@@ -36,7 +36,7 @@ if _HAS_EPOLL:
         select.EPOLLIN: pycurl.CSELECT_IN,
         select.EPOLLOUT: pycurl.CSELECT_OUT,
     }
-    _ALL = pycurl.CSELECT_IN | pycurl.CSELECT_OUT  # of errors and ends, too
+    _ALL = pycurl.CSELECT_IN | pycurl.CSELECT_OUT  # also errors and closed connections
 
 
 class Multi:

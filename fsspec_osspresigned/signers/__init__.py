@@ -122,7 +122,7 @@ __all__, _load, __dir__ = lazy(
     "wire_protocol",
     bound="bound_request",
     upload_server="UploadServer UploadServerContext UploadServerSigner OpenUpload ServerRefusedError",
-    base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
+    base="Grant MAX_REQUESTS MultipartGrant Permissions Signer sign_checked signed_each",
     batching="Prefetcher",
     description="names_objects",
     function="as_signer",

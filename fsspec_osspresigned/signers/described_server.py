@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from attrs import evolve, field, frozen
+from urllib3.filepost import encode_multipart_formdata
 
 from ..errors import (
     BindingError,
@@ -69,7 +69,7 @@ _MAX_ITEM = 16 * KIB  # bytes; in the mean, what a reply says about a part
 _BATCH = 100  # parts, of which one call may sign
 _STREAM_PARTS = 1000  # for which URLs are requested at once if the size is unknown
 _LIFE = 3600  # seconds
-_UNAUTHORIZED, _REFUSED = 401, 403
+_UNAUTHORIZED = 401
 _EXISTS = (409, 412)
 _LAST = ("single_finish", "finish", "register", "abort")
 _TABLES = {
@@ -85,7 +85,6 @@ class _HeldGrant(HeldGrant):
     """A grant with which several objects can be stored, and other facts of its reply."""
 
     saved: Mapping[str, str]
-    largest: int | None  # bytes
     keys: dict[str, object] = field(factory=dict, eq=False)  # that it was used for
 
 
@@ -107,12 +106,10 @@ class DescribedServer(UploadServer):
         self.names_objects = description.names_objects
         self.notice, self.resumes = description.notice, description.resumes
         self.digests = DIGESTS & description.names
-        self._facts = OF_OBJECT & description.names
+        self._facts = {"content_type", *(OF_OBJECT & description.names)}
         sign, self.batch = description.sign, 0
         if sign is not None:
-            is_for_many = sign.repeats or not sign.names.isdisjoint(
-                ("numbers", "count")
-            )
+            is_for_many = sign.repeats or sign.names & {"numbers", "count"}
             self.batch = _BATCH if is_for_many else 1
         self.signs, self.carries_out = _actions(description)
 
@@ -136,25 +133,21 @@ class DescribedServer(UploadServer):
             return grant
         try:
             held = self._grants.current()
-        except NetworkError:
+        except (NetworkError, ServerRefusedError):
             return grant  # ``request`` asks the server again
-        except ServerRefusedError as error:
-            if not error.passes:
-                raise
-            return grant
-        return evolve(grant, largest=held.largest, expires_at=held.grant.expires_at)
+        return evolve(
+            grant, largest=held.grant.largest, expires_at=held.grant.expires_at
+        )
 
     def _names(self, path: str) -> dict[str, str]:
         """Return the pieces of *path*, by the names that the description gives them."""
-        names, pieces = self._description.segments, path.split("/")
-        if len(pieces) < len(names) or not all(pieces[: len(names)]):
-            msg = f"a path must be {'/'.join(names)}"
-            raise ConfigurationError(msg, path=path or None)
-        if not path or not {".", ".."}.isdisjoint(pieces):
-            msg = "a path is missing, or has a segment '.' or '..'"
+        names, pieces = self._description.segments or ["path"], path.split("/")
+        is_short = len(pieces) < len(names) or not all(pieces[: len(names)])
+        if is_short or not {".", ".."}.isdisjoint(pieces):
+            msg = f"write the path as {'/'.join(names)}, without segments '.' and '..'"
             raise ConfigurationError(msg, path=path or None)
         directory, _, last = path.rpartition("/")
-        named = zip(names, path.split("/", max(len(names) - 1, 0)), strict=False)
+        named = zip(names, path.split("/", len(names) - 1), strict=True)
         return {"path": path, "dir": directory, "name": last, **dict(named)}
 
     def _options(self) -> dict[str, str]:
@@ -207,8 +200,8 @@ class DescribedServer(UploadServer):
 
     def _form_of_grant(self, call: Call, operation: Operation) -> SignedRequest:
         held, size = self._grants.current(), operation.content_length or 0
-        if held.largest is not None and size > held.largest:
-            msg = f"the server takes at most {held.largest} bytes; the file has {size}"
+        if (largest := held.grant.largest) is not None and size > largest:
+            msg = f"the server takes at most {largest} bytes; the file has {size}"
             raise TooLargeError(msg, path=operation.path)
         values = self._values(operation, held.saved)
         key, mine = filled(call.key or "{path}", values), object()
@@ -230,17 +223,8 @@ class DescribedServer(UploadServer):
         grant = answer.grant(self._context.allowed_hosts)
         post = Operation(action=Action.PostObject, bucket=grant.bucket)
         if problem := self._binding.problem(post, grant.url):
-            raise BindingError(f"the server's grant is refused: {problem}")
-        end = now + (answer.seconds() or float("inf"))
-        limit = answer.number(answer.call.largest_mb)
-        sizes = (grant.largest, None if limit is None else limit * MIB)
-        return _HeldGrant(
-            grant=evolve(grant, expires_at=min(grant.expires_at, end)),
-            issued_at=now,
-            fetched=True,
-            saved=answer.saved(),
-            largest=min((size for size in sizes if size is not None), default=None),
-        )
+            raise BindingError(f"the upload server's form is refused: {problem}")
+        return _HeldGrant(grant, now, fetched=True, saved=answer.saved())
 
     def invalidate(self, refused: SignedRequest) -> None:
         self._grants.drop(refused.issued_at)
@@ -252,13 +236,10 @@ class DescribedServer(UploadServer):
     ) -> Collection[str]:
         is_single = self._is_single(operation) if upload is None else upload.is_single
         tables = ("single", "single_finish") if is_single else ("open", "finish")
-        calls = [getattr(self._description, table) for table in tables]
-        names = set()
-        if any(call and "content_type" in call.names for call in calls):
-            names.add("content-type")
-        if any(call and call.create_only for call in calls):
-            names.add(FORBID_OVERWRITE)
-        return names
+        calls = [c for t in tables if (c := getattr(self._description, t))]
+        knows_type = any("content_type" in call.names for call in calls)
+        keeps_old = any(call.create_only for call in calls)
+        return ["content-type"] * knows_type + [FORBID_OVERWRITE] * keeps_old
 
     def _is_single(self, operation: Operation) -> bool:
         read = self._description
@@ -275,16 +256,13 @@ class DescribedServer(UploadServer):
         if call.repeats:
             values[PARTS] = [{"number": number} for number in numbers]
         answer = self._ask(table, values, parts=len(numbers))
-        known = {name: values[name] for name in self._facts if values[name] is not None}
-        facts = {"content_type": values["content_type"], **known}
-        upload = OpenUpload(
-            values={
-                **answer.saved(),
-                **{f".{name}": str(value) for name, value in facts.items()},
-            },
-            part_count=operation.part_count,
-            is_single=is_single,
-        )
+        if call.urls is not None and not answer.items(numbers):
+            raise answer.refused(
+                "has no URLs of parts: the server has the object already, or takes it whole"
+            )
+        facts = {n: v for n in self._facts if (v := values[n]) is not None}
+        known = {f".{name}": str(value) for name, value in facts.items()}
+        upload = OpenUpload(answer.saved() | known, operation.part_count, is_single)
         cut, wanted = answer.number(call.part_bytes), operation.part_size
         if cut is not None and cut != wanted and len(numbers) > 1:
             with suppress(ServerRefusedError, OSSPresignedError):
@@ -299,7 +277,7 @@ class DescribedServer(UploadServer):
         self, operation: Operation, upload: OpenUpload, numbers: Sequence[int]
     ) -> Mapping[int, SignedRequest]:
         if self._description.sign is None or upload.is_single:
-            text = f"{operation}: the server gives URLs only when an upload begins"
+            text = f"the upload server at {self.host} gives each URL once: upload again"
             raise NotSignedError(text, path=operation.path, action=operation.action)
         values = self._values(operation, upload.values)
         values |= {"first": numbers[0], "count": len(numbers)}
@@ -379,7 +357,7 @@ class DescribedServer(UploadServer):
         again. Raises ServerRefusedError for a reply with an error.
         """
         call: Call = getattr(self._description, table)
-        url, is_server = self._target(table, call, values)
+        url, is_server = self._target(call, values)
         token = self._context.token() if is_server else None
         kind, body = _body(call, values)
         more = {**call.create_only} if creates else {}
@@ -387,17 +365,17 @@ class DescribedServer(UploadServer):
             more = HiddenMapping(more | filled_json(call.send, values))
         sent_at = self._context.clock()
         # No variable of a frame that a traceback may show holds the token's header.
-        reply = self._context.exchange(
-            call.method,
-            url,
-            HiddenMapping(
-                {**JSON_HEADERS, "Content-Type": kind}
-                | self._own_headers(token)
-                | {name: text for name, text in more.items() if HIDDEN not in text}
-            ),
-            body,
-            min(_MAX_REPLY, MIB + parts * _MAX_ITEM),
+        headers = HiddenMapping(
+            {**JSON_HEADERS, "Content-Type": kind}
+            | self._own_headers(token)
+            | {name: text for name, text in more.items() if HIDDEN not in text}
         )
+        largest = min(_MAX_REPLY, MIB + parts * _MAX_ITEM)
+        try:
+            reply = self._context.exchange(call.method, url, headers, body, largest)
+        except NetworkError as error:
+            error.strerror = f"the upload server did not answer {call}: {error.message}"
+            raise
         if reply.status == _UNAUTHORIZED and token is not None and reread:
             return self._ask(table, values, parts=parts, creates=creates, reread=False)
         reply = without_token(reply, token)
@@ -410,13 +388,15 @@ class DescribedServer(UploadServer):
             text = answer.at("/detail")  # of a problem document (RFC 9457)
         problem = problem_of_reply(reply.status, reply.headers, b"")
         raise ServerRefusedError(
-            _REFUSED if reply.is_good else reply.status,
+            reply.status,
             text if isinstance(text, str) else "",
+            call=str(call),
             retry_after=problem.retry_after,
+            refuses=reply.is_good,
             exists=creates and bool(call.create_only) and reply.status in _EXISTS,
         )
 
-    def _target(self, table: str, call: Call, values: Values) -> tuple[SecretURL, bool]:
+    def _target(self, call: Call, values: Values) -> tuple[SecretURL, bool]:
         """Return the URL of *call*, and whether it is at the server that the user named.
 
         A URL that a reply has named may also be at a host that the user permits. It gets
@@ -437,7 +417,7 @@ class DescribedServer(UploadServer):
         if not allowed or service_problem(
             url.reveal(), allow_http=self._context.allow_http
         ):
-            text = f"the call {table!r} would leave {self.host}"
+            text = f"{call} would leave {self.host}"
             if is_named:
                 text += f": a reply names {shown_text(origin[1])}, which allowed_hosts= may permit"
             raise ConfigurationError(text)
@@ -482,7 +462,6 @@ class DescribedServer(UploadServer):
             headers,
             self._binding,
             issued_at=answer.sent_at,
-            lifetime=answer.seconds(),
             key=key,
             location=location,
             is_own=is_own,
@@ -509,23 +488,17 @@ def _upload_id_in(answer: Answer | None) -> str:
 def _body(call: Call, values: Values) -> tuple[str, bytes]:
     """Return the content type and the bytes of the body of *call*."""
     if call.form:
-        return "application/x-www-form-urlencoded", urlencode(
-            filled_json(call.form, values)
-        ).encode()
+        fields = filled_json(call.form, values)
+        return "application/x-www-form-urlencoded", urlencode(fields).encode()
     if call.multipart:
-        boundary = secrets.token_hex(16)
-        start = f"--{boundary}\r\nContent-Disposition: form-data; name="
         fields = filled_json(call.multipart, values).items()
-        texts = ((n, v if isinstance(v, str) else json.dumps(v)) for n, v in fields)
-        pieces = [f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in texts]
-        body = "".join([*pieces, f"--{boundary}--\r\n"]).encode()
-        return f"multipart/form-data; boundary={boundary}", body
-    body = (
-        b""
-        if call.json is None
-        else json.dumps(filled_json(call.json, values)).encode()
-    )
-    return JSON_HEADERS["Content-Type"], body
+        texts = {n: v if isinstance(v, str) else json.dumps(v) for n, v in fields}
+        body, kind = encode_multipart_formdata(texts)
+        return kind, body
+    kind = JSON_HEADERS["Content-Type"]
+    if call.json is None:
+        return kind, b""
+    return kind, json.dumps(filled_json(call.json, values)).encode()
 
 
 def _is_finished(read: Description) -> bool:

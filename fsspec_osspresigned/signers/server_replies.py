@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from attrs import evolve, frozen
@@ -31,12 +29,15 @@ class Answer:
     """Reply to *call*, and when the call was sent, seconds since the epoch.
 
     It has no repr, because the reply contains URLs. Methods raise ServerRefusedError if the
-    reply lacks a member that must be there.
+    reply lacks what must be there.
     """
 
     call: Call
     document: Any
     sent_at: float
+
+    def refused(self, text: str) -> ServerRefusedError:
+        return ServerRefusedError(200, f"the reply {text}", call=str(self.call))
 
     def at(self, pointer: str | None) -> Any:
         return None if pointer is None else at(self.document, pointer)
@@ -49,7 +50,7 @@ class Answer:
             if isinstance(value, str | int) and str(value):
                 saved[name] = str(value)
             elif not pointer.endswith("?"):
-                raise ServerRefusedError(200, f"its reply has nothing at {pointer}")
+                raise self.refused(f"has nothing at {pointer!r}")
         return saved
 
     def url(self) -> SecretURL | None:
@@ -59,7 +60,7 @@ class Answer:
             return SecretURL(value)
         if value is None and self.call.url.endswith("?"):
             return None
-        raise ServerRefusedError(200, "its reply has no URL")
+        raise self.refused(f"has no URL at {self.call.url!r}")
 
     def headers(self, url: SecretURL, more: Mapping[str, str]) -> dict[str, str]:
         """Return the headers to send with *url*, by name.
@@ -76,20 +77,6 @@ class Answer:
         own = {name: text for name, text in more.items() if name.lower() in signed}
         return own | {name: str(text) for name, text in pairs}
 
-    def seconds(self) -> float | None:
-        """Return the lifetime in seconds; None if the reply does not say it."""
-        end = self.at(self.call.expires)
-        if end is None:
-            return self.number(self.call.lifetime) or None
-        with suppress(TypeError, ValueError, OverflowError):
-            if not (isinstance(end, str) and not end.isdecimal()):
-                return float(end) - self.sent_at
-            moment = datetime.fromisoformat(end)
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=UTC)
-            return moment.timestamp() - self.sent_at
-        return None
-
     def number(self, pointer: str | None) -> int | None:
         text = str(self.at(pointer))
         return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
@@ -101,15 +88,9 @@ class Answer:
         """
         fields = self.at(self.call.fields)
         if not isinstance(fields, dict) or not isinstance(fields.get("key"), str):
-            del fields
-            raise ServerRefusedError(
-                200, "its reply has no fields of a form with a key"
-            )
+            raise self.refused("has no fields of a form with a key")
         if key is not None and fields["key"] != key:
-            del fields
-            raise ServerRefusedError(
-                200, f"its form is for another object than {key!r}"
-            )
+            raise self.refused(f"has a form for another object than {key!r}")
         hidden: dict[str, Secret] = {
             **form_values({n: str(v) for n, v in fields.items() if n != "key"}),
             "key": FormValue(fields["key"]),
@@ -144,7 +125,7 @@ class Answer:
             ]
         except (TypeError, ValueError):
             pass
-        raise ServerRefusedError(200, "its reply is no list of parts")
+        raise self.refused("is no list of parts")
 
     def grant(self, allowed_hosts: Mapping[str, str | None]) -> PostGrant:
         try:
@@ -153,7 +134,7 @@ class Answer:
             )
         except ConfigurationError as error:
             problems = "; ".join(error.problems)
-        raise ServerRefusedError(200, f"its reply is no grant: {problems}")
+        raise self.refused(f"is no grant: {problems}")
 
 
 def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
@@ -169,5 +150,6 @@ def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
     except ValueError:
         document = None
         if reply.is_good and reply.body:
-            raise ServerRefusedError(reply.status, "its reply is not JSON") from None
+            text = "the reply is not JSON"
+            raise ServerRefusedError(reply.status, text, call=str(call)) from None
     return Answer(call, document, sent_at)

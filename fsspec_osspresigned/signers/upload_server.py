@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..http.body import Body, bytes_in
 from ..model import (
+    FORBID_OVERWRITE,
     MAX_PARTS,
     Action,
     Operation,
@@ -35,12 +36,14 @@ from ..model import (
     Reply,
     SignedRequest,
 )
-from .base import Grant, Outcome, Signer, all_signed
+from .base import Grant, Outcome, Signer, all_signed, missing_headers
 from .http import SignerExchange, TokenSource
 from .wire_protocol import URLBinding, clean, signer_error
 
 _STREAM_BATCH = 16  # parts of a stream that are signed together: it may end soon
 _GONE = (404, 410)
+_OPTIONS = {FORBID_OVERWRITE: "overwrite=False"}  # by which a header is asked for
+_EXISTS = "the object exists, and overwrite=False permits no replacement"
 _HINTS = {
     **dict.fromkeys((401, 403), "check signer_token="),
     404: "check its URL",
@@ -53,8 +56,9 @@ class ServerRefusedError(Exception):
     """A server of uploads answered with an error, or with a reply that is not usable.
 
     An upload server raises it; what the caller of the filesystem gets depends on the call.
-    *text* is shown after it was redacted. *status* is the HTTP status. *exists* means
-    that an object is there which must not be replaced.
+    *text* is shown after it was redacted. *status* is the HTTP status. *call* names the
+    call, as in "POST /uploads". *refuses* means that a reply with HTTP 200 has an error in
+    it. *exists* means that an object exists which must not be replaced.
     """
 
     def __init__(
@@ -62,17 +66,14 @@ class ServerRefusedError(Exception):
         status: int,
         text: str = "",
         *,
+        call: str = "",
         retry_after: float | None = None,
+        refuses: bool = False,
         exists: bool = False,
     ) -> None:
         super().__init__(status)
-        self.status, self.text = status, clean(text)
-        self.retry_after, self.exists = retry_after, exists
-
-    @property
-    def passes(self) -> bool:
-        """True if the server may give another answer soon."""
-        return issubclass(signer_error(self.status), SignerUnavailableError)
+        self.status, self.text, self.call = status, clean(text), call
+        self.retry_after, self.refuses, self.exists = retry_after, refuses, exists
 
 
 @define(eq=False, repr=False)
@@ -246,13 +247,25 @@ class UploadServerSigner(Signer):
             if action in server.carries_out:
                 return self._carried_out(operation)
             if action not in server.signs:
-                text = f"{operation}: the server at {server.host} does not offer this"
-                raise NotSignedError(text, path=operation.path, action=action)
-            if operation.upload_id is None or not server.carries_out:
-                return server.request(operation)
-            return self._part(operation)
+                raise self._not_offered(
+                    operation, "takes new objects, and no other calls"
+                )
+            is_part = operation.upload_id is not None and server.carries_out
+            signed = self._part(operation) if is_part else server.request(operation)
+            self._check_headers(operation, missing_headers(operation, signed))
         except (ServerRefusedError, OSSPresignedError) as error:
             return self._failure(error, operation.path)
+        return signed
+
+    def _not_offered(self, operation: Operation, what: str) -> NotSignedError:
+        text = f"the upload server at {self._server.host} {what}"
+        return NotSignedError(text, path=operation.path, action=operation.action)
+
+    def _check_headers(self, operation: Operation, names: Collection[str]) -> None:
+        """Raise NotSignedError if *names* has headers, which the server does not set."""
+        if names:
+            shown = ", ".join(_OPTIONS.get(name, name) for name in names)
+            raise self._not_offered(operation, f"cannot set {shown}: leave it out")
 
     def _failure(
         self, error: ServerRefusedError | OSSPresignedError, path: str
@@ -266,17 +279,16 @@ class UploadServerSigner(Signer):
                 retry_after=error.retry_after,
             )
         if isinstance(error, NetworkError):
-            host = self._server.host
-            text = f"no answer from the server of uploads at {host}: {error.message}"
-            return SignerUnavailableError(text, path=path)
+            return SignerUnavailableError(error.message, path=path)
         error.path = error.filename = path
         return error
 
     def _told(self, error: ServerRefusedError) -> str:
-        text = f"the server of uploads at {self._server.host}"
-        text += f" answered HTTP {error.status}" if error.status else ""
+        text = f"the upload server at {self._server.host} answered HTTP {error.status}"
+        text += f" to {error.call}" if error.call else ""
         text += f" ({error.text})" if error.text else ""
-        hint = _HINTS.get(error.status)
+        hint = _EXISTS if error.exists else _HINTS.get(error.status)
+        hint = None if error.status in _GONE and error.text else hint
         return f"{text}; {hint}" if hint else text
 
     # -- parts -------------------------------------------------------------------------------
@@ -288,8 +300,7 @@ class UploadServerSigner(Signer):
             new = OpenUpload(values=dict(parse_qsl(name)))
             upload = self._uploads.setdefault(name, new)
         if upload is None:
-            text = f"{operation}: this process has not opened the upload"
-            raise NotSignedError(text, path=operation.path, action=operation.action)
+            raise self._not_offered(operation, "cannot resume an upload: upload again")
         return upload
 
     def _part(self, operation: Operation) -> SignedRequest:
@@ -306,7 +317,7 @@ class UploadServerSigner(Signer):
                 upload.requests.update(new)
                 held = new.get(number)
         if held is None:
-            raise ServerRefusedError(0, f"its reply has no URL for part {number}")
+            raise ServerRefusedError(200, f"the reply has no URL for part {number}")
         return held
 
     def _is_over(self, held: SignedRequest) -> bool:
@@ -336,10 +347,7 @@ class UploadServerSigner(Signer):
         wanted = {**operation.final_headers, **operation.headers}
         upload = self._upload(operation) if operation.upload_id else None
         names = self._server.fulfilled(operation, upload)
-        if refused := [n for n in wanted if n.lower() not in names]:
-            text = f"{operation}: the server of uploads at {self._server.host}"
-            text += f" cannot set {', '.join(refused)}: leave it out"
-            raise NotSignedError(text, path=operation.path, action=operation.action)
+        self._check_headers(operation, [n for n in wanted if n.lower() not in names])
         headers = {**operation.optional_headers, **wanted}
         return SignedRequest(
             method=operation.action.method,
@@ -389,6 +397,8 @@ class UploadServerSigner(Signer):
             status, code = 409, "FileAlreadyExists"
         elif operation.upload_id is not None and status in _GONE:
             status, code = 404, "NoSuchUpload"
+        elif error.refuses:
+            status = 403
         elif status // 100 == 2:  # noqa: PLR2004 - a reply that cannot be used
             # It may have published the object.
             status = 502 if operation.action.publishes else 400

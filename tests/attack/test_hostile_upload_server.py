@@ -159,7 +159,7 @@ def test_a_lone_surrogate_is_no_name(oss, member):
     data = b"1" if member == "fields" else LARGE
     with (
         HostileCompanion(oss, spoilt(member, value)) as server,
-        pytest.raises(OSSPresignedError, match="its reply is not JSON"),
+        pytest.raises(OSSPresignedError, match="the reply is not JSON"),
     ):
         of("companion", server).pipe_file("a", data)
     assert not oss.objects(BUCKET)

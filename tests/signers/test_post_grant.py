@@ -248,7 +248,7 @@ def test_servers_without_a_grant_are_named(answer, reason):
 @pytest.mark.parametrize(
     ("host", "reason"),
     [
-        ("https://evil.example.com/", "neither an OSS host nor the signer's own"),
+        ("https://evil.example.com/", "neither an OSS host nor that of the server"),
         ("http://examplebucket.oss-cn-hangzhou.aliyuncs.com/", "is plain http"),
         ("http://127.0.0.1/", "leads to this machine"),
         ("https://examplebucket.evil.aliyuncs.com/", "neither an OSS host"),

@@ -453,10 +453,10 @@ def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
     """The last call itself refuses it, before the old object is replaced."""
     fs = repository(lakefs)
     fs.pipe_file("repo/main/a", b"old")
-    with pytest.raises(FileExistsError, match="the call was refused with HTTP 409"):
+    with pytest.raises(FileExistsError, match="answered HTTP 412 to PUT"):
         fs.pipe_file("repo/main/a", b"new", overwrite=False)
     assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"old"
-    with pytest.raises(NotSignedError, match="cannot set x-oss-forbid-overwrite"):
+    with pytest.raises(NotSignedError, match="cannot set overwrite=False"):
         fs.pipe_file("repo/main/large", LARGE, overwrite=False)
 
 
@@ -627,11 +627,28 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
             "[single]\nget = '/{what}'\nurl = '/url'",
             "line 2: single.get has {what}, which means nothing",
         ),
-        ("[single]\nget = '/'\nurls = '/url'", "unknown key 'single.urls'"),
+        (
+            "[single]\nget = '/'\nurls = '/url'",
+            "unknown key 'single.urls': did you mean url",
+        ),
         ("colour = 'red'\n[single]\nget = '/'", "unknown key 'colour'"),
         ("location = 5\n[single]\nget = '/'", "location has a value of the wrong"),
         ("base = '/x'", "needs one of the tables"),
         ("[open]\npost = '/'", "open needs the table finish"),
+        (
+            (
+                "resumes = true\n[open]\npost = '/'\nurls = '/u'\nsave.done = '/d'\n"
+                "[finish]\nput = '{upload.done}'"
+            ),
+            "line 1: resumes would keep a URL that a reply names, for finish",
+        ),
+        (
+            (
+                "[open]\npost = '/'\nurls = '/u'\nsave.ticket = '/t'\n"
+                "[finish]\nput = '/{ticket}'"
+            ),
+            r"line 6: finish.put has {ticket}, .* did you mean upload.ticket",
+        ),
         ("token = 'env:X'\n[single]\nget = '/'", "token needs url and hosts"),
         (
             "[single]\nget = '/'\njson.a = ['{etag}']",

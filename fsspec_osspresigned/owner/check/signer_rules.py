@@ -467,6 +467,32 @@ def _wrong_tokens(kit: Kit) -> Calls:
     }
 
 
+def _permissions(kit: Kit) -> Iterator[str]:
+    kit.probe()
+    reply = kit.send("GET", "permissions", b"")
+    if reply.status == HTTPStatus.NOT_FOUND:
+        raise RuleSkippedError("the signer does not tell, which is optional")
+    if reply.status != HTTPStatus.OK:
+        yield f"HTTP {reply.status}, not 200 or 404"
+        return
+    try:
+        found = wire_protocol.decode_permissions(reply.body, kit.clock())
+    except ValueError as error:
+        yield f"the reply is not valid: {error}"
+        return
+    for action, answer in kit.outcomes.items():
+        is_listed = action in found.actions
+        if isinstance(answer, SignerReply) and not is_listed:
+            yield f"{action} is signed but not listed"
+        if getattr(answer, "code", "") == "action_not_granted" and is_listed:
+            yield f"{action} is listed but not granted"
+    if not f"{kit.bucket}/{kit.prefix}".startswith(found.prefixes):
+        yield "the prefix of the check is signed but not listed"
+    if kit.token is not None:
+        reply = kit.send("GET", "permissions", b"", "Bearer osspresigned-check")
+        yield from _refused_call(reply, "a wrong token", 401)
+
+
 def _batch_limit(kit: Kit) -> Iterator[str]:
     item, limit = json.dumps(kit.probe()), MAX_REQUESTS
     full = kit.answers(kit.post(wire_protocol.body([item] * limit)), limit)
@@ -592,6 +618,8 @@ RULES = (
         _refused_calls(_duplicate_member, 400)),
     ProtocolRule("token", "A missing or wrong token is refused with 401",
         _refused_calls(_wrong_tokens, 401)),
+    ProtocolRule("permissions", "The optional list of permissions is that of the token, and needs it",
+        _permissions),
     ProtocolRule("batch-limit", "A call of 100 requests is answered, one of 101 is refused with 413 or 400",
         _batch_limit),
     ProtocolRule("body-limit", "A body of 1 MiB is accepted, a larger one is refused with 413 or 400",

@@ -13,16 +13,19 @@ import click
 
 from ...secret import redact
 from ...units import shown_text
+from ..language import translated
 from ..terminal import FLAGS, ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
 from .explain import explain_command
-from .objects import cat, cp, du, get, ls, mv, rm, stat, url
+from .objects import cat, cp, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
+from .permissions import permissions
 from .put import put
 from .serve import serve
 from .sign import grant, sign
 from .sync import sync_command
+from .tokens import invite, token
 from .uploads import uploads
 
 _EMULATOR = """\
@@ -67,9 +70,10 @@ _ELSEWHERE = {  # names of other tools
     "presign": "url",
     "delete": "rm",
     "info": "stat",
-    "size": "du",
+    "du": "ls -r -l",
     "mirror": "sync",
     "inspect": "doctor",
+    "whoami": "permissions",
 }
 _DEPRECATED = {  # commands, and options without their hyphens
     "broker": "upload-server",
@@ -130,8 +134,8 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
     context.obj["debug"] = debug
 
 
-_FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
-for command in (*_FIRST, explain_command, uploads, sign, grant, check):
+_FIRST = (put, sync_command, get, ls, cat, stat, cp, mv, rm, url, doctor)
+for command in (*_FIRST, permissions, explain_command, uploads, sign, grant, check):
     osspresigned.add_command(command)
 
 
@@ -166,6 +170,8 @@ def demo(large: int) -> int:
 
 
 osspresigned.add_command(serve)
+serve.add_command(invite)
+serve.add_command(token)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -192,11 +198,11 @@ def run(arguments: Sequence[str]) -> int:
             error = _advised(error)
         shown = io.StringIO()
         error.show(shown)
-        text = shown.getvalue().replace("Error: ", "error: ", 1)
+        text = translated(shown.getvalue().replace("Error: ", "error: ", 1))
         click.echo(redact(text), nl=False, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        click.echo(translated("interrupted"), err=True)
         return ExitCode.INTERRUPTED
     except Exception as error:
         if session["debug"]:
@@ -205,7 +211,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.strerror:
             where = f"{shown_text(str(error.filename))}: " if error.filename else ""
             text = f"{where}{told(error)}"
-        click.echo(f"error: {text}", err=True)
+        click.echo(translated(f"error: {text}"), err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
 

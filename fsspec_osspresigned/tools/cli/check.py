@@ -394,12 +394,6 @@ _CLEAN_UP = Row("clean-up", "All that the check has stored is removed.")
 
 def _cleaned_up(folder: CheckFolder) -> Iterator[Result]:
     left = folder.clean_up()
-    if not folder.could_list:
-        text = "the bucket could not be listed, so what an earlier check left stays"
-        click.echo(text, err=True)
-    if folder.swept:
-        text = f"removed {folder.swept} objects and uploads of earlier checks"
-        click.echo(text, err=True)
     for trace in left:
         where = shown_text(f"{folder.access.bucket}/{trace}")
         click.echo(f"could not be removed: {where}", err=True)
@@ -416,8 +410,7 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
     """Check on BUCKET, with the owner's keys, how the store behaves.
 
     This program relies on each checked fact. The check works in a directory of its own
-    with a random name, and removes it at the end, with what an interrupted check left
-    below the same --prefix. About 170 requests are sent, 240 in a bucket with
+    with a random name, and removes it at the end. About 170 requests are sent, 240 in a bucket with
     versioning, and 2 MiB are stored for some seconds. The JSON holds no secret and no
     bucket name. The exit code is 1 if a fact failed, or if an object could not be
     removed.

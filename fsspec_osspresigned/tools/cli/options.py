@@ -36,6 +36,7 @@ from ...secret import Secret
 from ...signers.description import names_objects
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
+from ..language import HelpFormatter, translated, translated_count
 from ..progress import MOVING, RateLimit, TransferProgress
 from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
@@ -46,7 +47,8 @@ _MAX_URL_FILE = 64 * KIB
 _MIN_RATE = 16 * KIB
 # A slower connection may look idle, and be closed by the store or a proxy.
 _MIN_RATE_EACH = 64 * KIB
-_IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
+# Maximum number of requests in flight if --bwlimit is given and parts are kept.
+_IN_FLIGHT_KEPT = 2
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
@@ -296,8 +298,9 @@ def confirmed(
     for name in names[:MAX_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
     if len(names) > MAX_SHOWN:
-        click.echo(f"and {len(names) - MAX_SHOWN} more{more}", err=True)
-    return click.confirm(f"{verb} {counted(len(names), what)}?", err=True)
+        click.echo(translated(f"and {len(names) - MAX_SHOWN} more{more}"), err=True)
+    question = f"{verb} {counted(len(names), what)}?"
+    return click.confirm(translated_count(question), err=True)
 
 
 def without_none(**options: Any) -> dict[str, Any]:
@@ -479,7 +482,7 @@ class ReportOptions:
         if self.as_json:
             self.event(event, **members)
         else:
-            (output or self.out).line(text)
+            (output or self.out).line(translated(text))
 
     def remark(self, text: str, event: str, **members: Any) -> None:
         """Print *text* to standard error, unless --quiet is given.
@@ -620,7 +623,7 @@ class StoringOptions:
     no_overwrite: bool = option("--no-overwrite",
         "Fail instead of replacing an existing object.")
     part_size: int | None = option("--part-size",
-        "Size of a part of a large file in bytes.  [default: 1 to 32 MiB, by its size]")
+        "Size of a part of a large file in bytes.  [default: 1 to 16 MiB, by its size]")
     resume: bool = flag("--resume",
         "Keep journals, and resume uploads of an earlier run.")
     checkpoint: str | None = option("--checkpoint DIR",
@@ -695,13 +698,20 @@ def examples(lines: str) -> str:
     return f"Examples:\n\n\b\n{lines}"
 
 
+class _Context(click.Context):
+    formatter_class = HelpFormatter
+
+
 class UncutGroup(click.Group):
     """Command group that lists its commands in the order of addition.
 
     Their texts are not cut off.
     """
 
+    context_class = _Context
+
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.context_class = _Context
         cmd.short_help = cmd.get_short_help_str(1000)  # characters, more than any has
         super().add_command(cmd, name)
 

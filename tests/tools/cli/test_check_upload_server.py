@@ -52,7 +52,7 @@ def test_a_server_of_parts_holds(run, oss, token):
     ("before", "after", "said"),
     [
         ("url =", "colour =", "line 7: unknown key 'single.colour'"),
-        ('"/uploadURL"', '"/url"', "its reply has no URL"),
+        ('"/uploadURL"', '"/url"', "the reply has no URL"),
         ("x-api-key", "x-key", "HTTP 401"),
         ("contentType =", "type =", "missing: ['contentType']"),
         ('{content_type}" }\nurl', 'text/html" }\nurl', "SignatureDoesNotMatch"),

@@ -19,7 +19,7 @@ COMMANDS = {
     "put parts": ("put", "big", PATH, "--part-size", "100KiB"),
     "get": ("get", PATH, "x"),
     "get all": ("get", f"{BUCKET}/in/", "x/", "-r"),
-    "get stdout": ("get", PATH, "-"),
+    "cat": ("cat", PATH),
     "ls": ("ls", f"{BUCKET}/in"),
     "rm": ("rm", PATH),
     "doctor": ("doctor", PATH),

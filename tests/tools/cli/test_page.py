@@ -40,7 +40,7 @@ def helped() -> list[str]:
     return found
 
 
-NEW = (*("put", "get", "ls", "cat", "stat", "du", "cp", "mv", "rm", "url", "doctor"),)
+NEW = (*("put", "get", "ls", "cat", "stat", "cp", "mv", "rm", "url", "doctor"),)
 
 
 @pytest.fixture
