@@ -398,7 +398,8 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     # fmt: off
     url_file: str | None = option("--url-file FILE|-",
-        "One presigned URL: in a file, on standard input (-), or env:NAME.", type=PLACE)
+        "One presigned URL, with its headers in further lines: in a file, on standard "
+        "input (-), or env:NAME.", type=PLACE)
     # fmt: on
 
     def __attrs_post_init__(self) -> None:
@@ -433,14 +434,11 @@ def _presigned_url(reference: str) -> Secret | str:
         text = str(click.prompt(msg, hide_input=True, err=True))
     else:
         text = sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
-    text = text.strip().strip("<>\"'")
+    text = text.strip()
+    if len(text.splitlines()) == 1:
+        text = text.strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
-    # JSON is refused later, by its kind.
-    if ("\n" in text or "\r" in text) and text[0] not in "{[":
-        raise ConfigurationError(
-            "--url-file holds several lines: a presigned URL is one, without breaks"
-        )
     return Secret(text)
 
 
