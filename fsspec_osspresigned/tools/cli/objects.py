@@ -37,6 +37,7 @@ from .options import (
     TransferOptions,
     confirmed,
     counted,
+    default_journals,
     examples,
     is_local,
     object_path,
@@ -250,12 +251,15 @@ _CAT = """\
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_GET))
 @OBJECTS
+@click.option("--resume", is_flag=True,
+              help="Keep what has arrived of large files, and resume downloads of an earlier run.")  # fmt: skip
 @click.argument("target", type=PLACE, metavar="DEST")
 def get(
     paths: tuple[str, ...],
     target: str,
     *,
     recursive: bool,
+    resume: bool,
     dry_run: bool,
     chosen: FilterOptions,
     connection: ConnectionOptions,
@@ -266,7 +270,8 @@ def get(
     DEST is - for standard output. A local file is replaced only after the whole object
     has arrived and its checksum agrees.
     """
-    filesystem = connection.filesystem(**STRICT, **transfer.options())
+    kept = {"checkpoint": default_journals()} if resume else {}
+    filesystem = connection.filesystem(**STRICT, **transfer.options(), **kept)
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
     where: str | list[str] = os.path.join(target, "") if several else target

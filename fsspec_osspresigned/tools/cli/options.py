@@ -50,6 +50,7 @@ _IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
+_OF_RESUMING = (f"{_LOG}.upload.resume", f"{_LOG}.objects.download")
 _OF_FAILURES = f"{_LOG}.upload.upload"
 _FILES = "files/"  # destination for a server that gives names itself
 MAX_SHOWN = 10  # names, before a command asks whether to delete them
@@ -552,16 +553,21 @@ class ReportOptions:
                 raise
         return end()
 
-    def _log_shown(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _log_shown(self) -> Iterator[None]:
         if self.as_json or self.quiet:
-            return contextlib.nullcontext()
+            yield
+            return
 
         def show(record: logging.LogRecord) -> None:
             if record.name != _OF_FAILURES:  # the summary names failures
                 self.err.line(message_of(record))
 
-        name = _LOG if self.verbose else f"{_LOG}.upload.resume"
-        return log_taken(name, logging.INFO, show)
+        names = [_LOG] if self.verbose else _OF_RESUMING
+        with contextlib.ExitStack() as logs:
+            for name in names:
+                logs.enter_context(log_taken(name, logging.INFO, show))
+            yield
 
     def _print(self, summary: Summary) -> None:
         if self.as_json:
