@@ -1,41 +1,24 @@
 # How steps run. A script that sources this defines `prepare` for what all steps need and
 # `step_NAME` for each step, and then calls `run_steps`.
 #
-# Three steps run at a time, since most of them wait more than they compute. Each is a
-# process, works on a copy of what git tracks, with the edits of the working tree, and
-# shows its output when it ends. The first one that fails ends the run, and with the run
-# ends all that its steps have left running.
+# Three steps run at a time, since most of them wait more than they compute. Each works on
+# a copy of its own of what git tracks, with the edits of the working tree, and shows its
+# output when it ends. The first one that fails ends the run and the other steps.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3}
-group=
+work=$(mktemp -d)
+groups=() # the process groups of the steps
 
-# What the caller has set for other programs must not change what is tested. Only where
-# pip finds packages, and how it gets there, is the machine's.
-for name in $(compgen -e); do
-    case $name in
-    PIP_*INDEX* | PIP_FIND_LINKS | PIP_*HOST | PIP_CONFIG_FILE | PIP_*CERT) ;;
-    PIP_PROXY | PIP_CACHE_DIR | PIP_*TIMEOUT | PIP_RETRIES) ;;
-    PIP_* | PYTEST_* | PYTHON?* | HYPOTHESIS_* | COVERAGE_* | MYPY* | RUFF_*) unset "$name" ;;
-    esac
-done
-unset name VIRTUAL_ENV NODE_PATH
+# What the caller has set for other programs must not change what is tested.
+unset "${!PYTEST_@}" "${!HYPOTHESIS_@}" "${!COVERAGE_@}" "${!MYPY@}" "${!RUFF_@}" \
+    PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONWARNINGS VIRTUAL_ENV NODE_PATH
 export CI=true PIP_DISABLE_PIP_VERSION_CHECK=1
 
-copy() { # copy NAME: a fresh copy of what git tracks, without deleted files, in $here
-    here=$work/$1
-    mkdir "$here"
-    { git -C "$checkout" ls-files && git -C "$checkout" ls-files --deleted; } |
-        sort | uniq -u | tar -C "$checkout" -T - -cf - | tar -C "$here" -xf -
-    cd "$here"
-}
-
-missing() { # missing PART: notes that it is skipped; False where it must run
+missing() { # missing PART: notes that the step's part is skipped; fails if it must run
     echo "$step: no $1 here: what needs it is skipped" | tee -a "$work/skipped"
-    case " ${MUST_RUN:-} " in
-    *" $step:$1 "*) echo 'MUST_RUN names it.' && return 1 ;;
-    esac
+    [ -z "${STRICT:-}" ]
 }
 
 tested() { # tested PYTEST...: two tests of a run may fail at first, on a busy machine
@@ -52,66 +35,75 @@ tested() { # tested PYTEST...: two tests of a run may fail at first, on a busy m
     "$@" --randomly-seed=last -o testpaths="$(sed 's/::.*//' <<<"$failed" | sort -u | xargs)"
 }
 
-one_step() { # one_step NAME: in a process of its own
-    step=$1
-    exec 3>&1
-    [ "$(wc -l <"$work/steps")" = 1 ] || exec >"$work/$step.output" 2>&1
-    printf '\n========== %s ==========\n' "$step"
-    trap 'trap - EXIT; exit 143' TERM # another one has failed
-    trap 'ended $?' EXIT
-    "step_$step"
-}
-
-ended() { # ended STATUS
-    trap '' TERM
-    until mkdir "$work/turn" 2>/dev/null; do sleep 0.1; done # to show it in one piece
-    [ ! -e "$work/$step.output" ] || cat "$work/$step.output" >&3
-    printf '%-12s %4d s\n' "$step" "$SECONDS" >>"$work/times"
-    [ "$1" = 0 ] || { echo "$step failed" >>"$work/failed" && kill "$PPID"; }
-    rmdir "$work/turn"
+start() { # start STEP: in a process of its own, which tells file descriptor 4 of its end
+    (
+        SECONDS=0
+        step=$1
+        trap 'echo "$step $? $SECONDS" >&4' EXIT
+        [ -n "$alone" ] || exec >"$work/$step.output" 2>&1
+        here=$work/$step
+        mkdir "$here"
+        { git -C "$checkout" ls-files && git -C "$checkout" ls-files --deleted; } |
+            sort | uniq -u | tar -C "$checkout" -T - -cf - | tar -C "$here" -xf -
+        cd "$here"
+        "step_$step"
+    ) </dev/null &
+    groups+=("$!")
 }
 
 run_steps() { # run_steps STEP...
-    if [ "$1" = --one ]; then
-        work=$WORK
-        one_step "$2"
-        return
-    fi
-    work=$(mktemp -d)
-    export WORK=$work
+    local step status seconds running=0 alone=
+    [ $# -gt 1 ] || alone=yes # then its output is seen as it comes
     trap finish EXIT
     trap 'exit 130' INT
-    trap 'exit 143' TERM
-    trap 'exit 129' HUP
+    trap 'exit 143' TERM HUP
     prepare
-    printf '%s\n' "$@" >"$work/steps"
-    set -m # a process group of its own
-    xargs -n 1 -P 3 bash "$0" --one <"$work/steps" &
-    set +m
-    group=$!
-    wait "$group"
+    mkfifo "$work/ended"
+    touch "$work/times"
+    exec 4<>"$work/ended"
+    set -m # each step is a process group
+    while [ $# -gt 0 ] || [ "$running" -gt 0 ]; do
+        if [ $# -gt 0 ] && [ "$running" -lt 3 ]; then
+            start "$1"
+            shift
+            running=$((running + 1))
+            continue
+        fi
+        until read -r -t 30 step status seconds <&4; do
+            # One that was killed told nothing.
+            [ -n "$(jobs -r)" ] || { echo 'a step was killed' >"$work/failed" && exit 1; }
+        done
+        running=$((running - 1))
+        show "$step"
+        printf '%-12s %4d s\n' "$step" "$seconds" >>"$work/times"
+        [ "$status" = 0 ] || { echo "$step failed" >"$work/failed" && exit 1; }
+    done
+}
+
+show() { # show STEP: what it has printed
+    [ -e "$work/$1.output" ] || return 0
+    printf '\n========== %s ==========\n' "$1"
+    cat "$work/$1.output"
+    rm "$work/$1.output"
 }
 
 finish() {
-    local status=$? untracked what
+    local status=$? signal group step what='all passed'
+    set +eu
     trap - EXIT
     trap '' INT TERM HUP
-    if [ -n "$group" ] && kill -TERM -- "-$group" 2>/dev/null; then
-        sleep 1
-        kill -KILL -- "-$group" 2>/dev/null || true
-    fi
-    if [ ! -e "$work/failed" ]; then
-        [ "$status" = 0 ] && what='all passed' || what=interrupted
-    else
-        what=$(cat "$work/failed")
-        status=1
-    fi
+    for signal in TERM KILL; do
+        for group in "${groups[@]}"; do
+            kill -"$signal" -- "-$group" 2>/dev/null && sleep 1
+        done
+    done
+    for step in "$work"/*.output; do # of a step that was interrupted
+        show "$(basename "$step" .output)"
+    done
+    [ "$status" = 0 ] || what=$(cat "$work/failed" 2>/dev/null || echo interrupted)
     printf '\n========== %s ==========\n' "$what"
-    cat "$work/times" 2>/dev/null || true
+    cat "$work/times"
     printf '%-12s %4d s\n' all "$SECONDS"
-    untracked=$(git -C "$checkout" ls-files --others --exclude-standard) || true
-    [ -z "$untracked" ] ||
-        printf '\nNot tracked by git, so neither tested nor built:\n%s\n' "$untracked"
     [ ! -s "$work/skipped" ] || { printf '\nSkipped:\n' && sort -u "$work/skipped"; }
     [ ! -e "$work/again" ] || { printf '\nFailed at first:\n' && cat "$work/again"; }
     rm -rf "$work"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .filesystem import OSSPresignedFileSystem
     from .model import Reply
     from .secret import Secret, SecretURL
-    from .signers.broker import Broker, BrokerContext
+    from .signers.upload_server import UploadServer, UploadServerContext
 
 VARIABLE = "OSSPRESIGNED_MLFLOW"
 _BLOCK = 64 * 1024  # bytes of a reply
@@ -86,7 +86,7 @@ class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[mi
         from .filesystem import OSSPresignedFileSystem  # noqa: PLC0415 - only if used
 
         server = self.artifact_uri.partition(_ARTIFACTS)[0]
-        return OSSPresignedFileSystem(broker=_broker_of(server))
+        return OSSPresignedFileSystem(upload_server=_upload_server_of(server))
 
 
 def _files(folder: str) -> Iterator[str]:
@@ -96,16 +96,16 @@ def _files(folder: str) -> Iterator[str]:
 
 
 @functools.cache  # filesystems with the same function share their connections
-def _broker_of(server: str) -> Any:
-    """Return a function that makes the broker of *server*, for the option ``broker``."""
+def _upload_server_of(server: str) -> Any:
+    """Return a function that makes the upload server of *server*, for the option ``upload_server``."""
 
-    def make(context: BrokerContext) -> Broker:
-        from .signers.described_broker import DescribedBroker  # noqa: PLC0415
+    def make(context: UploadServerContext) -> UploadServer:
+        from .signers.described_server import DescribedServer  # noqa: PLC0415
         from .signers.description import load  # noqa: PLC0415
 
         call = functools.partial(_exchange, server)
         own = evolve(context, url=server, exchange=call)
-        return DescribedBroker(load("mlflow-artifacts"), own)
+        return DescribedServer(load("mlflow-artifacts"), own)
 
     return make
 

@@ -26,7 +26,7 @@ MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
 # Defaults in bytes: of a part of a file at most, of a part of a stream, which is held in
-# memory, and of an object that is sent in one piece (docs/performance.md has the reasons).
+# memory, and of an object that is sent in one piece; docs/decisions/0019 has the reasons.
 LARGEST_PART = 16 * MIB
 STREAM_PART = 8 * MIB
 THRESHOLD = 8 * MIB
@@ -298,6 +298,7 @@ class Operation:
             the signer only.
         digests: hexadecimal digests of the object, by the names that the signer wants in
             its ``digests``. For the signer only.
+        path: ``bucket/key`` as the user writes it; the bucket alone without a key.
     """
 
     action: Action
@@ -315,17 +316,15 @@ class Operation:
     object_size: int | None = field(default=None, eq=False)
     part_size: int | None = field(default=None, eq=False)
     digests: Mapping[str, str] = field(default=NO_HEADERS, eq=False)
+    path: str = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        path = f"{self.bucket}/{self.key}" if self.key else self.bucket
+        object.__setattr__(self, "path", path)
         # A converter of each would be called for each object; nearly all are frozen.
         for name in _MAPPINGS:
             if type(value := getattr(self, name)) is not FrozenDict:
                 object.__setattr__(self, name, frozen_mapping(value))
-
-    @property
-    def path(self) -> str:
-        """``bucket/key`` as the user writes it; the bucket alone without a key."""
-        return f"{self.bucket}/{self.key}" if self.key else self.bucket
 
     @property
     def parameters(self) -> dict[str, str]:

@@ -22,17 +22,17 @@ _RATE = re.compile(
 )
 
 
-def seconds_of(text: str) -> int:
+def seconds_of(text: str, days: int = 7) -> int:
     """Return the seconds in a lifetime such as ``90s``, ``30m``, ``2h`` or ``7d``.
 
-    Raises ValueError if *text* is invalid, below one second, or above OSS's limit of
-    7 days.
+    Raises ValueError if *text* is invalid, below one second, or above *days*, by default
+    OSS's limit for signatures.
     """
     match = _LIFE.fullmatch(text.strip())
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
-    if not 1 <= seconds <= MAX_LIFE:
+    if not 1 <= seconds <= days * _SECONDS["d"]:
         raise ValueError(
-            f"{text[:40]!r} is not a lifetime from 1s to 7d: write 90s, 30m, 2h or 1d"
+            f"{text[:40]!r} is not a lifetime from 1s to {days}d: write 90s, 30m, 2h or 1d"
         )
     return seconds
 

@@ -17,12 +17,12 @@ from email import message_from_bytes
 from email.policy import HTTP
 from typing import Any, ClassVar
 
-from tests.upload_servers import BUCKET, OtherStatusError, UploadServer
+from tests.upload_servers import BUCKET, FakeServer, OtherStatusError
 
 MIB = 1024 * 1024
 
 
-class Published(UploadServer):
+class Published(FakeServer):
     """A server with documents that it checks, and finished files."""
 
     secret = "CANARYtokenOfServer"

@@ -161,24 +161,6 @@ def test_reply_becomes(status, code, kind):
     assert f"PutObject was refused with HTTP {status}" in error.message
 
 
-@pytest.mark.parametrize(
-    ("ec", "kind", "words"),
-    [
-        ("0002-00000069", errors.URLExpiredError, "ask for a new one"),
-        ("0002-00000235", errors.AccessDeniedError, "not valid yet"),
-    ],
-)
-def test_ec_decides_first(ec, kind, words):
-    """OSS's finer number tells expired from forbidden, both AccessDenied."""
-    in_body = reply(403, "AccessDenied", ec=ec)
-    in_header = reply(403, "AccessDenied", headers={"x-oss-ec": ec})
-    for error in (in_body, in_header):
-        assert type(error) is kind
-        assert words in error.message
-        assert error.ec == ec
-        assert f"[EC {ec}, request id R-1]" in error.message
-
-
 def test_head_carries_its_document_in_a_header():
     """Without a body, x-oss-err is read; nonsense in it is ignored."""
     text = base64.b64encode(b"<Error><Code>NoSuchKey</Code></Error>").decode()

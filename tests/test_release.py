@@ -16,19 +16,12 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT = PYPROJECT["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
 SITE = PROJECT["urls"]["Documentation"]
-EXTRAS = PROJECT["optional-dependencies"]
 SKIPPED = {".git", ".venv", "_build", "__pycache__", "node_modules", "dist"}
 
 
 def read(name: str) -> str:
     """Return the text of a file of the project."""
     return (ROOT / name).read_text("utf-8")
-
-
-def documents(folder: str) -> dict[str, dict]:
-    """Return the YAML files of a folder by their names."""
-    files = sorted((ROOT / folder).glob("*.y*ml"))
-    return {f.name: yaml.safe_load(f.read_text("utf-8")) for f in files}
 
 
 # -- address and version ------------------------------------------------------------------
@@ -69,9 +62,6 @@ def test_links_of_the_readme_lead_to_the_tag():
     assert f"[Options]({SITE}options.html)" in prose
 
 
-VERSION = PROJECT["version"]
-
-
 # -- workflows ----------------------------------------------------------------------------
 
 
@@ -86,38 +76,3 @@ def test_hooks_have_the_versions_of_the_group_lint():
     }
     lint = set(PYPROJECT["dependency-groups"]["lint"])
     assert {r for r in lint if not r.startswith("pre-commit>")} == wanted
-
-
-# -- conda-forge --------------------------------------------------------------------------
-
-
-def conda(requirement: str) -> str:
-    """Return a requirement of pip as conda writes it."""
-    return re.sub(r"(?<=[\w-])(?=[<>=])", " ", requirement, count=1)
-
-
-def test_the_recipe_follows_pyproject():
-    """Name, version, requirements, command, licence and addresses."""
-    (recipe,) = documents(".ci/conda").values()
-    assert recipe["context"] == {
-        "version": VERSION,
-        "python_min": PROJECT["requires-python"].removeprefix(">="),
-    }
-    assert recipe["package"]["name"] == PROJECT["name"]
-    scripts = [f"{name} = {place}" for name, place in PROJECT["scripts"].items()]
-    assert recipe["build"]["python"]["entry_points"] == scripts
-    build = map(conda, PYPROJECT["build-system"]["requires"])
-    needs = recipe["requirements"]
-    assert needs["host"] == ["python ${{ python_min }}.*", "pip", *build]
-    runs = map(conda, PROJECT["dependencies"] + EXTRAS["cli"])
-    assert needs["run"] == ["python >=${{ python_min }}", *runs]
-    assert needs["run_constraints"] == [*map(conda, EXTRAS["server"])]
-    about = recipe["about"]
-    assert about["license"] == PROJECT["license"]
-    assert [about["license_file"]] == PROJECT["license-files"]
-    assert about["summary"] == PROJECT["description"]
-    assert about["repository"] == about["homepage"] == ADDRESS
-    assert about["documentation"] == PROJECT["urls"]["Documentation"]
-
-
-# -- formats ------------------------------------------------------------------------------

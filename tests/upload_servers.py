@@ -41,7 +41,7 @@ class OtherStatusError(Exception):
         self.status, self.document = status, document
 
 
-class UploadServer(LoopbackServer):
+class FakeServer(LoopbackServer):
     """A server of uploads."""
 
     life: int = 600  # seconds of signatures
@@ -208,7 +208,7 @@ class UploadServer(LoopbackServer):
         return fields
 
 
-class DashScope(UploadServer):
+class DashScope(FakeServer):
     """Upload policies of Alibaba Model Studio, with V1 signatures."""
 
     token = "Bearer sk-CANARYdashscope"
@@ -248,7 +248,7 @@ class DashScope(UploadServer):
         }
 
 
-class Companion(UploadServer):
+class Companion(FakeServer):
     """The S3 routes of Uppy Companion."""
 
     refusal = lambda text: {"error": text}  # noqa: E731 - as in the base class
@@ -297,7 +297,7 @@ class Companion(UploadServer):
         return {"method": "POST", "url": url, "fields": fields, "expires": self.life}
 
 
-class UppySign(UploadServer):
+class UppySign(FakeServer):
     """A back end of ``signRequest`` of Uppy 6; *prefix* is put before each new key."""
 
     refusal = lambda text: {"error": text}  # noqa: E731 - as in the base class
@@ -327,7 +327,7 @@ class UppySign(UploadServer):
         return {"url": url, "key": key} if self.prefix else {"url": url}
 
 
-class MLflow(UploadServer):
+class MLflow(FakeServer):
     """The routes of MLflow's tracking server for uploads."""
 
     def answer(self, method, path, query, given):
@@ -361,7 +361,7 @@ class MLflow(UploadServer):
         return {}
 
 
-class LakeFS(UploadServer):
+class LakeFS(FakeServer):
     """The staging calls of lakeFS; ``linked`` has what they made visible."""
 
     def __init__(self, oss: Any) -> None:

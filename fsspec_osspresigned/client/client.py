@@ -28,6 +28,7 @@ from ..http.transfer import PLAIN, Exchange, LargeReplyError
 from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
+    Action,
     Operation,
     Receipt,
     Reply,
@@ -42,7 +43,15 @@ from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from .congestion import BucketState, LargeWindow, RequestWindow
 from .local_index import LocalIndex
-from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
+from .retry import (
+    REAL_TIME,
+    Attempts,
+    Decision,
+    RetryPolicy,
+    Timing,
+    Verb,
+    may_have_acted,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -238,7 +247,9 @@ class Client:
         try:
             return attempts.after(error, last=once)
         finally:
-            if error.outcome is Outcome.UNKNOWN:  # the index may be outdated
+            is_deletion = operation.action is Action.DeleteObject
+            is_lost = is_deletion and may_have_acted(error)
+            if is_lost or error.outcome is Outcome.UNKNOWN:  # the index may be outdated
                 self.written.doubt(operation.path)
 
     async def _attempt(
@@ -289,11 +300,12 @@ class Client:
             raise
         finally:
             breaker.leave(error, probes=probes)
-            del error  # its frames lead here: the body in them would stay in memory
+            del error  # its traceback would keep the body in memory
 
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
-        is_cancelled = isinstance(error, asyncio.CancelledError)
-        if is_cancelled and operation.action.publishes:  # the store may have acted
+        is_deletion = operation.action is Action.DeleteObject
+        changes = is_deletion or operation.action.publishes
+        if changes and isinstance(error, asyncio.CancelledError):  # it may have acted
             self.written.doubt(operation.path)
 
     async def _prepared(

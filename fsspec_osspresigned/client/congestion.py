@@ -88,7 +88,7 @@ class CircuitBreaker:
 
     def leave(self, error: BaseException | None, *, probes: bool) -> None:
         if error is None and not (self._failures or probes):
-            return  # nearly always
+            return  # the usual case
         if probes:
             self._is_probing = False
         if isinstance(error, StoreUnavailableError | NetworkError):

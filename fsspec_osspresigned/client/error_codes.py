@@ -210,12 +210,11 @@ def from_reply(
             clock_offset=offset,
         )
     request_id = hide(mark(reply.request_id or document.get("RequestId", "")))
-    # What a server of uploads carries out may be another call.
-    is_sent = signed is None or signed.carry_out is None
-    text = str(operation.action) if is_sent else "the call"
-    text += f" was refused with HTTP {reply.status}"
+    text = f"{operation.action} was refused with HTTP {reply.status}"
     text += f" {code}" if code else ""
     text += (f" ({message})" if message else "") + why
+    if signed is not None and signed.carry_out is not None:
+        text = message  # of the upload server, whose call was another one
     marked = [f"EC {ec}"] if ec else []
     marked += [f"request id {request_id}"] if request_id else []
     return kind(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +21,7 @@ from ..engine.engine import blocking, call_user
 from ..engine.logs import Logger
 from ..errors import (
     AccessDeniedError,
+    ExclusiveNotEnforcedError,
     IntegrityError,
     NetworkError,
     NotSignedError,
@@ -42,7 +44,15 @@ from ..http.checksums import (
     md5_of,
 )
 from ..http.transfer import FRESH, PLAIN, Exchange
-from ..model import MAX_PARTS, Action, Operation, PartReceipt, Reply, split_path
+from ..model import (
+    MAX_PARTS,
+    Action,
+    Operation,
+    PartReceipt,
+    Receipt,
+    Reply,
+    split_path,
+)
 from ..options.target import Target
 from ..parsing import is_number, moment
 from ..signers.base import MultipartGrant
@@ -63,6 +73,7 @@ PAGE_SIZE = 1_000  # entries of a listing; the most that OSS returns
 _MAX_UPLOAD_ID = 8 * KIB  # characters; that of a server of uploads can be long
 
 CALLBACK_FAILED = 203
+_NO_REPLY = Reply(status=0)  # of an upload that its owner completes
 _NOT_AWAITED = Exchange(grace=0.0)  # of an abort, which can only come too late
 
 
@@ -94,21 +105,23 @@ class OSSCalls:
         body: Body,
         prefetcher: Prefetcher | None = None,
         action: Action = Action.PutObject,
-    ) -> tuple[Reply, str]:
-        """Store *body* by the call *action*; return the reply and the kind of checksum.
+    ) -> Receipt:
+        """Store *body* by the call *action*; return the receipt.
 
         Raises:
+            ExclusiveNotEnforcedError: see ``receipt_of``.
             IntegrityError: the store published other bytes than were sent.
             OutcomeUnknownError: the reply about an exclusive object was lost, and no
                 granted call can check whether it is stored.
             OSSPresignedError: its ``outcome`` says whether the object may be stored.
         """
+        began = time.monotonic()
         operation = self.target.operation(action, content_length=body.size)
         if self.client.signer.digests:
             operation = evolve(operation, digests=await self._digests(body))
         parse = partial(self._confirmed, operation, body)
         try:
-            return await self.client.call(
+            reply, verified = await self.client.call(
                 operation, body, self.exchange, parse=parse, prefetcher=prefetcher
             )
         except IntegrityError as error:
@@ -116,7 +129,11 @@ class OSSCalls:
         except OSSPresignedError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
-            return await self._put_after_all(body, error, action)
+            reply, verified = await self._put_after_all(body, error, action)
+        seconds = time.monotonic() - began
+        return receipt_of(
+            self.target, reply, body.size, reply.crc64, verified, seconds=seconds
+        )
 
     async def send_part(
         self,
@@ -142,7 +159,8 @@ class OSSCalls:
     def _confirmed(
         self, operation: Operation, body: Body, reply: Reply
     ) -> tuple[Reply, str]:
-        if not reply.etag and CRC_HEADER not in reply.headers:
+        headers = reply.headers
+        if "etag" not in headers and CRC_HEADER not in headers:
             # An error document after a 200, or the page of a proxy: the store has
             # not confirmed anything.
             msg = f"{operation}: the reply has neither an ETag nor a checksum"
@@ -150,12 +168,16 @@ class OSSCalls:
         mode: str | None = self.target.kind.checksum
         if mode == "auto" and operation.action.spec.form:
             mode = None  # the ETag of an object of a form is never an MD5
-        md5 = partial(md5_of, body)
-        stated = reply
         if reply.body:
-            headers = {**reply.headers, **etag_of_google(reply.body)}
-            stated = evolve(reply, headers=headers)
-        return reply, _compared(stated, operation, reply.crc64, md5, mode)
+            headers = {**headers, **etag_of_google(reply.body)}
+        return reply, compare(
+            headers,
+            crc=reply.crc64,
+            md5=partial(md5_of, body),
+            mode=mode,
+            what=operation,
+            path=operation.path,
+        )
 
     async def _put_after_all(
         self, body: Body, error: OSSPresignedError, action: Action
@@ -258,7 +280,9 @@ class OSSCalls:
             size = sum(part.size for part in parts)
             reply, _ = await self._reconcile(error, size, crc, upload_id=upload_id)
         try:
-            return reply, _compared(reply, operation, crc)
+            return reply, compare(
+                reply.headers, crc=crc, what=operation, path=operation.path
+            )
         except IntegrityError as error:
             raise _as_stored(error)  # noqa: B904 - it is the same error
 
@@ -449,8 +473,12 @@ class OSSCalls:
             reply = await self.client.call(head, exchange=FRESH, once=once)
             stored = reply.headers.get("content-length") == str(size)
             if stored:
-                mode = "auto" if md5 is not None else None
-                proof = await blocking(_compared, reply, head, crc, md5, mode)
+                look = partial(
+                    compare, reply.headers, crc=crc, what=head, path=head.path
+                )
+                if md5 is not None:
+                    look = partial(look, md5=md5, mode="auto")
+                proof = await blocking(look)
                 if proof != "none":
                     return reply, proof
         except (FileNotFoundError, IntegrityError):
@@ -471,6 +499,57 @@ class OSSCalls:
         except OSSPresignedError:
             return False
         return True
+
+
+def receipt_of(
+    target: Target,
+    reply: Reply | None,
+    size: int,
+    crc64: int | None,
+    verified: str,
+    *,
+    seconds: float,
+    upload_id: str = "",
+    parts: tuple[PartReceipt, ...] = (),
+) -> Receipt:
+    """Return the receipt of *size* stored bytes, which took *seconds*.
+
+    *reply* None means that the owner completes the upload. *verified* is the kind of
+    checksum compared for the whole object.
+
+    Raises:
+        ExclusiveNotEnforcedError: the object was stored, but the bucket has versioning, so
+            an existing object may be hidden now.
+    """
+    if reply is None:
+        reply, status = _NO_REPLY, "pending"
+    else:
+        status = "callback_failed" if reply.status == CALLBACK_FAILED else "stored"
+    version = reply.headers.get("x-oss-version-id")
+    if version and target.kind.exclusive:
+        raise ExclusiveNotEnforcedError(
+            f"stored as version {version}, but a bucket that keeps versions ignores "
+            "forbid-overwrite: the previous version is hidden now",
+            path=target.path,
+            version_id=version,
+        )
+    return Receipt(
+        path=target.path,
+        size=size,
+        status=status,
+        etag=reply.etag.strip('"'),
+        crc64=crc64,
+        verified=verified,
+        version_id=version,
+        request_id=reply.request_id,
+        upload_id=upload_id or None,
+        parts=parts,
+        retries=reply.retries,
+        resigns=reply.resigns,
+        seconds=seconds,
+        content_type=target.kind.content_type,
+        location=reply.location,
+    )
 
 
 def operation_on(action: Action, path: str) -> Operation:
@@ -686,25 +765,6 @@ def _as_stored(error: IntegrityError) -> IntegrityError:
     if error.differs:
         error.add_note("The object that is visible now is not what was sent.")
     return error
-
-
-def _compared(
-    reply: Reply,
-    operation: Operation,
-    crc: int | None,
-    md5: Callable[[], str] | None = None,
-    mode: str | None = None,
-) -> str:
-    # *mode* is as in the option ``checksum``; None compares only CRC-64s.
-    stated = crc is not None and CRC_HEADER in reply.headers
-    return compare(
-        reply.headers,
-        crc=crc,
-        md5=md5 or str,
-        mode=mode or ("crc64" if stated else "none"),
-        what=operation,
-        path=operation.path,
-    )
 
 
 def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from ..errors import UploadDiscardedError
 from . import background
+from .engine import in_waiting_thread
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def add(upload: Abortable) -> None:
     """
     refuse_if_terminating()
     _begun.add(upload)
-    watch()
+    in_waiting_thread(watch)  # only the main thread can
 
 
 def refuse_if_terminating(path: str | None = None) -> None:

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ..compat import after_fork_in_child
-from . import abort_at_exit, background
+from . import background
 from .threads import Job, Threads, enter_own_thread, is_own_thread
 
 P = ParamSpec("P")
@@ -279,7 +279,6 @@ class _Call:
         function: Callable[[], Coroutine[Any, Any, Any]],
         put: Callable[[Any], object],
     ) -> None:
-        abort_at_exit.watch()  # only the main thread can, and it may have to each time
         self.put = put
         self._function: Any = function  # None once it has begun
         self._context = context = contextvars.copy_context()

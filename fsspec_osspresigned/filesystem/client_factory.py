@@ -14,25 +14,40 @@ from fsspec.config import apply_config, conf
 from ..client.client import Client, shared_client
 from ..compat import before_fork
 from ..engine import abort_at_exit
+from ..engine.warn import warn_user
 from ..http.handle import may_have_proxy
 from ..http.transport import Transport
 from ..model import MAX_MAP
-from ..options.options import ALIAS, Options, portable, renamed
+from ..options.options import ALIAS, DEPRECATED, Options, portable, renamed
 from ..options.trust import check_trust
 from ..signers import make_signer
 from ..units import shown_bytes
 from ..url_checks import is_web
 from .arguments import PROTOCOL
 
-_BROKER = ("broker", "broker_options")
+_UPLOAD_SERVER = ("upload_server", "upload_server_options")
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
 # A map or a grant may be combined with any signer.
 _REPLACED = {
-    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token", *_BROKER},
-    "signer": {ALIAS, "presigned_url", "url_map", "grant", *_BROKER},
-    "grant": {ALIAS, "presigned_url", "url_map", *_BROKER},
-    "url_map": {ALIAS, "presigned_url", *_BROKER},
-    "broker": {ALIAS, "presigned_url", "url_map", "grant", "signer", "broker_options"},
+    "presigned_url": {
+        ALIAS,
+        "url_map",
+        "grant",
+        "signer",
+        "signer_token",
+        *_UPLOAD_SERVER,
+    },
+    "signer": {ALIAS, "presigned_url", "url_map", "grant", *_UPLOAD_SERVER},
+    "grant": {ALIAS, "presigned_url", "url_map", *_UPLOAD_SERVER},
+    "url_map": {ALIAS, "presigned_url", *_UPLOAD_SERVER},
+    "upload_server": {
+        ALIAS,
+        "presigned_url",
+        "url_map",
+        "grant",
+        "signer",
+        "upload_server_options",
+    },
 }
 
 # What the verbs import on first use, here or in libraries.
@@ -73,7 +88,13 @@ def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     of options are replaced by the current ones, which are sorted. Paths are absolute,
     and secrets hidden.
     """
-    given, configured = renamed(given), apply_config(kind, {})
+    set_up = apply_config(kind, {})
+    for old in sorted(DEPRECATED.keys() & {*given, *set_up}):
+        new = DEPRECATED[old]
+        text = f"{old}= is deprecated and will be removed in 0.4: use {new}="
+        warn_user(text, DeprecationWarning)
+    given = renamed(given)
+    configured = {DEPRECATED.get(name, name): set_up[name] for name in set_up}
     replaced = {
         other
         for source, others in _REPLACED.items()
@@ -96,7 +117,7 @@ def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> 
     signer, grant = given.get("signer"), given.get("grant")
     if signer not in (None, configured.get("signer")):
         return True
-    if given.get("broker") not in (None, configured.get("broker")):
+    if given.get("upload_server") not in (None, configured.get("upload_server")):
         return True
     # The token stays with its signer if the grant is a file, which takes no token.
     stays = configured.get("signer") is not None and not (

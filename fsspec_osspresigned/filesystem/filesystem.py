@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..options.storage_options import StorageOptions
+    from ..signers.base import Permissions
     from .opened import (
         BytesWriter,
         ReadBytes,
@@ -123,7 +124,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`. Exactly one of
-    ``presigned_url``, ``url_map``, ``grant``, ``signer`` and ``broker`` gives the source
+    ``presigned_url``, ``url_map``, ``grant``, ``signer`` and ``upload_server`` gives the source
     of signatures; only a map and a grant may be combined with a signer.
 
     Equal options return the same instance. If fsspec is older than 2026.9, or with
@@ -215,6 +216,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if not isinstance(path, str):
             path = [stringify_path(item) for item in path]
         return without_own(self.protocol, path)
+
+    @verb
+    async def permissions(self) -> Permissions:
+        """Return what the token of ``signer="https://..."`` permits; asks each time.
+
+        Raises:
+            ConfigurationError: signatures come from another source.
+            SignerError: the service is unreachable, refuses the token, or does not tell.
+        """
+        return await awaited(waiting, self.client.signer.permissions)
 
     @property
     def transaction(self) -> Transaction:
@@ -643,7 +654,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return run(trees.presigned_url, self.client, name, expiration, method, size)
 
     def url(self, path: str) -> str:
-        """Return the name or URL that a server of uploads (``broker=``) gave an object.
+        """Return the name or URL that a server of uploads (``upload_server=``) gave an object.
 
         It is the receipt's ``location``. Raises FileNotFoundError unless this process
         has stored the object through such a server.
@@ -662,19 +673,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     # -- reading -------------------------------------------------------------------------
 
-    def cat_file(
+    @verb
+    async def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive).
 
         Negative numbers count from the end of the object.
         """
-        path = self._path(path)
-        return run(self._lookup.read, path, start, end, in_thread=True)
-
-    async def _cat_file(
-        self, path: str, start: int | None = None, end: int | None = None, **_: Any
-    ) -> bytes:
         guess, path = self._size_guess, self._path(path)
         return await awaited(guess.read, self._lookup, path, start, end)
 

@@ -155,9 +155,11 @@ class SizeGuess:
         start: int | None = None,
         end: int | None = None,
     ) -> bytes:
-        """Read like ``Lookup.read``, and note the size if it read to the end."""
-        data = await lookup.read(path, start, end, in_thread=self.is_large)
-        if end is None and (start or 0) >= 0:
+        """Read like ``Lookup.read``, and note the size if all of the object was read."""
+        is_whole = end is None and not start
+        in_thread = self.is_large if is_whole else end is None
+        data = await lookup.read(path, start, end, in_thread=in_thread)
+        if is_whole:
             self.is_large = len(data) > SMALL
         return data
 

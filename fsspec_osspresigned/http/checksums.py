@@ -92,8 +92,8 @@ def compare(
     headers: Mapping[str, str],
     *,
     crc: int | None,
-    md5: Callable[[], str],
-    mode: str,
+    md5: Callable[[], str] | None = None,
+    mode: str | None = None,
     what: object,
     path: str,
 ) -> str:
@@ -101,14 +101,15 @@ def compare(
 
     The kind is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``.
     The mode ``auto`` compares *crc* if both sides have it, else MD5 with a plain ETag.
-    The modes ``crc64`` and ``md5`` require that checksum; ``none`` compares nothing.
+    The modes ``crc64`` and ``md5`` require that checksum; ``none`` compares nothing. The
+    mode None compares *crc* if both sides have it.
 
     Raises:
         IntegrityError: the checksums differ, or the one that *mode* requires is
             missing.
     """
     stated = headers.get(CRC_HEADER)
-    if mode in ("auto", "crc64") and stated is not None and crc is not None:
+    if stated is not None and crc is not None and mode in (None, "auto", "crc64"):
         if stated != str(crc):
             msg = f"{what}: the store has CRC-64 {stated[:24]}, {crc} was sent"
             raise IntegrityError(msg, path=path)
@@ -116,8 +117,8 @@ def compare(
     if mode == "crc64":
         msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
         raise IntegrityError(msg, path=path, differs=False)
-    digest = _stated_md5(headers)
-    if mode in ("auto", "md5") and digest:
+    digest = None if md5 is None else _stated_md5(headers)
+    if mode in ("auto", "md5") and md5 is not None and digest:
         if digest != (ours := md5()):
             msg = f"{what}: the store has MD5 {digest}, {ours} was sent"
             raise IntegrityError(msg, path=path)

@@ -177,7 +177,7 @@ def may_have_proxy() -> bool:
     if sys.platform in {"darwin", "win32"}:
         from urllib.request import getproxies  # noqa: PLC0415 - only here
 
-        return bool(getproxies())  # those of the system's settings, too
+        return bool(getproxies())  # also those of the system's settings
     return any(name.lower().endswith("_proxy") for name in os.environ)
 
 

@@ -36,7 +36,7 @@ if _HAS_EPOLL:
         select.EPOLLIN: pycurl.CSELECT_IN,
         select.EPOLLOUT: pycurl.CSELECT_OUT,
     }
-    _ALL = pycurl.CSELECT_IN | pycurl.CSELECT_OUT  # of errors and ends, too
+    _ALL = pycurl.CSELECT_IN | pycurl.CSELECT_OUT  # also errors and closed connections
 
 
 class Multi:
@@ -93,9 +93,8 @@ class Multi:
         self._busy[handle.easy] = transfer
         if len(self._busy) == 1:
             self._act(pycurl.SOCKET_TIMEOUT, 0)
-        elif (
-            not self._acts_soon
-        ):  # with what other tasks begin in this turn of the loop
+        elif not self._acts_soon:
+            # Together with what other tasks begin in this turn of the loop.
             self._acts_soon = True
             self._loop.call_soon(self._act_now)
         if self._check is None or window < self._check_seconds:

@@ -171,9 +171,8 @@ class Transfer:
     _source: io.BytesIO | None = None  # of a small body
     _blocks: Generator[memoryview, None, None]  # of any other
     _left = _NOTHING
-    _read_bytes = _sent = (
-        0  # that libcurl has taken of the blocks: with and without frame
-    )
+    _read_bytes = 0  # of the blocks that libcurl has taken, and of the form's frame
+    _sent = 0  # of the blocks that libcurl has taken
     handle: Handle = cast(Handle, None)  # while the request is under way
     _descriptor = -1
     _requests = 0  # that libcurl began to send
@@ -288,7 +287,7 @@ class Transfer:
         try:
             self.outcome = self.reply(code, text)
         except BaseException as error:  # noqa: BLE001 - raised by the sender
-            # Its frames have this transfer: the body would stay in memory.
+            # The frames of its traceback would keep the body in memory.
             self.outcome = error.with_traceback(None)
         if self._error is not None or self._is_full:
             self.handle.shut()
@@ -299,7 +298,7 @@ class Transfer:
         if self._source is None:
             self._blocks.close()
             self._left = _NOTHING
-        self._error = None  # its frames lead here, and would keep the body
+        self._error = None  # its traceback would keep the body in memory
         if self.handle is not None:  # else it has not begun
             self.handle.end()
             del self.handle

@@ -93,10 +93,8 @@ class Transport:
         multi: Multi = running().owned[Multi]
         multi.begin(transfer, self.pool.progress_seconds)
         try:
-            if (
-                transfer.ended.done()
-            ):  # at once: other tasks get their turn all the same
-                await asyncio.sleep(0)
+            if transfer.ended.done():
+                await asyncio.sleep(0)  # other tasks get their turn all the same
             await transfer.ended
         except asyncio.CancelledError as error:
             await _silence_after(error, transfer)

@@ -41,7 +41,7 @@ _EACH = 16  # files that a job publishes at once; more that wait begin another j
 
 
 def is_written_into(path: str) -> bool:
-    """Return whether *path* is a device or a pipe, which must not be repathd."""
+    """Return whether *path* is a device or a pipe, which must not be replaced."""
     mode = _mode_of(path)
     return mode is not None and _must_stay(path, mode)
 

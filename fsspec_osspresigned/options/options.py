@@ -50,6 +50,10 @@ FOREIGN = {
 # Keywords that arrive when a path holds "::", which fsspec takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 ALIAS = "url"  # of presigned_url, which fsspec.url_to_fs cannot pass on
+DEPRECATED = {  # to be removed in 0.4
+    "broker": "upload_server",
+    "broker_options": "upload_server_options",
+}
 
 # Options of s3fs and ossfs that have no other name here.
 _OF_OTHERS = dict.fromkeys(
@@ -175,12 +179,12 @@ def _grant(value: Any) -> Any:
     raise ValueError("a file, a URL, env:NAME or a mapping")
 
 
-def _broker(value: Any) -> Any:
+def _upload_server(value: Any) -> Any:
     if isinstance(value, str) and value.strip():
         return value.strip()
     if not (callable(value) or hasattr(value, "carries_out")):
         raise ValueError(
-            "a name such as 'dashscope', a file.toml, a Broker, or a function"
+            "a name such as 'dashscope', a file.toml, an UploadServer, or a function"
         )
     return value
 
@@ -260,8 +264,8 @@ class Options:
     url_map: Any = _option(None, shown=_shown_source)
     grant: Any = _option(None, _grant, shown=_shown_source)
     signer: Any = _option(None)
-    broker: Any = _option(None, _broker)
-    broker_options: Mapping[str, str] = _option({}, _texts)
+    upload_server: Any = _option(None, _upload_server)
+    upload_server_options: Mapping[str, str] = _option({}, _texts)
     signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
     endpoint: str | None = _option(None, _text)
@@ -333,7 +337,7 @@ class Options:
             raise ConfigurationError(problems)
         return cls(**values)
 
-    @property
+    @functools.cached_property  # each upload asks
     def threshold(self) -> int:
         """Size in bytes above which an object is sent in parts."""
         return self.multipart_threshold or THRESHOLD
@@ -381,11 +385,11 @@ class Options:
         ]
         texts = {
             "signer": "'module:function', or 'keys' with the key in the environment",
-            "broker": "'module:function'",
+            "upload_server": "'module:function'",
         }
         remedies += [
             f"{name}= is an object of this process: pass {texts.get(name, 'a text')}"
-            for name in ("signer", "broker", "signer_token", "receipts")
+            for name in ("signer", "upload_server", "signer_token", "receipts")
             if not isinstance(getattr(self, name), str | os.PathLike | None)
         ]
         if remedies:
@@ -398,12 +402,14 @@ class Options:
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with ``presigned_url`` in place of its alias ``url``.
+    """Return *given* with current names: those of ``DEPRECATED``, and ``presigned_url``.
 
-    ``url`` is the first parameter of fsspec's ``url_to_fs``, whose callers cannot pass
-    an option of that name. If both names are given, both are kept.
+    Its alias ``url`` is the first parameter of fsspec's ``url_to_fs``, whose callers
+    cannot pass an option of that name. If both names are given, both are kept.
     """
     options = dict(given)
+    for old in DEPRECATED.keys() & given.keys():
+        options.setdefault(DEPRECATED[old], options.pop(old))
     if ALIAS in options and options.get("presigned_url") is None:
         options["presigned_url"] = options.pop(ALIAS)
     return options
@@ -421,8 +427,8 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
             value = os.fspath(value)
         if isinstance(value, str) and "://" not in value and _is_path(value):
             options[name] = _absolute(value)
-    if ".toml" in str(options.get("broker")):
-        options["broker"] = _absolute_broker(options["broker"])
+    if ".toml" in str(options.get("upload_server")):
+        options["upload_server"] = _absolute_description(options["upload_server"])
     for name in ("presigned_url", "url_map", "grant", "signer_token"):
         value = options.get(name)
         if isinstance(value, str) and value.startswith("file:"):
@@ -455,7 +461,7 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _absolute_broker(value: Any) -> Any:
+def _absolute_description(value: Any) -> Any:
     from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for files
 
     path, url = spelled(value) if isinstance(value, str) else ("", None)
@@ -474,16 +480,16 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
         problems.append(
             "no source of signatures is given: use presigned_url= (one URL, to upload), "
             "url_map= (a file of them), grant= (a file that is one signature for a "
-            "directory), signer= (a service, 'keys' or a function) or broker= (a server "
+            "directory), signer= (a service, 'keys' or a function) or upload_server= (a server "
             "of uploads)"
         )
-    if "presigned_url" in used and len(used) > 1 and "broker" not in used:
+    if "presigned_url" in used and len(used) > 1 and "upload_server" not in used:
         problems.append(
             "presigned_url= cannot be combined with other sources: leave out url_map=, grant= and signer="
         )
-    if "broker" in used and len(used) > 1:
+    if "upload_server" in used and len(used) > 1:
         problems.append(
-            "broker= cannot be combined with other sources: leave out presigned_url=, url_map=, grant= and signer="
+            "upload_server= cannot be combined with other sources: leave out presigned_url=, url_map=, grant= and signer="
         )
     takers = [n for n, kind in used.items() if "signer_token" in kind.own_options]
     if values.get("signer_token") is not None and len(takers) > 1:

@@ -21,7 +21,7 @@ class Signs(Protocol):
 
 
 class Uploads(Protocol):
-    """A server of uploads: a ``Broker``."""
+    """A server of uploads: an ``UploadServer``."""
 
     host: str
     signs: frozenset[Action]
@@ -45,8 +45,8 @@ class StorageOptions(TypedDict, total=False):
     url_map: Secret | Mapping[str, Any] | Sequence[Any] | LocalPath | None
     grant: Secret | Mapping[str, Any] | LocalPath | None
     signer: Signs | Callable[..., Any] | str | None
-    broker: Uploads | Callable[..., Any] | str | None
-    broker_options: Texts | None
+    upload_server: Uploads | Callable[..., Any] | str | None
+    upload_server_options: Texts | None
     signer_token: Callable[[], Any] | str | None
     region: str | None
     endpoint: str | None

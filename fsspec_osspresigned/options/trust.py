@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..signing.endpoint import Endpoint
 
 VARIABLE = "OSSPRESIGNED_TRUST"  # trusted values of options, comma-separated
-_GUARDED = ("signer", "broker", "signer_token", "endpoint")
+_GUARDED = ("signer", "upload_server", "signer_token", "endpoint")
 _ALLOW_HTTP = "allow_http=True"
 _ENDPOINT = "OSS_ENDPOINT"
 _OURS = "osspresigned"  # in the name of a token's file, or of its directory
@@ -77,15 +77,15 @@ def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
             )
     if signer == "keys":
         yield from _endpoint_problems(options, trusted)
-    if isinstance(options.broker, str) and options.broker not in trusted:
-        from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for brokers
+    if isinstance(options.upload_server, str) and options.upload_server not in trusted:
+        from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for descriptions
 
-        broker, _ = spelled(options.broker)
-        if (is_path(broker) or ":" in broker) and broker not in trusted:
-            what = "read a description" if is_path(broker) else "import code"
+        name, _ = spelled(options.upload_server)
+        if (is_path(name) or ":" in name) and name not in trusted:
+            what = "read a description" if is_path(name) else "import code"
             yield (
-                f"broker={_shown(broker)} would {what}, and options may be those of "
-                f"others: set {VARIABLE}={_shown(broker)}"
+                f"upload_server={_shown(name)} would {what}, and options may be those of "
+                f"others: set {VARIABLE}={_shown(name)}"
             )
 
 

@@ -139,7 +139,7 @@ def _unescaped(text: str) -> str:
     text = re.sub(r"'[ \r]{0,9}\n {0,99}b'", "", text)
     if "&lt;Code&gt;" in text or "&lt;Error&gt;" in text:
         text = html.unescape(text)
-    # A document in a string of a log, at times in a string of another one.
+    # A log may show the document as a string with escapes, and another log that line again.
     for _ in range(2):
         start = re.search(r"<Error\b|<Code>", text)
         if start and re.search(r"\\n\s*<|\\\"", text[start.start() :]):

@@ -75,7 +75,7 @@ class Order:
 
     method: Method = "PUT"
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    cut: Cut | None = None  # in parts; None signs one request
+    cut: Cut | None = None  # how the object is cut into parts; None signs one request
     owner_completes: bool = False  # no Complete of the parts is handed out
 
 

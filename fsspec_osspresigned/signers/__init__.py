@@ -7,6 +7,7 @@ creates it from options, and one row of ``SIGNERS``.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -62,9 +63,9 @@ SIGNERS = (
     ),
     SignerKind("signer", "function:function_signer"),
     SignerKind(
-        "broker",
-        "described_broker:broker_signer",
-        own_options=("signer_token", "broker_options"),
+        "upload_server",
+        "described_server:upload_server_signer",
+        own_options=("signer_token", "upload_server_options"),
         hint="a server of uploads, such as 'dashscope'",
     ),
 )
@@ -116,12 +117,12 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
     return ChainSigner(*signers)
 
 
-__all__, __getattr__, __dir__ = lazy(
+__all__, _load, __dir__ = lazy(
     __name__,
     "wire_protocol",
     bound="bound_request",
-    broker="Broker BrokerContext BrokerSigner OpenUpload ServerRefusedError",
-    base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
+    upload_server="UploadServer UploadServerContext UploadServerSigner OpenUpload ServerRefusedError",
+    base="Grant MAX_REQUESTS MultipartGrant Permissions Signer sign_checked signed_each",
     batching="Prefetcher",
     description="names_objects",
     function="as_signer",
@@ -133,3 +134,11 @@ __all__, __getattr__, __dir__ = lazy(
     presigned_urls="OneURLSigner complete_problem expiry grant_of request_of",
     wire_protocol="ITEM_STATUS MAX_REQUEST_BODY SignerProblem SignerReply",
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Broker", "BrokerContext"):
+        old, name = name, name.replace("Broker", "UploadServer")
+        text = f"{old} is deprecated and will be removed in 0.4: use {name}"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return _load(name)

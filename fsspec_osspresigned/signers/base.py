@@ -79,6 +79,33 @@ class Grant:
 _ALL_WAYS = Grant()
 
 
+@frozen(kw_only=True)
+class Permissions:
+    """What the token of a signer service permits.
+
+    Attributes:
+        prefixes: ``bucket/prefix``; a permitted path begins with one of them.
+        actions: names of OSS API calls.
+        overwrite: False if the service permits no upload that replaces an object.
+        max_expires_in: longest lifetime of a signature in seconds; None if unknown.
+        max_size: size in bytes of the largest object; None is no limit.
+        content_types: permitted values of Content-Type; None permits every value.
+        expires_at: expiry time of the token, seconds since the epoch; None is no expiry.
+        objects_left: number of further objects; None is no limit.
+        bytes_left: bytes of all further objects; None is no limit.
+    """
+
+    prefixes: tuple[str, ...]
+    actions: tuple[str, ...]
+    overwrite: bool = True
+    max_expires_in: int | None = None
+    max_size: int | None = None
+    content_types: tuple[str, ...] | None = None
+    expires_at: float | None = None
+    objects_left: int | None = None
+    bytes_left: int | None = None
+
+
 class Signer:
     """Base class of signers: turns operations into signed requests, in order.
 
@@ -166,6 +193,16 @@ class Signer:
 
     def invalidate(self, refused: SignedRequest) -> None:
         """Do not use the credentials of *refused* again: the store says they expired."""
+
+    def permissions(self) -> Permissions:
+        """Return what the token permits; only a signer service knows.
+
+        Raises:
+            ConfigurationError: this is another kind of signer.
+            SignerError: the service is unreachable, refuses the token, or does not tell.
+        """
+        msg = "only a signer service tells what it permits: give signer='https://...'"
+        raise ConfigurationError(msg)
 
 
 class AdaptedSigner(Signer):
@@ -270,6 +307,10 @@ class ChainSigner(Signer):
         for signer in self._signers:
             signer.invalidate(refused)
 
+    def permissions(self) -> Permissions:
+        """Return what the last signer permits, because maps and grants come first."""
+        return self._signers[-1].permissions()
+
     def _first(self, ask: Callable[[Signer], T]) -> T:
         refusal: NotSignedError | None = None
         for signer in self._signers:
@@ -359,7 +400,7 @@ def check_signed(operation: Operation, request: Any) -> None:
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
-    if missing := _missing_headers(operation, request):
+    if missing := missing_headers(operation, request):
         msg = (
             f"the signer did not sign the demanded header {', '.join(missing)} for "
             f"{operation}: leave it out, or let the signer allow it"
@@ -381,7 +422,7 @@ def check_signed(operation: Operation, request: Any) -> None:
         raise SignerError(problem, path=operation.path)
 
 
-def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
+def missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
     """Return the required headers that *request* lacks, or has with another value."""
     if not operation.headers:
         return []

@@ -52,7 +52,9 @@ def bound_request(
         *([f"the header {acl}"] if acl else []),
     )
     if problems:
-        text = f"the server's request for {operation} is refused: {problems[0]}"
+        part = f"part {operation.part_number} of " if operation.part_number else ""
+        what = part + (operation.path or "the object")
+        text = f"the upload server's URL for {what} is refused: {problems[0]}"
         raise BindingError(text, path=operation.path, action=operation.action)
     return SignedRequest(
         method=operation.action.method,

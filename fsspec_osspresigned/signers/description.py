@@ -6,14 +6,16 @@ docs/existing-servers.md describes all members.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.resources import files
-from itertools import chain
 from typing import Any
 
-from attrs import Factory, fields_dict, frozen
+from attrs import Factory, field, fields_dict, frozen
+from attrs.validators import and_, deep_iterable, deep_mapping, gt, instance_of
 
 from ..errors import ConfigurationError
 from ..model import MIN_PART
@@ -31,40 +33,57 @@ _FACTS = frozenset(
         *("size", "part_size", "part_count", *DIGESTS),
     )
 )
-_SIGNED = ("url", "headers", "send", "lifetime", "expires", "key", "failure")
-# The calls, and the members of each that read its reply.
-_CALLS: Mapping[str, Collection[str]] = {
-    "request": (*_SIGNED, "save"),
-    "single": (*_SIGNED, "save", "fields", "grant", "largest_mb", "compares"),
-    "single_finish": ("save", "create_only", "failure", "send"),
-    "open": (*_SIGNED, "save", "urls", "number", "part_bytes"),
-    "sign": (*_SIGNED, "urls", "number"),
-    "parts": ("list", "number", "size", "etag", "failure"),
-    "finish": ("save", "create_only", "failure", "send"),
-    "register": ("save", "failure", "send"),
-    "abort": ("send",),
-}
-# Further names of a call: those of itself, and those of each part, in what is repeated.
-_OF_CALL: Mapping[str, Collection[str]] = {
-    "request": ("method", "upload_id", "number", "upload.key"),
-    "sign": ("number", "numbers", "first", "count"),
-    "single_finish": OF_PART,
-}
-_OF_PARTS: Mapping[str, Collection[str]] = {
-    "open": ("number",),
-    "sign": ("number",),
-    "finish": OF_PART,
-    "single_finish": OF_PART,
-}
-# Calls whose replies come before that of a call, so that it may use what they have named.
-_BEFORE: Mapping[str, Collection[str]] = {
-    **dict.fromkeys(("sign", "parts", "finish", "abort"), ("open",)),
-    "single_finish": ("single",),
-    "register": ("single", "single_finish", "open", "finish"),
-}
+_SIGNED = "url headers send key failure"
+_LAST = "save failure send"
+_PART = " ".join(OF_PART)
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+@frozen
+class _Table:
+    """What the table of a call may have; spaces separate names."""
+
+    keys: list[str] = field(converter=_words)  # apart from those of the request
+    # Calls whose replies may have named what this one uses.
+    before: list[str] = field(default="", converter=_words)
+    own: list[str] = field(default="", converter=_words)  # further names in braces
+    # Names of each part, in what is repeated.
+    each: list[str] = field(default="", converter=_words)
+
+
+_CALLS = {
+    "request": _Table(f"{_SIGNED} save", own="method upload_id number upload.key"),
+    "single": _Table(f"{_SIGNED} save fields grant compares"),
+    "single_finish": _Table(f"{_LAST} create_only", "single", _PART, _PART),
+    "open": _Table(f"{_SIGNED} save urls number part_bytes", each="number"),
+    "sign": _Table(f"{_SIGNED} urls number", "open", "number numbers first count", "number"),
+    "parts": _Table("list number size etag failure", "open"),
+    "finish": _Table(f"{_LAST} create_only", "open", each=_PART),
+    "register": _Table(_LAST, "single single_finish open finish"),
+    "abort": _Table("send", "open"),
+}  # fmt: skip
 _NAMED_URL = re.compile(r"\{upload\.[a-z0-9_]+\??\}")
 _HEADER = re.compile(r"\s*\[\s*([\w.-]+)\s*\]\s*(?:#.*)?")
 _MEMBER = re.compile(r"\s*\"?([\w.-]+)\"?\s*=")
+
+
+def _json(_: Any, __: Any, value: Any) -> None:
+    json.dumps(value)  # TypeError for a date of TOML
+
+
+_TEXT = instance_of(str)
+# What the value of a key must be, by the annotation of its field; a text if none fits.
+_KINDS: Mapping[Any, Any] = {
+    "Mapping[str, str]": deep_mapping(_TEXT, _TEXT),
+    "Mapping[str, Any]": and_(instance_of(dict), _json),
+    "Any": _json,
+    "Sequence[str]": deep_iterable(_TEXT, instance_of(list)),
+    "bool": instance_of(bool),
+    "int": and_(instance_of(int), gt(0)),
+}
 
 
 @frozen(kw_only=True)
@@ -77,7 +96,7 @@ class Call:
     query: Mapping[str, str] = Factory(dict)  # templates
     json: Any = None  # templates; None sends no body
     form: Mapping[str, str] = Factory(dict)  # the body as a form, in place of JSON
-    multipart: Mapping[str, Any] = Factory(dict)  # likewise, each field JSON or a text
+    multipart: Mapping[str, Any] = Factory(dict)  # a form, each field JSON or a text
     create_only: Mapping[str, str] = Factory(dict)  # headers: replace no object
     save: Mapping[str, str] = Factory(dict)  # name -> pointer, for later calls
     failure: str | None = None  # what makes the reply a refusal, if it is there
@@ -87,17 +106,17 @@ class Call:
     headers: str | None = None  # to send: an object, or a list of name and value
     # Templates of headers: of this call, or of the signed request if its URL signs them.
     send: Mapping[str, str] = Factory(dict)
-    lifetime: str | None = None  # seconds; without it and *expires*, the URL says it
-    expires: str | None = None  # the end, as RFC 3339 or in seconds since the epoch
     fields: str | None = None  # of a form
     grant: str | None = None  # grant for a form of OSS
     key: str | None = None  # template for the key; None is the saved key, if any
-    largest_mb: str | None = None  # maximum size of the object in MiB
     part_bytes: str | None = None  # size that the server gives the parts
     compares: str | None = None  # the digest with which the server compares the bytes
     list: str = ""  # of stored parts
-    size: str = ""  # in each of *list*, likewise
+    size: str = ""  # in each of *list*, like *number* and *etag*
     etag: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path or '/'}"
 
     @property
     def is_form(self) -> bool:
@@ -161,32 +180,6 @@ class Description:
         return found | {name for name, _ in names_in(self.location)}
 
 
-# Types of members; all others are texts.
-_TYPES: Mapping[str, type] = {
-    **dict.fromkeys(("query", "form", "save", "send", "create_only", "options"), dict),
-    **dict.fromkeys(("hosts", "segments"), list),
-    **dict.fromkeys(("names_objects", "resumes"), bool),
-    "json": object,
-    "multipart": object,
-    "min_part": int,
-}
-
-
-def _fits(kind: type, value: Any) -> bool:
-    if kind is dict:
-        return isinstance(value, dict) and _fits(list, [*value.values()])
-    if kind is list:
-        return isinstance(value, list) and all(isinstance(v, str) for v in value)
-    if kind is int:
-        return type(value) is int and value > 0
-    if kind is object:  # JSON, so no date of TOML
-        nested = value.values() if isinstance(value, dict) else value
-        if isinstance(value, dict | list):
-            return all(_fits(object, item) for item in nested)
-        return isinstance(value, str | int | float)
-    return isinstance(value, kind)
-
-
 class _Problems:
     """What is wrong in the file *shown*, each with the line of *text* where it stands."""
 
@@ -201,9 +194,11 @@ class _Problems:
             elif member := _MEMBER.match(line):
                 self._lines.setdefault((table, member[1].partition(".")[0]), number)
 
-    def add(self, text: str, table: str = "", member: str = "") -> None:
-        keys = ((table, member), (f"{table}.{member}", ""), (table, ""), ("", table))
-        line = next((self._lines[key] for key in keys if key in self._lines), None)
+    def add(self, text: str, where: str = "") -> None:
+        """Add *text* about *where*: a table, a key, or ``table.key``."""
+        table, _, key = where.partition(".")
+        places = ((table, key), (where, ""), (table, ""), ("", table))
+        line = next((self._lines[p] for p in places if p in self._lines), None)
         at = "" if line is None else f", line {line}"
         self.found.append(f"{self._shown}{at}: {text}")
 
@@ -221,18 +216,19 @@ def load(name: str) -> Description:
         msg = f"{shown} cannot be read: {error.strerror}"
         if not is_path(name):
             known = ", ".join(built_in_names())
-            msg = f"broker={name!r}: known are {known}, a file.toml, or module:function"
+            msg = f"upload_server={name!r}: known are {known}, a file.toml, or module:function"
         raise ConfigurationError(msg) from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{shown} is nested too deeply") from None
     problems = _Problems(shown, text)
-    calls = {t: _call(t, members[t], problems) for t in _CALLS if t in members}
-    others = {name: value for name, value in members.items() if name not in calls}
+    calls: dict[str, Any] = {
+        t: _call(t, members.pop(t), problems) for t in _CALLS if t in members
+    }
     allowed = fields_dict(Description).keys() - {"name"}
-    values = _valid(others, allowed, "", problems)
-    description = Description(name=name, **{**values, **calls})
+    values = _valid(Description, members, allowed, "", problems)
+    description = Description(name=name, **values, **calls)
     if not problems.found:
         _check(description, problems)
     if problems.found:
@@ -246,7 +242,7 @@ def _text_of(name: str) -> str:
             return file.read()
     if not name.replace("-", "").isalnum():
         raise FileNotFoundError(name)
-    built_in = files(__package__) / "brokers" / f"{name}{SUFFIX}"
+    built_in = files(__package__) / "servers" / f"{name}{SUFFIX}"
     return built_in.read_text(encoding="utf-8")
 
 
@@ -269,12 +265,12 @@ def is_function(name: str) -> bool:
     return ":" in name and not is_path(name)
 
 
-def names_objects(broker: str) -> bool:
-    """Return whether the server that the option *broker* describes names objects itself.
+def names_objects(upload_server: str) -> bool:
+    """Return whether the server that the option *upload_server* describes names objects itself.
 
     Returns False for a function, which only the filesystem calls. Raises like ``load``.
     """
-    name, _ = spelled(broker)
+    name, _ = spelled(upload_server)
     return not is_function(name) and load(name).names_objects
 
 
@@ -286,16 +282,18 @@ def base_url(description: Description, given: str | None) -> str:
     url = given or description.url
     if url is None:
         name = description.name
-        msg = f"broker={name!r} needs the server's URL: write '{name}+https://...'"
+        msg = (
+            f"upload_server={name!r} needs the server's URL: write '{name}+https://...'"
+        )
         raise ConfigurationError(msg)
     url = url.rstrip("/") + description.base
     if problem := url_problem(url) or ("has a query" if "?" in url else None):
-        raise ConfigurationError(f"the URL of the broker {problem}")
+        raise ConfigurationError(f"the URL of the upload server {problem}")
     return url
 
 
 def built_in_names() -> list[str]:
-    shipped = (files(__package__) / "brokers").iterdir()
+    shipped = (files(__package__) / "servers").iterdir()
     return sorted(p.name.removesuffix(SUFFIX) for p in shipped if is_path(p.name))
 
 
@@ -304,35 +302,45 @@ def built_in_names() -> list[str]:
 
 def _call(table: str, members: Any, problems: _Problems) -> Call | None:
     members = members if isinstance(members, dict) else {}
-    methods = [name for name in _METHODS if name in members]
-    if len(methods) != 1 or not isinstance(members[methods[0]], str):
+    methods = [name for name in _METHODS if isinstance(members.get(name), str)]
+    if len(methods) != 1:
         problems.add(f"{table} needs one of {', '.join(_METHODS)}, a path", table)
         return None
     if len(bodies := [name for name in _BODIES if name in members]) > 1:
         problems.add(f"{table} has {' and '.join(bodies)}: give one body", table)
-    others = {name: value for name, value in members.items() if name not in methods}
-    values = _valid(others, ("query", *_BODIES, *_CALLS[table]), table, problems)
-    return Call(method=methods[0].upper(), path=members[methods[0]], **values)
+    path = members.pop(methods[0])
+    allowed = ("query", *_BODIES, *_CALLS[table].keys)
+    values = _valid(Call, members, allowed, f"{table}.", problems)
+    return Call(method=methods[0].upper(), path=path, **values)
 
 
 def _valid(
+    kind: type[Call | Description],
     members: Mapping[str, Any],
     allowed: Collection[str],
-    table: str,
+    prefix: str,
     problems: _Problems,
 ) -> dict[str, Any]:
     """Return the *members* of valid names and types; add the rest to *problems*."""
-    valid, prefix = {}, f"{table}." if table else ""
+    valid = {}
     for name, value in members.items():
-        # The headers of calls are a table, those of a signed request a pointer.
-        kind = dict if name == "headers" and not table else _TYPES.get(name, str)
+        where = prefix + name
         if name not in allowed:
-            problems.add(f"unknown key {(prefix + name)[:60]!r}", table, name)
-        elif not _fits(kind, value):
-            problems.add(f"{prefix}{name} has a value of the wrong type", table, name)
-        else:
+            problems.add(f"unknown key {where[:60]!r}{_meant(name, allowed)}", where)
+            continue
+        attribute = fields_dict(kind)[name]
+        try:
+            _KINDS.get(attribute.type, _TEXT)(None, attribute, value)
             valid[name] = value
+        except (TypeError, ValueError):
+            problems.add(f"{where} has a value of the wrong type", where)
     return valid
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    """Return the end of a message that names the most similar of *known*, if any."""
+    close = get_close_matches(name, sorted(known), 1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def _check(read: Description, problems: _Problems) -> None:
@@ -342,72 +350,61 @@ def _check(read: Description, problems: _Problems) -> None:
     by_grant = single.names if single and single.grant else set()
     compares = single.compares if single else None
     is_there_already = single is not None and single.url.endswith("?")
-    for is_fine, table, problem in (
+    taken = sorted(_FACTS & {*read.segments})
+    named = [t for t, c in read.calls.items() if _NAMED_URL.fullmatch(c.path)]
+    for is_fine, where, problem in (
         (read.request or single or opened, "", "it needs one of the tables request, single and open"),
         (not opened or read.finish, "open", "open needs the table finish"),
         (not opened or read.sign or opened.urls, "open", "open needs urls, or the table sign"),
         (not read.single_finish or single, "single_finish", "single_finish needs the table single"),
         (by_grant <= options, "single", "single has a grant, so its call may use only options"),
-        (not is_there_already or compares, "single",
+        (not is_there_already or compares, "single.url",
          "single.url may be absent only if compares= says how the server knows the object"),
+        (compares in (None, *DIGESTS), "single.compares", "single.compares must be sha256 or md5"),
         (not token or (read.url and read.hosts), "token", "token needs url and hosts, to which it is sent"),
         (not token or token.startswith("env:"), "token", "token must be env:NAME"),
+        (not taken, "segments", f"segments has {taken}, which mean something else"),
+        (not read.base or read.base.startswith("/"), "base",
+         f"base = {read.base!r} must be empty or begin with '/'"),
+        (not (read.resumes and named), "resumes",
+         f"resumes would keep a URL that a reply names, for {', '.join(named)}, on the disk"),
     ):  # fmt: skip
         if not is_fine:
-            problems.add(problem, table)
-    if compares not in (None, *DIGESTS):
-        problems.add("single.compares must be sha256 or md5", "single", "compares")
-    for name in sorted(_FACTS & {*read.segments}):
-        problems.add(
-            f"segments has {name!r}, which means something else", "", "segments"
-        )
+            problems.add(problem, where)
     own = {n: v for n, v in read.headers.items() if n.lower() != "authorization"}
     for problem in header_problems(own):
-        problems.add(f"headers: {problem}", "", "headers")
-    known = {*_FACTS, *read.segments, *options}
-    _check_names(read, known, problems)
+        problems.add(f"headers: {problem}", "headers")
     for table, call in read.calls.items():
-        member = call.method.lower()
-        is_path = not call.path or call.path.startswith("/")
+        where, path = f"{table}.{call.method.lower()}", call.path
         # Anything else could name another host, or another port.
-        if not (is_path or _NAMED_URL.fullmatch(call.path)):
+        if path and not path.startswith("/") and table not in named:
             problems.add(
-                f"{table}.{member} = {call.path!r} must be empty, begin with '/', or be a "
-                "URL that a reply has named, {upload.NAME}",
-                table,
-                member,
+                f"{where} = {path!r} must be empty, begin with '/', or be a URL that a "
+                "reply has named, {upload.NAME}",
+                where,
             )
-    if read.base and not read.base.startswith("/"):
-        text = f"base = {read.base!r} must be empty or begin with '/'"
-        problems.add(text, "", "base")
+    _check_names(read, {*_FACTS, *read.segments, *options}, problems)
 
 
 def _check_names(read: Description, known: set[str], problems: _Problems) -> None:
     saved = {table: {f"upload.{n}" for n in c.save} for table, c in read.calls.items()}
     saved.setdefault("request", set()).add("upload.key")
 
-    def check(
-        template: Any,
-        table: str,
-        member: str,
-        own: Collection[str],
-        each: Collection[str] = (),  # of each part, in what is repeated
-    ) -> None:
+    def check(template: Any, where: str, own: set[str], each: Collection[str]) -> None:
         for name, is_repeated in sorted({*names_in(template)}):
-            if name in known or name in own or (is_repeated and name in each):
+            if name in known | own or (is_repeated and name in each):
                 continue
             is_saved = name.startswith("upload.")
             never = "no reply before has named" if is_saved else "means nothing here"
-            shown = f"{table}.{member}" if table else member
-            problems.add(f"{shown} has {{{name}}}, which {never}", table, member)
+            never += _meant(name, known | own)
+            problems.add(f"{where} has {{{name}}}, which {never}", where)
 
     for table, call in read.calls.items():
-        before = (saved.get(t, ()) for t in _BEFORE.get(table, ()))
-        own = {*chain.from_iterable(before), *_OF_CALL.get(table, ())}
-        for member in ("query", "send", *_BODIES):
-            each = _OF_PARTS.get(table, ())
-            check(getattr(call, member), table, member, own, each)
-        check(call.path, table, call.method.lower(), own)
-        check(call.key, table, "key", own | saved.get(table, set()))
-    check(read.location, "", "location", {*chain.from_iterable(saved.values())})
-    check([*read.headers.values()], "", "headers", ("token",))
+        facts = _CALLS[table]
+        own = {*facts.own}.union(*(saved.get(t, ()) for t in facts.before))
+        for key in ("query", "send", *_BODIES):
+            check(getattr(call, key), f"{table}.{key}", own, facts.each)
+        check(call.path, f"{table}.{call.method.lower()}", own, ())
+        check(call.key, f"{table}.key", own | saved.get(table, set()), ())
+    check(read.headers, "headers", {"token"}, ())
+    check(read.location, "location", set().union(*saved.values()), ())

@@ -32,7 +32,7 @@ from ..url_checks import (
     service_problem,
 )
 from . import wire_protocol
-from .base import Outcome, Signer, all_signed
+from .base import Outcome, Permissions, Signer, all_signed
 from .wire_protocol import SignerProblem, SignerReply, URLBinding
 
 TokenSource = Callable[[], Secret | None]
@@ -108,7 +108,7 @@ def _misnamed(operation: Operation) -> ConfigurationError | None:
 
 
 class HTTPSigner(Signer):
-    """Client of a signer service: calls ``POST {url}/v1/sign``, and checks the results.
+    """Client of a signer service, which checks the signed requests that it receives.
 
     Args:
         url: the signer's URL; it may have a path, no query and no user information.
@@ -135,7 +135,7 @@ class HTTPSigner(Signer):
             "has a query: give the signer's base URL" if "?" in url else None
         ):
             raise ConfigurationError(f"signer={SecretURL(url).shown()!r} {problem}")
-        self._url = SecretURL(f"{url.rstrip('/')}/v1/sign")
+        self._url = f"{url.rstrip('/')}/v1"
         self._host = urlsplit(url).hostname or ""
         self._exchange = exchange
         self._token = token
@@ -192,57 +192,87 @@ class HTTPSigner(Signer):
         self,
         operations: Sequence[Operation],
         items: Sequence[str],
-        *,
-        reread: bool = True,
     ) -> Sequence[Outcome]:
         """Send one call to the service, and return its results.
 
-        A call is sent again with a new token if the token is refused, and in halves if the
-        service finds it too large.
+        A call is sent again in halves if the service finds it too large.
         """
         try:
-            token = self._token()
+            data = wire_protocol.body(items)
+            reply, sent_at, had_token = self._reply("POST", "sign", data)
         except ConfigurationError as error:
             return [ConfigurationError(error.problems, path=o.path) for o in operations]
-        sent_at, data = self._clock(), wire_protocol.body(items)
+        except SignerError as error:
+            return [type(error)(error.message, path=o.path) for o in operations]
+        if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(operations) > 1:
+            half = len(operations) // 2
+            first = self._call(operations[:half], items[:half])
+            return [*first, *self._call(operations[half:], items[half:])]
+        return self._outcomes(operations, reply, sent_at, had_token=had_token)
+
+    def permissions(self) -> Permissions:
+        reply, sent_at, had_token = self._reply("GET", "permissions", b"")
+        if reply.status == HTTPStatus.NOT_FOUND:
+            text = (
+                f"the signer at {self._host} does not tell what it permits (HTTP 404): the "
+                "call is optional, so ask the owner; or its URL is wrong"
+            )
+            raise SignerError(text, status=reply.status)
+        if reply.status != HTTPStatus.OK:
+            problem = wire_protocol.problem_of_reply(
+                reply.status, reply.headers, reply.body
+            )
+            raise wire_protocol.error_of_call(
+                problem, None, self._host, had_token=had_token
+            )
+        try:
+            return wire_protocol.decode_permissions(reply.body, sent_at)
+        except ValueError as error:
+            text = f"the reply of the signer at {self._host} is not valid: {error}"
+            raise SignerError(text) from None
+
+    def _reply(
+        self, method: str, call: str, data: bytes, *, reread: bool = True
+    ) -> tuple[Reply, float, bool]:
+        """Send one call; return its reply, when it was sent, and if it had a token.
+
+        It is sent again with a new token if the token is refused.
+
+        Raises:
+            ConfigurationError: there is no valid token.
+            SignerError: there was no reply, or it is too long.
+        """
+        token, sent_at = self._token(), self._clock()
         try:
             # No variable of a frame that a traceback may show holds the headers.
             reply = self._exchange(
-                "POST",
-                self._url,
+                method,
+                SecretURL(f"{self._url}/{call}"),
                 HiddenMapping(wire_protocol.JSON_HEADERS | wire_protocol.bearer(token)),
                 data,
                 wire_protocol.MAX_REPLY,
             )
         except NetworkError as error:
             text = f"no answer from the signer at {self._host}: {error.message}"
-            return [SignerUnavailableError(text, path=o.path) for o in operations]
-        except SignerError as error:
-            return [SignerError(error.message, path=o.path) for o in operations]
+            raise SignerUnavailableError(text) from None
         if reply.status == HTTPStatus.UNAUTHORIZED and reread:
-            return self._call(operations, items, reread=False)
-        if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(operations) > 1:
-            half = len(operations) // 2
-            first = self._call(operations[:half], items[:half])
-            return [*first, *self._call(operations[half:], items[half:])]
-        return self._outcomes(operations, reply, sent_at, token)
+            return self._reply(method, call, data, reread=False)
+        return wire_protocol.without_token(reply, token), sent_at, token is not None
 
     def _outcomes(
         self,
         operations: Sequence[Operation],
         reply: Reply,
         sent_at: float,
-        token: Secret | None,
+        *,
+        had_token: bool,
     ) -> Sequence[Outcome]:
-        reply = wire_protocol.without_token(reply, token)
         if reply.status != HTTPStatus.OK:
             problem = wire_protocol.problem_of_reply(
                 reply.status, reply.headers, reply.body
             )
             return [
-                wire_protocol.error_of_call(
-                    problem, o, self._host, had_token=token is not None
-                )
+                wire_protocol.error_of_call(problem, o, self._host, had_token=had_token)
                 for o in operations
             ]
         try:

@@ -50,21 +50,20 @@ def _is_alike(item: Any) -> bool:
     return OF_PART.isdisjoint(name for name, _ in names_in(item, repeated=True))
 
 
-def filled(template: str, values: Values) -> str:
+def filled(template: str, values: Values, *, in_url: bool = False) -> str:
+    """Return *template* with *values*, which are percent-encoded in a URL."""
+
     def text(match: re.Match[str]) -> str:
         value = _value(match, values)
-        return "" if value is _ABSENT else str(value)
+        text = "" if value is _ABSENT else str(value)
+        return quote(text, safe="/" if match[1] else "") if in_url else text
 
     return _HOLE.sub(text, template)
 
 
 def filled_url(path: str, query: Mapping[str, Any], values: Values) -> str:
     """Return path and query of a call, in which values are percent-encoded."""
-
-    def encoded(match: re.Match[str]) -> str:
-        return quote(str(_value(match, values)), safe="/" if match[1] else "")
-
-    path = _HOLE.sub(encoded, path)
+    path = filled(path, values, in_url=True)
     text = urlencode(filled_json(query, values), quote_via=quote)
     return f"{path}?{text}" if text else path
 

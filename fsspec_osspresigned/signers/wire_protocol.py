@@ -35,7 +35,7 @@ from ..url_checks import (
     url_problem,
     with_plus,
 )
-from .base import MAX_REQUESTS
+from .base import MAX_REQUESTS, Permissions
 
 MAX_REQUEST_BODY = MIB
 MAX_REPLY = 4 * MIB
@@ -46,6 +46,8 @@ JSON_HEADERS = {
 _MAX_DEPTH = 16
 _MAX_DETAIL = 300
 _MAX_WAIT = 1_000_000  # seconds, eleven days
+_MAX_NUMBER = 2**53
+_NUMBERS = ("expires_in", "max_expires_in", "max_size", "objects_left", "bytes_left")
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
 HIDDEN = "<hidden>"  # what stands in place of a token that a reply repeats
 # A character in JSON, or in JSON in JSON; a byte in a URL, or in a URL in a URL.
@@ -60,6 +62,7 @@ _UNGRANTED = "action_not_granted"
 ITEM_STATUS = {
     "invalid_request": 400,
     **dict.fromkeys((_UNGRANTED, "forbidden", "header_refused"), 403),
+    "quota_exceeded": 403,
     "too_large": 413,
     "unavailable": 503,
 }
@@ -269,6 +272,39 @@ def _result(result: Any, pointer: str) -> SignerReply | SignerProblem:
     )
 
 
+def decode_permissions(data: bytes, sent_at: float) -> Permissions:
+    """Return the permissions in a 200 reply to a call that was sent at *sent_at*.
+
+    *sent_at* is in seconds since the epoch. Raises ValueError if the reply violates the
+    protocol.
+    """
+    reply = parsing.loads(data, max_depth=_MAX_DEPTH)
+    if not isinstance(reply, dict):
+        raise ValueError(f"it is {parsing.kind(reply)}")  # noqa: TRY004 - bad data
+    for name in ("prefixes", "actions", "content_types"):
+        values = reply.get(name, [] if name == "content_types" else None)
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            raise ValueError(f"{name} is not a list of strings")
+    for name in _NUMBERS:
+        number = reply.get(name, 0)
+        if not parsing.is_int(number) or not 0 <= number <= _MAX_NUMBER:
+            raise ValueError(f"{name} is not a whole number")
+    if not isinstance(reply.get("overwrite", True), bool):
+        raise ValueError("overwrite is neither true nor false")  # noqa: TRY004
+    types, life = reply.get("content_types"), reply.get("expires_in")
+    return Permissions(
+        prefixes=tuple(reply["prefixes"]),
+        actions=tuple(reply["actions"]),
+        overwrite=reply.get("overwrite", True),
+        max_expires_in=reply.get("max_expires_in"),
+        max_size=reply.get("max_size"),
+        content_types=None if types is None else tuple(types),
+        expires_at=None if life is None else sent_at + life,
+        objects_left=reply.get("objects_left"),
+        bytes_left=reply.get("bytes_left"),
+    )
+
+
 def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
     """Return the problem in the JSON *members*, without members that are invalid."""
     code, wait = members.get("code"), members.get("retry_after")
@@ -322,8 +358,9 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
 
 
 def error_of_call(
-    problem: SignerProblem, operation: Operation, host: str, *, had_token: bool
+    problem: SignerProblem, operation: Operation | None, host: str, *, had_token: bool
 ) -> OSSPresignedError:
+    """Return the exception for *problem* of a whole call; *operation* is one of it."""
     status, hint = problem.status, _HINTS.get(problem.status)
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
         hint = "no token was given: set signer_token="
@@ -340,15 +377,16 @@ def _error(
     family: type[OSSPresignedError],
     text: str,
     problem: SignerProblem,
-    operation: Operation,
+    operation: Operation | None,
     hint: str | None = None,
 ) -> OSSPresignedError:
     detail = problem.detail and f"({problem.detail})"
     reason = " ".join(filter(None, (problem.code, detail)))
     text += (f": {reason}" if reason else "") + (f"; {hint}" if hint else "")
-    error = family(text, path=operation.path)
+    error = family(text, path=operation.path if operation else None)
     error.status, error.code = problem.status, problem.code or None
-    error.action, error.retry_after = operation.action, problem.retry_after
+    error.action = operation.action if operation else None
+    error.retry_after = problem.retry_after
     if isinstance(error, NotSignedError):
         error.final = problem.code == _UNGRANTED
     return error
@@ -399,8 +437,8 @@ class URLBinding:
         if bound is None:
             if not names and host != self.signer_host.lower():
                 return (
-                    f"the host {host} is neither an OSS host nor the signer's own: if it is "
-                    f'right, allow it with allowed_hosts={{"{host}": "{bucket or _ANY}"}}'
+                    f"the host {host} is neither an OSS host nor that of the server: if it "
+                    f'is right, allow it with allowed_hosts={{"{host}": "{bucket or _ANY}"}}'
                 )
             keys |= {f"{bucket}/{key}", operation.path}
         elif bucket and bound != bucket:

@@ -212,7 +212,7 @@ class PresignTemplate:
     ) -> None:
         self._base, self._query = base, Secret(query)
         self._before, self._after, self._start = before, after, start
-        self._mac = hmac.new(key, digestmod="sha256")
+        self._key = key
 
     def url(self, key: str) -> SecretURL:
         """Return the presigned URL of the object *key*, which ``check_key`` permits."""
@@ -221,9 +221,8 @@ class PresignTemplate:
             "utf-8", "surrogateescape"
         )
         text = self._start + hashlib.sha256(request).hexdigest()
-        mac = self._mac.copy()
-        mac.update(text.encode())
-        return SecretURL(f"{self._base}{path}{self._query.reveal()}{mac.hexdigest()}")
+        signature = hmac.digest(self._key, text.encode(), "sha256").hex()
+        return SecretURL(f"{self._base}{path}{self._query.reveal()}{signature}")
 
 
 def _own(

@@ -30,6 +30,7 @@ from rich.text import Text
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import short_bytes, shown_local, shown_text
+from .language import translated_count
 from .terminal import ExitCode, Failure, code_of
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 _EVENT_EVERY = 1.0  # seconds between two events of progress
 _BAR_AFTER = 0.2  # seconds before a bar is drawn
 _WIDE = 72  # columns that a bar and the names of files need
-# After so many files without an answer, one after the other, the rest is not tried:
-# each of them has waited for its retries.
+# If so many files in a row get no answer, the rest is not tried: each of these files has
+# taken the time of all its retries.
 MAX_SILENT = 16
 # Verbs of commands that transfer bytes, and the word before the other end.
 MOVING = {"uploaded": "from", "fetched": "to"}
@@ -79,8 +80,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     Use it in a ``with`` block, which ends the bar.
 
     Args:
-        verb: what is done to a file, such as ``uploaded``. Verbs of commands that transfer
-            no bytes count files.
+        verb: what is done to a file, such as ``uploaded``. For verbs that transfer no
+            bytes, such as ``deleted``, the bar counts files.
         bar: draw a bar on standard error, if that is a terminal.
         say: is called with a line for each finished file; None says nothing.
         event: is called with the name and the members of each event; None calls nothing.
@@ -89,7 +90,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         rate: limit of the rate.
         fetching: True for downloads.
         recursive: False makes a directory a failure.
-        skips: classes of errors that make a file a skipped one.
+        skips: a file that fails with one of these classes of errors counts as skipped.
         places: True keeps the common directory of stored objects.
     """
 
@@ -225,7 +226,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self._say(f"{shown_text(path)}: {self._verb}{end}{moved}")
             else:
                 self.files -= 1
-            self._show()  # with its name: the next file has not begun
+            self._show()  # the bar names this file until the next one begins
             self._running.pop(path, None)
 
     def stored(self, local: str, receipt: Receipt) -> None:
@@ -287,8 +288,11 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             done, total = self.files_done, self.files
         # A new total given to update() would make it forget the rate.
         self._task.total, self._task.finished_time = total or None, None
-        failed = f", {self.files_failed} failed" if self.files_failed else ""
-        files = f"{self.files_done}/{self.files} files{failed}" if self.files else ""
+        files = ""
+        if self.files:
+            files = translated_count(f"{self.files_done}/{self.files} files")
+        if self.files and self.files_failed:
+            files += f", {translated_count(f'{self.files_failed} failed')}"
         self._bar.update(
             self._task.id, completed=done, files=files, description=self._under_way()
         )

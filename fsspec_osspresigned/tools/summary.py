@@ -10,6 +10,7 @@ from attrs import frozen
 
 from ..errors import Outcome, StoreUnavailableError
 from ..units import MIB, short_bytes, shown_seconds, shown_text
+from .language import translated, translated_count
 from .terminal import ExitCode, Failure, code_of_all, told
 
 # The only difference between messages that are equal otherwise.
@@ -52,17 +53,18 @@ class Summary:
         """Yield lines of text; files with the same failure are listed under one reason."""
         for reason, failures in self._reasons().items():
             if len(failures) == 1:
-                yield f"{failures[0].name}: {self._reason(failures[0])}"
+                yield f"{failures[0].name}: {translated(self._reason(failures[0]))}"
                 continue
-            yield f"{len(failures)} {reason}"
+            yield f"{len(failures)} {translated(reason)}"
             for failure in failures[:_MAX_PATHS]:
-                yield f"  {failure.name}{_hint(_nearest(failure)[:1])}"
+                yield f"  {failure.name}{translated(_hint(_nearest(failure)[:1]))}"
             if len(failures) > _MAX_PATHS:
-                yield f"  and {len(failures) - _MAX_PATHS} more (--json names all)"
+                more = f"and {len(failures) - _MAX_PATHS} more (--json names all)"
+                yield f"  {translated(more)}"
         errors = [failure.error for failure in self.failures]
         overloaded = all(isinstance(error, StoreUnavailableError) for error in errors)
         if self.code is ExitCode.NETWORK and not overloaded:
-            yield _DOCTOR
+            yield translated(_DOCTOR)
         yield self._last()
 
     def _reasons(self) -> dict[str, list[Failure]]:
@@ -81,28 +83,36 @@ class Summary:
         return f"{word}: {told(failure.error)}"
 
     def _last(self) -> str:
-        begin = "interrupted: " if self.interrupted else ""
         of = "" if self.done == self.files else f" of {self.files}"
-        begin += f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
+        files = f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
+        begin = translated("interrupted: ") if self.interrupted else ""
+        begin += translated_count(files) + self._moved(of)
+        ends = []
         failed = [f for f in self.failures if f.outcome is not Outcome.STORED]
-        end = f"; {len(failed)} failed" if failed else ""
+        if failed:
+            ends.append(f"{len(failed)} failed")
         if incomplete := len(self.failures) - len(failed):
-            end += f"; {incomplete} of them not as requested"
+            ends.append(f"{incomplete} of them not as requested")
         if self.untried:
-            end += f"; {'stopped early, ' if self.given_up else ''}{self.untried} left"
+            early = "stopped early, " if self.given_up else ""
+            ends.append(f"{early}{self.untried} left")
         if self.also:
-            end += f"; {', '.join(self.also)}"
+            ends += [", ".join(map(translated_count, self.also))]
+        return "; ".join([begin, *map(translated_count, ends)])
+
+    def _moved(self, of: str) -> str:
+        """Return how much was moved, how fast, and to where."""
         if self.size is None or not (self.size or self.done):
-            return f"{begin}{end}"
+            return ""
         took = f"{max(self.seconds, 0.1):.1f} s"
         if self.seconds >= 60:  # noqa: PLR2004 - a minute
             took = shown_seconds(self.seconds)
         sent = " sent" if self.verb == "uploaded" and (of or self.resumed) else ""
-        moved = f", {short_bytes(self.size)}{sent} in {took}"
+        moved = translated_count(f"{short_bytes(self.size)}{sent} in {took}")
         if self.size >= MIB:  # the rate of so little would be noise
             moved += f" ({short_bytes(self.size / max(self.seconds, 1e-3))}/s)"
-        where = f" to {shown_text(self.place)}" if self.place else ""
-        return f"{begin}{moved}{where}{end}"
+        where = translated_count(f"to {shown_text(self.place)}") if self.place else ""
+        return f", {moved} {where}".rstrip()
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -37,6 +37,7 @@ from ..errors import (
 )
 from ..secret import redact
 from ..units import shown_local, shown_text
+from .language import translated
 
 _GAP = "  "
 _WHOLE = "object"  # the value of this name is not wrapped, because users copy it
@@ -124,29 +125,6 @@ def silence(stream: TextIO) -> None:
             os.close(nowhere)
 
 
-@contextlib.contextmanager
-def without_echo(stream: TextIO) -> Iterator[None]:
-    """Within the block, the terminal *stream* does not show what is typed or pasted.
-
-    ConfigurationError where that is not possible, as on Windows.
-    """
-    try:
-        import termios  # noqa: PLC0415 - not on Windows
-    except ModuleNotFoundError:
-        msg = "what is pasted here would be shown: give a file, or pipe it"
-        raise ConfigurationError(msg) from None
-    before = termios.tcgetattr(stream)
-    shown = before[3]
-    try:
-        # Not TCSAFLUSH, as of getpass, which drops what was pasted too early.
-        before[3] = shown & ~termios.ECHO
-        termios.tcsetattr(stream, termios.TCSADRAIN, before)
-        yield
-    finally:
-        before[3] = shown
-        termios.tcsetattr(stream, termios.TCSADRAIN, before)
-
-
 class _LogLines(logging.Handler):
     """Log handler that passes records of exactly one level to *take*."""
 
@@ -188,7 +166,8 @@ def warnings_said() -> Iterator[None]:
     """
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
-        Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")
+        text = f"warning: {shown_text(redact(str(message)))}"
+        Output(sys.stderr).line(translated(text))
 
     with (
         warnings.catch_warnings(),
@@ -206,7 +185,7 @@ def warnings_said() -> Iterator[None]:
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
-    *("checkpoint", "state", "always", "max_delete", "grant", "broker"),
+    *("checkpoint", "state", "always", "max_delete", "grant", "upload_server"),
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
@@ -214,7 +193,7 @@ FLAGS = {  # storage option -> flag
     "url_map": "--map",
     "signer_token": "--token",
     "allowed_hosts": "--allowed-host",
-    "broker_options": "--broker-option",
+    "upload_server_options": "--upload-server-option",
     "headers": "--header",
     "expires_in": "--expires",
     "max_concurrency": "--jobs",
@@ -227,7 +206,7 @@ _REWORDED = {  # advice of Python -> of the command line
     "give overwrite=True": "set FSSPEC_OSSPRESIGNED_OVERWRITE=true",
     "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",  # no flag permits replacing
 }
-_ALONE = ("", "True", "False")  # values that have no word in a command
+_ALONE = ("", "True", "False")  # values for which the flag alone is shown
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 
 

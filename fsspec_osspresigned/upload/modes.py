@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, evolve, field, frozen
 
-from ..client.operations import CALLBACK_FAILED, OSSCalls
+from ..client.operations import OSSCalls, receipt_of
 from ..engine.engine import CarriedError, blocking, call_of_task, call_user, running
 from ..engine.limits import memory_budget
 from ..engine.logs import Logger
 from ..errors import (
-    ExclusiveNotEnforcedError,
     IntegrityError,
     TooLargeError,
     UploadDiscardedError,
@@ -40,7 +39,6 @@ _log = Logger(__name__)
 _FIRST_BATCH = 4
 # Seconds of an upload after which its rate says something.
 _WARMED_UP = 2.0
-_NO_REPLY = Reply(status=0)  # of an upload that its owner completes
 
 
 def as_failure(error: BaseException, path: str) -> Exception:
@@ -92,57 +90,6 @@ class ExpiryWatch:
                 late + 1,
             )
             self.expires_at = None
-
-
-def receipt_of(
-    target: Target,
-    reply: Reply | None,
-    size: int,
-    crc64: int | None,
-    verified: str,
-    *,
-    seconds: float,
-    upload_id: str = "",
-    parts: tuple[PartReceipt, ...] = (),
-) -> Receipt:
-    """Return the receipt of *size* stored bytes, which took *seconds*.
-
-    *reply* None means that the owner completes the upload. *verified* is the kind of
-    checksum compared for the whole object.
-
-    Raises:
-        ExclusiveNotEnforcedError: the object was stored, but the bucket has versioning, so
-            an existing object may be hidden now.
-    """
-    if reply is None:
-        reply, status = _NO_REPLY, "pending"
-    else:
-        status = "callback_failed" if reply.status == CALLBACK_FAILED else "stored"
-    version = reply.headers.get("x-oss-version-id")
-    if version and target.kind.exclusive:
-        raise ExclusiveNotEnforcedError(
-            f"stored as version {version}, but a bucket that keeps versions ignores "
-            "forbid-overwrite: the previous version is hidden now",
-            path=target.path,
-            version_id=version,
-        )
-    return Receipt(
-        path=target.path,
-        size=size,
-        status=status,
-        etag=reply.etag.strip('"'),
-        crc64=crc64,
-        verified=verified,
-        version_id=version,
-        request_id=reply.request_id,
-        upload_id=upload_id or None,
-        parts=parts,
-        retries=reply.retries,
-        resigns=reply.resigns,
-        seconds=seconds,
-        content_type=target.kind.content_type,
-        location=reply.location,
-    )
 
 
 class PartList:
@@ -247,18 +194,6 @@ class UploadJob:
     prefetcher: Prefetcher | None
 
 
-async def put_body(
-    calls: OSSCalls, action: Action, body: Body, prefetcher: Prefetcher | None
-) -> Receipt:
-    """Store *body* by one call; return the receipt. Raises like ``OSSCalls.put``."""
-    began = time.monotonic()
-    reply, verified = await calls.put(body, prefetcher, action)
-    seconds = time.monotonic() - began
-    return receipt_of(
-        calls.target, reply, body.size, reply.crc64, verified, seconds=seconds
-    )
-
-
 class SinglePut:
     """Upload in one call, which keeps at most one body in memory until the end."""
 
@@ -283,7 +218,7 @@ class SinglePut:
 
     async def publish(self) -> Receipt:
         job = self._job
-        return await put_body(job.calls, job.plan.action, self.body, job.prefetcher)
+        return await job.calls.put(self.body, job.prefetcher, job.plan.action)
 
     async def close(self) -> None:
         if isinstance(self.body, PartBody):

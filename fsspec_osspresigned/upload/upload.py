@@ -44,7 +44,6 @@ from .modes import (
     SpooledPut,
     UploadJob,
     as_failure,
-    put_body,
 )
 from .plan import UploadPlan, granted, planned, too_small
 
@@ -108,7 +107,7 @@ async def upload_source(
         if not isinstance(source, MemoryBody):
             body = await _readable_again(source)
         calls = _calls(client, target, context)
-        receipt = await put_body(calls, plan.action, body, context.prefetcher)
+        receipt = await calls.put(body, context.prefetcher, plan.action)
     except ExclusiveNotEnforcedError:  # it was published
         raise
     except BaseException as error:

@@ -71,7 +71,7 @@ def options_of(kind, server):
     return {
         "signer": {"signer": server.url},
         "grant": {"grant": server.url},
-        "broker": {"broker": f"uppy-sign+{server.url}"},
+        "upload_server": {"upload_server": f"uppy-sign+{server.url}"},
     }[kind]
 
 
@@ -93,7 +93,7 @@ def shown_by(kind, server, token, caplog):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("kind", ["signer", "grant", "broker"])
+@pytest.mark.parametrize("kind", ["signer", "grant", "upload_server"])
 def test_no_spelling_of_the_token_is_shown(server, caplog, kind, spelling):
     """The message of the server stays, without the token."""
     server.message = SPELLINGS[spelling](f"got {TOKEN} from you")
@@ -138,7 +138,7 @@ def test_a_token_after_a_backslash_leaves_json():
 def test_no_piece_of_a_pair_is_shown(server, caplog, spelling, repeated):
     """Of ``user:password``, also the password and the base64 of the header are secret."""
     server.message = SPELLINGS[spelling](f"got {repeated} from you")
-    shown = shown_by("broker", server, PAIR, caplog)
+    shown = shown_by("upload_server", server, PAIR, caplog)
     assert "<hidden>" in shown
     for piece in ("CANARY", "4711", "pass", BASE64[8:20]):
         assert piece not in shown

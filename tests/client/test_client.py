@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import threading
 import time
 
@@ -20,9 +18,7 @@ from fsspec_osspresigned.engine.limits import (
 )
 from fsspec_osspresigned.errors import (
     NetworkError,
-    SignerUnavailableError,
     StoreUnavailableError,
-    URLExpiredError,
 )
 from fsspec_osspresigned.http.transfer import LargeReplyError
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
@@ -84,21 +80,6 @@ def make(*answers, signer=None, retries=5, now=time.time, **more) -> Client:
     return Client(Options(), signer or Signing(), Transport(*answers), **facts)
 
 
-@pytest.mark.parametrize(
-    "failure", [BUSY, NetworkError("lost"), SignerUnavailableError("busy")]
-)
-def test_another_try(failure, caplog):
-    """Trouble of the moment costs a try, and a line in the log without a secret."""
-    at_signer = isinstance(failure, SignerUnavailableError)
-    signer = Signing(*[failure] if at_signer else [])
-    client = make(*[OK] if at_signer else [failure, OK], signer=signer)
-    with caplog.at_level(logging.INFO):
-        reply = run(client.call, PUT)
-    assert (reply.retries, reply.resigns) == (1, 0)
-    assert "PutObject of b/k" in caplog.text
-    assert "Signature=" not in caplog.text
-
-
 def test_large_reply_takes_the_place_of_a_large_request():
     """It is asked for again in a thread, costs no try, and does not count as small."""
     client, places = make(LargeReplyError(), OK), []
@@ -138,17 +119,6 @@ def test_stale_signature_is_renewed():
     later = make(BUSY, OK, signer=Signing(expires_at=3600.0), now=lambda: 3590.0)
     run(later.call, PUT)
     assert len({url for url, *_ in later.transport.sent}) == 2
-
-
-def test_expired_is_signed_again_once():
-    """An expired URL costs a signature, not a try; twice is final."""
-    client = make(EXPIRED, BUSY, OK, retries=1)
-    reply = run(client.call, PUT)
-    assert (reply.retries, reply.resigns) == (1, 1)
-    client = make(EXPIRED, EXPIRED)
-    with pytest.raises(URLExpiredError) as caught:
-        run(client.call, PUT)
-    assert caught.value.tries == 2
 
 
 def test_a_signer_learns_what_had_expired():
@@ -269,19 +239,4 @@ def test_shared_client_whose_maker_needs_it():
         return make()
 
     assert shared_client(options, build) is inner[0]
-    reset()
-
-
-def test_shared_client_after_a_fork(monkeypatch):
-    """Locks, threads and sockets of the parent are not touched by the child."""
-    reset()
-    in_child = []
-
-    def build(_):
-        # The fork comes here, while the parent makes its client.
-        monkeypatch.setattr(os, "getpid", lambda: -1)
-        in_child.append(shared_client(Options(), lambda _: make()))
-        return make()
-
-    assert shared_client(Options(), build) is not in_child[0]
     reset()

@@ -610,19 +610,3 @@ def test_a_lock_in_a_form():
     assert "another key" in str(post_error(reply))
     locked = post_error(reply, **{"X-Oss-Forbid-Overwrite": "true"})
     assert "the object is already there" in str(locked)
-
-
-@pytest.mark.parametrize("status", [300, 301, 399])
-def test_a_redirect_is_not_followed(status):
-    """Each status from 300 to 399 has the advice."""
-    found = error(refused(status=status))
-    assert type(found) is errors.ReplyError
-    assert "redirects are not followed" in found.message
-
-
-def test_an_unknown_status_is_no_redirect():
-    """What comes before and after the redirects has other classes."""
-    for status in (400, 499):
-        found = error(refused(status=status))
-        assert type(found) is errors.InvalidRequestError
-        assert "redirects" not in found.message

@@ -10,37 +10,6 @@ from fsspec_osspresigned import errors
 from fsspec_osspresigned.client import error_codes as error_document
 from fsspec_osspresigned.model import Action, Operation, Reply
 
-TOKEN = "CAISowJ1q6Ft5B2yfSjIr5bgIOz31blR9oWmWBfCs3kDR"
-SIGNATURE = "vjbyPxybdZaNmGa+yT272YEAiv4="
-URL = (
-    "https://b.oss-cn-x.aliyuncs.com/k?OSSAccessKeyId=STS.NXid&Expires=1"
-    f"&Signature=vjbyPxybdZaNmGa%2ByT272YEAiv4%3D&security-token={TOKEN}"
-)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"The URL {URL} is not valid",
-        f"got '{URL}'",
-        f"SecurityToken={TOKEN}",
-        f"SecurityToken: {TOKEN}",
-        f'{{"SecurityToken": "{TOKEN}", "Signature": "{SIGNATURE}"}}',
-        f"<SecurityToken>{TOKEN}</SecurityToken>",
-        f"<SignatureProvided>{SIGNATURE}</SignatureProvided>",
-        f"security-token={TOKEN}&Signature={SIGNATURE}",
-        f"x-oss-security-token:{TOKEN}",
-        f"Session_Token={TOKEN}",
-        f"Signature {SIGNATURE[:0]}= {SIGNATURE}",
-    ],
-)
-def test_echoes_are_cut(text):
-    """URLs, tokens and signatures that a message repeats are blanked out."""
-    cleaned = error_document.clean(text)
-    assert TOKEN not in cleaned
-    assert SIGNATURE[:12] not in cleaned
-    assert "<hidden>" in cleaned
-
 
 def test_a_message_is_one_short_line():
     """Neither control characters nor length reach a terminal."""

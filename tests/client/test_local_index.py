@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import tracemalloc
 
 import pytest
 
@@ -120,65 +118,6 @@ def test_an_object_that_is_asked_for_is_listed_all_the_while():
     assert rest == [path]
 
 
-def _steps(act):
-    """Return how many lines of the memory run until *act* is done."""
-    count = 0
-
-    def trace(frame, event, _):
-        nonlocal count
-        if not frame.f_code.co_filename.endswith("local_index.py"):
-            return None
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        act()
-    finally:
-        sys.settrace(before)
-    return count
-
-
-QUESTIONS = {
-    "no directory": lambda memory: memory.is_directory("a/none"),
-    "directory": lambda memory: memory.is_directory("a/own"),
-    "nothing in it": lambda memory: [*memory.descendants("a/none")],
-    "descendants": lambda memory: [*memory.descendants("a/own", "f")],
-    "object": lambda memory: memory.receipt("a/own/file"),
-    "again": lambda memory: memory.remember(Receipt(path="a/own/file", size=2), None),
-    "deleted": lambda memory: memory.forget("a/own/file"),
-}
-
-
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_no_question_costs_more_the_more_is_remembered(question):
-    """Ten objects elsewhere or thousands: the same steps."""
-    few, many = LocalIndex(), LocalIndex()
-    for memory, count in ((few, 10), (many, 5_000)):
-        for number in range(count):
-            memory.remember(Receipt(path=f"b/{number}", size=1), None)
-            memory.remember_directory(f"a/other/{number}")
-        memory.remember(Receipt(path="a/own/file", size=1), None)
-    ask = QUESTIONS[question]
-    assert _steps(lambda: ask(few)) == _steps(lambda: ask(many)) > 0
-
-
-def test_very_many_objects_take_little():
-    """An object is remembered by its receipt alone, which others may hold as well."""
-    receipts = [Receipt(path=f"b/{number:06}", size=number) for number in range(10_000)]
-    memory = LocalIndex()
-    tracemalloc.start()
-    try:
-        for receipt in receipts:
-            memory.remember(receipt, None)
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert held < 10_000 * 150
-    assert memory.receipt("b/000007") is receipts[7]
-
-
 def test_parts_of_an_object_are_not_kept():
     """They are in its receipt, for whoever wants them; there may be 10,000."""
     memory = LocalIndex()
@@ -207,21 +146,6 @@ def test_an_object_in_doubt_is_neither_there_nor_missing():
     memory.forget("b/d/x/y")
     memory.forget("b/d/x")
     assert memory.info("b/d/x") is Answer.MISSING
-
-
-def test_what_is_forgotten_is_gone():
-    """Removed objects and directories answer no more."""
-    memory = LocalIndex()
-    memory.remember(Receipt(path="b/x", size=1), b"x")
-    memory.remember_directory("b/d")
-    memory.remember_directory("b/e")
-    memory.forget("b/x")
-    memory.forget("b/d")
-    memory.forget("none")
-    memory.forget_directory("b/e")
-    assert memory.receipt("b/x") is None
-    assert memory.body("b/x") is None
-    assert not memory.is_directory("b")
 
 
 def test_copies_of_own_objects_are_own_objects():

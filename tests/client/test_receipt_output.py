@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -49,23 +48,6 @@ def test_link_in_a_shared_directory_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic links"):
         write(receipt())
     assert target.read_text() == "old"
-
-
-def test_threads_do_not_mix_lines(tmp_path):
-    """Lines of many threads stay whole."""
-    write = receipt_writer(tmp_path)
-    threads = [
-        threading.Thread(
-            target=lambda n=n: [write(receipt(f"b/{n}")) for _ in range(20)]
-        )
-        for n in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    (file,) = tmp_path.iterdir()
-    assert len([json.loads(line) for line in file.read_bytes().splitlines()]) == 80
 
 
 FULL = "stored, but without a receipt: /dev/full: No space left on device"

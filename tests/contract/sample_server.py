@@ -9,11 +9,12 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.loopback_server import LoopbackServer
 
 REGION = "cn-hangzhou"
 LIFE = 600
@@ -74,43 +75,24 @@ def answer_v1(
     }
 
 
-class SampleServer:
+class SampleServer(LoopbackServer):
     """Answers every GET with what a function returns, until its ``with`` ends.
 
     *said* holds the answers.
     """
 
     def __init__(self, answer: Callable[[], dict[str, str]]) -> None:
-        said = self.said = []
+        super().__init__()
+        self.url += "/get_post_signature_for_oss_upload"
+        self.said: list[dict[str, str]] = []
+        self._answer = answer
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                said.append(answer())
-                data = json.dumps(said[-1]).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
-
-    @property
-    def url(self) -> str:
-        """Its address, as a user has it."""
-        port = self._server.server_address[1]
-        return f"http://127.0.0.1:{port}/get_post_signature_for_oss_upload"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        """Send the next answer."""
+        self.said.append(self._answer())
+        data = json.dumps(self.said[-1]).encode()
+        request.send_response(200)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data)

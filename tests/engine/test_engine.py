@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import queue
-import random
 import signal
 import subprocess
 import sys
@@ -186,55 +185,6 @@ def test_handler_that_returns():
 
     with signals(lambda *_: seen.put(run(inner))) as press:
         assert run(work, press) == (1, 2)
-
-
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
-def test_storm_of_interrupts():
-    """Of hundreds of calls with interrupts at random moments, no work is left."""
-    dice = random.Random(1)  # noqa: S311 - repeatable
-    shots, ended, seen = [], threading.Event(), {"result": 0, "interrupt": 0}
-    current, begun = engine.current(), set()
-
-    async def work():
-        begun.add(asyncio.current_task())
-        await asyncio.sleep(0)
-        await blocking(time.sleep, 0.0005)
-        await asyncio.sleep(0.0005)
-        return "result"
-
-    def handler(*_):
-        if shots:
-            shots.pop()
-            raise Interrupt
-
-    def attempt():
-        try:
-            try:
-                shots[:] = [1] * dice.randint(1, 2)
-                seen[run(work)] += 1
-            except Interrupt:
-                seen["interrupt"] += 1
-            shots.clear()
-        except Interrupt:
-            shots.clear()
-
-    def storm(press):
-        while not ended.wait(dice.random() * 0.008):
-            press()
-
-    with signals(handler) as press:
-        thread, _ = in_thread(storm, press)
-        for _ in range(600):
-            attempt()
-        ended.set()
-        thread.join()
-        time.sleep(0)  # a last signal
-    assert min(seen.values()) >= 10, seen
-    wait_until(lambda: not left_tasks())
-    assert engine.current() is current
-    assert all(task.done() for task in begun)
 
 
 # -- awaited from another loop ----------------------------------------------------------
@@ -620,25 +570,6 @@ def test_call_at_exit():
         text = f"{use}\natexit.register(lambda: print(run(work, 0.01)))"
         done = script(BEGIN + text)
         assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-
-
-@pytest.mark.slow
-def test_child_that_ends_in_the_middle_of_its_parents_calls():
-    """It says nothing, ends nothing, and the parent's calls get their results."""
-    text = """
-done = []
-thread = threading.Thread(target=lambda: done.append(run(work, 0.5)))
-thread.start()
-time.sleep(0.2)
-if not (pid := os.fork()):
-    print(run(work, 0), flush=True)
-    sys.exit(0)
-assert os.waitpid(pid, 0)[1] == 0
-thread.join()
-print(*done)
-"""
-    done = script(BEGIN + text, "-W", "ignore::DeprecationWarning")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\ndone\n", "")
 
 
 def test_what_returns_no_coroutine_is_an_error():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import random
 import threading
 
@@ -191,31 +190,3 @@ def test_shares(mine, others, size, has_room):
     for account, used in zip(accounts, (mine, *others), strict=True):
         account.filling = used
     assert accounts[0].has_room(size, 100) is has_room
-
-
-def test_accounts_of_many_threads():
-    """Nothing is lost when threads fill, the loop frees, and accounts come and go."""
-    budget = MemoryBudget()
-    kept = MemoryAccount(budget)
-    kept.filling = 10
-
-    async def call(free):
-        free()
-
-    def work():
-        for size in range(1, 60):
-            account = MemoryAccount(budget)
-            assert account.reserve(size, 10**9)
-            assert budget.used >= 10 + account.used
-            free = account.part(account.filling)
-            account.filling = 0
-            run(call, free)
-            assert account.used == 0
-
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    gc.collect()
-    assert [*budget.accounts.values()] == [10]

@@ -11,12 +11,9 @@ from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
-from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import Signer
-from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
 
 BUCKET = "examplebucket"
@@ -130,33 +127,6 @@ def test_a_thousand_files_cost_twelve_calls(service, owner, monkeypatch, tmp_pat
     stored = owner.stored()
     assert len(stored) == 1_000
     assert stored["data/0777"] == (777).to_bytes(2) * 2048
-
-
-class Clock:
-    """Time that passes only when a test says so."""
-
-    now = time.time()
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The time of the filesystem ``timed``."""
-    return Clock()
-
-
-@pytest.fixture
-def timed(service, clock) -> Iterator[OSSPresignedFileSystem]:
-    """A filesystem that asks the service, and measures time by the clock."""
-    transport = JSONService()
-    with service.serving() as url:
-        token = Secret(TOKEN)
-        ask = transport.exchange
-        signer = HTTPSigner(url, exchange=ask, token=lambda: token, clock=clock)
-        yield OSSPresignedFileSystem(signer=signer)
 
 
 def test_values_share_calls_and_each_error_is_its_own(service, owner, monkeypatch):

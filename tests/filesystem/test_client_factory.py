@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from fsspec_osspresigned.filesystem.client_factory import client_for, read_url
 from fsspec_osspresigned.options.options import Options
+from tests.loopback_server import LoopbackServer
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Expires=9999999999&Signature=S"
 
@@ -20,41 +19,32 @@ def client(**given):
     return client_for(Options.from_storage_options(given))
 
 
-class Endless(BaseHTTPRequestHandler):
+class Endless(LoopbackServer):
     """Says that it has ten bytes, and sends without end; then a whole map."""
 
-    def do_HEAD(self):
-        """Lie about the size."""
-        self.send_response(200)
-        self.send_header("Content-Length", "10")
-        self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
-
-    def do_GET(self):
+    def serve(self, request):
         """Send a map, or more than anybody can take."""
-        text = json.dumps({"b/k": URL}).encode()
-        self.send_response(200)
-        self.end_headers()
-        if self.path == "/map.json":
-            self.wfile.write(text)
+        request.send_response(200)
+        request.close_connection = True
+        if request.command == "HEAD":
+            request.send_header("Content-Length", "10")
+            request.send_header("Accept-Ranges", "bytes")
+        request.end_headers()
+        if request.command == "HEAD":
+            return
+        if request.path == "/map.json":
+            request.wfile.write(json.dumps({"b/k": URL}).encode())
             return
         with contextlib.suppress(OSError):
             while True:
-                self.wfile.write(b" " * 65536)
-
-    def log_message(self, *_):
-        """Stay silent."""
+                request.wfile.write(b" " * 65536)
 
 
 @pytest.fixture
 def web():
     """Return the address of such a server."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with Endless() as server:
+        yield server.url
 
 
 def test_url_map_of_the_web_has_a_limit(web):

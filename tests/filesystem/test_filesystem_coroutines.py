@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import http.server
 import io
 import os
 import sys
@@ -13,58 +12,17 @@ import time
 from pathlib import PurePosixPath
 
 import pytest
-from fsspec.asyn import AsyncFileSystem
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine.engine import awaited
 from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http import body
 from fsspec_osspresigned.upload.transaction import Transaction
+from tests.loopback_server import LoopbackServer
 
 ROOT = "examplebucket"
 SIZE = 3_000_000
-
-
-class Gate:
-    """Holds each body after its first block until the test lets it go on."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.begun, self.open = threading.Event(), threading.Event()
-        self.held = 0
-        for kind in (body.MemoryBody, body.FileBody):
-            self._hold(monkeypatch, kind, kind.blocks)
-
-    def _hold(self, monkeypatch, kind, blocks) -> None:
-        def held(one):
-            self.held += 1
-            try:
-                for block in blocks(one):
-                    yield block
-                    self.begun.set()
-                    assert self.open.wait(20)
-            finally:
-                self.held -= 1
-
-        monkeypatch.setattr(kind, "blocks", held)
-
-    async def cancel(self, task) -> None:
-        """Cancel *task* while a body is on its way, and await its end."""
-        assert await asyncio.to_thread(self.begun.wait, 20)
-        task.cancel()
-        asyncio.get_running_loop().call_later(0.05, self.open.set)
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert self.open.is_set()
-        assert not self.held
-
-
-@pytest.fixture
-def gate(monkeypatch):
-    """Bodies that wait half-way."""
-    monkeypatch.setattr(body, "_READ", 64 * 1024)
-    return Gate(monkeypatch)
 
 
 @pytest.fixture
@@ -73,41 +31,6 @@ def fs(environment):
     return OSSPresignedFileSystem(
         signer="keys", part_size="1MiB", multipart_threshold="4MiB", max_concurrency=2
     )
-
-
-@pytest.mark.parametrize("size", [SIZE, 3 * SIZE])
-def test_a_cancelled_value_is_neither_published_nor_sent_torn(fs, owner, gate, size):
-    """In one request and in parts: the caller may fill its buffer again."""
-    data = bytearray(b"a") * size
-
-    async def main():
-        await gate.cancel(asyncio.create_task(fs._pipe_file(f"{ROOT}/a", data)))
-        data[:] = b"b" * size
-
-    asyncio.run(main())
-    assert not owner.stored()
-    assert not owner.oss.uploads(ROOT)
-
-
-def test_a_cancelled_file_is_not_published(fs, owner, gate, tmp_path):
-    """The same by ``asyncio.timeout``."""
-    (tmp_path / "f").write_bytes(bytes(SIZE))
-
-    async def main():
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(None) as limit:
-                task = asyncio.to_thread(gate.begun.wait, 20)
-                asyncio.get_running_loop().create_task(soon(task, limit))
-                await fs._put_file(str(tmp_path / "f"), f"{ROOT}/f")
-
-    async def soon(begun, limit):
-        assert await begun
-        limit.reschedule(0)
-        asyncio.get_running_loop().call_later(0.05, gate.open.set)
-
-    asyncio.run(main())
-    assert not gate.held
-    assert not owner.stored()
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -142,44 +65,30 @@ def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size,
     assert not owner.oss.uploads(ROOT)
 
 
-class Late(http.server.ThreadingHTTPServer):
+class Late(LoopbackServer):
     """A store that acts on a request a while after it has the last byte."""
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), LateHandler)
+        super().__init__()
         self.got, self.acted = threading.Event(), threading.Event()
 
-
-class LateHandler(http.server.BaseHTTPRequestHandler):
-    """Takes a PUT."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_PUT(self):
+    def serve(self, request):
         """Read the body, wait, act, and reply."""
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.set()
+        data = request.rfile.read(int(request.headers["Content-Length"]))
+        self.got.set()
         time.sleep(1.5)  # a request that is given up ends within a second
-        self.server.acted.set()
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')  # noqa: S324
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Say nothing."""
+        self.acted.set()
+        request.send_response(200)
+        request.send_header("Content-Length", "0")
+        request.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')  # noqa: S324
+        request.end_headers()
 
 
 @pytest.mark.parametrize("size", [10, SIZE])
 def test_nothing_happens_after_a_cancellation(size):
     """A request that the store has as a whole may act, so its reply is waited for."""
     with Late() as server:
-        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
-        serving.daemon = True  # also if the test fails
-        serving.start()
-        url = f"http://127.0.0.1:{server.server_port}/{ROOT}/a?x-oss-signature=a"
+        url = f"{server.url}/{ROOT}/a?x-oss-signature=a"
         fs = OSSPresignedFileSystem(url_map={f"{ROOT}/a": url})
 
         async def main():
@@ -191,7 +100,6 @@ def test_nothing_happens_after_a_cancellation(size):
             return server.acted.is_set()
 
         assert asyncio.run(main())
-        server.shutdown()
 
 
 def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path):
@@ -229,40 +137,6 @@ def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path
     ended.set()
     assert is_read.wait(20)
     assert taken[0] < 20 * SIZE
-
-
-@pytest.mark.parametrize("action", ["InitiateMultipartUpload", "UploadPart"])
-def test_a_cancelled_upload_in_parts_is_aborted(fs, owner, action):
-    """Also while its upload ID is on its way, and nothing goes on afterwards."""
-    owner.oss.faults.add(Fault(action=action, delay=0.3))
-
-    async def main():
-        task = asyncio.create_task(fs._pipe_file(f"{ROOT}/a", bytes(2 * SIZE)))
-        await asyncio.to_thread(owner.wait_for_faults)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return owner.oss.uploads(ROOT)
-
-    assert not asyncio.run(main())
-    assert not owner.stored()
-
-
-def test_parts_of_a_failed_upload_have_ended_when_it_is_aborted(fs, owner):
-    """The store has all of the first one, so its reply is waited for."""
-    owner.oss.faults.add(
-        Fault(action="UploadPart", part_number=1, delay=1.0),
-        Fault(action="UploadPart", part_number=2, delay=0.05, status=403),
-    )
-    file = fs.open(f"{ROOT}/a", "wb")
-    with pytest.raises(PermissionError):
-        file.write(bytes(SIZE))
-        file.close()
-    file.discard()
-    until(lambda: not owner.oss.under_way)
-    assert owner.actions()[-1] == "AbortMultipartUpload"
-    assert not owner.oss.uploads(ROOT)
-    assert not owner.stored()
 
 
 def until(holds):
@@ -460,18 +334,6 @@ def test_a_look_ends_at_once(fs, owner, verb):
     assert asyncio.run(main()) < 4
 
 
-def test_no_own_name_replaces_another_one_of_fsspec():
-    """A private attribute with the name of one of fsspec's coroutines would break it."""
-    theirs = {name for base in AsyncFileSystem.__mro__ for name in vars(base)}
-    ours = {n: vars(OSSPresignedFileSystem)[n] for n in vars(OSSPresignedFileSystem)}
-    both = {n for n in ours.keys() & theirs if n[0] == "_" and n[:2] != "__"}
-    plain = {n for n in both if not asyncio.iscoroutinefunction(ours[n])}
-    assert plain <= {
-        *("_cache", "_fs_token", "_instantiation_lock", "_latest", "_open", "_pid"),
-        *("_strip_protocol", "_walk"),  # that one is an asynchronous generator
-    }
-
-
 @pytest.mark.parametrize("limit", [1, None])
 def test_progress_of_a_coroutine_may_call_the_filesystem(environment, tmp_path, limit):
     """It runs neither in the caller's loop nor in that of the engine."""
@@ -523,3 +385,10 @@ def test_many_awaited_calls_share_the_threads(environment, tmp_path, verb):
 
     asyncio.run(main())
     assert most <= 62
+
+
+def test_the_coroutine_of_copy_takes_its_arguments_as_fsspec_does(fs, owner):
+    """The plain method has another order."""
+    fs.pipe_file(f"{ROOT}/a", b"a")
+    asyncio.run(fs._copy(f"{ROOT}/a", f"{ROOT}/b", False, "raise", None))
+    assert owner.stored() == {"a": b"a", "b": b"a"}

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-from traceback import format_exception
 
 import pytest
 
-from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     NotSignedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.tools.sync.sync import sync
 from tests.form_signer import grant_of
 
 BUCKET = "examplebucket"
@@ -42,17 +38,6 @@ def grant(oss, tmp_path, monkeypatch):
 def fs(grant):
     """A filesystem by the grant."""
     return OSSPresignedFileSystem(grant=grant(), skip_instance_cache=True)
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A small tree of files."""
-    top = tmp_path / "tree"
-    for index in range(12):
-        file = top / f"d{index % 3}" / f"\u4e2d {index}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(bytes([index]) * index)
-    return top
 
 
 def test_verbs_that_store(oss, fs, tmp_path):
@@ -134,60 +119,3 @@ def test_what_the_grant_does_not_allow(oss, grant, path, how, words):
     ):
         file.write(DATA)
     assert not oss.requests
-
-
-def test_no_secret_is_left_behind(oss, grant, tree, tmp_path, monkeypatch, caplog):
-    """Policy and signature are in no log, message, repr, receipt, journal and state.
-
-    The signer beside the grant is for what needs parts: their upload leaves a journal,
-    and goes on from it.
-    """
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", oss.credentials.access_key_id)
-    secret = oss.credentials.access_key_secret.reveal()
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", secret)
-    caplog.set_level("DEBUG")
-    kept = tmp_path / "kept"
-    place = grant()
-    fields = json.loads((tmp_path / "grant.json").read_text())["fields"]
-    secrets = [fields[name] for name in ("policy", "x-oss-signature")]
-    fs = OSSPresignedFileSystem(
-        grant=place,
-        signer="keys",
-        receipts=str(kept / "receipts"),
-        checkpoint=str(kept / "journals"),
-        part_size="100KiB",
-        multipart_threshold="100KiB",
-        retries=0,
-        skip_instance_cache=True,
-    )
-    (tmp_path / "f").write_bytes(8 * DATA)
-    said = [repr(fs), fs.to_json(), repr(fs.client.signer), repr(pickle.dumps(fs))]
-
-    def fails(path, **fault):
-        oss.faults.add(Fault(times=None, **fault))
-        with pytest.raises(OSError, match=path) as caught:
-            fs.put_file(str(tmp_path / "f"), path)
-        oss.faults.clear()
-        said.extend(format_exception(caught.value))
-        said.append(f"{caught.value!r} {caught.value.__dict__}")
-
-    echo = " ".join(secrets)  # a store that repeats what it got
-    fails(
-        f"{ROOT}/a",
-        action="PostObject",
-        status=403,
-        code="Odd",
-        extras={"Detail": echo},
-    )
-    fails(f"{ROOT}/a", action="PostObject", cut_after=10)
-    fails(f"{BUCKET}/out/a", action="UploadPart", part_number=3, status=500)
-    (journal,) = (kept / "journals").glob("*.upload.jsonl")
-    said.append(journal.read_text())
-    said.extend(map(repr, fs.put(str(tmp_path / "f"), f"{ROOT}/b")))
-    fs.put_file(str(tmp_path / "f"), f"{BUCKET}/out/a")
-    sync(str(tree), f"{ROOT}/tree", filesystem=fs, state=str(kept / "state"))
-    assert oss.objects(BUCKET).items() >= {"in/b": 8 * DATA, "out/a": 8 * DATA}.items()
-    files = [one for one in kept.rglob("*") if one.is_file()]
-    assert any(one.parent.name == "receipts" for one in files)
-    said += [caplog.text, *(one.read_text("latin-1") for one in files)]
-    assert not [text for text in said if any(secret in text for secret in secrets)]

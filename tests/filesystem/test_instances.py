@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
 import os
@@ -15,9 +14,7 @@ import warnings
 import fsspec
 import fsspec.generic
 import pytest
-from starlette.responses import JSONResponse
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     ConfigurationError,
 )
@@ -219,25 +216,13 @@ def test_a_forked_child_uploads_its_own_file(fs, owner):
 
 
 def test_the_loop_is_the_callers_or_begun_when_asked_for(environment):
-    """A small upload starts no thread for a loop; after a fork a given loop is dead."""
+    """A small upload starts no thread for a loop."""
     assert OSSPresignedFileSystem(signer="keys", asynchronous=True).loop is None
     shared = OSSPresignedFileSystem(signer="keys").loop
     assert shared is fsspec.asyn.get_loop()
     own = asyncio.new_event_loop()
-    given = OSSPresignedFileSystem(signer="keys", loop=own)
-    assert given.loop is own
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:  # pragma: no cover - seen by its exit code
-        code = 1
-        try:
-            code = 0 if given.loop is not own else 2
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
+    assert OSSPresignedFileSystem(signer="keys", loop=own).loop is own
     own.close()
-    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_verbs_work_inside_a_running_loop(fs, owner, tmp_path):
@@ -315,30 +300,3 @@ def test_anon_of_pandas_makes_no_other_filesystem(fs):
     for given in ({"anon": False}, {"anon": 1}, {"client_kwargs": {}}, {"instance": 1}):
         with pytest.raises(ConfigurationError, match="unknown option"):
             OSSPresignedFileSystem(signer="keys", **given)
-
-
-@pytest.fixture
-def refused(request, oss, signed, monkeypatch):
-    """Options by which the store or a signer refuses to store ``in/x``."""
-    if request.param == "map":
-        return {"url_map": {f"{ROOT}/other": signed("other")}}
-    if request.param == "expired":
-        url = signed("in/x")
-        oss.clock.jump(7200)
-        return {"presigned_url": url}
-    if request.param == "keys":
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "other")
-        return {"signer": "keys"}
-    if request.param == "grant":
-        return {"grant": grant_of(oss, ROOT, "elsewhere/")}
-    host = f"http://{ROOT}.oss-cn-hangzhou.aliyuncs.com/"
-    answer = JSONResponse({**grant_of(oss, ROOT, "in/"), "url": host})
-    server = request.getfixturevalue("grant_server")
-    return {"grant": server(answer)}
-
-
-@pytest.fixture
-def grant_server():
-    """Run a server whose every answer is the given one, and return its URL."""
-    with contextlib.ExitStack() as running:
-        yield lambda answer: running.enter_context(LoopbackServer(answer)).url

@@ -179,6 +179,3 @@ def test_small_files_of_a_transaction_leave_the_memory_to_others(fs, owner):
     assert owner.stored() == stored
     parts = [r.bytes for r in owner.oss.requests if r.action == "UploadPart"]
     assert sorted(parts) == [1, MIB, MIB, MIB]
-
-
-# -- requests ---------------------------------------------------------------------------

@@ -153,26 +153,6 @@ def test_parts_that_are_not_the_source_are_not_published(fs, owner):
 
 
 @pytest.mark.usefixtures("in_parts")
-def test_parts_without_etags_cannot_be_completed(fs, owner, monkeypatch):
-    """A reply that lacks it, or is none, is an error."""
-    fs.pipe_file(PATH, LARGE)
-    monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.messages.xml",
-        lambda root, content: (
-            b"<CopyPartResult/>"
-            if root == "CopyPartResult"
-            else b"<InitiateMultipartUploadResult><UploadId>"
-            + content["UploadId"].encode()
-            + b"</UploadId></InitiateMultipartUploadResult>"
-        ),
-    )
-    owner.oss.faults.add(Fault(action="UploadPartCopy", no_etag=True, times=None))
-    with pytest.raises(IntegrityError, match="has no ETag"):
-        fs.cp_file(PATH, COPY)
-    assert not owner.oss.uploads(ROOT)
-
-
-@pytest.mark.usefixtures("in_parts")
 def test_a_large_source_that_is_replaced_meanwhile(fs, owner):
     """No object is made of two versions."""
     fs.pipe_file(PATH, LARGE)

@@ -195,6 +195,18 @@ def test_a_lost_reply_is_not_taken_for_an_object_of_others(blind, only, oss, own
     assert owner.stored() == {"d/a": b"new", "e": b"new"}
 
 
+def test_a_deletion_whose_reply_is_lost_leaves_no_record(only, oss, owner):
+    """The bytes of an object that may be deleted are not read from what was written."""
+    fs = only("DeleteObject", retries=0)
+    fs.pipe_file(PATH, b"own")
+    oss.faults.add(Fault(action="DeleteObject", drop_reply=True))
+    with pytest.raises(ConnectionError):
+        fs.rm_file(PATH)
+    assert owner.stored() == {}
+    with pytest.raises(NotSignedError):
+        fs.cat_file(PATH)
+
+
 def test_many_objects_and_transactions(blind, owner, old):
     """The express lane and the end of a transaction keep what is there, too."""
     assert not blind.exists(f"{ROOT}/d")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import io
 import itertools
@@ -430,22 +429,6 @@ def test_children_read_on_in_a_file_of_their_parent(fs, cache):
     file.close()
 
 
-def test_a_file_in_another_process_begins_anew(fs, monkeypatch):
-    """It has another client and a cache of its own, and goes on at its place."""
-    fs.pipe_file(PATH, DATA)
-    with fs.open(PATH) as file:
-        assert file.read(10) == DATA[:10]
-        before = file.cache
-        monkeypatch.setattr(os, "getpid", lambda: 1)
-        assert file.read() == DATA[10:]
-        assert file.cache is not before
-        fs.pipe_file(PATH, DATA[::-1])
-        file.seek(0)
-        with pytest.raises(SourceChangedError):
-            file.read()
-        assert type(file.cache) is type(before)
-
-
 def test_many_are_read_at_once(full, owner):
     """Paths, patterns and directories; a single one is bytes."""
     bodies = {f"{ROOT}/d/{n}": bytes([n]) * n for n in range(20)}
@@ -510,24 +493,6 @@ def test_ranges_that_fail(fs):
         fs.cat_ranges(paths, [0], 5)
     with pytest.raises(ValueError, match="on_error"):
         fs.cat_ranges(paths, 0, 5, on_error="omit")
-
-
-def test_coroutines_are_the_verbs_in_workers(fs):
-    """Zarr and rsync await them."""
-
-    async def work(twin):
-        await twin._pipe_file(PATH, DATA)
-        assert await twin._cat_file(PATH, 1, 5) == DATA[1:5]
-        assert await twin._cat([PATH]) == {PATH: DATA}
-        assert await twin._cat_ranges([PATH], [1], [5]) == [DATA[1:5]]
-        assert await twin._glob(f"{ROOT}/*") == [PATH]
-        assert await twin._du(ROOT) == len(DATA)
-        await twin._copy(PATH, f"{ROOT}/c")
-        await twin._mv_file(f"{ROOT}/c", f"{ROOT}/d")
-        await twin._rm([PATH, f"{ROOT}/d"])
-        assert await twin._find(ROOT) == []
-
-    asyncio.run(work(OSSPresignedFileSystem(signer="keys", asynchronous=True)))
 
 
 def test_a_get_that_the_store_denies(fs, owner):

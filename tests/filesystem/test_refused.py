@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import Refused
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import SignedRequest
@@ -107,96 +107,6 @@ def check_harmless(error: errors.ReplyError, key: Credentials) -> None:
     assert f"request id {error.request_id}" in error.message
     assert f"HTTP {error.status} {error.code}" in error.message
     assert error.ec is None or f"EC {error.ec}" in error.message
-
-
-@VERSIONS
-@WAYS
-def test_a_slow_clock_is_told_from_an_old_url(uploaded, way, version):
-    """What expired unnoticed is the fault of this machine's clock, in seconds."""
-    with Emulator([KEY], clock=lambda: time.time() + 7200) as oss:
-        error = uploaded(way, version, oss.url)
-    assert type(error) is errors.URLExpiredError
-    assert error.reason is Refused.CLOCK_SKEW
-    assert -7202 <= error.explanation.clock_offset <= -7198
-    assert "the clock of this machine is 7" in error.message
-    assert "s behind the store's: set the clock" in error.message
-
-
-@WAYS
-def test_a_fast_clock_is_told(uploaded, way):
-    """A URL from the store's future names the clock that is ahead."""
-    with Emulator([KEY], clock=lambda: time.time() - 7200) as oss:
-        error = uploaded(way, "v4", oss.url)
-    assert error.reason is Refused.CLOCK_SKEW
-    assert "s ahead of the store's: set the clock" in error.message
-
-
-@pytest.mark.parametrize("way", ["url", "url_map"])
-def test_a_url_that_is_not_valid_yet(uploaded, way):
-    """Where both clocks agree, the signer's was wrong."""
-    with Emulator([KEY]) as oss:
-        error = uploaded(way, "v4", oss.url, at=7500)
-    assert error.reason is Refused.NOT_YET_VALID
-    assert "is not valid yet: check the clock" in error.message
-
-
-FAULTS = [
-    ("AccessDenied", "0002-00000069", {}, Refused.EXPIRED, "the URL has expired: "),
-    ("AccessDenied", "", {}, Refused.DENIED, "lacks the permission: "),
-    ("UserDisable", "", {}, Refused.ACCOUNT_DISABLED, "a bill is unpaid"),
-    ("InvalidAccessKeyId", "0002-00000903", {}, Refused.KEY_DISABLED, "is disabled"),
-    ("RequestTimeTooSkewed", "0002-00000504", {}, Refused.CLOCK_SKEW, "set the clock"),
-    (
-        "AccessDenied",
-        "0003-00001403",
-        {"Endpoint": "oss-cn-x.aliyuncs.com"},
-        Refused.WRONG_REGION,
-        "is in another region (oss-cn-x.aliyuncs.com)",
-    ),
-]
-
-
-@WAYS
-@pytest.mark.parametrize(("code", "ec", "extras", "reason", "words"), FAULTS)
-def test_what_only_the_store_decides(uploaded, way, code, ec, extras, reason, words):
-    """Policies, disabled keys and regions are told by what the store says."""
-    with Emulator([KEY]) as oss:
-        fault = Fault(status=403, code=code, ec=ec, extras=extras, times=None)
-        oss.faults.add(fault)
-        error = uploaded(way, "v4", oss.url)
-    assert error.reason is reason
-    assert words in error.message
-    assert isinstance(error, PermissionError)
-
-
-@VERSIONS
-@WAYS
-def test_keys_and_tokens(uploaded, way, version):
-    """An unknown key, an ended token and another token are three cases."""
-    ended = Credentials("STS.NUowner", KEY.access_key_secret, TOKEN, time.time() - 60)
-    with Emulator([KEY, ended]) as oss:
-        unknown = Credentials("LTAI5tNobody", "CANARYsecret")
-        error = uploaded(way, version, oss.url, key=unknown)
-        assert error.reason is Refused.UNKNOWN_KEY
-        assert "does not know the key" in error.message
-        OSSPresignedFileSystem.clear_instance_cache()
-        time.sleep(1.0)  # keys are read from the environment once a second
-        error = uploaded(way, version, oss.url, key=STS)
-        assert error.reason is Refused.TOKEN_ENDED
-        assert type(error) is errors.URLExpiredError
-        OSSPresignedFileSystem.clear_instance_cache()
-        other = Credentials("STS.NUowner", "CANARYsecret", "CANARYother0123456789")
-        error = uploaded(way, version, oss.url, key=other)
-        assert error.reason is Refused.TOKEN_INVALID
-
-
-@WAYS
-def test_the_wrong_region(uploaded, way):
-    """V4 names its region, and the message repeats it."""
-    with Emulator([KEY], region="cn-beijing") as oss:
-        error = uploaded(way, "v4", oss.url)
-    assert error.reason is Refused.WRONG_REGION
-    assert "is signed for the region cn-hangzhou, the store is in" in error.message
 
 
 @VERSIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import contextvars
@@ -9,6 +10,7 @@ import gzip
 import io
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import threading
@@ -279,6 +281,22 @@ def test_threads_do_not_see_each_others(blind, owner):
     assert set(owner.stored()) == {"plain", "good/1", "good/2"}
 
 
+def test_a_thread_of_duckdb_cannot_say_which_one_is_meant(fs, owner, monkeypatch):
+    """Its thread has no context: if two are under way, its file is refused."""
+    monkeypatch.setitem(sys.modules, "duckdb", object())
+    raised = queue.SimpleQueue()
+    monkeypatch.setattr(sys, "unraisablehook", lambda of: raised.put(of.exc_value))
+    elsewhere = contextvars.copy_context()
+    elsewhere.run(fs.start_transaction)
+    with fs.transaction:
+        _thread.start_new_thread(fs.open, (f"{ROOT}/a.csv", "wb"))
+        error = raised.get(timeout=10)
+    elsewhere.run(fs.end_transaction)
+    assert isinstance(error, ConfigurationError)
+    assert "with fs.transaction" in str(error)
+    assert not owner.stored()
+
+
 def test_a_thread_joins_by_its_context(blind, owner):
     """A copied context takes a worker in; a foreign thread publishes at once."""
     with blind.transaction:
@@ -293,27 +311,6 @@ def test_a_thread_joins_by_its_context(blind, owner):
             thread.join()
         assert set(owner.stored()) == {"foreign"}
     assert set(owner.stored()) == {"foreign", "joined"}
-
-
-def test_foreign_threads_of_pyarrow_publish_at_once(blind, owner):
-    """Known limit: C++ threads have no context, so their files are not deferred."""
-    pyarrow = pytest.importorskip("pyarrow")
-    dataset = pytest.importorskip("pyarrow.dataset")
-    table = pyarrow.table({"n": [1, 2], "p": ["a", "b"]})
-    partitions = dataset.partitioning(pyarrow.schema([("p", pyarrow.string())]))
-    seen = set()
-    with blind.transaction:
-        dataset.write_dataset(
-            table,
-            f"{ROOT}/set",
-            filesystem=blind,
-            format="parquet",
-            partitioning=partitions,
-            existing_data_behavior="overwrite_or_ignore",
-        )
-        seen |= set(owner.stored())
-    assert len(owner.stored()) == 2
-    assert seen <= set(owner.stored())
 
 
 def test_coroutines_join(environment, owner):
@@ -475,6 +472,16 @@ def test_an_interrupted_commit_says_what_is_published(blind, owner, interrupt_at
     assert len(found.receipts) == 2
 
 
+def test_an_object_that_waits_for_the_end_cannot_be_moved(fs, owner):
+    """An upload that has begun has its name."""
+    with fs.transaction:
+        fs.pipe_file(f"{ROOT}/a", b"a")
+        with pytest.raises(ConfigurationError, match="cannot be moved"):
+            fs.mv(f"{ROOT}/a", f"{ROOT}/b")
+        assert not owner.stored()
+    assert owner.stored() == {"a": b"a"}
+
+
 def test_what_is_refused_is_refused_at_once(blind, owner, tmp_path, monkeypatch):
     """Bad options and a changing source are errors of the call, not of the end."""
     source = tmp_path / "f"
@@ -576,22 +583,6 @@ def test_a_parts_only_map_sends_its_parts(only, owner):
         fs.pipe_file(f"{ROOT}/a", b"x")
         fs.pipe_file(f"{ROOT}/empty", b"")
     assert owner.stored() == {"a": b"x", "empty": b""}
-
-
-def test_a_discard_that_fails_does_not_stop_the_others(blind, owner, monkeypatch):
-    """Each object is given up, whatever comes of another."""
-
-    def fail():
-        raise Boom
-
-    with contextlib.suppress(Boom), blind.transaction:
-        first, second = (blind.open(f"{ROOT}/{n}", "wb") for n in "12")
-        monkeypatch.setattr(first, "discard", fail)
-        raise Boom
-    monkeypatch.undo()
-    first.discard()
-    assert second.closed
-    assert not owner.stored()
 
 
 def test_a_forked_child_has_no_part_in_it(fs, owner):

@@ -53,57 +53,6 @@ def test_file(file):
     body.check()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda path: path.write_bytes(b"other"),
-        lambda path: os.utime(path, ns=(1, 1)),
-        lambda path: os.truncate(path, 3),
-    ],
-    ids=["rewritten", "touched", "cut"],
-)
-def test_changed_before(file, change):
-    """A file that is another one at a later pass is not sent."""
-    body = FileBody.of(str(file))
-    change(file)
-    with pytest.raises(SourceChangedError, match="changed") as caught:
-        read(body)
-    assert caught.value.path == str(file)
-    with pytest.raises(SourceChangedError):
-        body.check()
-
-
-def test_replaced_file(file):
-    """Another file under the same name is noticed though size and time agree."""
-    status, body = file.stat(), FileBody.of(str(file))
-    other = file.with_name("other")
-    other.write_bytes(bytes(status.st_size))
-    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-    other.replace(file)
-    with pytest.raises(SourceChangedError):
-        body.check()
-
-
-def test_changed_while_read(file):
-    """The last block is held back until the file was looked at again."""
-    blocks = FileBody.of(str(file)).blocks()
-    sent = next(blocks).nbytes
-    os.utime(file, ns=(1, 1))
-    with pytest.raises(SourceChangedError):
-        for block in blocks:
-            sent += block.nbytes
-    assert 0 < sent < file.stat().st_size
-
-
-def test_cut_while_read(file):
-    """A file that shrinks is an error, not an end."""
-    blocks = FileBody.of(str(file)).blocks()
-    next(blocks)
-    os.truncate(file, BLOCK)
-    with pytest.raises(SourceChangedError):
-        list(blocks)
-
-
 def test_what_is_no_file(tmp_path):
     """Directories and missing files say so; a pipe is refused without waiting for it."""
     with pytest.raises(IsADirectoryError):

@@ -118,9 +118,6 @@ def silent(peer: Peer) -> None:
     peer.server.done.wait()
 
 
-# -- many requests ----------------------------------------------------------------------
-
-
 # -- kept connections -------------------------------------------------------------------
 
 
@@ -312,23 +309,6 @@ def test_cancelled_request_that_may_act_waits_for_its_reply(loop, serve):
     assert error.__notes__ == [
         "whether the PUT of b/1 took effect is unknown: it was sent, and not answered"
     ]
-
-
-def test_cancelled_in_the_midst_of_others(loop, serve):
-    """Of many requests on few handles, those that were not cancelled get their replies."""
-    server: Server = serve(polite)
-    sender = loop()
-    calls = [sender.begin(f"{server.origin}/b/{n}", b"%d" % n) for n in range(60)]
-    for call in calls[::3]:
-        call.cancel()
-    for number, call in enumerate(calls):
-        outcome = call.wait()
-        if isinstance(outcome, BaseException):
-            assert isinstance(outcome, asyncio.CancelledError)
-            assert number % 3 == 0
-        else:
-            assert outcome.headers["etag"] == f"/b/{number}"
-    assert len(server.heads) == len(set(server.targets))
 
 
 # -- any order of events -----------------------------------------------------------------

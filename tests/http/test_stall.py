@@ -154,6 +154,3 @@ def test_tls_that_does_not_begin(serve, send):
         send(f"https://{server.netloc}{QUERY}", connect=0.1)
     assert caught.value.message == f"no connection to {server.netloc} within 0.1 s"
     assert not caught.value.sent
-
-
-# -- the option, and what the policy makes of it ----------------------------------------

@@ -171,28 +171,6 @@ def test_netrc_and_cookies_are_not_used(serve, send, monkeypatch, tmp_path):
 
 # -- the answer -------------------------------------------------------------------------
 
-BAD_REPLIES = [
-    b"",
-    b"HTTP/1.1 2",
-    b"nonsense\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab",
-    b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nshort",
-]
-
-
-@pytest.mark.parametrize("answer", BAD_REPLIES, ids=range(len(BAD_REPLIES)))
-def test_bad_replies(serve, send, answer):
-    """Whatever is no complete answer leaves the outcome unknown."""
-    with pytest.raises(NetworkError) as caught:
-        send(serve(raw(answer)).origin + "/k" + QUERY, path="b/k")
-    error = caught.value
-    assert not isinstance(error, NetworkTimeoutError)
-    assert error.sent
-    assert (error.path, error.__cause__, error.__context__) == ("b/k", None, None)
-    assert "TOPSECRET" not in everything(error)
-
 
 def test_no_connection_in_time(send):
     """A host that swallows packets is a timeout before anything was sent."""

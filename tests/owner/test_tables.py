@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from fsspec_osspresigned.owner.check import FACTS, RULES
+from fsspec_osspresigned.owner.check.rows import Row
+from fsspec_osspresigned.owner.check.uploads import ROWS
 
 DOCS = Path(__file__).parents[2] / "docs"
 RULES_HEAD = "| rule | what it requires |\n|---|---|\n"
+ROWS_HEAD = "| kind | rule |\n|---|---|\n"
 FACTS_HEAD = "| fact | source | needs |\n|---|---|---|\n"
 LIVE_HEAD = "| fact | source | needs | live |\n|---|---|---|---|\n"
 
 
-def rules() -> list[str]:
-    """Return the rows of the rules that ``check signer`` tests."""
-    return [f"| `{rule.name}` | {rule.says} |" for rule in RULES]
+def rules(table: Iterable[Row]) -> list[str]:
+    """Return the rows of what ``check signer`` or ``check map`` tests."""
+    return [f"| `{rule.name}` | {rule.says} |" for rule in table]
 
 
 def live() -> dict[str, str]:
@@ -52,7 +56,8 @@ def facts() -> list[str]:
 @pytest.mark.parametrize(
     ("name", "head", "rows"),
     [
-        ("signer-protocol.md", RULES_HEAD, rules()),
+        ("signer-protocol.md", RULES_HEAD, rules(RULES)),
+        ("owners.md", ROWS_HEAD, rules(ROWS.values())),
         ("service-facts.md", LIVE_HEAD if live() else FACTS_HEAD, facts()),
     ],
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -25,67 +23,39 @@ from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import sign_checked
 from fsspec_osspresigned.signers.http import HTTPSigner
+from tests.loopback_server import LoopbackServer
 
 NOW = 1_767_225_600.0
 TOKEN = "tokenCANARYtoken"
 
 
-class Broken:
+class Broken(LoopbackServer):
     """A signer whose every answer is decided by the test."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self.url += "/sub"
         self.calls: list[list[dict[str, Any]]] = []
         self.tokens: list[str | None] = []
         self.answers: list[Callable[[list[dict[str, Any]]], Any]] = []
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                size = int(self.headers["Content-Length"])
-                requests = json.loads(self.rfile.read(size))["requests"]
-                outer.calls.append(requests)
-                outer.tokens.append(self.headers["Authorization"])
-                assert self.path == "/sub/v1/sign"
-                answer = outer.answers[0]
-                if len(outer.answers) > 1:
-                    outer.answers.pop(0)
-                found = answer(requests)
-                if not isinstance(found, tuple):
-                    found = (200, {}, found)
-                status, headers, body = found
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                try:
-                    self.wfile.write(data)
-                except OSError:
-                    self.close_connection = True
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-            def handle_error(self, *_: object) -> None:
-                """A client that hangs up is no event."""
-
-        self._server: socketserver.BaseServer = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/sub"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        size = int(request.headers["Content-Length"])
+        requests = json.loads(request.rfile.read(size))["requests"]
+        self.calls.append(requests)
+        self.tokens.append(request.headers["Authorization"])
+        assert request.path == "/sub/v1/sign"
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        found = answer(requests)
+        if not isinstance(found, tuple):
+            found = (200, {}, found)
+        status, headers, body = found
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(data)
 
 
 class Time:
@@ -101,9 +71,8 @@ class Time:
 @pytest.fixture
 def broken() -> Iterator[Broken]:
     """A signer of the test's own."""
-    server = Broken()
-    yield server
-    server.close()
+    with Broken() as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
-import fsspec
 import pytest
 
 from fsspec_osspresigned.errors import (
@@ -51,12 +48,6 @@ def signer_of(grant: Any, **options: Any) -> PostGrantSigner:
 def current(*items: Any, **facts: Any) -> dict[str, Any]:
     """Return a grant that has just been made."""
     return document(*items, **{"now": time.time(), **facts})
-
-
-def here(oss: Any, *items: Any, **facts: Any) -> dict[str, Any]:
-    """Return a grant of the store's owner."""
-    url = oss.endpoint.url(BUCKET)
-    return current(*items, credentials=oss.credentials, url=url, **facts)
 
 
 # -- places --------------------------------------------------------------------------------
@@ -132,77 +123,6 @@ def test_grants_store_whole_objects_only():
     signer.preflight(post())
     with pytest.raises(NotSignedError, match="does not meet"):
         signer.preflight(post("out/x"))
-
-
-def test_everything_is_uploaded_by_one_grant(oss, tmp_path):
-    """Objects, files and streams go out by one file, and a path elsewhere does not."""
-    place = tmp_path / "grant.json"
-    place.write_text(json.dumps(here(oss, PREFIX, ["content-length-range", 0, 10**6])))
-    place.chmod(0o600)
-    fs = fsspec.filesystem(
-        "osspresigned", grant=str(place), receipts=(seen := []).append
-    )
-    fs.pipe_file(f"{BUCKET}/in/a.txt", b"a")
-    (tmp_path / "b").write_bytes(b"b" * 70_000)
-    fs.put_file(str(tmp_path / "b"), f"{BUCKET}/in/deep/b.csv")
-    with fs.open(f"{BUCKET}/in/c", "wb") as file:
-        file.write(b"c" * 70_000)
-    with pytest.raises(PermissionError, match="does not meet"):
-        fs.pipe_file(f"{BUCKET}/out/a", b"a")
-    with pytest.raises(PermissionError, match="does not meet"):
-        fs.pipe_file(f"{BUCKET}/in/large", bytes(10**6 + 1))
-    objects = oss.objects(BUCKET)
-    assert objects == {
-        "in/a.txt": b"a",
-        "in/deep/b.csv": b"b" * 70_000,
-        "in/c": b"c" * 70_000,
-    }
-    assert {record.action for record in oss.requests} == {"PostObject"}
-    assert oss.get(BUCKET, "in/deep/b.csv").headers["content-type"] == "text/csv"
-    assert [receipt.verified for receipt in seen] == ["crc64"] * 3
-
-
-def nonsense(**changes: Any) -> Callable[[Any], Any]:
-    """Return what makes a grant of the store with other fields."""
-
-    def made(oss: Any) -> dict[str, Any]:
-        given = here(oss)
-        given["fields"] |= changes
-        return given
-
-    return made
-
-
-BEFORE_ANY_BYTE = {
-    "expired": (lambda oss: here(oss, life=-1), "it expired at"),
-    "not yet valid": (lambda oss: here(oss, now=time.time() + 1000), "it is not valid before"),
-    "no base64": (nonsense(policy="{}"), "not base64"),
-    "another bucket": (
-        lambda oss: here(oss, bucket="otherbucket"), f"its host is for '{BUCKET}'",
-    ),
-    "another prefix": (
-        lambda oss: here(oss, ["starts-with", "$key", "out/"]),
-        r'does not meet \["starts-with", "\$key", "out/"\]',
-    ),
-    "too small": (lambda oss: here(oss, ["content-length-range", 5, 9]), "the size of 4 bytes"),
-    "too large": (lambda oss: here(oss, ["content-length-range", 0, 3]), "the size of 4 bytes"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BEFORE_ANY_BYTE)
-def test_bad_grants_are_refused_before_any_byte(oss, name, caplog, tmp_path):
-    """Each is an error that names what is wrong, not a secret, and nothing is sent."""
-    make, reason = BEFORE_ANY_BYTE[name]
-    given = make(oss)
-    place = tmp_path / "grant.json"
-    place.write_text(json.dumps(given))
-    place.chmod(0o600)
-    with caplog.at_level("DEBUG"), pytest.raises(OSError, match=reason) as caught:
-        fsspec.filesystem("osspresigned", grant=str(place)).pipe_file(PATH, b"data")
-    assert oss.requests == []
-    secrets = {given["fields"]["policy"], given["fields"]["x-oss-signature"]}
-    said = f"{caught.value} {caught.value!r} {caplog.text}"
-    assert not [secret for secret in secrets if len(secret) > 12 and secret in said]
 
 
 # -- servers -------------------------------------------------------------------------------
@@ -328,7 +248,7 @@ def test_servers_without_a_grant_are_named(answer, reason):
 @pytest.mark.parametrize(
     ("host", "reason"),
     [
-        ("https://evil.example.com/", "neither an OSS host nor the signer's own"),
+        ("https://evil.example.com/", "neither an OSS host nor that of the server"),
         ("http://examplebucket.oss-cn-hangzhou.aliyuncs.com/", "is plain http"),
         ("http://127.0.0.1/", "leads to this machine"),
         ("https://examplebucket.evil.aliyuncs.com/", "neither an OSS host"),
@@ -381,99 +301,6 @@ def test_bad_addresses_are_refused(url, reason):
     """An address that would send a token in plain sight is refused at once."""
     with pytest.raises(ConfigurationError, match=reason):
         make_signer(Options(grant=url), never)
-
-
-@pytest.fixture
-def app() -> Iterator[Any]:
-    """An application server that answers what the test puts into its list."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            server.paths.append((self.path, self.headers["Authorization"]))
-            answer = (
-                server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
-            )
-            found = answer()
-            if not isinstance(found, tuple):
-                found = 200, {"Content-Type": "application/json"}, json.dumps(found)
-            status, headers, text = found
-            data = text.encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.paths, server.answers = [], []
-    server.url = (
-        f"http://127.0.0.1:{server.server_address[1]}/get_post_signature?dir=in"
-    )
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def flat_of(oss: Any, items: Sequence[Any] = (), **facts: Any) -> dict[str, Any]:
-    """Return what OSS's V4 sample server answers for the store."""
-    how = {"credentials": oss.credentials, "now": time.time(), **facts}
-    found = flat_v4(*items, **how)
-    return {**found, "host": oss.endpoint.url(BUCKET)}
-
-
-def page(oss: Any, app: Any) -> Any:
-    """A page to log in, in place of a grant."""
-    assert oss
-    assert app
-    return 200, {"Content-Type": "text/html"}, "<html>log in</html>"
-
-
-def redirect(oss: Any, app: Any) -> Any:
-    """A redirect to where a good grant is."""
-    app.answers.append(lambda: flat_of(oss))
-    return 302, {"Location": f"{app.url}&redirected"}, ""
-
-
-BAD_SERVERS = {
-    "a page": (page, "did not return a grant but text/html: it is not JSON"),
-    "a redirect": (redirect, "answered HTTP 302: redirects are not followed"),
-    "another host": (
-        lambda oss, _: {**flat_of(oss), "host": f"https://{BUCKET}.example.com/"},
-        "is refused: .*neither an OSS host nor the signer's own",
-    ),
-    "another bucket": (
-        lambda oss, _: {**flat_of(oss), "host": oss.endpoint.url("otherbucket")},
-        "it is for the bucket",
-    ),
-    "expired": (lambda oss, _: flat_of(oss, now=time.time() - 7200), "it expired at"),
-    "no grant": (lambda *_: {"code": 403, "msg": "log in"}, "it says: log in"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BAD_SERVERS)
-def test_bad_servers_are_refused_before_any_byte(oss, app, name, tmp_path):
-    """Values, files and streams are refused with the reason, and nothing is sent."""
-    answer, reason = BAD_SERVERS[name]
-    app.answers.append(lambda: answer(oss, app))
-    fs = fsspec.filesystem("osspresigned", grant=app.url)
-    (tmp_path / "f").write_bytes(b"data")
-    with pytest.raises(OSError, match=reason):
-        fs.pipe_file(PATH, b"data")
-    app.answers[:] = app.answers[:1]
-    with pytest.raises(OSError, match=reason):
-        fs.put_file(str(tmp_path / "f"), PATH)
-    app.answers[:] = app.answers[:1]
-    with pytest.raises(OSError, match=reason), fs.open(PATH, "wb") as file:
-        file.write(b"data")
-    assert oss.requests == []
-    assert {path for path, _ in app.paths} == {"/get_post_signature?dir=in"}
 
 
 def test_fetched_grants_do_not_open_objects_unasked():

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,11 @@ from tests.published_servers import (
 
 MIB = 1024 * 1024
 LARGE = memoryview(os.urandom(11 * MIB))  # its repr is short
+UPLOAD = """
+import fsspec, json, sys
+options, source, path = json.loads(sys.argv[1])
+fsspec.filesystem("osspresigned", **options).put_file(source, path)
+"""
 SENDS = {Action.PutObject, Action.UploadPart}
 EXPIRED = {"status": 403, "code": "AccessDenied", "ec": "0002-00000236"}
 PAGE = Path(__file__).parents[2] / "docs" / "existing-servers.md"
@@ -56,7 +65,7 @@ class Case:
     """A server, its description, and what it can do."""
 
     make: type[Published]
-    broker: str
+    upload_server: str
     last: str | None  # piece of the call that finishes a large file
     root: str = ""  # of the URL
     folder: str = "folder/"  # of paths
@@ -120,25 +129,31 @@ def case(name):
 
 
 @pytest.fixture
-def connect(case, server, tmp_path, monkeypatch):
-    """Return a function that makes a new filesystem of the server."""
-    broker = case.broker
-    if broker.endswith(".toml"):
-        place = tmp_path / broker
+def usual(case, server, tmp_path, monkeypatch):
+    """The options of the server, which another process can have, too."""
+    monkeypatch.setenv("OSSPRESIGNED_KEY", server.secret)
+    upload_server = case.upload_server
+    if upload_server.endswith(".toml"):
+        place = tmp_path / upload_server
         place.write_text(PLAIN if case.make is Plain else GATEWAY)
-        broker = str(place)
-        monkeypatch.setenv("OSSPRESIGNED_TRUST", broker)
+        upload_server = str(place)
+        monkeypatch.setenv("OSSPRESIGNED_TRUST", upload_server)
+    return {
+        "upload_server": f"{upload_server}+{server.url}{case.root}",
+        "upload_server_options": case.options,
+        "signer_token": "env:OSSPRESIGNED_KEY",
+        "part_size": 5 * MIB,
+        "retries": 1,
+    }
+
+
+@pytest.fixture
+def connect(usual):
+    """Return a function that makes a new filesystem of the server."""
 
     def connect(**options):
-        usual = {
-            "signer_token": lambda: server.secret,
-            "broker_options": case.options,
-            "part_size": 5 * MIB,
-            "retries": 1,
-            "skip_instance_cache": True,
-        }
-        place = f"{broker}+{server.url}{case.root}"
-        return fsspec.filesystem("osspresigned", broker=place, **{**usual, **options})
+        options = {**usual, "skip_instance_cache": True, **options}
+        return fsspec.filesystem("osspresigned", **options)
 
     return connect
 
@@ -209,6 +224,33 @@ def test_a_killed_client_resumes_where_that_is_offered(
     assert (now == sent) == case.resumes
 
 
+@pytest.mark.slow
+@each(STORED_BY_OSS)
+def test_a_client_that_is_killed_stores_nothing(oss, case, server, usual, tmp_path):
+    """The same program stores the file later; it sends only what is missing, if it can."""
+    (tmp_path / "big").write_bytes(LARGE)
+    path = f"{case.folder}a.bin"
+    options = {"checkpoint": str(tmp_path / "journals"), "max_concurrency": 1}
+    told = json.dumps([usual | options, str(tmp_path / "big"), path])
+    command = [sys.executable, "-W", "ignore", "-c", UPLOAD, told]
+    last = {"action": Action.UploadPart, "part_number": 3}
+    single = {"action": Action.PutObject}
+    oss.faults.add(Fault(stall_after=1000, **(last if case.parts else single)))
+    with subprocess.Popen(command) as child:
+        while not oss.held:
+            assert child.poll() is None
+            time.sleep(0.02)
+        child.kill()
+    oss.faults.clear()
+    assert server.content(case.name(path, LARGE)) is None
+    before = len(oss.requests)
+    subprocess.check_call(command)
+    assert server.content(case.name(path, LARGE)) == LARGE
+    good = [record for record in oss.requests[before:] if record.status == 200]
+    sent = [record.action for record in good if record.action in SENDS]
+    assert len(sent) == (3 if case.parts and not case.resumes else 1)
+
+
 @each([n for n in CASES if CASES[n].last])
 def test_a_lost_finishing_reply_is_never_called_a_failure(case, server, connect):
     """A last call that may be repeated is; else the outcome is unknown, as it is."""
@@ -243,6 +285,17 @@ def test_what_a_server_of_git_lfs_has_is_not_sent_again(oss, server, connect):
     assert [record.method for record in oss.requests] == ["PUT"]
     steps = [call.rpartition("/")[2] for call in server.calls]
     assert steps == ["batch", "verify", "batch"]
+
+
+@each(["hugging-face"])
+def test_a_file_in_parts_that_the_server_has_is_refused(oss, server, connect):
+    """The message says so, and no byte goes to the store."""
+    connect().pipe_file("a", LARGE)
+    sent = len(oss.requests)
+    with pytest.raises(OSError, match="the server has the object already") as caught:
+        connect().pipe_file("b", LARGE)
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert len(oss.requests) == sent
 
 
 @each(["git-lfs"])

@@ -14,6 +14,7 @@ The exit code is 1 if a program failed, or if 400 or more left something unreach
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import secrets
@@ -188,6 +189,7 @@ def run_all(
 
 
 def main() -> int:
+    gc.freeze()  # each program looks only at its own objects for garbage
     parser = argparse.ArgumentParser(prog="tests.simulation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds")

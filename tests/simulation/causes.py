@@ -57,7 +57,11 @@ FAULTS: Mapping[str, Fault] = {
     "slow": Fault(_STALLED, is_doubtful=True),
     "stale": Fault(_LOST, is_doubtful=True),
     "broken_head": Fault(_LOST, is_doubtful=True),
-    "wrong_length": Fault((*_STALLED, *_LIE, errors.ReplyError), is_doubtful=True),
+    # An object of another length is another version.
+    "wrong_length": Fault(
+        (*_STALLED, *_LIE, errors.ReplyError, errors.SourceChangedError),
+        is_doubtful=True,
+    ),
     "unframed": Fault((*_LOST, errors.ReplyError), is_doubtful=True),
     "busy": Fault((*_BUSY, errors.UploadNotFoundError)),
     "early": Fault((*_BUSY, errors.UploadNotFoundError)),

@@ -1,6 +1,6 @@
 """The disk of a world: it may be full, and reads may return fewer bytes than asked for.
 
-A crash takes what was not synced from the journals.
+A power cut takes what was not synced from the journals; the end of a process takes its locks.
 
 ``install`` replaces the calls by which the package reads and writes files of the user.
 """
@@ -8,8 +8,10 @@ A crash takes what was not synced from the journals.
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from attrs import define, field
 
 from .world import World
 
-_REAL_SYNC = os.fsync
+_REAL_SYNC, _REAL_LOCK = os.fsync, fcntl.flock
 _REAL_WRITE, _REAL_WRITE_AT = os.write, getattr(os, "pwrite", None)
 
 
@@ -31,6 +33,8 @@ class Disk:
     failed: int = field(init=False, default=0)
     # Bytes of each file, by its inode, that a crash leaves.
     _synced: dict[int, int] = field(init=False, factory=dict)
+    # The process that has last locked each descriptor.
+    _locked: dict[int, int] = field(init=False, factory=dict)
 
     def check_space(self) -> None:
         if (
@@ -51,6 +55,17 @@ class Disk:
             status = file.stat()
             sure = min(self._synced.get(status.st_ino, 0), status.st_size)
             os.truncate(file, self.world.random.choice((sure, sure, status.st_size)))
+
+    def lock(self, descriptor: int) -> None:
+        assert self.world.running is not None
+        self._locked[descriptor] = self.world.running.process
+
+    def kill(self, process: int) -> None:
+        """Let what *process* has locked be free, as the system does at its end."""
+        for descriptor, owner in self._locked.items():
+            if owner == process:
+                with suppress(OSError):  # it was closed
+                    _REAL_LOCK(descriptor, fcntl.LOCK_UN)
 
     def cut(self, size: int) -> int:
         if self.short and size > 1 and self.world.random.random() < self.short:
@@ -88,6 +103,12 @@ def _sync(descriptor: int, /) -> None:
         disk.sync(descriptor)
 
 
+def _lock(descriptor: int, operation: int, /) -> None:
+    _REAL_LOCK(descriptor, operation)
+    if disk is not None:
+        disk.lock(descriptor)
+
+
 def install(new: Disk) -> None:
     global disk  # noqa: PLW0603 - one for a process
     disk = new
@@ -95,3 +116,4 @@ def install(new: Disk) -> None:
     os.write = _write
     os.pwrite = _write_at
     os.fsync = _sync
+    fcntl.flock = _lock

@@ -78,12 +78,13 @@ class Ending:
         if world.now - began > _PATIENCE:
             raise Broken(f"at the end, {what} takes {world.now - began:.0f} s")
 
-    def _check_requests(self, events: list[Event], size: int) -> None:
+    def _check_requests(self, events: list[Event], path: str, size: int) -> None:
         """The same bytes and options give the same requests."""
         given = self.fs.storage_options
         count = 1
-        # Another one may abort an upload of an earlier call.
-        actions = [str(event.action) for event in events if event.method != "DELETE"]
+        # A form names its object in its body. Others end an upload of an earlier call.
+        names = ("/", f"/{path.partition('/')[2]}")
+        actions = [str(event.action) for event in events if event.path in names]
         is_form = actions[-1] == "PostObject"
         if size >= given.get("multipart_threshold", math.inf) and not is_form:
             count = 2 + math.ceil(size / given.get("part_size", size))
@@ -99,7 +100,7 @@ class Ending:
                 path, data = self._data(f"piped-{size}", size)
                 first = len(self.network.events)
                 receipt = await verbs.pipe_file(path, data)
-                self._check_requests(self.network.events[first:], size)
+                self._check_requests(self.network.events[first:], path, size)
                 self._is(path, data)
                 if (receipt.path, receipt.size) != (path, size):
                     raise Broken(f"the receipt of {path} is {receipt}")
@@ -316,10 +317,10 @@ class Ending:
             self._is(moved, None)
 
     async def _trees(self, verbs: Any) -> None:
-        sizes = {"a": 0, "b": 17, "c/d": _SMALL}
+        sizes = {"a": 0, "b": 17, "c/d": _SMALL, "c/e/f": 17}
         local, there = self.place / "tree", f"{self.root}/tree"
         back = self.place / "back"
-        (local / "c").mkdir(parents=True)
+        (local / "c" / "e").mkdir(parents=True)
         objects = {}
         for name, size in sizes.items():
             _, objects[name] = self._data(f"tree/{name}", size)
@@ -339,11 +340,20 @@ class Ending:
                 "find of directories": set(tree) == {there, *tops},
             }
             self._all(found, there)
-            for name in sizes:
+            marker, _ = self._data("tree/c/", 0)
+            await verbs.pipe({marker: b""})
+            for name in (*sizes, "c/"):
                 self.ledger.deletes(f"{there}/{name}")
             await verbs.rm(there, recursive=True)
-            for name in sizes:
+            for name in (*sizes, "c/"):
                 self._is(f"{there}/{name}", None)
+        with self._step("a tree of two levels"):
+            shallow = f"{self.root}/shallow"
+            for name, data in objects.items():
+                self.ledger.write(f"{shallow}/{name}", data)
+            await verbs.put(f"{local}/", f"{shallow}/", recursive=True, maxdepth=2)
+            for name, data in objects.items():
+                self._is(f"{shallow}/{name}", None if name == "c/e/f" else data)
 
     def _sync(self) -> None:
         local, down = self.place / "up", self.place / "down"

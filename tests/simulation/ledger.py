@@ -19,7 +19,8 @@ from fsspec_osspresigned.errors import IntegrityError, Outcome
 
 from .causes import FAULTS, Circumstances, unexplained
 from .network import Event, Network
-from .store import BUCKETS
+from .signers import TOKEN
+from .store import BUCKETS, KEY
 from .verbs import operation_of_caller
 from .world import Broken, World
 
@@ -407,7 +408,7 @@ class Ledger:
     def _check_secrets(self) -> None:
         signatures = {s for s in self.network.server.signatures if len(s) > 8}
         text = "\n".join(self.texts)
-        for secret in (*sorted(signatures), "simulated-secret-1234567890"):
+        for secret in (*sorted(signatures), KEY.access_key_secret.reveal(), TOKEN):
             if secret in text:
                 at = text.index(secret)
                 raise Broken(f"a secret is shown: {text[max(0, at - 200) : at + 60]!r}")

@@ -70,8 +70,8 @@ class Model:
         if said is not None:
             raise Broken(f"{answer.action} of {path} said {answer.status}: {said}")
 
-    def note_form(self, path: str, data: bytes) -> None:
-        """Note an object whose name and bytes are pieces of a form."""
+    def note(self, path: str, data: bytes) -> None:
+        """Note an object whose name and bytes are pieces of a form, or a damaged copy."""
         self.objects[path] = data
 
     def _put_object(self, call: _Call) -> str | None:

@@ -77,6 +77,7 @@ class Event:
     # When the network had all of it, and what the store then does.
     sent_at: float = math.inf
     act: Callable[[], Answer] | None = None
+    process: int = 0
 
 
 @define
@@ -112,10 +113,25 @@ class Network:
             self.world.fail(
                 Broken(f"{method} of {path} is sent, and its URL has expired")
             )
+        assert self.world.running is not None
+        event.process = self.world.running.process
+        if event.upload_id and any(self._shares(event, other) for other in self.events):
+            self.world.fail(Broken(f"two processes use the upload of {path} at once"))
         event.fate = self._draw(event)
         self.events.append(event)
         self.in_flight += 1
         return event
+
+    def _shares(self, event: Event, other: Event) -> bool:
+        """Return whether another process now uses the upload of *event*."""
+        is_other = other.process != event.process and other.ended == math.inf
+        return is_other and other.upload_id == event.upload_id
+
+    def kill(self, process: int) -> None:
+        """End the exchanges of a process; the store has got what was sent."""
+        for event in self.events:
+            if event.process == process and event.ended == math.inf:
+                self.end(event)
 
     def _has_expired(self, query: str) -> bool:
         """Return whether a URL is no longer valid by the clock of the client."""
@@ -178,20 +194,23 @@ class Network:
         if fate in ("early", "lose_whole", "busy", "impostor"):
             return
         is_damaged = fate == "damage" and body and request.method in _WRITES
+        is_copy = any(b"x-oss-copy-source:" in line for line in request.lines)
+        damages_copy = fate == "damage" and is_copy and not event.is_part
         if is_damaged:
             at, bit = (self.world.random.randrange(n) for n in (len(body), 8))
             body = body[:at] + bytes([body[at] ^ 1 << bit]) + body[at + 1 :]
 
         def act() -> Answer:
             event.acted, store.sent_at = True, sent_at
-            store.damages_next = bool(is_damaged)
+            store.damages_next = bool(is_damaged) or damages_copy
+            store.damages_copy = damages_copy
             late = _LATE if fate == "expired" else 0.0
             self.server.clock.jump(late)
             try:
                 answer = self.server.act(evolve(request, body=body))
             finally:
                 self.server.clock.jump(-late)
-                store.damages_next = False
+                store.damages_next = store.damages_copy = False
             event.action = answer.action
             return answer
 

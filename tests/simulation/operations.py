@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+from fsspec_osspresigned.errors import CheckpointInUseError
 
+from . import disk as disks
+from . import processes
 from .ledger import NAMED, Ledger, Write
 from .network import Network
 from .programs import Program
@@ -21,11 +26,46 @@ from .verbs import ByUserError, operation_of_caller
 from .world import Broken, World
 
 BUCKET = BUCKETS[0]
+NOTED = 0.5  # seconds after which a part that was confirmed is in the journal
 # Operations of the objects ``key`` and ``to``, and of no others.
 _OF_KEYS = (
     *("pipe", "put_file", "write", "resume", "cat", "get", "info"),
     *("remove", "copy", "move"),
 )
+
+
+class _Twin:
+    """Another process, which sends one file, and may be killed."""
+
+    def __init__(self, runner: Operations, number: int) -> None:
+        self.runner, self.number = runner, number
+        self.killed_at, self.is_over = math.inf, False
+
+    def send(self, local: str, write: Write, options: Any) -> None:
+        world, ledger = self.runner.world, self.runner.ledger
+        assert world.running is not None
+        world.running.process = self.number
+        operation_of_caller.set((world.now, [write.path], "twins"))
+        fs = processes.begin(self.number).OSSPresignedFileSystem(**options)
+        write.said = "interrupted"
+        try:
+            fs.put_file(local, write.path)
+        except OSError as error:
+            ledger.note_error(error)
+        else:
+            write.said = "stored"
+        self.is_over = True
+
+    def kill(self) -> None:
+        runner = self.runner
+        if self.is_over:
+            return
+        assert disks.disk is not None
+        disks.disk.kill(self.number)
+        runner.network.kill(self.number)
+        runner.world.kill(self.number)
+        runner.ledger.seen["kill"] += 1
+        self.killed_at, self.is_over = runner.world.now, True
 
 
 class Operations:
@@ -175,6 +215,61 @@ class Operations:
         with suppress(FileNotFoundError):
             os.unlink(local)
 
+    async def _do_twins(self, operation: dict[str, Any], verbs: Any) -> None:
+        """Let two processes send one file, with one directory of journals."""
+        number = next(self.numbers)
+        self.ledger.keeps_uploads = True  # of a process that is killed
+        self.ledger.other_faults.add("rival")
+        self.clients += self.options.get("max_concurrency") or 128
+        place = self.place / f"journals-{number}"
+        options = {**self.options, "checkpoint": str(place)}
+        fs = type(verbs)(OSSPresignedFileSystem(**options))
+        data = self.ledger.content(operation["size"])
+        mine = self.ledger.write(f"{BUCKET}/twins-{number}", data)
+        theirs = self.ledger.write(mine.path, data)
+        local = self._source(mine)
+        twin = _Twin(self, number + 1)
+        self._started(lambda: twin.send(local, theirs, options), "twin")
+        if operation["kill"]:
+            self._background(operation["kill"], twin.kill)
+        await verbs.sleep(operation["later"])
+        await self._sent_by_two(mine, fs.put_file(local, mine.path))
+        while not twin.is_over:
+            await verbs.sleep(1)
+        self._check_twins(mine, theirs, twin)
+        await verbs.sleep(5)  # what a killed process has sent has arrived
+        again = self.ledger.write(mine.path, data)
+        await self._guarded([again], fs.put_file(local, again.path))
+        if isinstance(again.why, CheckpointInUseError):
+            raise Broken(f"the lock of a process that has ended stays: {again.why}")
+        if again.said == "stored" and (left := os.listdir(place)):
+            raise Broken(f"the journals of two processes leave {left}")
+
+    async def _sent_by_two(self, write: Write, work: Any) -> None:
+        """Await *work*; if it fails, the other process may have sent the same bytes."""
+        try:
+            await work
+        except (OSError, ValueError) as error:
+            self.ledger.note_error(error)
+            write.say("interrupted", error)
+        else:
+            write.say("stored")
+            self.ledger.check_said(write)
+
+    def _check_twins(self, mine: Write, theirs: Write, twin: _Twin) -> None:
+        if self.program["faults"]:
+            return
+        if twin.killed_at == math.inf and "stored" not in (mine.said, theirs.said):
+            raise Broken(f"of two processes, none has sent {mine.path}")
+        parts = math.ceil(len(mine.contents[0]) / self.options["part_size"])
+        sent = Counter[str]()
+        for event in self.network.events:
+            if event.is_part and event.path == f"/{mine.path.partition('/')[2]}":
+                is_noted = not event.process or event.ended < twin.killed_at - NOTED
+                sent[event.upload_id] += is_noted
+        if any(count > parts for count in sent.values()):
+            raise Broken(f"parts of {mine.path} were sent by both processes: {sent}")
+
     def _edited(self, local: str) -> bytes:
         """Change a file, and set its modification time back; return its content."""
         place = Path(local)
@@ -279,6 +374,9 @@ class Operations:
             write.cancelled = min(write.cancelled, self.world.now)
 
         self._background(seconds, discard)
+
+    def _started(self, function: Callable[[], None], name: str) -> Any:
+        raise NotImplementedError
 
     def _background(self, seconds: float, act: Callable[[], None]) -> Any:
         raise NotImplementedError
@@ -442,8 +540,16 @@ class Operations:
         else:
             self._check_copied(source, target, spans[0][0], move=move)
         finally:
+            if move and self.ledger.is_single and source != target:
+                self._check_not_lost(source, target, spans[0][0])
             for span in spans:
                 span[1] = self.world.now
+
+    def _check_not_lost(self, source: str, target: str, began: float) -> None:
+        """A source that a move has deleted is there under its new name."""
+        before, *changes = self.ledger.versions(source, began)
+        if None in changes and before not in self.ledger.versions(target, began)[1:]:
+            raise Broken(f"{source} was deleted, and {target} is none of it")
 
     def _check_copied(
         self, source: str, target: str, began: float, *, move: bool
@@ -456,6 +562,11 @@ class Operations:
             for commit in self.server.store.history
             if f"{commit.bucket}/{commit.key}" == target and commit.at >= began
         ]
+        # Without a checksum of the source, nobody can notice that the store changed it.
+        doubtful = {"no_crc", "no_proof", "false_proof"} & set(self.program["faults"])
+        is_unsure = doubtful or not self.ledger.may_look
+        if is_unsure and any(c.is_damaged for c in copies):
+            return
         if not any(c.data is not None and c.data in versions for c in copies):
             raise Broken(f"{source} was copied to {target}, which is none of it")
         if move and None not in versions:

@@ -85,7 +85,7 @@ _WEIGHTS = {
     "gather": 4,
 }
 
-VERBS = tuple(name for name in _WEIGHTS if name not in ("wait", "gather"))
+VERBS = ("twins", *(name for name in _WEIGHTS if name not in ("wait", "gather")))
 
 
 def draw(seed: int) -> Program:
@@ -107,6 +107,10 @@ def draw(seed: int) -> Program:
         program.update(_edited(dice))
     elif dice.random() < 0.05:
         program.update(_crowded(dice))
+    elif dice.random() < 0.1:
+        program.update(_doubled(dice))
+    if random.Random(f"switches {seed}").random() < 0.1:
+        program["switches"] = 0.01
     return program
 
 
@@ -224,6 +228,34 @@ def _powerless(dice: random.Random) -> Program:
         "logs": False,
         "crash": dice.randint(60, 600),
         "callers": [{"kind": "thread", "operations": [operation], "interrupts": 0}],
+    }
+
+
+def _doubled(dice: random.Random) -> Program:
+    """One file, which two processes send with one directory of journals."""
+    operation = {
+        "do": "twins",
+        "size": dice.choice((333_333, 700_000)),
+        "later": dice.choice((0, 0.01, _moment(dice))),
+        "kill": dice.choice((0, _moment(dice))),
+    }
+    names = dice.sample(("busy", "lose_request", "lose_reply", "slow"), 2)
+    return {
+        "options": {"part_size": 102_400, "multipart_threshold": 102_400},
+        "faults": dice.choice(({}, {"slow": 0.3}, dict.fromkeys(sorted(names), 0.1))),
+        "signer": dice.choice(("keys", "http")),
+        "signer_faults": 0,
+        "disk_faults": {},
+        "disk_changes": [],
+        "outages": [],
+        "crash": 0,
+        "callers": [
+            {
+                "kind": dice.choice(("thread", "loop")),
+                "operations": [operation],
+                "interrupts": 0,
+            }
+        ],
     }
 
 
@@ -459,6 +491,7 @@ def smaller(program: Program) -> list[Program]:
         ("signer_faults", 0),
         ("disk_faults", {}),
         ("holds", 0),
+        ("switches", 0),
         ("skew", 0),
         ("logs", False),
         ("crash", 0),

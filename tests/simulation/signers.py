@@ -25,7 +25,7 @@ from .world import World
 
 _LOOKS = ("GET", "HEAD")
 _URL = "https://signer.example"
-_TOKEN = "simulated-token-1234567890"
+TOKEN = "simulated-token-1234567890"
 _FATES = (
     *("away", "late", "busy", "cut", "garbage", "wrong", "expired", "refused"),
 )  # fmt: skip
@@ -80,7 +80,7 @@ def http_options(world: World) -> dict[str, Any]:
         return call(request, given["timeout"][1])
 
     HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
-    os.environ["OSSPRESIGNED_TOKEN"] = _TOKEN
+    os.environ["OSSPRESIGNED_TOKEN"] = TOKEN
     return {"signer": _URL, "signer_token": "env:OSSPRESIGNED_TOKEN"}
 
 
@@ -89,7 +89,7 @@ class _Service:
 
     def __init__(self, world: World, policy: Policy) -> None:
         self._world = world
-        tokens = {hash_token(_TOKEN): policy}
+        tokens = {hash_token(TOKEN): policy}
         self._app = service.create_app(key_signer(), tokens=tokens)
         self._expired = service.create_app(key_signer(expires_in=1), tokens=tokens)
 
@@ -108,14 +108,16 @@ class _Service:
         if fate == "busy":
             return _response(503, b"{}")
         if fate == "refused":
-            return _response(403, b'{"code": "forbidden", "detail": "not now"}')
+            escaped = TOKEN.replace("-", r"\u002d")  # it repeats the token
+            text = f'{{"code": "forbidden", "detail": "not now, {escaped}"}}'
+            return _response(403, text.encode())
         status, body = self._answer(request, is_expired=fate == "expired")
         if fate == "expired":
             time.sleep(2.0)
         if fate == "cut":
             body = body[: len(body) // 2]
         if fate == "garbage":
-            body = b"<html>"
+            body = f"<html>{TOKEN}".encode()
         if fate == "wrong" and status == 200:  # of other objects
             results = json.loads(body)
             results["results"].reverse()

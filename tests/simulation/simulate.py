@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import json
 import logging
 import math
 import os
@@ -29,18 +30,17 @@ from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.engine import engine
 from fsspec_osspresigned.engine.limits import RequestLimiter, memory_budget
 from fsspec_osspresigned.model import MIN_PART, Action, Operation
-from fsspec_osspresigned.objects import copy as copies
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.signing import Endpoint
 
-from . import curl, reached
+from . import curl, processes, reached
 from . import disk as disks
 from . import loop as loops
 from .disk import Disk
 from .ending import Ending
 from .ledger import NAMED, Ledger, Write, writes_of_call
 from .network import Faults, Network
-from .operations import BUCKET, Operations
+from .operations import BUCKET, NOTED, Operations
 from .programs import Program
 from .signers import ManySigner, UserSigner, http_options, key_signer
 from .store import HOST, KEY, REGION, Server
@@ -64,7 +64,6 @@ _IS_QUIET = {
     "copy": "to",
 }
 _LATEST = 60.0  # seconds after which a signer that is late has answered
-_NOTED = 0.5  # seconds after which a part that was confirmed is in the journal
 _IDLE = (
     120.0  # seconds after which nothing of an idle process is left, but these threads
 )
@@ -77,7 +76,7 @@ _HEADERS = {
     "metadata": ("x-oss-meta-simulated", "simulated"),
     "storage_class": ("x-oss-storage-class", ""),
 }
-_MOST_OPENED = 30  # connections for the last steps, of some 150 requests
+_MOST_OPENED = 20  # connections for the last steps, of some 150 requests
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
@@ -134,6 +133,7 @@ class Runner(Operations):
     def __init__(self, program: Program, place: Path) -> None:
         self.program, self.place = program, place
         self.world = World(program["seed"])
+        self.world.switches = program.get("switches", 0.0)
         self.dice = self.world.random
         self.server = Server()
         self.network = Network(self.server, self.world)
@@ -191,7 +191,7 @@ class Runner(Operations):
         """Return how many parts a later process need not send; 0 if that is not sure."""
         if not self.program.get("cuts_power"):
             return 0
-        confirmed = self.world.now - _NOTED
+        confirmed = self.world.now - NOTED
         begun = self.server.store.buckets[BUCKET].uploads
         events = [e for e in self.network.events if e.is_part and e.ended < confirmed]
         return sum(e.upload_id in begun and e.status == 200 for e in events)
@@ -214,10 +214,8 @@ class Runner(Operations):
         before = len(os.listdir("/proc/self/fd"))
         curl.install(self.network)
         reached.install()
-        # So that the objects of a world are large enough for copies in parts.
-        copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
+        processes.prepare("fsspec_osspresigned")
         asyncio.wait_for = loops.wait_for
-        engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
         # A second life must not have the upload IDs of the first one.
         seeded = random.Random(f"{type(self).__name__} {self.program['seed']}")
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
@@ -230,7 +228,6 @@ class Runner(Operations):
             OSS_ACCESS_KEY_SECRET=KEY.access_key_secret.reveal(),
             OSS_REGION=REGION,
         )
-        logging.getLogger("fsspec_osspresigned").setLevel(logging.DEBUG)
         self.records = _Records(self.ledger)
         logging.getLogger().addHandler(self.records)
         warnings.simplefilter("always")
@@ -299,11 +296,13 @@ class Runner(Operations):
             grant = sign_grant(
                 KEY, Endpoint.parse(HOST), terms, region=REGION, now=EPOCH
             )
+            fields = json.loads(grant.text())["fields"]
+            self.server.signatures.add(fields["x-oss-signature"])
             return {"grant": grant.text(), "signer": "keys", **options}
         return {"url_map": self._map(), "signer": "keys", **options}
 
     def _map(self) -> dict[str, str]:
-        keys = key_signer(expires_in=86_400)
+        keys = key_signer(expires_in=self.program["options"].get("expires_in", 86_400))
         found = {}
         for key in ("k0", "k1", "tree/f0", "many/f0"):
             operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
@@ -361,7 +360,13 @@ class Runner(Operations):
         return self._started(later, "background")
 
     def _started(self, function: Callable[[], None], name: str) -> Any:
-        thread = threading.Thread(target=function, name=name)
+        def guarded() -> None:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - told with the seed
+                self._fail(error)
+
+        thread = threading.Thread(target=guarded, name=name)
         thread.start()
         return thread
 
@@ -404,14 +409,7 @@ class Runner(Operations):
             loops.run(self._awaits(caller["operations"]))
 
         function = plain if caller["kind"] == "thread" else coroutines
-
-        def guarded() -> None:
-            try:
-                function()
-            except BaseException as error:  # noqa: BLE001 - told with the seed
-                self._fail(error)
-
-        return self._started(guarded, f"caller-{caller['kind']}")
+        return self._started(function, f"caller-{caller['kind']}")
 
     def _main(self, caller: dict[str, Any]) -> None:
         for _ in range(caller["interrupts"]):
@@ -542,7 +540,7 @@ class Runner(Operations):
         )
         yield "disk", program["disk_faults"]
         yield "rival", not self._is_single()
-        yield "expiry", "expires_in" in self.options
+        yield "expiry", "expires_in" in program["options"]
         yield "discard", any(o["do"] == "transaction" for o in self._all())
 
     def _may_look(self) -> bool:
@@ -571,7 +569,7 @@ class Runner(Operations):
         disks.install(Disk(self.world))
         if self.world.signer_faults:
             time.sleep(_LATEST)  # a call under way may answer as late as that
-        self.world.signer_faults = self.world.holds = 0.0
+        self.world.signer_faults = self.world.holds = self.world.switches = 0.0
         self.ledger.must_succeed = False  # some steps fail on purpose
         self.records.fs = None
         fs, given = self.fs, dict(self.options)
@@ -605,6 +603,9 @@ class Runner(Operations):
                 getattr(ending, steps)(Plain(fs)).send(None)
 
     def _wind_down(self, descriptors: int) -> None:
+        self.ledger.texts += [repr(self.fs), repr(self.fs.storage_options)]
+        if not self.records.count:
+            raise Broken("nothing was logged")
         del self.fs
         OSSPresignedFileSystem.clear_instance_cache()
         gc.collect()
@@ -617,7 +618,8 @@ class Runner(Operations):
             raise Broken(f"threads are left: {left}\n{self.world.stacks()}")
         if tasks := engine.current().tasks:
             raise Broken(f"tasks are left: {tasks}")
-        if len(os.listdir("/proc/self/fd")) > descriptors:
+        is_killed = self.ledger.seen["kill"]  # its files are open in this process
+        if len(os.listdir("/proc/self/fd")) > descriptors and not is_killed:
             raise Broken("descriptors are left")
         for limiter in gc.get_objects():
             if isinstance(limiter, RequestLimiter) and limiter.in_flight:

@@ -10,7 +10,7 @@ import zlib
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fsspec_osspresigned.emulator.app import App
 from fsspec_osspresigned.emulator.messages import (
@@ -55,12 +55,19 @@ class SimulatedStore(Store):
     def __init__(self) -> None:
         super().__init__()
         self.history: list[Commit] = []
-        self.damages_next = False
+        self.damages_next = self.damages_copy = False
         self.sent_at = 0.0
         self.opened: dict[str, float] = {}  # upload ID -> when it was initiated
         self.damaged_parts: set[str] = set()
 
     def put(self, bucket: Any, stored: Any, *, exclusive: bool = False) -> Any:
+        if self.damages_copy and stored.size:
+            data = stored.data()
+            with self.spool() as spool:
+                spool.write(data[:-1] + bytes([data[-1] ^ 1]))
+                piece = spool.finish()
+            sums = {"crc64": piece.crc64, "md5": piece.md5, "etag": piece.etag}
+            stored = evolve(stored, body=(piece.body,), **sums)
         stored = super().put(bucket, stored, exclusive=exclusive)
         damaged = self.damages_next
         data, at = stored.data(), self.sent_at
@@ -212,6 +219,8 @@ class Server:
             self.model.check(request, answer)
         except Broken as error:
             World.current.fail(error)  # type: ignore[union-attr]
-        if answer.action == "PostObject" and answer.status < 300:
+        if answer.status < 300 and (
+            answer.action == "PostObject" or self.store.damages_copy
+        ):
             new = self.store.history[-1]
-            self.model.note_form(f"{new.bucket}/{new.key}", new.data or b"")
+            self.model.note(f"{new.bucket}/{new.key}", new.data or b"")

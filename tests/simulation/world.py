@@ -1,9 +1,10 @@
 """A world of threads that take turns in an order that a seed decides, and its clock.
 
 Real threads run one at a time. A thread passes its turn on where it takes a lock, waits,
-sleeps, or calls a queue: everything else is one step. Time stands still while a thread can
-run, and then moves on to the next moment for which one waits. ``install`` puts the world
-in the place of ``threading``, ``queue`` and ``time``, before the package is imported.
+sleeps, or calls a queue; in some programs, at any line of the package, too. Everything else
+is one step. Time stands still while a thread can run, and then moves on to the next moment
+for which one waits. ``install`` puts the world in the place of ``threading``, ``queue`` and
+``time``, before the package is imported.
 """
 
 from __future__ import annotations
@@ -20,9 +21,20 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 EPOCH = 1_700_000_000.0  # seconds since 1970, when a world begins
+
+
+_PACKAGE = str(Path(__file__).parents[2] / "fsspec_osspresigned")
+# Below these, no thread is switched: the store acts at once, an invariant is looked at in
+# one moment, and imports and cached properties hold locks of the system.
+_AT_ONCE = (
+    *("/ledger.py", "/network.py", "/store.py"),
+    *("/functools.py", "<frozen importlib._bootstrap>"),
+)
 
 
 class Broken(AssertionError):
@@ -36,8 +48,8 @@ class HangError(Exception):
 class Turn:
     """A thread of the world, and what it waits for."""
 
-    def __init__(self, name: str, number: int) -> None:
-        self.name, self.number = name, number
+    def __init__(self, name: str, number: int, process: int) -> None:
+        self.name, self.number, self.process = name, number, process
         self.gate = _thread.allocate_lock()
         self.gate.acquire()
         self.until: Callable[[], bool] | None = None  # None: it can run
@@ -69,6 +81,8 @@ class World:
         self.fail: Callable[[BaseException], object] = print  # it ends the process
         self.signer_faults = 0.0  # the share of calls that a signer fails
         self.holds = 0.0  # the share of posts before which a caller is held back
+        self.switches = 0.0  # the share of lines before which others may run
+        self._is_stepping = False
 
     def note(self, *facts: object) -> None:
         """Make *facts* part of the trace, which must be the same for a seed."""
@@ -84,9 +98,11 @@ class World:
         self.running = self._new("main")
         self.running.ident = _thread.get_ident()
         World.current = self
+        self._trace_lines()
 
     def _new(self, name: str) -> Turn:
-        turn = Turn(name, self.count)
+        process = 0 if self.running is None else self.running.process
+        turn = Turn(name, self.count, process)
         self.count += 1
         self.turns.append(turn)
         return turn
@@ -101,6 +117,15 @@ class World:
         self, until: Callable[[], bool] | None = None, timeout: float | None = None
     ) -> bool:
         """Let others run; return when *until* is true, or False after *timeout* seconds."""
+        me = self._pass_on(until, timeout)
+        if me.interrupt is not None:
+            interrupt, me.interrupt = me.interrupt, None
+            raise interrupt
+        return until is None or until()
+
+    def _pass_on(
+        self, until: Callable[[], bool] | None = None, timeout: float | None = None
+    ) -> Turn:
         me = self.running
         assert me is not None
         me.until = until
@@ -112,10 +137,28 @@ class World:
             chosen.gate.release()
             me.gate.acquire()
         me.until, me.deadline = None, math.inf
-        if me.interrupt is not None:
-            interrupt, me.interrupt = me.interrupt, None
-            raise interrupt
-        return until is None or until()
+        return me
+
+    def kill(self, process: int) -> None:
+        """Let no thread of *process* have a turn again; it is not that of the caller."""
+        self.turns = [turn for turn in self.turns if turn.process != process]
+
+    def _trace_lines(self) -> None:
+        """Let this thread be switched at lines of the package from now on."""
+        if not self.switches:
+            return
+
+        def at_line(frame: FrameType, event: str, _: object) -> Any:
+            if event == "line" and self.is_mine() and not self._is_stepping:
+                is_drawn = self.random.random() < self.switches
+                if is_drawn and not _is_at_once(frame):
+                    self._pass_on()  # an interrupt does not come here
+            return at_line
+
+        def at_call(frame: FrameType, *_: object) -> Any:
+            return at_line if frame.f_code.co_filename.startswith(_PACKAGE) else None
+
+        sys.settrace(at_call)
 
     def hold(self) -> None:
         """Let a caller stand still between two lines, as the system may let it."""
@@ -125,12 +168,14 @@ class World:
 
     def _step(self) -> None:
         self.steps += 1
+        self._is_stepping = True
         try:
             if self.steps > self.max_steps:
                 raise HangError(f"no end after {self.steps} steps\n{self.stacks()}")
             self.at_step()
         except BaseException as error:  # noqa: BLE001 - no thread of the world may see it
             self.fail(error)
+        self._is_stepping = False
 
     def _choose(self) -> Turn:
         while True:
@@ -158,6 +203,7 @@ class World:
         def main(box: list[Callable[[], object]]) -> None:
             turn.ident = _thread.get_ident()
             turn.gate.acquire()
+            self._trace_lines()
             try:
                 # All that the thread holds is freed while it has its turn: what a
                 # finalizer does at another moment would not be fixed by the seed.
@@ -174,6 +220,14 @@ class World:
         chosen = self._choose()
         self.running = chosen
         chosen.gate.release()
+
+
+def _is_at_once(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(_AT_ONCE):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _world() -> World | None:

@@ -8,9 +8,7 @@ import socket
 
 import pytest
 
-from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.engine import current, run
-from fsspec_osspresigned.engine.limits import memory_budget, request_limiter
+from fsspec_osspresigned.engine.engine import current
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.handle import Handle
 from fsspec_osspresigned.model import MIN_PART
@@ -18,54 +16,6 @@ from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner
 
 BUCKET = "examplebucket"
-
-
-async def in_flight() -> int:
-    """Return the number of requests that the limiter counts."""
-    return request_limiter().in_flight
-
-
-async def cancelled(*calls, after: float) -> None:
-    """Begin *calls* together, cancel all of them, and wait until they have ended."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    await asyncio.sleep(after)
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError):
-            task.result()
-
-
-@pytest.mark.parametrize("width", [1, 3])
-def test_turns_are_given_back(oss, width):
-    """Calls of which some send and some wait are cancelled; later ones are sent."""
-    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=width)
-    fs.pipe_file(f"{BUCKET}/seed", b"x")
-    oss.faults.add(Fault(action="*", delay=0.2, times=None))
-    for number in range(3):
-        calls = [fs._pipe({f"{BUCKET}/{number}-{n}": b"x"}) for n in range(12)]
-        asyncio.run(cancelled(*calls, after=0.05))
-        values = {f"{BUCKET}/{number}-{n}": b"y" for n in range(40)}
-        asyncio.run(cancelled(fs._pipe(values), after=0.05))
-        assert run(in_flight) == 0
-    oss.faults.clear()
-    fs.pipe({f"{BUCKET}/last-{n}": b"z" for n in range(20)})
-    assert not current().tasks
-
-
-def test_parts_are_given_back(oss):
-    """A cancelled upload in parts leaves no part, no memory and no turn."""
-    fs = OSSPresignedFileSystem(
-        signer="keys", max_concurrency=2, part_size=MIN_PART, multipart_threshold=1
-    )
-    oss.faults.add(Fault(action="*", delay=0.1, times=None))
-    calls = [fs._pipe_file(f"{BUCKET}/{n}", bytes(9 * MIN_PART)) for n in range(6)]
-    asyncio.run(cancelled(*calls, after=0.35))
-    assert run(in_flight) == 0
-    assert memory_budget().used == 0
-    assert not any(upload.parts for upload in oss.uploads(BUCKET))
-    assert not oss.objects(BUCKET)
 
 
 class _Ends(BaseException):

@@ -1,7 +1,6 @@
 """Forks, threads, loops and ends of the process, while uploads are on their way.
 
-More of it: ``test_writer.py`` (garbage collection, pickling, exit, a fork with open
-files), ``test_unfinished.py`` (signals, ``os._exit``), ``filesystem/test_instances.py``
+More of it: ``engine/test_abort_at_exit.py`` (signals), ``filesystem/test_instances.py``
 (one instance in threads, forks, loops and worker processes).
 """
 

@@ -341,6 +341,3 @@ def test_map_that_is_renewed_in_time_goes_on(oss, tmp_path):
                 map_file(oss, upload, place)
     check_one_upload(oss, data)
     assert file.receipt.upload_id == upload
-
-
-# -- in real time ------------------------------------------------------------------------

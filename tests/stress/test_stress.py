@@ -104,11 +104,3 @@ def test_forks_while_threads_write(fs, tmp_path):
     """A child inherits no lock, no thread and no transaction that could stop it."""
     with within(50):
         forks(fs, tmp_path, children=3)
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(600)
-def test_many_forks_while_threads_write(fs, tmp_path):
-    """The same a hundred times, to meet every lock in every state."""
-    with within(550):
-        forks(fs, tmp_path, children=100)

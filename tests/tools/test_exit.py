@@ -9,7 +9,6 @@ import threading
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.tools import terminal as interruption
 from fsspec_osspresigned.tools.terminal import (
     ExitCode,
     code_of,
@@ -91,19 +90,6 @@ def default_sigint():
     signal.signal(signal.SIGINT, before)
 
 
-def test_second_interrupt_ends_the_process(default_sigint, monkeypatch):
-    """The first one raises, and lets those go who wait; the second is the end."""
-    ended, lifted = [], []
-    monkeypatch.setattr(interruption.os, "_exit", ended.append)
-    monkeypatch.setattr(interruption.os, "write", lambda *_: 0)
-    with pytest.raises(KeyboardInterrupt), interruptible(lambda: lifted.append(1)):
-        signal.raise_signal(signal.SIGINT)
-    assert lifted == [1]
-    assert ended == []
-    signal.raise_signal(signal.SIGINT)
-    assert ended == [130]
-
-
 def test_no_handler_of_others_is_replaced(default_sigint):
     """Programs that handle SIGINT keep it; other threads may set none."""
 
@@ -135,16 +121,6 @@ def default_sigterm(monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
-def test_sigterm_is_told_and_ends_the_process(default_sigint, default_sigterm, capfd):
-    """It says that unfinished uploads are discarded; the next SIGTERM ends at once."""
-    with interruptible():
-        signal.raise_signal(signal.SIGTERM)
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert capfd.readouterr().err == "\nterminated: unfinished uploads are discarded\n"
-    assert default_sigterm == [signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
 def test_handlers_of_sigterm_are_kept(default_sigint, default_sigterm):
     """A program that handles SIGTERM keeps its handler, in the block and after it."""
     calls = []
@@ -158,14 +134,3 @@ def test_handlers_of_sigterm_are_kept(default_sigint, default_sigterm):
     assert calls == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is own
     assert not default_sigterm
-
-
-def test_ignored_ctrl_c_stays_ignored(default_sigint, default_sigterm, capfd):
-    """In the background of a script, Ctrl-C is not for this program; SIGTERM is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with interruptible():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    assert "unfinished uploads are discarded" in capfd.readouterr().err
-    assert default_sigterm == [signal.SIGTERM]

@@ -14,7 +14,6 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
-    IntegrityError,
     NetworkError,
     Outcome,
     OutcomeUnknownError,
@@ -152,15 +151,6 @@ def test_reply_without_a_checksum(oss, checksum):
     receipt = store(oss, checksum=checksum)
     assert receipt.verified == "none"
     assert stored(oss) == DATA
-
-
-def test_wrong_checksum(oss):
-    """The object that is visible is wrong, and the error says so."""
-    oss.faults.add(Fault(action="PostObject", wrong_crc=True, times=None))
-    with pytest.raises(IntegrityError) as caught:
-        store(oss)
-    assert caught.value.outcome is Outcome.STORED
-    assert caught.value.tries == 2
 
 
 # -- retries -------------------------------------------------------------------------------

@@ -6,11 +6,9 @@ import errno
 import json
 import os
 import stat
-import threading
 
 import hypothesis.strategies as st
 import pytest
-from attrs import evolve
 from hypothesis import given
 
 from fsspec_osspresigned.files import LineFile
@@ -241,22 +239,3 @@ def _nearly_full(room):
         return done
 
     return limited
-
-
-def test_lines_of_many_threads_do_not_mix(place):
-    """Sixteen workers append to one journal."""
-    head = evolve(HEAD, fingerprint=evolve(MARK, size=160_000), parts=160)
-    one = LineFile.create(place, [head_line(head)], sync=True)
-
-    def work(first):
-        for number in range(first, 161, 16):
-            part = PartReceipt(part_number=number, size=1000, etag="E" * 40, crc64=1)
-            one.append(part_line(JournalPart(part, "crc64")))
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 17)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    one.close()
-    assert len(parse(read(place)).parts) == 160

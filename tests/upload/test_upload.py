@@ -262,28 +262,19 @@ def test_what_verified_a_put(oss, facts, fault, verified):
     assert store(make(oss), b"abc", **facts).verified == verified
 
 
-def test_put_without_etag_and_checksum_is_not_believed(oss):
-    """Such a 200 may come from anybody, so it is tried again, and then looked into."""
-    oss.faults.add(
-        Fault(action="PutObject", error_body=True),
-        Fault(action="PutObject", no_crc=True, no_etag=True, times=None),
-    )
-    assert store(make(oss), b"abc").verified == "crc64"
-    assert oss.requests[-1].action == "HeadObject"
-
-
 @pytest.mark.parametrize(
-    ("faulty", "verified"),
+    ("lacking", "verified"),
     [
-        (["UploadPart"], "crc64"),
-        (["UploadPart", "CompleteMultipartUpload"], "md5"),
-        (["CompleteMultipartUpload"], "crc64"),
+        ({"UploadPart": None}, "crc64"),
+        ({"UploadPart": None, "CompleteMultipartUpload": None}, "md5"),
+        ({"UploadPart": 1, "CompleteMultipartUpload": None}, "none"),
+        ({"CompleteMultipartUpload": None}, "crc64"),
     ],
 )
-def test_what_verified_the_parts(oss, faulty, verified):
+def test_what_verified_the_parts(oss, lacking, verified):
     """The CRC of the whole counts most, else what all parts were compared by."""
-    for action in faulty:
-        oss.faults.add(Fault(action=action, no_crc=True, times=None))
+    for action, times in lacking.items():
+        oss.faults.add(Fault(action=action, no_crc=True, times=times))
     assert store(make(oss)).verified == verified
 
 
@@ -293,6 +284,13 @@ def test_part_without_an_etag(oss):
     with pytest.raises(IntegrityError, match="part 2 has no ETag"):
         store(make(oss))
     assert not oss.uploads(BUCKET)
+
+
+def test_parts_are_not_compared_if_that_is_not_wanted(oss):
+    """No checksum is computed then, not even a wrong one of no parts."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", wrong_crc=True))
+    receipt = store(make(oss), checksum="none")
+    assert (receipt.verified, receipt.crc64) == ("none", None)
 
 
 # -- an owner's upload, handed out as a URL map -----------------------------------------

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,26 +21,6 @@ QUERY = (
     "&x-oss-expires=86400&x-oss-credential=EXAMPLEKEYID%2F20261125%2Fcn-hangzhou"
     "%2Foss%2Faliyun_v4_request&x-oss-signature="
 )
-
-# What is imported and idle is counted before; the peak is that of opening the map.
-OPEN = """
-import json, sys, time
-import fsspec
-from fsspec_osspresigned.signers import presigned_urls
-fsspec.filesystem("osspresigned", url_map={"b/k": "https://b.oss-cn-x.aliyuncs.com/k"})
-def status(name):
-    with open("/proc/self/status") as lines:
-        return next(int(l.split()[1]) for l in lines if l.startswith(name)) * 1024
-with open("/proc/self/clear_refs", "w") as refs:
-    refs.write("5")
-idle, started = status("VmRSS"), time.process_time()
-fs = fsspec.filesystem("osspresigned", url_map=sys.argv[1])
-seconds = time.process_time() - started
-print(json.dumps({"peak": status("VmHWM") - idle, "held": status("VmRSS") - idle,
-                  "seconds": seconds}))
-for name in sys.argv[2:]:
-    assert fs.client.signer.grant(name).single
-"""
 
 
 def entries(count, *, key, full):
@@ -73,34 +50,6 @@ def written(path: Path, *, lines=False, full=False, key="data", count=COUNT) -> 
             json.dump(document, file, ensure_ascii=False)
     path.chmod(0o600)
     return path
-
-
-@pytest.mark.heavy
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only")
-@pytest.mark.parametrize("lines", [False, True], ids=["version 1", "JSON Lines"])
-@pytest.mark.parametrize("full", [False, True], ids=["URLs", "headers"])
-@pytest.mark.parametrize("key", ["data", "数据"])
-def test_memory_of_a_map(lines, full, key, tmp_path):
-    """Opening takes less than three times the file, whatever its form."""
-    path = written(tmp_path / "urls", lines=lines, full=full, key=key)
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE_")}
-    ends = [
-        f"examplebucket/incoming/{key}/2026/part-{n:08}.parquet" for n in (0, COUNT - 1)
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", OPEN, str(path), *ends],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    found = json.loads(done.stdout)
-    size = path.stat().st_size
-    print(  # noqa: T201
-        f"{size / 1e6:.0f} MB: peak {found['peak'] / size:.2f} times, "
-        f"held {found['held'] / size:.2f} times, {found['seconds']:.2f} s of one core"
-    )
-    assert found["peak"] <= 3 * size
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 Each is a table of rows (``rows``): ``signer_rules`` for the replies of a ``signer``,
 ``store_facts`` for a ``store``, or for one reached by ``forms``, those of a server in
-``broker``, and the rows of ``uploads``.
+``upload_server``, and the rows of ``uploads``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ...compat import lazy
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
-    broker="BrokerKit check_broker",
+    upload_server="UploadServerKit check_upload_server",
     forms="form_check",
     rows="Result Row has_passed report run summary",
     signer="Kit check_signer",

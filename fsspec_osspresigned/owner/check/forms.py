@@ -98,7 +98,7 @@ def form_check(signer: Signer, send: Send) -> FormCheck:
     Raises ConfigurationError if the server signs no forms.
     """
     if signer.grant(f"{_PLACE}/check").action is not Action.PostObject:
-        msg = "the broker signs no forms, and the check needs one"
+        msg = "the upload server signs no forms, and the check needs one"
         raise ConfigurationError(msg)
     nowhere = Endpoint.parse("https://localhost")
     access = StoreAccess(

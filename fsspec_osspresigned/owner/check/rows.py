@@ -39,7 +39,7 @@ class Result:
     sent: str = field(default="", kw_only=True)
     # Parts of the reply, without secrets and bucket names.
     seen: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Whether the request did what it is for, so that later rows may rely on it.
+    # Whether the request succeeded; a row that names this one as its counter needs that.
     succeeded: bool = field(default=False, kw_only=True)
 
     def __str__(self) -> str:

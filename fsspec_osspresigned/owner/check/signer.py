@@ -126,7 +126,13 @@ class Kit:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send *body* as one call to the signer, and return the reply.
+        """Send *body* as one call to the signer, and return the reply; see ``send``."""
+        return self.send("POST", "sign", body, authorization)
+
+    def send(
+        self, method: str, call: str, body: bytes, authorization: str | None = None
+    ) -> Reply:
+        """Send one *call*, such as ``sign``, to the signer, and return the reply.
 
         *authorization* None sends the token; an empty text sends no such header.
         RuleBrokenError if no reply comes, or if it is HTTP 429.
@@ -136,10 +142,10 @@ class Kit:
             headers |= wire_protocol.bearer(self.token)
         elif authorization:
             headers["Authorization"] = authorization
-        url = SecretURL(f"{self.url.rstrip('/')}/v1/sign")
+        url = SecretURL(f"{self.url.rstrip('/')}/v1/{call}")
         self.sent = body
         try:
-            reply = self.exchange("POST", url, headers, body, wire_protocol.MAX_REPLY)
+            reply = self.exchange(method, url, headers, body, wire_protocol.MAX_REPLY)
         except (NetworkError, SignerError) as error:
             raise RuleBrokenError(error.message) from None
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:

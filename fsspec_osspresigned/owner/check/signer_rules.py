@@ -42,10 +42,7 @@ Judge: TypeAlias = Callable[[Kit, Case, SignerReply], Iterator[str]]
 # Description -> body, and the Authorization header if it is not the right one.
 Calls: TypeAlias = Mapping[str, tuple[Any, ...]]
 
-_NEVER_ADDED = (
-    *(COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl"),
-    "x-oss-callback",
-)
+_NEVER_ADDED = (COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl")
 _CLOCKS_DIFFER = 300  # seconds; a V1 URL has only its expiry time
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"
@@ -470,6 +467,32 @@ def _wrong_tokens(kit: Kit) -> Calls:
     }
 
 
+def _permissions(kit: Kit) -> Iterator[str]:
+    kit.probe()
+    reply = kit.send("GET", "permissions", b"")
+    if reply.status == HTTPStatus.NOT_FOUND:
+        raise RuleSkippedError("the signer does not tell, which is optional")
+    if reply.status != HTTPStatus.OK:
+        yield f"HTTP {reply.status}, not 200 or 404"
+        return
+    try:
+        found = wire_protocol.decode_permissions(reply.body, kit.clock())
+    except ValueError as error:
+        yield f"the reply is not valid: {error}"
+        return
+    for action, answer in kit.outcomes.items():
+        is_listed = action in found.actions
+        if isinstance(answer, SignerReply) and not is_listed:
+            yield f"{action} is signed but not listed"
+        if getattr(answer, "code", "") == "action_not_granted" and is_listed:
+            yield f"{action} is listed but not granted"
+    if not f"{kit.bucket}/{kit.prefix}".startswith(found.prefixes):
+        yield "the prefix of the check is signed but not listed"
+    if kit.token is not None:
+        reply = kit.send("GET", "permissions", b"", "Bearer osspresigned-check")
+        yield from _refused_call(reply, "a wrong token", 401)
+
+
 def _batch_limit(kit: Kit) -> Iterator[str]:
     item, limit = json.dumps(kit.probe()), MAX_REQUESTS
     full = kit.answers(kit.post(wire_protocol.body([item] * limit)), limit)
@@ -549,7 +572,7 @@ RULES = (
         _asks(_odd_keys, _is_unchanged)),
     ProtocolRule("order", "Results have the order of the requests, and an invalid request fails alone",
         _asks(_one_of_five_bad, _has_its_place)),
-    ProtocolRule("unknown-members", "Unknown JSON members of a request are ignored",
+    ProtocolRule("unknown-members", "Unknown JSON keys of a request are ignored",
         _unknown_members),
     ProtocolRule("life", "A URL expires no later than requested, and the reply's expires_in is correct",
         _asks(_probes({f"expires_in {n}": {"expires_in": n} for n in (60, 900)}), _signed(_lives))),
@@ -577,24 +600,26 @@ RULES = (
         _asks(_copies_from_outside, _is_no_copy)),
     ProtocolRule("other-bucket", "A request for another bucket is refused",
         _asks(_probes({"another bucket": {"bucket": ELSEWHERE}}), _refused("forbidden", "action_not_granted"))),
-    ProtocolRule("other-prefix", "A key outside of the granted prefix is refused",
+    ProtocolRule("other-prefix", "A key outside of the allowed prefix is refused",
         _asks(_other_prefix, _refused("forbidden"))),
-    ProtocolRule("other-listing", "A listing outside of the granted prefix is refused",
+    ProtocolRule("other-listing", "A listing outside of the allowed prefix is refused",
         _asks(_other_listing, _refused("forbidden"))),
-    ProtocolRule("nulls", "A JSON member that is null is refused",
+    ProtocolRule("nulls", "A JSON null is refused",
         _asks(_probes({f"a request with {n} null": {n: None} for n in _NULLABLE}), _refused("invalid_request"))),
-    ProtocolRule("members", "A missing JSON member, or one of a wrong type or range, is refused",
+    ProtocolRule("members", "A missing JSON key, or a value of a wrong type or range, is refused",
         _asks(_wrong_members, _refused("invalid_request"))),
     ProtocolRule("surrogates", "A key that UTF-8 cannot encode is refused, alone or with the whole call",
         _surrogates),
-    ProtocolRule("item-errors", "The error for a request has all members, and its text contains no signed URL",
+    ProtocolRule("item-errors", "The error for a request has all keys, and its text contains no signed URL",
         _item_errors),
     ProtocolRule("call-errors", "An invalid call is refused with 400 and problem details",
         _refused_calls(_bad_calls, 400)),
-    ProtocolRule("duplicate-members", "A call with a duplicate JSON member is refused",
+    ProtocolRule("duplicate-members", "A call with a duplicate JSON key is refused",
         _refused_calls(_duplicate_member, 400)),
     ProtocolRule("token", "A missing or wrong token is refused with 401",
         _refused_calls(_wrong_tokens, 401)),
+    ProtocolRule("permissions", "The optional list of permissions is that of the token, and needs it",
+        _permissions),
     ProtocolRule("batch-limit", "A call of 100 requests is answered, one of 101 is refused with 413 or 400",
         _batch_limit),
     ProtocolRule("body-limit", "A body of 1 MiB is accepted, a larger one is refused with 413 or 400",

@@ -104,7 +104,7 @@ class URLCall:
     query: Mapping[str, str] = field(factory=dict, kw_only=True)
     source: CheckKey | None = field(default=None, kw_only=True)  # copy source
     part_number: int = field(default=1, kw_only=True)
-    # Position of the step of the fact whose version ID is requested.
+    # Index of an earlier step of the fact: the version that it made is requested.
     version_of: int | None = field(default=None, kw_only=True)
     ago: int = field(default=0, kw_only=True)  # seconds since signing; or negative
     # Further attributes of :class:`PresignRequest`.
@@ -141,8 +141,8 @@ def _steps(value: Step | tuple[Step, ...]) -> tuple[Step, ...]:
 class Fact(Row):
     """One fact about the store.
 
-    The *counter* of a refusal is a fact whose last request differs only in the property
-    that the store refuses.
+    If the store must refuse the last request, *counter* names another fact, whose last
+    request is the same without the mistake, and succeeds.
     """
 
     source: str  # where the fact is documented or was observed

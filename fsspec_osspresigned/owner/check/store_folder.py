@@ -1,15 +1,12 @@
 """Folder of one check of a store: requests on its objects, and their removal.
 
-A check stores objects only in a folder of its own with a random name. If a check was
-interrupted, a later one removes its objects, too. It recognises them, because the beginning
-of the folder's name and the names of the objects are fixed.
+A check stores objects only in a folder of its own with a random name.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -46,9 +43,6 @@ class CheckKey(enum.StrEnum):
     BLANK = "a blank+plus"
     MISSING = "missing"
     TOO_LONG = "k" * (MAX_KEY_BYTES + 1)  # the store refuses it
-
-
-_OWN = rf"{_FOLDERS}[0-9a-f]{{16}}/({'|'.join(map(re.escape, CheckKey))})"
 
 
 @frozen(kw_only=True)
@@ -143,9 +137,6 @@ class CheckFolder:
     name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
     is_versioned: bool = False  # whether the bucket has versioning, as its replies show
     has_version_ids: bool = False  # whether it is enabled, and not suspended
-    swept: int = field(default=0, init=False)  # removed traces of earlier checks
-    # Whether traces of earlier checks could be looked for.
-    could_list: bool = field(default=False, init=False)
     traces: set[Trace] = field(factory=set, init=False)  # what this check may have left
 
     @property
@@ -224,21 +215,18 @@ class CheckFolder:
         return reply
 
     def clean_up(self) -> list[Trace]:
-        """Remove what this check and earlier ones stored; return what is left of it.
+        """Remove what this check stored; return what is left of it.
 
-        Only the fixed names of objects in folders of checks are removed. Without the
-        permission to list, only what this check stored is known.
+        The listing finds what a lost reply did not tell. Without the permission to list,
+        only the replies are known.
         """
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError, ValueError):
             self.traces.update(self._listed_traces())
-            self.could_list = True
         if self.is_versioned:  # a deletion without a version would add a marker
             self.traces = {trace for trace in self.traces if trace.has_id}
         traces = sorted(self.traces, key=str)
         left = [trace for trace in traces if not self._is_gone(trace)]
-        gone = self.traces.difference(left)
-        self.swept += sum(not trace.key.startswith(self.path) for trace in gone)
         self.traces.intersection_update(left)
         if self.is_versioned and not was_versioned:
             return self.clean_up()
@@ -263,18 +251,17 @@ class CheckFolder:
         return reply.status in _GONE
 
     def _listed_traces(self) -> Iterator[Trace]:
-        """Yield what is listed of checks; of one listing, the first 1,000 entries."""
-        is_own = re.compile(f"{re.escape(self.prefix)}{_OWN}").fullmatch
+        """Yield all that is listed in the folder, which never holds 1,000 entries."""
         for listing, tags in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
-            query = {**listing, "prefix": f"{self.prefix}{_FOLDERS}"}
+            query = {**listing, "prefix": self.path}
             reply = self.access.request("GET", query=query)
             if not reply.is_good:
                 call = Operation(action=Action.ListObjectsV2, bucket=self.access.bucket)
                 raise from_reply(call, reply)
             for entry in parse(reply.body).iter():
-                if entry.tag in tags and is_own(key := entry.findtext("Key", "")):
-                    version, upload = map(entry.findtext, ("VersionId", "UploadId"))
-                    yield Trace(key, version, upload)
+                if entry.tag in tags:
+                    names = "VersionId", "UploadId"
+                    yield Trace(entry.findtext("Key", ""), *map(entry.findtext, names))
 
 
 def upload_id_of(reply: Reply) -> str:

@@ -38,12 +38,12 @@ ROWS = {
     for row in (
         Row("missing", "Each file has a URL."),
         Row("unused", "Each URL for an upload has a file."),
-        Row("parts", "The URLs of an object store a file of its size."),
-        Row("expiry", "No signature expires before its request is sent."),
-        Row("headers", "The headers of a request are those that were signed."),
-        Row("object", "A URL leads to the object of its path."),
-        Row("http", "A URL is https, unless plain http is allowed."),
-        Row("upload", "The filesystem would begin the upload."),
+        Row("parts", "An object has enough URLs to upload a file of that size."),
+        Row("expiry", "No URL expires before its file is sent."),
+        Row("headers", "Each request sends exactly the headers that were signed."),
+        Row("object", "Each URL leads to the object that its path in the map names."),
+        Row("http", "Each URL is https, unless plain http is allowed."),
+        Row("upload", "Nothing else makes the filesystem refuse the upload."),
     )
 }
 

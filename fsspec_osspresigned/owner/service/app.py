@@ -12,6 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from attrs import define, field, fields_dict, frozen
@@ -38,10 +39,12 @@ from ...signing.canonical import MAX_V4_LIFE
 from ...signing.endpoint import check_bucket, check_key
 from ...signing.post_policy import STATUS_FIELD, TOKEN_FIELD
 from ...signing.signed_url import describe
+from ...units import shown_moment
 from ...url_checks import MAX_URL, header_problems
 from ..grants import GrantTerms, SignedGrant, sign_grant
 from .limits import RateLimits
 from .policy import Policy, ServiceError, hash_token, permitted, place_in, terms_of
+from .token_store import Count, TokenStore
 
 PATH = "/get_post_signature_for_oss_upload"
 
@@ -86,6 +89,8 @@ def create_app(signer: Signer, *, tokens: Mapping[str, Policy]) -> Starlette:
     *signer* is a Signer, or anything that ``as_signer`` makes one of.
     """
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
+    if any(policy.has_quota for policy in rules.tokens.values()):
+        raise ConfigurationError("quotas need the file of osspresigned serve")
     return create_ruled_app(lambda: rules)
 
 
@@ -93,18 +98,21 @@ def create_ruled_app(
     rules: Callable[[], ServiceRules],
     *,
     limits: RateLimits | None = None,
+    store: TokenStore | None = None,
     tell: Callable[[AccessRecord], object] = lambda _: None,
     routes: Callable[[Service], Sequence[BaseRoute]] = lambda _: (),
 ) -> Starlette:
     """Return the ASGI app of a signer service whose policies may change.
 
-    *rules* is called at the beginning of each call. *tell* gets the record of each call
+    *rules* is called at the beginning of each call. *store* counts for policies with a
+    quota, and may be None if there are none. *tell* gets the record of each call
     for signatures. *routes* returns further routes of the service.
     """
-    service = Service(rules, limits or RateLimits(), tell)
+    service = Service(rules, limits or RateLimits(), store, tell)
     app = Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
+            Route("/v1/permissions", service.permissions),
             Route(PATH, service.grant),
             Route("/healthz", _healthz),
             *routes(service),
@@ -156,6 +164,7 @@ class Service:
 
     rules: Callable[[], ServiceRules]
     limits: RateLimits
+    store: TokenStore | None
     tell: Callable[[AccessRecord], object]
 
     async def sign(self, request: Request) -> Response:
@@ -163,6 +172,9 @@ class Service:
 
     async def grant(self, request: Request) -> Response:
         return await self.recorded(request, self.answer_grant)
+
+    async def permissions(self, request: Request) -> Response:
+        return await self.recorded(request, self.answer_permissions)
 
     async def recorded(
         self, request: Request, answer: Callable[..., Awaitable[Response]]
@@ -213,6 +225,21 @@ class Service:
         members = await run_in_threadpool(grant_members, rules.signer, policy, path)
         return JSONResponse(members, headers={"Cache-Control": "no-store"})
 
+    async def answer_permissions(
+        self, request: Request, call: AccessRecord
+    ) -> Response:
+        _, policy = self.admitted(request, call)
+        self.limits.charge(policy, 1)
+        left = await run_in_threadpool(self.store.left, policy) if self.store else {}
+        headers = {"Cache-Control": "no-store"}
+        return JSONResponse({**policy.permissions(), **left}, headers=headers)
+
+    def counting(self, policy: Policy) -> AbstractContextManager[Count]:
+        """Return the context in which operations that *policy* permits are counted."""
+        return (
+            self.store.counting(policy) if self.store else nullcontext(lambda _: None)
+        )
+
     async def answer(self, request: Request, call: AccessRecord) -> Response:
         rules, policy = self.admitted(request, call)
         self.limits.charge(policy)
@@ -231,13 +258,16 @@ class Service:
         call.requests = len(requests)
         results: list[dict[str, Any]] = [{} for _ in requests]
         granted: dict[int, Operation] = {}
-        for index, request in enumerate(requests):
-            try:
-                operation = operation_of(request)
-                call.paths += (operation.path,)
-                granted[index] = permitted(operation, policy)
-            except ServiceError as error:
-                results[index] = _error(error.code, str(error))
+        with self.counting(policy) as count:
+            for index, request in enumerate(requests):
+                try:
+                    operation = operation_of(request)
+                    call.paths += (operation.path,)
+                    operation = permitted(operation, policy)
+                    count(operation)
+                    granted[index] = operation
+                except ServiceError as error:
+                    results[index] = _error(error.code, str(error))
         operations = list(granted.values())
         # One bad item must not refuse the others.
         outcomes = signed_each(signer, operations, OSSPresignedError) if granted else ()
@@ -367,9 +397,12 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
         # All of them are compared, so that time tells nothing.
         if hmac.compare_digest(known.lower(), digest):
             granted = policy
+    headers = {"WWW-Authenticate": "Bearer"}
     if granted is None or scheme.lower() != "bearer":
-        headers = {"WWW-Authenticate": "Bearer"}
         raise HTTPException(401, "no valid bearer token", headers)
+    if granted.expires_at is not None and granted.expires_at <= time.time():
+        detail = f"the token expired at {shown_moment(granted.expires_at)}"
+        raise HTTPException(401, detail, headers)
     return granted
 
 

@@ -62,7 +62,7 @@ class RateLimits:
     clock: Callable[[], float] = time.monotonic
     calls: int = 200  # without a reply
     body_bytes: int = 64 * MIB  # of the bodies of these calls
-    threads: int = 4  # in which calls are answered; the others wait for their turn
+    threads: int = 4  # number of threads that answer calls; other calls wait
     _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
     _usage: dict[str, _Usage] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
@@ -82,12 +82,6 @@ class RateLimits:
             if wait := bucket.wait():
                 raise _too_many(f"more than {limit} requests in a minute", wait)
             bucket.spend(cost)
-
-    def spend(self, policy: Policy, cost: int) -> None:
-        """Charge *cost* more requests of an admitted call, even above the limit."""
-        with self._lock:
-            if bucket := self._buckets.get(policy.name):
-                bucket.spend(cost)
 
     @contextlib.asynccontextmanager
     async def turn(

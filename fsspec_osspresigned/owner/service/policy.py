@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import hashlib
+import json
 import logging
 import re
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from attrs import define, evolve, field, frozen
 
@@ -52,17 +56,20 @@ _USUAL_HEADERS = frozenset(
     )
 )
 # They open an object to others, or make it lead elsewhere: only if a policy names them.
+_CALLBACK = ("x-oss-callback", "x-oss-callback-var")
 _NAMED_ONLY = frozenset(
-    (
-        *("x-oss-acl", OBJECT_ACL, "x-oss-callback", "x-oss-callback-var"),
-        "x-oss-symlink-target",
-    )
+    ("x-oss-acl", OBJECT_ACL, *_CALLBACK, "x-oss-symlink-target"),
 )
+# The calls of URLs that OSS can notify somebody of.
+_NOTIFIED = (Action.PutObject, Action.CompleteMultipartUpload)
 # The signer alone decides them; as headers they would compete with the URL's.
 _OF_SIGNATURES = (
     *("x-oss-date", "x-oss-expires", "x-oss-credential", "x-oss-security-token"),
     *("x-oss-signature", "x-oss-additional-headers", "x-oss-content-sha256"),
 )
+
+
+_MAX_NAMED = 6  # actions or prefixes in the text of a refusal
 
 
 def _actions(value: Iterable[Action]) -> frozenset[Action]:
@@ -100,14 +107,44 @@ class Policy:
     # large, so the parts together do not exceed *max_size*. None permits one part.
     max_part_size: int | None = None
     overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
+    # URL that OSS calls about each new object, but not about copies; None calls none.
+    callback: str | None = None
     versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
     requests_per_minute: int | None = (
         None  # signatures, in each process; None is no limit
     )
+    expires_at: float | None = None  # end of the token, seconds since the epoch
+    max_objects: int | None = None  # names for which an upload is signed
+    max_bytes: int | None = None  # sum over all uploads that are signed
+
+    @property
+    def has_quota(self) -> bool:
+        return self.max_objects is not None or self.max_bytes is not None
+
+    def life(self, wish: int | None = None) -> int:
+        """Return the seconds that a signature may live, at most *wish* if given."""
+        lives = [self.max_expires_in, wish or self.max_expires_in]
+        if self.expires_at is not None:
+            lives.append(max(1, int(self.expires_at - time.time())))
+        return min(lives)
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""
         return path.startswith(self.prefixes)
+
+    def permissions(self) -> dict[str, Any]:
+        """Return the permissions as a reply of the signer protocol."""
+        reply: dict[str, Any] = {
+            "prefixes": self.prefixes,
+            "actions": sorted(self.actions),
+            "overwrite": self.overwrite,
+            "max_expires_in": self.max_expires_in,
+            "max_size": self.max_size,
+            "content_types": self.content_types,
+        }
+        if self.expires_at is not None:
+            reply["expires_in"] = max(0, int(self.expires_at - time.time()))
+        return {name: value for name, value in reply.items() if value is not None}
 
     def reads(self, source: str) -> bool:
         """Return whether a copy may read the object *source*, ``bucket/key``."""
@@ -139,14 +176,16 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     """
     action = operation.action
     if action not in policy.actions:
-        raise ServiceError("action_not_granted", f"{action} is not granted")
+        detail = f"{action} is not granted: only {_some(sorted(policy.actions))}"
+        raise ServiceError("action_not_granted", detail)
     if foreign := operation.query.keys() - action.spec.query:
         detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
         raise ServiceError("invalid_request", detail)
     if "versionId" in operation.query and not policy.versions:
         raise ServiceError("forbidden", "the policy grants no versions")
     if not policy.covers(operation.listed_path):
-        raise ServiceError("forbidden", "the path lies outside what is granted")
+        detail = f"the path lies outside what is granted: {_some(policy.prefixes)}"
+        raise ServiceError("forbidden", detail)
     for name, value in operation.headers.items():
         if not _may_ask(name.lower(), value, action, policy):
             raise ServiceError("header_refused", f"the header {name!r} is refused")
@@ -157,13 +196,18 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     }
     if action.spec.copies:
         _check_source(operation, policy)
-    life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
     return evolve(
         operation,
         headers={**operation.headers, **_imposed(operation, policy)},
         optional_headers=wished,
-        expires_in=life,
+        expires_in=policy.life(operation.expires_in),
     )
+
+
+def _some(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:_MAX_NAMED])
+    more = len(items) - _MAX_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
@@ -205,11 +249,16 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
     action = operation.action
     # The policy of a form limits its size.
     is_limited = action.spec.body == "data" and not action.spec.form
-    if policy.max_size is not None and is_limited:
+    is_counted = policy.max_size is not None or policy.max_bytes is not None
+    if is_counted and is_limited:
         length = operation.content_length
         if length is None:
-            detail = "the policy has max_size: this needs the size of the body"
+            detail = "the policy limits sizes: this needs the size of the body"
             raise ServiceError("too_large", detail)
+        imposed["Content-Length"] = str(length)
+    else:
+        length = 0
+    if policy.max_size is not None and is_limited:
         part = policy.max_part_size or policy.max_size
         before = part * ((operation.part_number or 1) - 1)
         if action.spec.part_number and length > part:
@@ -220,12 +269,29 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
             if before:
                 detail += f", and a part before the last counts as {shown_bytes(part)}"
             raise ServiceError("too_large", detail)
-        imposed["Content-Length"] = str(length)
+    if policy.callback and action in _NOTIFIED:
+        imposed["x-oss-callback"] = callback_of(policy)
     demanded = {name.lower() for name in operation.headers}
     locks = HeaderKind.LOCK in action.spec.headers
     if not policy.overwrite and locks and FORBID_OVERWRITE not in demanded:
         imposed[FORBID_OVERWRITE] = "true"
     return imposed
+
+
+def callback_of(policy: Policy) -> str:
+    """Return the value by which OSS notifies the owner of each new object.
+
+    The body is a form with a field for each fact of OSS (API reference, "Callback") and
+    ``token``, the name of *policy*.
+    """
+    facts = ("bucket", "object", "size", "etag", "crc64", "mimeType")
+    body = "&".join(f"{name}=${{{name}}}" for name in facts)
+    asked = {
+        "callbackUrl": policy.callback,
+        "callbackBody": f"{body}&token={quote(policy.name, safe='')}",
+        "callbackSNI": True,  # without it, servers of several names show any certificate
+    }
+    return base64.b64encode(json.dumps(asked).encode()).decode()
 
 
 def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
@@ -245,7 +311,8 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
         places = {f"{name}/{folder}" for name in buckets}
         places = {path for path in places if policy.covers(path)}
     if not places:
-        raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
+        detail = f"bucket or dir lies outside what is granted: {_some(policy.prefixes)}"
+        raise ServiceError("forbidden", detail)
     if len(places) > 1:
         raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
     return places.pop()
@@ -272,12 +339,15 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
     return GrantTerms(
         bucket=bucket,
         prefix=prefix,
-        expires_in=policy.max_expires_in,
+        expires_in=policy.life(),
         sizes=(0, max_size),
         overwrite=policy.overwrite,
         acl=min(policy.acls or (), default=None),
         content_types=policy.content_types or (),
-        fields={STORAGE_CLASS: max(classes)} if classes else {},
+        fields={
+            **({STORAGE_CLASS: max(classes)} if classes else {}),
+            **({"callback": callback_of(policy)} if policy.callback else {}),
+        },
     )
 
 
@@ -287,6 +357,7 @@ ENVIRONMENT = "environment"
 PROVIDERS = (ENVIRONMENT, "alibabacloud")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+(; ?[ -~]+)?")
+_URL = re.compile(r"https?://[!-:<-~]{1,1000}")  # a semicolon would begin another one
 _HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
 # RFC 6750, section 2.1: b64token. Shorter ones could be guessed from their hash.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -322,8 +393,28 @@ def token_problem(token: str) -> str | None:
     return None
 
 
-def parse_policies(text: str) -> Policies:
+def added_tokens(entries: Iterable[Mapping[str, Any]]) -> dict[str, Policy]:
+    """Return the policies of tokens that ``serve token add`` made, as *entries*.
+
+    Raises:
+        ConfigurationError: an entry is invalid.
+    """
+    problems: list[str] = []
+    tokens = {}
+    for entry in entries:
+        ends = {"expires": datetime.fromisoformat(entry["expires"])}
+        table = _Table({**entry, **ends}, f"{entry['name']}: ", problems)
+        digest = table.get("sha256", _hash, "", required=True)
+        tokens[digest] = _policy(table)
+    if problems:
+        raise ConfigurationError(problems)
+    return tokens
+
+
+def parse_policies(text: str, *, needs_tokens: bool = True) -> Policies:
     """Return the policies in the TOML *text* of a policy file.
+
+    *needs_tokens* False permits a file without ``[[tokens]]``.
 
     Raises:
         ConfigurationError: the message lists every mistake with its place, such as
@@ -341,7 +432,8 @@ def parse_policies(text: str) -> Policies:
     signer = _signer(_Table(top.get("signer", _table, {}), "signer.", problems))
     tokens: dict[str, Policy] = {}
     names: dict[str, str] = {}
-    entries = top.get_list("tokens", _table, minimum=1, required=True) or []
+    least = int(needs_tokens)
+    entries = top.get_list("tokens", _table, minimum=least, required=needs_tokens) or []
     for index, entry in enumerate(entries):
         place = f"tokens[{index}]"
         table = _Table(entry, f"{place}.", problems)
@@ -471,8 +563,12 @@ def _policy(table: _Table) -> Policy:
         max_size=table.get("max_size", _size, None),
         max_part_size=table.get("max_part_size", _size, None),
         overwrite=table.get("overwrite", _flag, default=True),
+        callback=table.get("callback", _url, None),
         versions=table.get("versions", _flag, default=False),
         requests_per_minute=table.get("requests_per_minute", _count, None),
+        expires_at=table.get("expires", _moment, None),
+        max_objects=table.get("max_objects", _count, None),
+        max_bytes=table.get("max_bytes", _size, None),
     )
     for index, prefix in enumerate(prefixes):
         if not prefix or prefix.endswith("/"):
@@ -484,10 +580,13 @@ def _policy(table: _Table) -> Policy:
             _log.warning(text, prefix, policy.name, f"{prefix}-other/")
     copies = sorted(action for action in policy.actions if action.spec.copies)
     part = policy.max_part_size
+    if policy.callback and named.intersection(_CALLBACK):
+        table.wrong("callback", "cannot be kept: headers let the bearer name another")
     if policy.copy_sources is not None and not copies:
         table.wrong("copy_sources", "has no effect: actions name no copy")
     if policy.max_size is None and part is not None:
         table.wrong("max_part_size", "has no effect without max_size")
+    _check_quotas(table, policy, copies)
     if policy.max_size is not None:
         if Action.UploadPart in policy.actions and part is None:
             table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
@@ -495,6 +594,15 @@ def _policy(table: _Table) -> Policy:
             table.wrong("max_size", f"cannot be kept by {action}: its size is unsigned")
     table.end()
     return policy
+
+
+def _check_quotas(table: _Table, policy: Policy, copies: Sequence[Action]) -> None:
+    if policy.has_quota and Action.PostObject in policy.actions:
+        table.wrong(
+            "actions", "PostObject cannot be counted: no max_objects, max_bytes"
+        )
+    if policy.max_bytes is not None and copies:
+        table.wrong("max_bytes", f"cannot be kept by {copies[0]}: its size is unsigned")
 
 
 def _valid(test: Callable[[Any], object], what: str) -> Callable[[Any], Any]:
@@ -523,6 +631,10 @@ _name: Callable[[Any], str] = _valid(
 _type: Callable[[Any], str] = _valid(
     lambda v: isinstance(v, str) and _TYPE.fullmatch(v), "a type such as image/png"
 )
+_url: Callable[[Any], str] = _valid(
+    lambda v: isinstance(v, str) and _URL.fullmatch(v),
+    "one URL, percent-encoded, such as https://example.com/uploaded",
+)
 _count: Callable[[Any], int] = _valid(
     lambda v: is_int(v) and 1 <= v <= _MAX_PER_MINUTE,
     f"a whole number from 1 to {_MAX_PER_MINUTE}",
@@ -544,6 +656,12 @@ def _size(value: Any) -> int:
     if size < 1:
         raise _MemberError('must be bytes above 0, or "8MiB", "5GiB"')
     return size
+
+
+def _moment(value: Any) -> float:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise _MemberError("must be a time with its zone, such as 2026-12-31T18:00:00Z")
+    return value.timestamp()
 
 
 def _hash(value: Any) -> str:

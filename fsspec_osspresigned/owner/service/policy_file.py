@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from ...errors import ConfigurationError
 from ...files import FileStamp
 from ...signers.keys import KeySigner, credential_provider
 from .app import ServiceRules
 from .limits import RateLimits
-from .policy import ENVIRONMENT, SignerSettings, parse_policies
+from .policy import (
+    ENVIRONMENT,
+    Policy,
+    SignerSettings,
+    added_tokens,
+    parse_policies,
+)
+from .token_store import TokenStore
 
 
 def make_signer(settings: SignerSettings) -> KeySigner:
@@ -40,9 +47,14 @@ class PolicyFile:
 
     path: Path
     say: Callable[..., None]  # writes one event and its facts to the log
+    store: TokenStore = field(
+        default=Factory(lambda self: TokenStore.of(self.path), takes_self=True)
+    )
     limits: RateLimits = field(factory=RateLimits)
     rules: ServiceRules = field(init=False)
     signer: KeySigner = field(init=False)
+    _listed: Mapping[str, Policy] = field(init=False)  # tokens of the file
+    _added: Sequence[Mapping[str, Any]] = field(factory=list, init=False)
     _settings: SignerSettings | None = field(default=None, init=False)
     _stamp: object = field(default=None, init=False)  # None: to be read in any case
     _seen: object = field(default=None, init=False)
@@ -54,16 +66,32 @@ class PolicyFile:
         ConfigurationError if it is invalid; the old rules then stay.
         """
         self._stamp = FileStamp.read(self.path)
-        policies = parse_policies(self._text())
+        has_store = self.store.path.exists()
+        policies = parse_policies(self._text(), needs_tokens=not has_store)
         if policies.signer != self._settings:
             self.signer = make_signer(policies.signer)
             self._settings = policies.signer
-        self.rules = ServiceRules(signer=self.signer, tokens=policies.tokens)
-        self.limits.keep({policy.name for policy in policies.tokens.values()})
-        return {"tokens": len(policies.tokens)}
+        self._listed = policies.tokens
+        self._merge(self.store.entries())
+        return {"tokens": len(self.rules.tokens)}
+
+    def _merge(self, added: Sequence[Mapping[str, Any]]) -> None:
+        """Use the tokens of the file, and those *added* by the command line.
+
+        A name in the file hides an added token of this name, because they would share
+        their limits.
+        """
+        names = {policy.name for policy in self._listed.values()}
+        more = added_tokens(added).items()
+        tokens = {key: policy for key, policy in more if policy.name not in names}
+        self.rules = ServiceRules(signer=self.signer, tokens={**tokens, **self._listed})
+        self.limits.keep({policy.name for policy in self.rules.tokens.values()})
+        self._added = added
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the file again if it changed, or with *force*, and log the result.
+
+        Added and revoked tokens are taken each time, also while the file is invalid.
 
         The file must be unchanged for one interval, because a partly written file can
         be a valid policy. A failed load is repeated at each interval, because only the
@@ -71,9 +99,12 @@ class PolicyFile:
         """
         now = FileStamp.read(self.path)
         is_settled, self._seen = now == self._seen, now
-        if not force and (now == self._stamp or not is_settled):
-            return
+        is_unchanged = not force and (now == self._stamp or not is_settled)
         try:
+            if (added := self.store.entries()) != self._added:
+                self._merge(added)
+            if is_unchanged:
+                return
             facts = self.load()
         except Exception as error:  # noqa: BLE001 - the next one must still be read
             problems = getattr(error, "problems", (type(error).__name__,))

@@ -29,6 +29,7 @@ from ...errors import ConfigurationError
 from ...units import shown_moment
 from .app import AccessRecord, Service, create_ruled_app
 from .policy_file import PolicyFile, watch
+from .token_store import TokenStore
 from .upload_page import page_routes
 
 Say = Callable[..., None]
@@ -96,12 +97,14 @@ class ServiceSettings:
     """Options of ``osspresigned serve``."""
 
     policy_file: Path
+    # Added tokens and used quotas; None is a file beside the policy.
+    tokens_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0  # 0 takes a free one
     log_keys: bool = False
     page: bool = False  # serve the page for browsers, too
     # Web sites, such as ``https://app.example.com``, whose Uppy may use the service;
-    # without one, the service has no routes for Uppy.
+    # without one, the service has no route for Uppy.
     uppy_origins: tuple[str, ...] = field(default=(), validator=_check_origins)
 
 
@@ -118,13 +121,14 @@ async def serve(
         if settings.page:
             yield from page_routes(lambda: policy.signer.endpoint)
         if settings.uppy_origins:
-            from .uppy import uppy_route  # noqa: PLC0415 - it needs a client of the store
+            from .uppy import uppy_route  # noqa: PLC0415 - few use it
 
             yield uppy_route(service, settings.uppy_origins)
 
     app = create_ruled_app(
         lambda: policy.rules,
         limits=policy.limits,
+        store=policy.store,
         tell=lambda record: log_call(record, say, log_keys=settings.log_keys),
         routes=lambda service: [*routes(service)],
     )
@@ -168,7 +172,8 @@ def launch(settings: ServiceSettings) -> None:
         OSError: the service cannot listen on the address.
     """
     # Every mistake is reported before the port is taken.
-    policy = PolicyFile(path=settings.policy_file, say=say)
+    store = TokenStore.of(settings.policy_file, settings.tokens_file)
+    policy = PolicyFile(path=settings.policy_file, store=store, say=say)
     policy.load()
     with listen(settings.host, settings.port) as listener:
         logging.basicConfig(handlers=[LineHandler()])

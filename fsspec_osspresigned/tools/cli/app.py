@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import sys
@@ -12,16 +13,19 @@ import click
 
 from ...secret import redact
 from ...units import shown_text
+from ..language import translated
 from ..terminal import FLAGS, ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
 from .explain import explain_command
-from .objects import cat, cp, du, get, ls, mv, rm, stat, url
+from .objects import cat, cp, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
+from .permissions import permissions
 from .put import put
 from .serve import serve
 from .sign import grant, sign
 from .sync import sync_command
+from .tokens import invite, token
 from .uploads import uploads
 
 _EMULATOR = """\
@@ -66,9 +70,14 @@ _ELSEWHERE = {  # names of other tools
     "presign": "url",
     "delete": "rm",
     "info": "stat",
-    "size": "du",
+    "du": "ls -r -l",
     "mirror": "sync",
     "inspect": "doctor",
+    "whoami": "permissions",
+}
+_DEPRECATED = {  # commands, and options without their hyphens
+    "broker": "upload-server",
+    "broker-option": "upload-server-option",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
@@ -84,6 +93,15 @@ class _NobodyReadsError(Exception):
 
     click turns a BrokenPipeError into exit code 1; this error leads to 141.
     """
+
+
+@functools.cache  # some commands parse their arguments twice
+def _current(name: str) -> str:
+    new = _DEPRECATED.get(name, name)
+    if new != name:
+        text = f"{name} is deprecated and will be removed in 0.4: use {new}"
+        click.echo(f"warning: {text}", err=True)
+    return new
 
 
 class _Commands(UncutGroup):
@@ -103,7 +121,10 @@ class _Commands(UncutGroup):
 @click.group(
     cls=_Commands,
     epilog=_CODES,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": _current,
+    },
 )
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -113,8 +134,8 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
     context.obj["debug"] = debug
 
 
-_FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
-for command in (*_FIRST, explain_command, uploads, sign, grant, check):
+_FIRST = (put, sync_command, get, ls, cat, stat, cp, mv, rm, url, doctor)
+for command in (*_FIRST, permissions, explain_command, uploads, sign, grant, check):
     osspresigned.add_command(command)
 
 
@@ -149,6 +170,8 @@ def demo(large: int) -> int:
 
 
 osspresigned.add_command(serve)
+serve.add_command(invite)
+serve.add_command(token)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -175,11 +198,11 @@ def run(arguments: Sequence[str]) -> int:
             error = _advised(error)
         shown = io.StringIO()
         error.show(shown)
-        text = shown.getvalue().replace("Error: ", "error: ", 1)
+        text = translated(shown.getvalue().replace("Error: ", "error: ", 1))
         click.echo(redact(text), nl=False, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        click.echo(translated("interrupted"), err=True)
         return ExitCode.INTERRUPTED
     except Exception as error:
         if session["debug"]:
@@ -188,7 +211,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.strerror:
             where = f"{shown_text(str(error.filename))}: " if error.filename else ""
             text = f"{where}{told(error)}"
-        click.echo(f"error: {text}", err=True)
+        click.echo(translated(f"error: {text}"), err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
 

@@ -1,4 +1,4 @@
-"""Commands ``check map``, ``grant``, ``signer``, ``store`` and ``broker``."""
+"""Commands ``check map``, ``grant``, ``signer``, ``store`` and ``upload-server``."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from ...options.trust import trust
 from ...owner.check import (
     FACTS,
     RULES,
-    BrokerKit,
     CheckFolder,
     Intent,
     Kit,
     Result,
     Row,
     StoreAccess,
-    check_broker,
+    UploadServerKit,
     check_grant,
     check_map,
     check_signer,
     check_store,
+    check_upload_server,
     form_check,
     has_passed,
     report,
@@ -56,8 +56,8 @@ from ...url_map.source import load, load_file
 from ..terminal import ExitCode, interruptible, table
 from .options import (
     PLACE,
-    BrokerOptions,
     UncutGroup,
+    UploadServerOptions,
     counted,
     examples,
     flag,
@@ -81,11 +81,11 @@ _SIGNER_EXAMPLES = """\
 _STORE_EXAMPLES = """\
   osspresigned check store examplebucket --region cn-hangzhou \\
       --json > facts.json
-  osspresigned check store --broker dashscope \\
-      --broker-option model=qwen-vl-plus
+  osspresigned check store --upload-server dashscope \\
+      --upload-server-option model=qwen-vl-plus
 """
-_BROKER_EXAMPLES = """\
-  osspresigned check broker uploads.toml+https://app.example.com checks/
+_UPLOAD_SERVER_EXAMPLES = """\
+  osspresigned check upload-server uploads.toml+https://app.example.com checks/
 """
 _GRANT_EXAMPLES = """\
   osspresigned check grant grant.json
@@ -324,7 +324,7 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
 
 
 @frozen(kw_only=True)
-class CheckStoreOptions(BrokerOptions):
+class CheckStoreOptions(UploadServerOptions):
     # fmt: off
     token: str | None = option("--token")
     region: str | None = option("--region")
@@ -394,12 +394,6 @@ _CLEAN_UP = Row("clean-up", "All that the check has stored is removed.")
 
 def _cleaned_up(folder: CheckFolder) -> Iterator[Result]:
     left = folder.clean_up()
-    if not folder.could_list:
-        text = "the bucket could not be listed, so what an earlier check left stays"
-        click.echo(text, err=True)
-    if folder.swept:
-        text = f"removed {folder.swept} objects and uploads of earlier checks"
-        click.echo(text, err=True)
     for trace in left:
         where = shown_text(f"{folder.access.bucket}/{trace}")
         click.echo(f"could not be removed: {where}", err=True)
@@ -416,18 +410,17 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
     """Check on BUCKET, with the owner's keys, how the store behaves.
 
     This program relies on each checked fact. The check works in a directory of its own
-    with a random name, and removes it at the end, with what an interrupted check left
-    below the same --prefix. About 170 requests are sent, 240 in a bucket with
+    with a random name, and removes it at the end. About 170 requests are sent, 240 in a bucket with
     versioning, and 2 MiB are stored for some seconds. The JSON holds no secret and no
     bucket name. The exit code is 1 if a fact failed, or if an object could not be
     removed.
 
-    With --broker instead of BUCKET, the check uses one form that the broker signs, and
+    With --upload-server instead of BUCKET, the check uses one form that the upload server signs, and
     checks only the facts that this form permits. About five requests are sent, and the
     two small objects cannot be removed.
     """
-    if (bucket is None) == (wanted.broker is None):
-        raise click.UsageError("give BUCKET or --broker, one of them")
+    if (bucket is None) == (wanted.upload_server is None):
+        raise click.UsageError("give BUCKET or --upload-server, one of them")
     transport = Transport(allow_http=wanted.allow_http)
     with contextlib.closing(transport):
         if bucket is None:
@@ -449,8 +442,8 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
 
 def _check_by_form(wanted: CheckStoreOptions, transport: Transport) -> int:
     options = without_none(
-        broker=wanted.broker,
-        broker_options=wanted.broker_options or None,
+        upload_server=wanted.upload_server,
+        upload_server_options=wanted.upload_server_options or None,
         signer_token=wanted.token,
         allow_http=wanted.allow_http or None,
     )
@@ -469,10 +462,10 @@ def _check_by_form(wanted: CheckStoreOptions, transport: Transport) -> int:
 
 
 @frozen(kw_only=True)
-class CheckBrokerOptions:
+class CheckUploadServerOptions:
     # fmt: off
-    broker_options: Mapping[str, str] = mapping("--broker-option NAME=VALUE",
-        "Option of the broker; may be repeated.")
+    upload_server_options: Mapping[str, str] = mapping("--upload-server-option NAME=VALUE",
+        "Option of the upload server; may be repeated.")
     token: str | None = option("--token")
     hosts: Mapping[str, str | None] = option("--allowed-host")
     part_size: int | None = option("--part-size")
@@ -484,36 +477,38 @@ class CheckBrokerOptions:
 
 @takes
 @check.command(
-    name="broker",
+    name="upload-server",
     short_help="Check a description of a server of uploads against the server.",
-    epilog=examples(_BROKER_EXAMPLES),
+    epilog=examples(_UPLOAD_SERVER_EXAMPLES),
 )
-@click.argument("broker", type=PLACE, metavar="NAME[+URL]")
+@click.argument("upload_server", type=PLACE, metavar="NAME[+URL]")
 @click.argument("folder", default="", type=PLACE)
-def check_broker_command(broker: str, folder: str, wanted: CheckBrokerOptions) -> int:
+def check_upload_server_command(
+    upload_server: str, folder: str, wanted: CheckUploadServerOptions
+) -> int:
     """Walk through the description NAME with its server: a small object, parts, the end.
 
-    NAME is a file.toml, a built-in name or MODULE:FUNCTION, as for --broker. The objects
+    NAME is a file.toml, a built-in name or MODULE:FUNCTION, as for --upload-server. The objects
     are below FOLDER. They have random names, and stay: a small one, and one of 5 MiB if
     the server offers parts. The exit code is 1 if a step failed.
     """
     options = without_none(
-        broker=broker,
-        broker_options=wanted.broker_options or None,
+        upload_server=upload_server,
+        upload_server_options=wanted.upload_server_options or None,
         signer_token=wanted.token,
         allowed_hosts=wanted.hosts or None,
         allow_http=wanted.allow_http or None,
     )
     trust(options)
-    asked = f"store two objects by {shown_text(broker)}, which stay?"
+    asked = f"store two objects by {shown_text(upload_server)}, which stay?"
     if not _confirms(asked, yes=wanted.yes):
         return ExitCode.OK
-    kit = BrokerKit(
+    kit = UploadServerKit(
         connect=lambda **more: OSSPresignedFileSystem(**{**options, **more}),
         folder=folder and folder.rstrip("/") + "/",
         has_token=wanted.token is not None,
         part_size=wanted.part_size,
     )
     with interruptible():
-        results = [*_shown(check_broker(kit), as_json=wanted.as_json)]
+        results = [*_shown(check_upload_server(kit), as_json=wanted.as_json)]
     return _told(results, as_json=wanted.as_json)

@@ -75,8 +75,10 @@ _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
 _MAX_SKEW = 900.0
 _NOTED_SKEW = 60.0
-_UPLOAD_ID = "0004B9895DBBB6EC98E3"  # signatures are made for it, and not used
-_DOCUMENT = 100  # bytes of the list of parts, for the same
+# The upload and the size of the list of parts for which doctor asks for signatures. It
+# sends none of these requests.
+_UPLOAD_ID = "0004B9895DBBB6EC98E3"
+_DOCUMENT = 100  # bytes
 _RESOLUTION = 2.0  # of a date that has seconds only
 _FORBIDDEN = "PublicEndpointForbidden"
 _PUBLIC_HOST = (

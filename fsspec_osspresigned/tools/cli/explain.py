@@ -14,7 +14,8 @@ from ...errors import ConfigurationError
 from ...owner.explain import Explained, explain
 from ...owner.refusal import MAX_TEXT
 from ...units import shown_text
-from ..terminal import Output, code_of, pairs, without_echo
+from ..language import translated
+from ..terminal import Output, code_of, pairs
 from .options import JSON, PLACE, examples
 
 _EXAMPLES = """\
@@ -34,15 +35,16 @@ def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
     The store is OSS or an S3-compatible one. Give everything that you have: the reply of
     the store, the output of curl -v, the exception of an SDK, and the presigned URL, in a
     FILE or on standard input (-). TEXT must not contain a presigned URL or a token.
-    Without an argument, paste the refusal; it is not shown. Nothing is sent. No
-    signature, token or key ID is printed. The exit code is that of an upload by put.
+    Without an argument, paste the refusal. Nothing is sent. No signature, token or key
+    ID is printed. The exit code is that of an upload by put.
     """
     explained = explain("\n".join(map(_read, texts or ("-",))))
     out = Output(sys.stdout)
     if as_json:
         out.line(json.dumps(explained.as_dict(), indent=2))
     else:
-        for line in pairs([*_rows(explained)], out.room):
+        rows = [(translated(n), translated(t)) for n, t in _rows(explained)]
+        for line in pairs(rows, out.room):
             out.line(line)
     return code_of(explained.kind(""))
 
@@ -55,9 +57,7 @@ def _read(place: str) -> str:
     """
     if place == "-":
         if sys.stdin.isatty():
-            with without_echo(sys.stdin):
-                click.echo("paste the refusal (it is not shown), then Ctrl-D", err=True)
-                return sys.stdin.read()
+            click.echo(translated("paste the refusal, then Enter and Ctrl-D"), err=True)
         data = sys.stdin.buffer.read(MAX_TEXT + 1)
     elif os.path.isfile(place):
         with open(place, "rb") as file:

@@ -1,4 +1,4 @@
-"""Commands on objects: ls, du, stat, url, get, cat, rm, cp and mv."""
+"""Commands on objects: ls, stat, url, get, cat, rm, cp and mv."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from ..terminal import ExitCode, Output, interruptible, pairs
 from .options import (
     OBJECTS,
     PLACE,
-    RECURSIVE,
     SIZE,
     STRICT,
     ConnectionOptions,
@@ -53,10 +52,6 @@ _LS = """\
   osspresigned ls examplebucket/in/ --signer keys
   osspresigned ls examplebucket --recursive --long --signer keys
   osspresigned ls 'examplebucket/in/*.csv' --signer keys
-"""
-_DU = """\
-  osspresigned du examplebucket/in/ --signer keys
-  osspresigned du examplebucket/in/ examplebucket/out/ --json --signer keys
 """
 _STAT = """\
   osspresigned stat examplebucket/out/a.csv --signer keys
@@ -148,32 +143,6 @@ def _members(item: dict[str, Any]) -> dict[str, Any]:
 
 
 @takes
-@click.command(epilog=examples(_DU))
-@RECURSIVE
-@OBJECTS
-def du(
-    paths: tuple[str, ...],
-    *,
-    as_json: bool,
-    connection: ConnectionOptions,
-) -> None:
-    """Sum the sizes of objects below prefixes, if that is granted."""
-    filesystem = connection.filesystem(**STRICT)
-    for path in paths:
-        with interruptible():
-            sizes = filesystem.du(path, total=False)
-            if not sizes:
-                raise FileNotFoundError(2, "not found", path)
-        count, size = len(sizes), sum(sizes.values())
-        if as_json:
-            click.echo(json.dumps({"path": path, "objects": count, "size": size}))
-            continue
-        click.echo(
-            f"{short_bytes(size):>9}  {counted(count, 'object'):>12}  {shown_text(path)}"
-        )
-
-
-@takes
 @click.command(epilog=examples(_STAT))
 @OBJECTS
 def stat(
@@ -230,7 +199,7 @@ def url(
     with interruptible():
         life = connection.expires_in or _LIFE
         signed = filesystem.sign(path, life, method, size=size)
-    click.echo(signed)  # alone, so that it can be piped
+    click.echo(signed)  # nothing else goes to standard output, for pipes
     ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
     click.echo(f"a secret, valid for {method} until {ends}", err=True)
 
@@ -241,7 +210,6 @@ _GET = """\
   osspresigned get examplebucket/out/a.csv . --signer keys
   osspresigned get examplebucket/out/ results/ --recursive --signer keys
   osspresigned get examplebucket/out/ . -r -n --include '*.csv' --signer keys
-  osspresigned get examplebucket/db.sql - --signer keys | psql db
 """
 _CAT = """\
   osspresigned cat examplebucket/db.sql --signer keys | psql db
@@ -265,21 +233,18 @@ def get(
     connection: ConnectionOptions,
     transfer: TransferOptions,
 ) -> int:
-    """Download objects to a file, a directory, or standard output.
+    """Download objects to a file or a directory; cat writes them to standard output.
 
-    DEST is - for standard output. A local file is replaced only after the whole object
-    has arrived and its checksum agrees.
+    A local file is replaced only after the whole object has arrived and its checksum
+    agrees.
     """
+    if target == "-":
+        raise click.UsageError("cat writes objects to standard output")
     kept = {"checkpoint": default_journals()} if resume else {}
     filesystem = connection.filesystem(**STRICT, **transfer.options(), **kept)
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
     where: str | list[str] = os.path.join(target, "") if several else target
-    if target == _STDOUT:
-        if chosen.rules or dry_run:
-            msg = "with - for standard output, give single objects, without filters and --dry-run"
-            raise click.UsageError(msg)
-        return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress("fetched", fetching=True, recursive=recursive)
     if chosen.rules or dry_run:
         with interruptible():
@@ -313,22 +278,10 @@ def cat(
     paths: tuple[str, ...], *, connection: ConnectionOptions, transfer: TransferOptions
 ) -> int:
     """Write objects to standard output, one after the other."""
-    filesystem = connection.filesystem(**STRICT, **transfer.options())
-    return _print_objects(filesystem, paths, transfer)
-
-
-def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        if filesystem.info(path)["type"] == "directory":
-            raise IsADirectoryError(21, _PREFIX, path)
-
-
-def _print_objects(
-    filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
-) -> int:
     if transfer.as_json:
         msg = "--json and the object itself do not fit into one stream"
         raise click.UsageError(msg)
+    filesystem = connection.filesystem(**STRICT, **transfer.options())
     # Nothing but the objects and failures, as of any cat.
     transfer = evolve(transfer, quiet=not transfer.verbose)
     bar = not sys.stdout.isatty()
@@ -346,6 +299,12 @@ def _print_objects(
                 out.flush()
 
     return transfer.carry_out("fetched", progress, fetch)
+
+
+def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        if filesystem.info(path)["type"] == "directory":
+            raise IsADirectoryError(21, _PREFIX, path)
 
 
 # Change of one object, given its path and its target; False: there was no object.

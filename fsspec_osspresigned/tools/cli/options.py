@@ -36,6 +36,7 @@ from ...secret import Secret
 from ...signers.description import names_objects
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
+from ..language import HelpFormatter, translated, translated_count
 from ..progress import MOVING, RateLimit, TransferProgress
 from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
@@ -46,7 +47,8 @@ _MAX_URL_FILE = 64 * KIB
 _MIN_RATE = 16 * KIB
 # A slower connection may look idle, and be closed by the store or a proxy.
 _MIN_RATE_EACH = 64 * KIB
-_IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
+# Maximum number of requests in flight if --bwlimit is given and parts are kept.
+_IN_FLIGHT_KEPT = 2
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
@@ -297,8 +299,9 @@ def confirmed(
     for name in names[:MAX_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
     if len(names) > MAX_SHOWN:
-        click.echo(f"and {len(names) - MAX_SHOWN} more{more}", err=True)
-    return click.confirm(f"{verb} {counted(len(names), what)}?", err=True)
+        click.echo(translated(f"and {len(names) - MAX_SHOWN} more{more}"), err=True)
+    question = f"{verb} {counted(len(names), what)}?"
+    return click.confirm(translated_count(question), err=True)
 
 
 def without_none(**options: Any) -> dict[str, Any]:
@@ -342,12 +345,14 @@ class ConnectionOptions:
         options = {name: getattr(self, name) for name in names if name != "url_file"}
         options["allowed_hosts"] = self.allowed_hosts or None
         options["allow_http"] = self.allow_http or None
-        options["broker_options"] = options.get("broker_options") or None
+        options["upload_server_options"] = options.get("upload_server_options") or None
         return without_none(**options)
 
     @property
     def has_source(self) -> bool:
-        return not {"url_map", "grant", "signer", "broker"}.isdisjoint(self.options)
+        return not {"url_map", "grant", "signer", "upload_server"}.isdisjoint(
+            self.options
+        )
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
         """Return the filesystem for these options; an option in *more* wins.
@@ -359,19 +364,19 @@ class ConnectionOptions:
 
 
 @frozen(kw_only=True, slots=False)  # other classes have a second base
-class BrokerOptions:
+class UploadServerOptions:
     # fmt: off
-    broker: str | None = option("--broker NAME[+URL]",
+    upload_server: str | None = option("--upload-server NAME[+URL]",
         "Server of uploads: dashscope, companion+https://..., FILE.toml+https://...",
         type=PLACE)
-    broker_options: Mapping[str, str] = mapping("--broker-option NAME=VALUE",
-        "Option of the broker; may be repeated.")
+    upload_server_options: Mapping[str, str] = mapping("--upload-server-option NAME=VALUE",
+        "Option of the upload server; may be repeated.")
     # fmt: on
 
 
 @frozen(kw_only=True)
-class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
-    """Connection options of uploads, which may also use a grant or a broker."""
+class StoringConnectionOptions(ConnectionOptions, UploadServerOptions):
+    """Connection options of uploads, which may also use a grant or an upload server."""
 
     # fmt: off
     grant: str | None = option("--grant GRANT",
@@ -383,10 +388,10 @@ class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
     def default_destination(self) -> str:
         """Destination of files if the user names none; empty if one is required.
 
-        It is ``files/``, a placeholder, for a broker that names objects itself. A
+        It is ``files/``, a placeholder, for an upload server that names objects itself. A
         presigned URL needs no destination either, but does not use this one.
         """
-        is_named = self.broker is not None and names_objects(self.broker)
+        is_named = self.upload_server is not None and names_objects(self.upload_server)
         return _FILES if is_named else ""
 
 
@@ -405,7 +410,7 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
-            msg = "--url-file cannot be combined with other sources: leave out --map, --grant, --signer, --broker"
+            msg = "--url-file cannot be combined with other sources: leave out --map, --grant, --signer, --upload-server"
             raise click.UsageError(msg)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
@@ -476,7 +481,7 @@ class ReportOptions:
         if self.as_json:
             self.event(event, **members)
         else:
-            (output or self.out).line(text)
+            (output or self.out).line(translated(text))
 
     def remark(self, text: str, event: str, **members: Any) -> None:
         """Print *text* to standard error, unless --quiet is given.
@@ -622,7 +627,7 @@ class StoringOptions:
     no_overwrite: bool = option("--no-overwrite",
         "Fail instead of replacing an existing object.")
     part_size: int | None = option("--part-size",
-        "Size of a part of a large file in bytes.  [default: 1 to 32 MiB, by its size]")
+        "Size of a part of a large file in bytes.  [default: 1 to 16 MiB, by its size]")
     resume: bool = flag("--resume",
         "Keep journals, and resume uploads of an earlier run.")
     checkpoint: str | None = option("--checkpoint DIR",
@@ -697,13 +702,20 @@ def examples(lines: str) -> str:
     return f"Examples:\n\n\b\n{lines}"
 
 
+class _Context(click.Context):
+    formatter_class = HelpFormatter
+
+
 class UncutGroup(click.Group):
     """Command group that lists its commands in the order of addition.
 
     Their texts are not cut off.
     """
 
+    context_class = _Context
+
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.context_class = _Context
         cmd.short_help = cmd.get_short_help_str(1000)  # characters, more than any has
         super().add_command(cmd, name)
 

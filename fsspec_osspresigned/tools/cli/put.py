@@ -54,8 +54,8 @@ _EXAMPLES = """\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
   osspresigned put data examplebucket/in/ --signer keys --ignore-existing
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume
-  osspresigned put photo.jpg --broker dashscope \\
-      --broker-option model=qwen-vl-plus
+  osspresigned put photo.jpg --upload-server dashscope \\
+      --upload-server-option model=qwen-vl-plus
 
 With --url-file - paste the URL, then press Enter.
 The help of the whole program lists the exit codes.
@@ -173,7 +173,7 @@ def put(
     that match it.
 
     DEST may be left out with --url-file, which takes one file for the object of that
-    URL, and with --broker, if the server gives names.
+    URL, and with --upload-server, if the server gives names.
     """
     sources, target = _split(arguments, connection)
     for source in sources:
@@ -229,7 +229,7 @@ class _Put:
 
     def _filesystem(self, stored: Callable[[Receipt], None]) -> OSSPresignedFileSystem:
         options = self.storing.options(self.transfer, stored)
-        if self.connection.broker is not None and not self.transfer.as_json:
+        if self.connection.upload_server is not None and not self.transfer.as_json:
             options["receipts"] = self._naming(options.get("receipts"))
         if self.ignores_existing:
             options["overwrite"] = False
@@ -252,8 +252,10 @@ class _Put:
         return name
 
     def _progress(self, **facts: Any) -> TransferProgress:
-        # A broker may give other names; _naming prints those.
-        return self.transfer.progress(places=self.connection.broker is None, **facts)
+        # An upload server may give other names; _naming prints those.
+        return self.transfer.progress(
+            places=self.connection.upload_server is None, **facts
+        )
 
     def files(
         self, sources: Sequence[str], target: str, chosen: Filter, *, dry_run: bool

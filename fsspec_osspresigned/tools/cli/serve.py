@@ -11,25 +11,57 @@ import click
 from attrs import fields_dict, frozen
 
 from ...errors import SITE, ConfigurationError
-from ...owner.service.policy import hash_token, parse_policies, token_problem
+from ...owner.service.policy import (
+    Policies,
+    hash_token,
+    parse_policies,
+    token_problem,
+)
+from ...owner.service.token_store import TokenStore
 from ...units import shown_text
 from ...url_checks import is_loopback
-from .options import examples, flag, needs, option, takes
+from .options import UncutGroup, examples, flag, needs, option, takes
 
 _EXAMPLES = """\
-  openssl rand -hex 32 | osspresigned serve --hash-token
   osspresigned serve --policy policy.toml --check
+  openssl rand -hex 32 | osspresigned serve --hash-token
   osspresigned serve --policy policy.toml
   osspresigned serve --policy policy.toml --ui --port 8081
 """
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_TOKENS = click.Path(dir_okay=False, path_type=Path)
 
 
 @frozen(kw_only=True)
-class ServeOptions:
+class PolicyOptions:
     # fmt: off
     policy_file: Path | None = option("--policy FILE",
         "TOML file with tokens and permissions; re-read on change.", type=_FILE)
+    tokens_file: Path | None = option("--tokens FILE",
+        "Database of added tokens and used quotas, which the service writes.  "
+        "[default: the name of the policy with .sqlite3]", type=_TOKENS)
+    # fmt: on
+
+    def store(self) -> TokenStore:
+        """Return the database of tokens; UsageError if no policy is given."""
+        if self.policy_file is None:
+            raise click.UsageError("this needs --policy FILE")
+        return TokenStore.of(self.policy_file, self.tokens_file)
+
+    def policies(self, *, needs_tokens: bool) -> Policies:
+        """Return the policies of the file; ConfigurationError if it is invalid."""
+        file = self.policy_file
+        try:
+            text = file.read_text("utf-8") if file else ""
+        except UnicodeDecodeError as error:
+            msg = f"{file} is not UTF-8 at byte {error.start}"
+            raise ConfigurationError(msg) from None
+        return parse_policies(text, needs_tokens=needs_tokens)
+
+
+@frozen(kw_only=True)
+class ServeOptions(PolicyOptions):
+    # fmt: off
     host: str = option("--host", "Address to listen on, for a proxy with TLS.",
         default="127.0.0.1", show_default=True)
     port: int = option("--port", default=8080)
@@ -47,19 +79,23 @@ class ServeOptions:
 
 
 @takes
-@click.command(epilog=examples(_EXAMPLES))
+@click.group(cls=UncutGroup, invoke_without_command=True, epilog=examples(_EXAMPLES))
 def serve(wanted: ServeOptions) -> None:
     """Run the reference signer service, which signs URLs by a policy."""
+    if click.get_current_context().invoked_subcommand is not None:
+        if wanted != ServeOptions():
+            raise click.UsageError("write the options at the end of the command")
+        return
     if wanted.wants_hash:
         token = sys.stdin.readline().rstrip("\r\n")
         if problem := token_problem(token):
             raise click.UsageError(f"the token {problem}")
         click.echo(hash_token(token))
         return
-    if wanted.policy_file is None:
-        raise click.UsageError("serve needs --policy FILE")
+    store = wanted.store()
     if wanted.checks:
-        for line in _granted(wanted.policy_file):
+        policies = wanted.policies(needs_tokens=not store.path.exists())
+        for line in _granted(policies):
             click.echo(line)
         return
     with needs("server"):
@@ -74,12 +110,7 @@ def serve(wanted: ServeOptions) -> None:
     launch(ServiceSettings(**{name: getattr(wanted, name) for name in names}))
 
 
-def _granted(policy_file: Path) -> Iterator[str]:
-    try:
-        policies = parse_policies(policy_file.read_text("utf-8"))
-    except UnicodeDecodeError as error:
-        msg = f"{policy_file} is not UTF-8 at byte {error.start}"
-        raise ConfigurationError(msg) from None
+def _granted(policies: Policies) -> Iterator[str]:
     for policy in policies.tokens.values():
         places = ", ".join(map(shown_text, policy.prefixes))
         yield f"{shown_text(policy.name)}: {', '.join(sorted(policy.actions))} in {places}"

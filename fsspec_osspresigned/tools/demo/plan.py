@@ -25,7 +25,7 @@ SINGLE_IN_MAP = (PARQUET, CSV_GZ, *DASK_PARTS)
 EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *PARTITIONS, *SIGNED, STREAM)
 
 URL_FILE, URL_MAP, GRANT = "table.url", "urls.json", "grant.json"
-RECEIPTS = "receipts"  # a directory
+RECEIPTS = "receipts"  # directory
 
 URL_VARIABLE = "OSSPRESIGNED_DEMO_URL"
 TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
@@ -35,7 +35,7 @@ TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 class DemoPlan:
     """Files and sizes (in bytes) of one run of the demo; contains no secret."""
 
-    folder: str  # holds everything of this run
+    folder: str  # directory for all files of this run
     signer: str  # URL of the service
     large: int
     streamed: int  # the stream, whose length is not announced

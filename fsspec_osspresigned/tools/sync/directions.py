@@ -12,7 +12,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import field, frozen
 
@@ -32,7 +32,7 @@ from ...signing.endpoint import check_key
 from ...units import MIB
 from ...upload.plan import refuse_expired
 from .plan import Aside, Entry, Item, Plan, Sent, Stored, Why, is_what_was_sent
-from .send import Listener, SyncRoute, batches_of, spread, transfer_all
+from .send import Listener, Sending, SyncRoute, transfer_all
 from .source import LocalSource, RemoteSource, SyncSource, whole_listing
 
 _is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
@@ -258,7 +258,6 @@ class Upward:
 
     filesystem: OSSPresignedFileSystem
     route: SyncRoute
-    executor: Any = None  # runs the uploads in other processes
     verb = "sent"
     extras = "objects"
 
@@ -323,11 +322,7 @@ class Upward:
             raise NotSignedError(msg, path=path, action=delete.action)
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
-        if self.executor is None:
-            self.route.send(self.client, entries, listener)
-        else:
-            batches = batches_of(self.filesystem, self.route, entries)
-            spread(self.executor, batches, listener)
+        run(Sending(self.route, self.client, listener).send, entries)
 
     async def delete(self, name: str) -> None:
         path = self.root + name

@@ -10,17 +10,17 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from glob import escape
 from typing import ClassVar, Self
 
 from attrs import Factory, define, evolve, field, frozen
 from attrs.validators import instance_of, optional
+from fsspec.utils import glob_translate
 
 from ...errors import ConfigurationError
 from ...signing.endpoint import check_key
 
 _SIGNS = {"+": True, "-": False}
-_PIECES = re.compile(r"(?s)\*\*/|\*\*|\\.|\[[!^]?+.[^]]*]|.")
-_WILDCARDS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 @functools.cache
@@ -29,61 +29,27 @@ def _pattern(glob: str) -> re.Pattern[str]:
     if not body:
         msg = f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
         raise ConfigurationError(msg)
-    front = "" if glob.startswith("/") else "(?:.*/)?"
+    if not glob.startswith("/"):
+        body = f"**/{body}"
     # A directory that matches includes everything in it.
-    back = "/.*" if glob.endswith("/") else "(?:/.*)?"
-    return re.compile(f"(?s:{front}{_translated(body)}{back})")
-
-
-def _translated(glob: str) -> str:
-    pieces, depth = [], 0
-    for text in _PIECES.findall(glob):
-        if text in _WILDCARDS:
-            piece = _WILDCARDS[text]
-        elif text == "{":
-            piece, depth = "(?:", depth + 1
-        elif depth and text == ",":
-            piece = "|"
-        elif depth and text == "}":
-            piece, depth = ")", depth - 1
-        elif text == "[":
-            raise ConfigurationError(f"{glob!r} is not a glob: a [ is not closed")
-        elif text[0] == "[":
-            piece = _class(text, glob)
-        else:
-            piece = re.escape(text[-1])
-        pieces.append(piece)
-    if depth:
-        raise ConfigurationError(f"{glob!r} is not a glob: a {{ is not closed")
-    return "".join(pieces)
-
-
-def _class(text: str, glob: str) -> str:
-    """Return the regular expression for the class *text*, such as ``[a-z]``.
-
-    A leading ``]`` is an ordinary character. ConfigurationError for a range that runs
-    backwards.
-    """
-    negation = "^" if text[1] in "!^" else ""
-    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + len(negation) : -1])
-    piece = f"(?!/)[{negation}{members}]"
+    globs = [f"{body}/**"] if glob.endswith("/") else [body, f"{body}/**"]
     try:
-        re.compile(piece)
-    except re.error:
-        msg = f"{glob!r} is not a glob: {text} has a range that runs backwards"
+        text = "|".join(map(glob_translate, globs))
+    except ValueError:
+        msg = f"{glob!r} is not a glob: write ** only between slashes"
         raise ConfigurationError(msg) from None
-    return piece
+    return re.compile(text.replace("[^", "[^/"))  # [!a] matches no slash
 
 
 @frozen
 class Rule:
-    r"""One filter rule.
+    """One filter rule.
 
     Attributes:
         takes: True includes the names that the glob matches, False excludes them.
-        glob: ``*`` and ``?`` do not match a slash, ``**`` does; ``[a-z]``, ``{a,b}``
-            and ``\\`` are as in a shell. A glob with a leading slash matches only at the
-            top of the directory, other globs at any depth. A glob with a trailing slash
+        glob: a glob of fsspec: ``*``, ``?`` and ``[!a-z]`` do not match a slash, ``**``
+            matches directories. A glob with a leading slash matches only at the top of
+            the directory, other globs at any depth. A glob with a trailing slash
             matches only directories.
 
     Raises:
@@ -108,7 +74,7 @@ class Rule:
     @classmethod
     def against(cls, name: str) -> Self:
         """Return a rule that excludes only the file *name*."""
-        return cls(takes=False, glob="/" + re.sub(r"([\\*?\[{])", r"\\\1", name))
+        return cls(takes=False, glob=f"/{escape(name)}")
 
     def fits(self, name: str) -> bool:
         return _pattern(self.glob).fullmatch(name) is not None
@@ -241,7 +207,7 @@ class PlanRules:
 
 @frozen
 class Item:
-    """A file of the source with its verdict *why*, and known facts on its object."""
+    """A file of the source, why it must be sent or not, and what is known of its object."""
 
     entry: Entry
     why: Why

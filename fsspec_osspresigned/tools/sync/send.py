@@ -1,11 +1,9 @@
-"""Uploads of a sync: several files at once, in this process or by an executor."""
+"""Uploads of a sync: several files at once."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import pickle
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -15,21 +13,15 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ...client.client import Client
-from ...engine.engine import blocking, call_user, run
+from ...engine.engine import blocking, call_user
 from ...engine.scope import Scope
-from ...errors import (
-    ConfigurationError,
-    Outcome,
-    SourceChangedError,
-    UploadDiscardedError,
-)
+from ...errors import Outcome, SourceChangedError, UploadDiscardedError
 from ...filesystem.put import PutCall
 from ...http.body import SMALL, FileBody, MemoryBody
 from ...model import Operation, Receipt
@@ -38,7 +30,7 @@ from ...units import MIB
 from ...upload.plan import first_request
 from ...upload.upload import TransferContext, upload_source
 from .plan import Entry
-from .source import RemoteSource, SyncSource
+from .source import SyncSource
 
 if TYPE_CHECKING:
     from ...signers.batching import Prefetcher
@@ -120,14 +112,9 @@ class SyncRoute:
     given: Mapping[str, Any] = field(factory=dict)
     fail_fast: bool = False
 
-    def send(
-        self, client: Client, entries: Iterable[Entry], listener: Listener
-    ) -> None:
-        run(_Sending(self, client, listener).send, entries)
 
-
-class _Sending:
-    """Uploads of one sync in this process, along *route*.
+class Sending:
+    """Uploads of one sync along *route*.
 
     Worker threads call ``moved`` and ``on_upload_event`` of *listener*.
     """
@@ -267,148 +254,3 @@ class _RemoteFile:
             raise
         receipt: Receipt = writer.receipt
         return receipt
-
-
-@frozen
-class BatchLimits:
-    """Limits of a batch for an executor; a larger file is a batch by itself."""
-
-    files: int = 64
-    size: int = 128 * MIB
-    outstanding: int = 128  # batches that an executor has at a time
-
-
-LIMITS = BatchLimits()
-
-
-@frozen
-class Batch:
-    """Files that one worker process uploads: their names, no secrets and no content."""
-
-    filesystem: Any  # pickled by its options
-    route: SyncRoute
-    entries: tuple[Entry, ...]
-
-
-BatchResult: TypeAlias = list[tuple[Entry, Receipt | Exception]]
-_Running: TypeAlias = dict[Future[BatchResult], Batch]
-
-
-@frozen
-class _Collector(Listener):
-    results: BatchResult = Factory(list)
-    hears_bytes = False
-
-    async def stored(self, entry: Entry, receipt: Any) -> None:
-        self.results.append((entry, receipt))
-
-    async def failed(self, entry: Entry, error: Exception) -> None:
-        self.results.append((entry, error))
-
-
-def run_batch(batch: Batch) -> BatchResult:
-    collector = _Collector()
-    batch.route.send(batch.filesystem.client, batch.entries, collector)
-    return collector.results
-
-
-def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
-    """Upload *batches* through *executor*; return after all uploads have ended.
-
-    *listener* hears ``begin`` when a batch is submitted, ``stored`` or ``failed`` when
-    it is done, and never ``moved``.
-    """
-    if hasattr(executor, "get_executor"):  # dask must not take equal work for done
-        executor = executor.get_executor(pure=False)
-    running: _Running = {}
-    try:
-        while True:
-            for batch in itertools.islice(batches, LIMITS.outstanding - len(running)):
-                running[_submit(executor, batch, listener)] = batch
-            if not running:
-                return
-            done = wait(running, return_when=FIRST_COMPLETED).done
-            # After the first failure, the others are done and come next.
-            if not all(_collect(each, running.pop(each), listener) for each in done):
-                batches = iter(())
-                running = _without_queued(running)
-    except BaseException:
-        wait(_without_queued(running))
-        raise
-
-
-def _without_queued(running: _Running) -> _Running:
-    return {future: batch for future, batch in running.items() if not future.cancel()}
-
-
-def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResult]:
-    run(_begin, batch, listener)
-    try:
-        future: Future[BatchResult] = executor.submit(run_batch, batch)
-    except Exception as error:  # noqa: BLE001 - a pool whose processes have died
-        future = Future()
-        future.set_exception(error)
-    return future
-
-
-async def _begin(batch: Batch, listener: Listener) -> None:
-    for entry in batch.entries:
-        await listener.begin(entry)
-
-
-def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
-    """Report the results of a finished batch; return whether to send more batches."""
-    if future.cancelled():
-        return False
-    error = future.exception()
-    if isinstance(error, Exception):
-        run(_report, batch, [(entry, error) for entry in batch.entries], listener)
-        return not batch.route.fail_fast
-    results = future.result()
-    run(_report, batch, results, listener)
-    # A batch stops before its end at the first failure, or where all is refused.
-    has_failed = any(isinstance(result, Exception) for _, result in results)
-    is_whole = len(results) == len(batch.entries)
-    return is_whole and not (batch.route.fail_fast and has_failed)
-
-
-async def _report(batch: Batch, results: BatchResult, listener: Listener) -> None:
-    for entry, result in results:
-        if isinstance(result, Exception):
-            await listener.failed(entry, result)
-        else:
-            batch.filesystem.client.written.remember(result, None)
-            await listener.stored(entry, result)
-
-
-def batches_of(
-    filesystem: Any, route: SyncRoute, entries: Iterable[Entry]
-) -> Iterator[Batch]:
-    held: list[Entry] = []
-    size = 0
-    for entry in entries:
-        more = entry.size or 0
-        if held and (len(held) == LIMITS.files or size + more > LIMITS.size):
-            yield Batch(filesystem, route, tuple(held))
-            held, size = [], 0
-        held.append(entry)
-        size += more
-    if held:
-        yield Batch(filesystem, route, tuple(held))
-
-
-def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
-    """Raise ConfigurationError if the sync cannot run in other processes.
-
-    The options of the source must not hold secrets, and *filesystem* and *route* must
-    be picklable. An executor of threads needs neither.
-    """
-    if isinstance(executor, ThreadPoolExecutor):
-        return
-    if isinstance(route.source, RemoteSource):
-        route.source.check_portable()
-    try:
-        pickle.dumps((filesystem, route))
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
-        msg = f"executor= needs arguments that can be pickled: {error}"
-        raise ConfigurationError(msg) from None

@@ -1,8 +1,4 @@
-"""Sources of a sync: a local directory, or a directory of any fsspec filesystem.
-
-Both classes can be pickled, because they hold only a path, or a filesystem and its
-options.
-"""
+"""Sources of a sync: a local directory, or a directory of any fsspec filesystem."""
 
 from __future__ import annotations
 
@@ -31,9 +27,6 @@ from .plan import Aside, Entry
 # Names that filesystems give to the modification time, and to the content's identifier.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "generation", "sha256")
-# Storage options of filesystems that are secrets.
-_SECRETS = ("secret", "password", "account_key", "sas_token", "connection_string", "client_secret", "token")  # fmt: skip
-_WORDS = ("anon", "google_default", "cloud", "cache", "browser")  # tokens of gcsfs
 
 
 @frozen
@@ -136,16 +129,6 @@ class RemoteSource:
 
     def open(self, name: str) -> Any:
         return self.fs.open(self.path_of(name), "rb")
-
-    def check_portable(self) -> None:
-        """Raise ConfigurationError if the storage options hold secrets."""
-        options = self.fs.storage_options
-        named = [n for n in _SECRETS if isinstance(options.get(n), str)]
-        named = [n for n in named if n != "token" or options[n] not in _WORDS]
-        if named:
-            why = f"options {', '.join(named)} would be sent to every worker"
-            msg = f"{why}: let its filesystem find them on the machines that run it"
-            raise ConfigurationError(f"the source's {msg}")
 
 
 SyncSource: TypeAlias = LocalSource | RemoteSource

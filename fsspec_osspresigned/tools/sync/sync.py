@@ -35,7 +35,7 @@ from .plan import (
     Stored,
     plan,
 )
-from .send import Listener, SyncRoute, check_portable
+from .send import Listener, SyncRoute
 from .source import (
     LocalSource,
     RemoteSource,
@@ -163,9 +163,7 @@ class SyncResult:
         problems = self.problems
         shown = "; ".join(f"{n}: {why(e)}" for n, e in list(problems.items())[:3])
         done = f"{self.sent} of {self.sent + len(problems) + self.not_tried} files {self.verb}"
-        # Without a failure of a file, only an executor leaves files out.
-        reason = shown or "the executor cancelled the other files"
-        msg = f"the sync is not complete ({done}): {reason}"
+        msg = f"the sync is not complete ({done}): {shown}"
         raise UploadErrors(msg, failures=problems)
 
 
@@ -426,7 +424,6 @@ def sync(
     always: bool = False,
     fail_fast: bool = False,
     dry_run: bool = False,
-    executor: Any = None,
     on_event: Callable[[SyncEvent], None] | None = None,
     confirm: Callable[[Sequence[Extra]], None] | None = None,
     on_error: str = "raise",
@@ -457,8 +454,6 @@ def sync(
         always: send all files, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
-        executor: executor of ``concurrent.futures``, or a client of dask, to send from
-            several processes or machines, which must have the source at the same path.
         on_event: called for every step, from several threads; all events but ``bytes``
             come one at a time. The function must not raise.
         confirm: called with the objects to delete, before anything is done; raise an
@@ -482,10 +477,8 @@ def sync(
     refuse_overlap(files, bucket, prefix)
     chosen = Filter.of((*Filter.of(filters).rules, *_against_state(files, state)))
     route = SyncRoute(files, f"{bucket}/{prefix}", given, fail_fast)
-    if executor is not None:
-        check_portable(executor, fs, route)
     run = SyncRun(
-        direction=Upward(filesystem=fs, route=route, executor=executor),
+        direction=Upward(filesystem=fs, route=route),
         rules=PlanRules(how=How(compare), filter=chosen, prefix=prefix, always=always),
         delete=delete,
         max_delete=max_delete,

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.owner import service
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.owner.service.policy import hash_token
+from fsspec_osspresigned.tools.cli.app import run
 from tests.contract.browser.conftest import LOOKING, TOKEN, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -133,6 +135,120 @@ def test_wrong_token(world, tmp_path):
     world.page.until(lambda: world.page.states() == ["stored"])
 
 
+def test_token_says_what_it_permits(make_world):
+    """The page asks the signer, and fills in the only place that the token is for."""
+    page = make_world().page
+    page.open("")
+    page.type("token", TOKEN)
+    page.find("#bucket").click()
+    page.until(lambda: "You may upload to examplebucket/granted/." in page.text())
+    assert page.run("return document.getElementById('bucket').value") == "examplebucket"
+    assert page.run("return document.getElementById('folder').value") == "granted/"
+    page.type("token", "something-else")
+    page.find("#bucket").click()
+    page.until(lambda: "You may upload" not in page.text())
+
+
+def test_invitation_asks_for_nothing_more(make_world, tmp_path, capsys):
+    """Its address opens a page that says what is permitted, uploads, and gives a receipt."""
+    world = make_world()
+    page, policy = world.page, str(tmp_path / "policy.toml")
+    place = ("--prefix", "examplebucket/granted/", "--url", world.serve.url)
+    assert run(["serve", "invite", "bob", "--policy", policy, *place, "--once"]) == 0
+    fragment = (
+        capsys.readouterr().out.splitlines()[0].removeprefix(f"{world.serve.url}/")
+    )
+
+    def is_permitted():
+        page.driver.get("about:blank")
+        page.open(fragment)
+        page.until(lambda: page.find("#permitted").text)
+        return "You may upload" in page.text()
+
+    page.until(is_permitted)  # the service takes a second to see the token
+    said = page.find("#permitted").text
+    assert "to examplebucket/granted/. Files left: 1." in said
+    assert "Existing files are never replaced. Valid until" in said
+    assert not page.find("#by-hand").is_displayed()
+    file = made(tmp_path, "a.bin", 10)
+    page.choose(file)
+    page.start()
+    assert page.ends() == ["stored"]
+    assert world.stored("a.bin") == file.read_bytes()
+
+    page.run(
+        "URL.createObjectURL = b => { b.text().then(t => (window.saved = t)); return '#'; }"
+    )
+    page.press("#receipt")
+    receipt = json.loads(page.until(lambda: page.run("return window.saved")))
+    assert receipt["path"] == "examplebucket/granted/a.bin"
+    assert receipt["size"] == 10
+    assert receipt["crc64"] == str(crc64(file.read_bytes()))
+
+    assert page.find("#start").text == "Add more files"
+    page.choose(made(tmp_path, "b.bin", 10))
+    page.start()
+    assert page.ends() == ["stored", "failed"]
+    assert "This token permits no further upload" in page.text()
+    assert run(["serve", "token", "revoke", "bob", "--policy", policy]) == 0
+
+    def is_refused():
+        page.driver.get("about:blank")
+        page.open(fragment)
+        page.until(lambda: page.find("#permitted").text)
+        return "The token was not accepted" in page.text()
+
+    page.until(is_refused)
+    assert page.find("#by-hand").is_displayed()
+
+
+def test_replacing_is_asked_for(world, tmp_path):
+    """Where the token can look and replace, the page names what would be replaced."""
+    page = world.page
+    page.upload(made(tmp_path, "a.bin", 20), token=LOOKING)
+    assert page.ends() == ["stored"]
+    page.reload()
+    page.type("token", LOOKING)
+    page.find("#bucket").click()
+    page.until(lambda: "A file with the same name is replaced" in page.text())
+    page.run("window.confirm = t => { window.asked = t; return window.answer; }")
+    files = [made(tmp_path, name, 10) for name in ("a.bin", "new.bin")]
+    page.choose(*files)
+    page.start()
+    asked = page.until(lambda: page.run("return window.asked"))
+    assert asked.startswith(
+        "1 of these files exist already and would be replaced: a.bin."
+    )
+    assert page.states() == ["ready"] * 2
+    page.run("window.answer = true")
+    page.start()
+    page.until(lambda: page.states() == ["stored"] * 2)
+    assert world.stored("a.bin") == files[0].read_bytes()
+
+
+def test_pause_keeps_the_parts(world, tmp_path):
+    """What was sent before is not sent again."""
+    file = made(tmp_path, "big.bin", 30 * MIB)
+    page, oss = world.page, world.oss
+    oss.faults.add(Fault(action="UploadPart", part_number=3, status=503, times=None))
+    page.upload(file)
+    page.until(
+        lambda: page.run(
+            "return Object.values(JSON.parse(localStorage['osspresigned.uploads'] ?? '{}'))"
+            ".some(entry => Object.keys(entry.parts).length === 3)"
+        )
+    )
+    page.press("#pause")
+    page.until(lambda: page.states() == ["paused"])
+    oss.clear()
+    assert page.find("#start").text == "Continue"
+    page.start()
+    assert page.ends() == ["stored"]
+    assert world.stored("big.bin") == file.read_bytes()
+    assert [r.part_number for r in oss.requests if r.action == "UploadPart"] == [3]
+    assert world.count("InitiateMultipartUpload") == 0
+
+
 def test_all_that_failed_is_tried_again_at_once(world, tmp_path):
     """The button sends all failed files again; the bars show the failure until then."""
     page, files = world.page, [made(tmp_path, f"{n}.bin", 10) for n in range(5)]
@@ -146,7 +262,7 @@ def test_all_that_failed_is_tried_again_at_once(world, tmp_path):
     assert page.ends() == ["stored"] * 5
     assert page.find("#whole").get_property("value") == 1
     assert page.find("#uploads").get_attribute("data-failed") == "false"
-    assert not page.find("#start").is_enabled()
+    assert page.find("#start").text == "Add more files"
 
 
 def test_refused_prefix(world, tmp_path):

@@ -64,7 +64,7 @@ def companion(node_server, seaweedfs, tmp_path):
         }
         place = {"folder": str(tmp_path), "s3": s3}
         url = node_server("companion.mjs", "@uppy/companion", **place, **faults)
-        return {"broker": f"companion+{url}", "part_size": PART, "retries": 3}
+        return {"upload_server": f"companion+{url}", "part_size": PART, "retries": 3}
 
     return start
 

@@ -58,9 +58,12 @@ def by_sdk(path, key=KEY, **options):
 
 def filesystem(server, key=KEY, **options):
     """Return this filesystem at *server*."""
-    broker = {"broker": f"dashscope+{server.url}", "broker_options": {"model": MODEL}}
+    upload_server = {
+        "upload_server": f"dashscope+{server.url}",
+        "upload_server_options": {"model": MODEL},
+    }
     options = {"signer_token": lambda: key, "retries": 0, **options}
-    return fsspec.filesystem("osspresigned", **broker, **options)
+    return fsspec.filesystem("osspresigned", **upload_server, **options)
 
 
 def by_filesystem(server, path, key=KEY):
@@ -166,9 +169,12 @@ def test_killed_client(oss, server, tmp_path, monkeypatch):
     source.write_bytes(bytes(2**20) * 20)
     monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
     oss.faults.add(Fault(action="PostObject", stall_after=100_000))
-    broker = {"broker": f"dashscope+{server.url}", "broker_options": {"model": MODEL}}
+    upload_server = {
+        "upload_server": f"dashscope+{server.url}",
+        "upload_server_options": {"model": MODEL},
+    }
     command = [sys.executable, "-W", "ignore", "-c", UPLOAD]
-    command.append(json.dumps([broker, str(source)]))
+    command.append(json.dumps([upload_server, str(source)]))
     kill_during(command, lambda: oss.held)
     oss.faults.clear()
     assert oss.objects(BUCKET) == {}

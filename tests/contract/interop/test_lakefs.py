@@ -71,11 +71,11 @@ def spec(server):
 def options(server, monkeypatch):
     """Options of this filesystem, also for child processes."""
     monkeypatch.setenv("OSSPRESIGNED_LAKEFS", f"key:{SECRET}")
-    broker = {
-        "broker": f"lakefs+{server.url}",
+    upload_server = {
+        "upload_server": f"lakefs+{server.url}",
         "signer_token": "env:OSSPRESIGNED_LAKEFS",
     }
-    return {**broker, "part_size": PART, "retries": 0, "max_concurrency": 1}
+    return {**upload_server, "part_size": PART, "retries": 0, "max_concurrency": 1}
 
 
 @pytest.fixture

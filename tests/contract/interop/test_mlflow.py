@@ -312,7 +312,7 @@ def test_a_killed_presigned_put(servers, store, owner, tmp_path):
     (tmp_path / "a.bin").write_bytes(DATA)
     store.faults["PUT "] = ("hold", 1)
     command = [sys.executable, "-m", "fsspec_osspresigned", "put", "a.bin"]
-    command += [f"{name}/a.bin", "--broker", f"mlflow+{servers[DIRECT].url}"]
+    command += [f"{name}/a.bin", "--upload-server", f"mlflow+{servers[DIRECT].url}"]
     kill_during(command, lambda: sent(store, "PUT "), cwd=tmp_path)
     store.released.set()
     assert owner.list_objects_v2(Bucket=STORE, Prefix=key)["KeyCount"] == 0
@@ -332,7 +332,9 @@ def direct(servers, store, kind):
     else:
         model = client.create_logged_model("0", "m")
         name, place = model.model_id, model.artifact_location
-    fs = fsspec.filesystem("osspresigned", broker=f"{kind}+{relay.url}", retries=1)
+    fs = fsspec.filesystem(
+        "osspresigned", upload_server=f"{kind}+{relay.url}", retries=1
+    )
     return fs, name, place.removeprefix(f"s3://{STORE}/")
 
 

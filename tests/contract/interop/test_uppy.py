@@ -16,38 +16,24 @@ MIB = 1024 * 1024
 BLOCKS = re.findall(
     r"(?ms)^```javascript\n(.*?)^```$", PAGE.with_name("serve.md").read_text("utf-8")
 )
-UPPY_6 = ("@uppy/core", "@uppy/aws-s3", "jsdom")
-UPPY_5 = (*UPPY_6, "@uppy/companion-client")  # later versions have it in their core
-WAYS = {
-    "@uppy/aws-s3, signRequest": ("signRequest", UPPY_6),
-    "@uppy/aws-s3, companionEndpoint": ("companionEndpoint", UPPY_6),
-    "@uppy/companion-client": ("endpoint:", UPPY_5),
-}
+PACKAGES = ("@uppy/core", "@uppy/aws-s3", "jsdom")
 
 
-def each_way(what, note=""):
-    """Run a test in each way of the page, and give it a cell of docs/interop.md."""
-    return pytest.mark.parametrize(
-        "way",
-        [
-            pytest.param(
-                way, marks=pytest.mark.interop(SERVED, who, what, note=note), id=way[0]
-            )
-            for who, way in WAYS.items()
-        ],
-    )
+def cell(what, note=""):
+    """Give a test its cell of docs/interop.md."""
+    who = "@uppy/aws-s3, signRequest"
+    return pytest.mark.interop(SERVED, who, what, note=note)
 
 
 @pytest.fixture
 def upload(node):
     """Let Uppy in a page of the documentation upload files by a signer."""
 
-    def run(way, signer, *files, origin=SITE, token=TOKEN, **options):
-        mark, needs = way
-        (page,) = [block for block in BLOCKS if mark in block]
+    def run(signer, *files, origin=SITE, token=TOKEN, **options):
+        (page,) = [block for block in BLOCKS if "signRequest" in block]
         page = page.replace("https://sign.example.com", signer).replace("TOKEN", token)
         return node(
-            "uppy.mjs", *needs, page=page, origin=origin, files=files, **options
+            "uppy.mjs", *PACKAGES, page=page, origin=origin, files=files, **options
         )
 
     return run
@@ -76,38 +62,34 @@ def called(oss, action):
     return [record.status for record in oss.requests if record.action == action]
 
 
-@each_way("small files and parts")
-def test_upload(oss, served, upload, way):
+@cell("small files and parts")
+def test_upload(oss, served, upload):
     """Each file is stored whole, under a name of its own below the prefix."""
     files = [file(f"ü +{number} (1).csv", 1 + 997 * number) for number in range(20)]
-    (outcome,) = upload(
-        way, served(), *files, file("large.csv", 12 * MIB), file("0", 0)
-    )
+    (outcome,) = upload(served(), *files, file("large.csv", 12 * MIB), file("0", 0))
     assert outcome["failed"] == {}
     assert len(outcome["stored"]) == 22
     check(oss, outcome["stored"])
     assert called(oss, "UploadPart") == [200] * 3
 
 
-@each_way("expired URL", note="stored when the user retries")
-def test_expired_url(oss, served, upload, way):
+@cell("expired URL", note="stored when the user retries")
+def test_expired_url(oss, served, upload):
     """A part with an expired URL fails the file, and a retry of the user stores it.
 
-    Uppy 6 sends only the parts that are missing; Uppy 5 begins anew.
+    Uppy sends only the parts that are missing.
     """
     oss.faults.add(Fault(action="UploadPart", part_number=2, refuse="expired", times=1))
-    first, second = upload(way, served(), file("a.csv", 12 * MIB), retries=True)
+    first, second = upload(served(), file("a.csv", 12 * MIB), retries=True)
     assert first["stored"] == []
     assert [*first["failed"]] == ["a.csv"]
     check(oss, second["stored"])
     assert len(second["stored"]) == 1
-    assert called(oss, "UploadPart").count(403) == 1
-    if way[1] is UPPY_6:
-        assert called(oss, "UploadPart") == [200, 403, 200, 200]
+    assert called(oss, "UploadPart") == [200, 403, 200, 200]
 
 
-@each_way("refusals")
-def test_refusals(oss, served, upload, way):
+@cell("refusals")
+def test_refusals(oss, served, upload):
     """What the policy refuses fails, and only that; nothing of it reaches the store."""
     signer = served('content_types = ["text/csv"]')
     files = [
@@ -115,7 +97,7 @@ def test_refusals(oss, served, upload, way):
         file("a.png", kind="image/png"),
         file("b.png", 6 * MIB, "image/png"),
     ]
-    (outcome,) = upload(way, signer, *files)
+    (outcome,) = upload(signer, *files)
     assert {*outcome["failed"]} == {"a.png", "b.png"}
     check(oss, outcome["stored"])
     assert len(outcome["stored"]) == 1
@@ -124,15 +106,15 @@ def test_refusals(oss, served, upload, way):
         {"token": "another-made-up-token"},
         {"origin": "https://other.example"},
     ):
-        (outcome,) = upload(way, signer, file("c.csv"), **wrong)
+        (outcome,) = upload(signer, file("c.csv"), **wrong)
         assert [*outcome["failed"]] == ["c.csv"]
     assert len(oss.objects(BUCKET)) == 1
 
 
-@each_way("abort")
-def test_abort(oss, served, upload, way):
+@cell("abort")
+def test_abort(oss, served, upload):
     """An upload that is cancelled leaves no part."""
-    (outcome,) = upload(way, served(), file("a.csv", 12 * MIB), cancels=True)
+    (outcome,) = upload(served(), file("a.csv", 12 * MIB), cancels=True)
     assert outcome["stored"] == []
     assert called(oss, "AbortMultipartUpload") == [204]
     assert oss.uploads(BUCKET) == []

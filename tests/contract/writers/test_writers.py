@@ -1,6 +1,6 @@
 """Every writer in every world: what it writes arrives, or it says what to do.
 
-The table in docs/recipes.md is written from these cases; run this module with
+The table in docs/interop.md is written from these cases; run this module with
 ``WRITE_WRITERS_TABLE=1`` in the environment to write it anew.
 """
 
@@ -50,7 +50,7 @@ from tests.contract.writers.matrix import (
 )
 
 ROOT = Path(__file__).parents[3]
-PLACE = ("recipes.md", "writers")
+PLACE = ("interop.md", "writers")
 ALL = bool(os.environ.get("ALL_WRITERS"))  # what is missing is an error
 
 HEAD = """\
@@ -75,7 +75,7 @@ MODULES = (  # in the order of the page
 
 
 def table() -> str:
-    """Return the table of docs/recipes.md, and the list below it."""
+    """Return the table of docs/interop.md, and the list below it."""
     order = {module.__name__: place for place, module in enumerate(MODULES)}
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
     rows: dict[tuple[str, ...], list[str]] = {}
@@ -219,7 +219,7 @@ def run_again(here: World, case: Case, outcome: Outcome) -> None:
 
 
 def test_page_shows_what_is_tested():
-    """The table of docs/recipes.md is what this module would write."""
+    """The table of docs/interop.md is what this module would write."""
     if os.environ.get("WRITE_WRITERS_TABLE"):
         marked.write(*PLACE, table())
     assert marked.read(*PLACE) == table()

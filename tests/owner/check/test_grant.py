@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +25,7 @@ from fsspec_osspresigned.signing.post_policy import (
 )
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.units import GIB, MIB
+from tests.loopback_server import LoopbackServer
 
 NOW = 1_795_773_600.0  # 2026-11-27T10:00:00Z
 KEY = Credentials("LTAIfakeid", Secret("fakesecret"))
@@ -219,38 +219,33 @@ def test_doctor_reads_grants_from_everywhere(place, source, monkeypatch, capsys)
 TOKEN = "grants-token-5d1e"
 
 
-class Answer(BaseHTTPRequestHandler):
+class GrantServer(LoopbackServer):
     """A server of grants, as an application has one."""
 
-    def do_GET(self) -> None:
-        """Return what the server holds for the path, with a token if it wants one."""
-        body = self.server.held.get(self.path, b"")
-        wanted = self.headers["Authorization"] == f"Bearer {TOKEN}"
-        self.send_response(200 if body and (wanted or self.path != "/token") else 403)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    held: dict[str, bytes]  # path -> grant
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        """Return what the server holds for the path, with a token if it wants one."""
+        body = self.held.get(request.path, b"")
+        wanted = request.headers["Authorization"] == f"Bearer {TOKEN}"
+        is_good = body and (wanted or request.path != "/token")
+        request.send_response(200 if is_good else 403)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
 
 
 @pytest.fixture
 def web(place):
     """The URL of a server of grants, whose grants are for the server's own host."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        url = f"http://127.0.0.1:{server.server_port}"
+    with GrantServer() as server:
         grant = json.loads(place.read_text())
-        grant["url"] = f"{url}/examplebucket/"
+        grant["url"] = f"{server.url}/examplebucket/"
         at_oss = place.read_bytes()
         own = json.dumps(grant).encode()
         server.held = {"/grant": own, "/token": own, "/at-oss": at_oss}
         server.held["/none"] = b"<html>"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield url
-        server.shutdown()
-        thread.join()
+        yield server.url
 
 
 @pytest.mark.parametrize("path", ["grant", "at-oss"])

@@ -110,7 +110,7 @@ def spoilt(kit, name="answers", item: Spoil | None = None, reply=None):
         if not learnt and body.count(b'"action"') == len(URL_ACTIONS):
             learnt = True
             return answer
-        if item and answer.status == 200:
+        if item and body and answer.status == 200:
             requests = json.loads(body)["requests"]
             pairs = zip(requests, json.loads(answer.body)["results"], strict=True)
             found = {"results": [item(q, r, len(requests)) for q, r in pairs]}
@@ -299,6 +299,19 @@ def refusal(_: bytes, reply: Reply) -> bool:
     return reply.status != 200
 
 
+def listing(**members: Any) -> SpoilReply:
+    """Change members of the list of permissions."""
+
+    def spoil(_: bytes, reply: Reply) -> Reply:
+        if b'"prefixes"' not in reply.body:
+            return reply
+        return evolve(
+            reply, body=json.dumps({**json.loads(reply.body), **members}).encode()
+        )
+
+    return spoil
+
+
 # fmt: off
 REPLIES: list[tuple[str, str, SpoilReply]] = [
     ("answers", "HTTP 302", changed(status=302)),
@@ -314,12 +327,18 @@ REPLIES: list[tuple[str, str, SpoilReply]] = [
     ("call-errors", "status in the problem", changed(refusal, body=b"[]")),
     ("call-errors", "the problem has no code", changed(refusal, body=b'{"status": 400}')),
     ("duplicate-members", "a member twice: HTTP 200", changed(lambda body, _: body.count(b'"requests"') == 2, status=200)),
-    ("token", "no token: HTTP 200, not 401", changed(lambda _, reply: reply.status == 401, status=200)),
+    ("token", "no token: HTTP 200, not 401", changed(lambda body, reply: body and reply.status == 401, status=200)),
     ("token", "no token: the code is not unauthorized", changed(refusal, body=b'{"status": 401, "code": "x"}')),
     ("batch-limit", "101 requests: HTTP 200", changed(lambda body, r: r.status == 413 and len(body) < MIB, status=200)),
     ("body-limit", "a byte: HTTP 200", changed(lambda body, r: r.status == 413 and len(body) > MIB, status=200)),
     ("body-limit", "a byte: HTTP 500", changed(refusal, status=500)),
     ("body-limit", "a body of 1 MiB: HTTP 413", changed(status=413)),
+    ("permissions", "UploadPart is signed but not listed", listing(actions=sorted({*Action} - {Action.UploadPart}))),
+    ("permissions", "the prefix of the check is signed but not listed", listing(prefixes=["examplebucket/out/"])),
+    ("permissions", "actions is not a list of strings", listing(actions=None)),
+    ("permissions", "max_size is not a whole number", listing(max_size=-1)),
+    ("permissions", "HTTP 500, not 200 or 404", changed(lambda body, _: not body, status=500)),
+    ("permissions", "a wrong token: HTTP 200", changed(lambda body, r: not body and r.status == 401, status=200)),
 ]
 # fmt: on
 BROKEN = [
@@ -368,8 +387,21 @@ def test_what_the_protocol_leaves_open_is_no_failure(kit, name, item):
 
 
 def test_reference_service_keeps_every_rule(kit):
-    """Nothing is skipped where everything is granted."""
+    """Nothing is skipped where everything is granted, also with notices to the owner."""
     assert {r.outcome for r in check_signer(kit, RULES)} == {"passed"}
+    with LoopbackServer(service(callback="https://app.example.com/")) as server:
+        found = check_signer(kit_for(server.url), RULES)
+        assert {r.outcome for r in found} == {"passed"}
+
+
+def test_list_of_permissions_is_optional(kit):
+    """A signer without the call is not blamed; the report says that it was not tried."""
+    without = spoilt(kit, reply=changed(lambda body, _: not body, status=404))
+    found = result(without, "permissions")
+    assert (found.outcome, found.reason) == (
+        "skipped",
+        "the signer does not tell, which is optional",
+    )
 
 
 def test_a_rule_that_passes_tells_its_request(kit):
@@ -512,7 +544,7 @@ def test_command_prints_results_and_exits(monkeypatch, capsys):
     with LoopbackServer(service()) as server:
         assert check(server.url) == 0
         said = capsys.readouterr().out
-        assert said.endswith("37 passed, 0 failed\n")
+        assert said.endswith("38 passed, 0 failed\n")
         monkeypatch.setenv("OSSPRESIGNED_TOKEN", "wrong")
         assert check(server.url, "--allowed-host", "h=b", "--allowed-host", "i") == 1
         failed = capsys.readouterr().out
@@ -555,11 +587,12 @@ def test_schema_fits_what_is_really_sent(kit):
     valid("call", json.loads(call))
     list(check_signer(watched, RULES))
     kinds = set()
-    for _, reply in seen:
-        kind = "reply" if reply.status == 200 else "problem"
+    for body, reply in seen:
+        good = "reply" if body else "permissions"
+        kind = good if reply.status == 200 else "problem"
         kinds.add(kind)
         valid(kind, json.loads(reply.body))
-    assert kinds == {"reply", "problem"}
+    assert kinds == {"reply", "permissions", "problem"}
 
 
 def test_schema_refuses_what_the_service_refuses(kit):

@@ -56,6 +56,7 @@ prefixes = [""]
 actions = ["CopyObject"]
 max_expires = 60
 copy_sources = ["examplebucket/in/"]
+callback = "https://app.example.com/uploaded"
 """
 PUT = Operation(action=Action.PutObject, bucket="b-1", key="d/k", content_length=3)
 PART = Operation(
@@ -122,6 +123,7 @@ def test_file_becomes_frozen_values():
     copies = found.tokens[OTHER]
     assert copies.copy_sources == ("examplebucket/in/",)
     assert copies.prefixes == ("examplebucket/",)
+    assert copies.callback == "https://app.example.com/uploaded"
     assert (copies.max_expires_in, copies.overwrite) == (60, True)
     assert (copies.headers, copies.allowed_headers) == (frozenset(), None)
     assert HASH not in repr(found)
@@ -231,6 +233,12 @@ def test_domain_is_of_one_bucket():
         ({"copy_sources": '["b-1"]'}, "copy_sources[0] must be bucket/"),
         ({"copy_sources": '["B/"]'}, "copy_sources[0] is wrong"),
         ({"overwrite": '"false"'}, "overwrite must be true or false"),
+        ({"callback": '"app.example.com"'}, "callback must be one URL"),
+        ({"callback": '"https://a.example/;https://b.example/"'}, "callback must be"),
+        (
+            {"callback": '"https://a.example"', "headers": '["x-oss-callback-var"]'},
+            "callback cannot be kept: headers let the bearer name another",
+        ),
         ({"versions": "1"}, "versions must be true or false"),
         ({"requests_per_minute": "0"}, "requests_per_minute must be a whole number"),
         ({"requests_per_minute": "true"}, "requests_per_minute must be a whole"),

@@ -126,25 +126,6 @@ def test_interrupt_is_exit_130(failing, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
-def test_emulator_gets_its_options(monkeypatch):
-    """The command hands over port, buckets, domains and the life of its key."""
-    from fsspec_osspresigned import emulator  # noqa: PLC0415 - an extra
-
-    given = {}
-    monkeypatch.setattr(emulator, "serve", lambda **options: given.update(options))
-    call = ["emulator", "--port", "0", "--bucket", "b"]
-    call += ["--versioned", "v", "--cname", "files.example.com=b", "--sts", "900"]
-    assert cli.main([*call, "--bucket", "c"]) == 0
-    assert given.pop("faults") == []
-    assert given == {
-        "port": 0,
-        "buckets": ("b", "c"),
-        "versioned": ("v",),
-        "cnames": {"files.example.com": "b"},
-        "sts": 900,
-    }
-
-
 def test_missing_server_extra_is_exit_2(monkeypatch, capsys):
     """A command that needs another extra names that one."""
     for name in list(sys.modules):

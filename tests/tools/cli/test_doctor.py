@@ -74,13 +74,6 @@ def test_certificates_that_are_not_there(monkeypatch, tmp_path):
     assert found["SSL_CERT_FILE"].word == "ok"
 
 
-def test_package_that_is_not_there(monkeypatch):
-    """It is said, and no error: the extras are optional."""
-    monkeypatch.setattr(doctor, "EXTRAS", ("no-such-package-at-all",))
-    found = {one.name: one.text for one in about_machine()}
-    assert found["optional packages"] == "no-such-package-at-all (not installed)"
-
-
 def test_all_is_well(run, oss, signer):
     """Signer, store, clocks and plan; nothing is stored, and no object is read."""
     call = ("doctor", PATH, "--size", "1G", "--signer", signer)
@@ -338,13 +331,6 @@ def test_public_host_of_mainland_china_is_noted(run, oss, monkeypatch, host, not
     found = lines(ended)
     assert ended.code == 0
     assert found.get("endpoint", ("",))[0] == ("note" if noted else "")
-
-
-def test_bad_lines_are_red(run, oss, monkeypatch):
-    """Where colours are wanted."""
-    monkeypatch.setenv("TERM", "xterm")
-    ended = run("doctor", PATH, "--map", "none", terminal=True)
-    assert "\x1b[31mBAD   configuration: " in ended.out
 
 
 def test_url_that_was_cut_off(run, url, tmp_path):

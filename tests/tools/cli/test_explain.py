@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -127,11 +126,3 @@ def test_example_of_the_page_is_true(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     ended = run(*shlex.split(COMMAND), terminal=True)
     assert (ended.code, ended.out) == (3, SHOWN)
-
-
-def test_paste_needs_a_terminal_that_can_hide_it(run, monkeypatch):
-    """Where the echo cannot be switched off, as on Windows, nothing is read."""
-    monkeypatch.setitem(sys.modules, "termios", None)
-    ended = run("explain", terminal=True, stdin=b"HTTP/1.1 403 Forbidden\n")
-    assert ended.code == 2
-    assert "give a file, or pipe it" in ended.err

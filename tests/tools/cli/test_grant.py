@@ -65,31 +65,6 @@ def test_control_characters_of_the_prefix_are_shown_escaped(capsys):
 
 
 @pytest.mark.usefixtures("keys")
-def test_options_reach_the_policy(capsys):
-    """Each option is a condition, and a field where it has one value."""
-    call = [
-        "oss://examplebucket/in/",
-        "--no-overwrite",
-        "--acl",
-        "private",
-        "-o",
-        "my.grant.json",
-    ]
-    more = ["--min-size", "1", "--max-size", "8MiB", "--storage-class", "IA"]
-    assert grant(*call, *more, "--content-type", "image/png") == 0
-    assert "those below it that exist are kept" in capsys.readouterr().err
-    policy, fields = policy_in("my.grant.json")
-    form = {**fields, "key": "in/a.png"}
-    asked = {"bucket": "examplebucket", "now": time.time()}
-    assert policy.judge(form, size=8 * MIB, **asked) == []
-    assert len(policy.judge(form, size=0, **asked)) == 1
-    assert fields["x-oss-forbid-overwrite"] == "true"
-    assert fields["x-oss-object-acl"] == "private"
-    assert fields["x-oss-storage-class"] == "IA"
-    assert fields["x-oss-content-type"] == "image/png"
-
-
-@pytest.mark.usefixtures("keys")
 def test_pipe_but_no_terminal(capsys, monkeypatch):
     """A grant goes into a pipe on request, and never to a terminal."""
     assert grant("examplebucket/in/", "-o", "-") == 0

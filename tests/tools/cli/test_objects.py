@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import os
+import re
 import urllib.request
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.units import KIB
-from tests.tools.cli.conftest import BUCKET, KEYS, Text, stored
+from tests.tools.cli.conftest import BUCKET, KEYS, stored
 
 FROM = f"{BUCKET}/out/"
 
@@ -56,17 +56,16 @@ def test_get_does_not_wait_for_a_pipe_in_its_target(run, objects, tmp_path, filt
     assert files(tmp_path)["b/c.csv"] == b"cc"
 
 
-def test_get_to_standard_output(run, objects, monkeypatch):
-    """The bytes and nothing else, one object after the other."""
-    ended = run("get", f"{FROM}b/c.csv", f"{BUCKET}/top", "-", *KEYS)
-    assert ended.out == "cctop"
-    assert run("get", f"{BUCKET}/top", "-", *KEYS, "--json").code == 2
+def test_get_to_standard_output_is_refused(run, objects):
+    """The command for that is named."""
+    ended = run("get", f"{BUCKET}/top", "-", *KEYS)
+    assert (ended.code, "cat writes objects" in ended.err) == (2, True)
 
 
-def test_get_to_standard_output_is_compared(run, objects):
+def test_cat_is_compared(run, objects):
     """Nothing can be taken back there, so the exit code tells."""
     objects.faults.add(Fault(action="HeadObject", wrong_crc=True))
-    ended = run("get", f"{BUCKET}/top", "-", *KEYS)
+    ended = run("cat", f"{BUCKET}/top", *KEYS)
     assert ended.code == 1
     assert "the store says CRC-64" in ended.err
 
@@ -110,7 +109,7 @@ def test_get_names_what_failed(run, objects, tmp_path):
     assert (failed["path"], failed["event"]) == (f"{FROM}nowhere", "failed")
     assert (failed["local"], failed["error"]) == (str(tmp_path / "x"), "ObjectNotFoundError")  # fmt: skip
     assert end["exit_code"] == ended.code == 1
-    assert run("get", f"{FROM}nowhere", "-", *KEYS).code == 1
+    assert run("cat", f"{FROM}nowhere", *KEYS).code == 1
 
 
 def test_ls(run, objects):
@@ -135,7 +134,7 @@ def test_paths_may_begin_as_urls_of_oss(run, objects, tree):
         to = f"{front}{BUCKET}/p/"
         assert run("put", "data/a.csv", to, *KEYS).code == 0
         assert run("ls", to, *KEYS).out == f"{BUCKET}/p/a.csv\n"
-        assert run("get", f"{to}a.csv", "-", *KEYS).out == "a"
+        assert run("cat", f"{to}a.csv", *KEYS).out == "a"
         assert run("sync", "data/b", to, *KEYS, "--delete", "--yes").code == 0
         assert run("url", f"{to}c.csv", *KEYS, secret=True).code == 0
         assert run("rm", f"{to}c.csv", f"{to}d e.bin", *KEYS).err == "deleted 2 files\n"
@@ -157,7 +156,7 @@ def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
     assert "the bucket does not exist" in ended.err
     ended = run("ls", FROM, "--map", url_map("k"))
     assert (ended.code, ended.out) == (3, "")
-    assert "listing is not granted" in ended.err
+    assert "ListObjectsV2 is not granted" in ended.err
 
 
 def test_rm(run, objects):
@@ -235,27 +234,7 @@ def test_url_is_printed_on_demand_alone(run, objects):
     assert connection.getresponse().status == 200
     connection.close()
     assert stored(objects)["new"] == b"x"
-    assert "(59 min 59 s left)" in ended.err or "(1 h left)" in ended.err
-
-
-@pytest.mark.parametrize("command", [("ls", BUCKET), ("get", f"{BUCKET}/top", "-")])
-def test_nobody_reads(run, objects, monkeypatch, command):
-    """A pipe that closes ends it, quietly, with a code of its own."""
-
-    def closed(*_):
-        raise BrokenPipeError(32, "Broken pipe")
-
-    class Closed(Text):
-        write = closed
-
-        @property
-        def buffer(self):
-            return type("Raw", (io.BytesIO,), {"write": closed})()
-
-        text = ""
-
-    monkeypatch.setattr("tests.tools.cli.conftest.Text", lambda *_, **__: Closed())
-    assert run(*command, *KEYS).code == 141
+    assert re.search(r"\((59 min \d+ s|1 h) left\)", ended.err)
 
 
 def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
@@ -269,31 +248,17 @@ def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
     assert (ended.code, ended.err) == (1, f"error: {FROM}none: not found\n")
     ended = run("get", f"{FROM}b", "x", "--dry-run", *KEYS)
     assert (ended.code, ended.err.endswith("add --recursive\n")) == (1, True)
-    assert run("get", f"{FROM}a.csv", "-", "--dry-run", *KEYS).code == 2
     assert not (tmp_path / "new").exists()
 
 
 def test_cat(run, objects):
-    """The bytes, as ``get`` with a dash, and no summary."""
+    """The bytes of all objects, and no summary."""
     call = ("cat", f"{FROM}b/c.csv", f"oss://{BUCKET}/top", *KEYS)
     for terminal in (True, False):
         ended = run(*call, terminal=terminal)
         assert (ended.out, ended.err) == ("cctop", "")
     ended = run(*call, "-v", terminal=True)
     assert ended.err.startswith(f"{FROM}b/c.csv: fetched, 2 B\n")
-
-
-def test_du(run, objects):
-    """Bytes and objects of each prefix."""
-    ended = run("du", "-r", FROM, f"{BUCKET}/top", *KEYS)
-    assert [line.split() for line in ended.out.splitlines()] == [
-        ["6", "B", "3", "objects", FROM],
-        ["3", "B", "1", "object", f"{BUCKET}/top"],
-    ]
-    found = json.loads(run("du", FROM, *KEYS, "--json").out)
-    assert found == {"path": FROM, "objects": 3, "size": 6}
-    ended = run("du", f"{BUCKET}/none/", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: not found\n")
 
 
 def test_stat(run, objects):

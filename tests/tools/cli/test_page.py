@@ -40,7 +40,7 @@ def helped() -> list[str]:
     return found
 
 
-NEW = (*("put", "get", "ls", "cat", "stat", "du", "cp", "mv", "rm", "url", "doctor"),)
+NEW = (*("put", "get", "ls", "cat", "stat", "cp", "mv", "rm", "url", "doctor"),)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def studio(oss, monkeypatch):
     """How a command names Model Studio, which is on this machine."""
     monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-CANARYdashscope")
     with DashScope(oss) as server:
-        yield f"--broker dashscope+{server.url}"
+        yield f"--upload-server dashscope+{server.url}"
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_printed_command_works(line, run, world, request, url, tmp_path, monkeyp
     wanted = int(re.findall(r"exit code (\d)", f"{comment} exit code 0")[0])
     for text, server in {
         "https://sign.example.com": "signer",
-        "--broker dashscope": "studio",
+        "--upload-server dashscope": "studio",
     }.items():
         if text in line:
             line = line.replace(text, request.getfixturevalue(server))

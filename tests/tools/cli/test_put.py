@@ -13,7 +13,6 @@ import threading
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.files import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -471,32 +470,6 @@ def test_signer_service_by_token(run, oss, signer, tree):
     ended = run(*call, "--token", "file:token")
     assert ended.code == 3
     assert "(no valid bearer token); check --token\n" in ended.err
-
-
-def test_hosts_and_http_are_options(run, tree, monkeypatch):
-    """What leads elsewhere must have been allowed."""
-    given = {}
-
-    class StopError(ConfigurationError):
-        pass
-
-    def make(**options):
-        given.update(options)
-        raise StopError("stop")
-
-    monkeypatch.setattr(options, "OSSPresignedFileSystem", make)
-    more = ("--allowed-host", "A.example=b", "--allowed-host", "c", "--allow-http")
-    rest = ("--timeout", "5", "--expires", "2h", "--bwlimit", "1M/s", "--region", "r")
-    assert run("put", "data", TO, *KEYS, *more, *rest).code == 2
-    assert given == {
-        "signer": "keys",
-        "allowed_hosts": {"a.example": "b", "c": None},
-        "allow_http": True,
-        "timeout": 5.0,
-        "expires_in": 7200,
-        "region": "r",
-        "max_concurrency": 16,
-    }
 
 
 def test_rate_holds_for_all(run, oss, tree, monkeypatch):

@@ -340,20 +340,3 @@ def test_completion_is_clicks_own(shell):
         ),
     )
     assert "doctor" in words.stdout
-
-
-@pytest.mark.slow
-def test_pasted_refusal_is_not_shown(oss):
-    """Several lines are pasted at once; none is echoed, and the echo comes back."""
-    child = Child("explain")
-    child.read("(it is not shown), then Ctrl-D")
-    echo = termios.tcgetattr(child.master)[3] & termios.ECHO
-    assert not echo
-    child.press(b"<Error><Code>InvalidSecurityToken</Code>\n<Message>mine</Message>\n")
-    child.press(b"<SecurityToken>CAISowJ1q6Ft5B2y</SecurityToken></Error>\n\x04")
-    child.read("remedy")
-    assert termios.tcgetattr(child.master)[3] & termios.ECHO
-    assert child.end() == 3
-    assert "<Code>" not in child.output
-    assert "CAISowJ1q6Ft5B2y" not in child.output
-    assert "proven   the STS token" in child.output

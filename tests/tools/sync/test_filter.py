@@ -25,14 +25,12 @@ NAMES = ("a.csv", "b.txt", "tmp/a.csv", "tmp/deep/b.txt", "x/tmp/c.csv", "x/y/d.
         ("?.txt", {"b.txt", "tmp/deep/b.txt"}),
         ("/x/**/d.csv", {"x/y/d.csv"}),
         ("/x/**/y/d.csv", {"x/y/d.csv"}),
-        ("/x/**.csv", {"x/tmp/c.csv", "x/y/d.csv"}),
         ("[ab].*", {"a.csv", "b.txt", "tmp/a.csv", "tmp/deep/b.txt"}),
         ("[!ab].*", {"x/tmp/c.csv", "x/y/d.csv"}),
-        ("[^a-c].csv", {"x/y/d.csv"}),
-        ("{a,d}.{csv,txt}", {"a.csv", "tmp/a.csv", "x/y/d.csv"}),
+        ("[!a-c].csv", {"x/y/d.csv"}),
         ("tmp?deep", set()),
         ("tmp[!a]deep", set()),
-        (r"\*.csv", set()),
+        ("[*].csv", set()),
         ("A.CSV", set()),
     ],
 )
@@ -44,15 +42,17 @@ def test_glob_fits(glob, fits):
 
 def test_characters_stand_for_themselves():
     """Those that mean something elsewhere, and newlines."""
-    for name in ("a+b(c).|$", "}", ",", "a\nb", "]", "^", "\\", "a{b"):
-        glob = name.replace("\\", "\\\\").replace("{", "\\{")
-        assert Rule(takes=True, glob=glob).fits(name)
+    for name in ("a+b(c).|$", "}", ",", "a\nb", "]", "^", "\\", "a{b", "a[b", "{a,b}"):
+        assert Rule(takes=True, glob=name).fits(name)
+    for name in ("*", "?", "[a]", "a[^b]*"):
+        rule = Rule.against(name)
+        assert rule.fits(name)
+        assert not rule.fits("a")
     assert Rule(takes=True, glob="[]^]").fits("]")
     assert Rule(takes=True, glob="[[&&~||]").fits("&")
-    assert Rule(takes=True, glob="a\\").fits("a\\")
 
 
-@pytest.mark.parametrize("glob", ["", "/", "//", "a[b", "a{b", "[z-a]", "[]"])
+@pytest.mark.parametrize("glob", ["", "/", "//", "a**", "/x/**.csv"])
 def test_what_is_no_glob_is_refused(glob):
     """With the glob in the message."""
     with pytest.raises(ConfigurationError, match="is not a glob"):

@@ -24,7 +24,6 @@ from fsspec_osspresigned import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.tools.sync.plan import Aside, Entry
-from fsspec_osspresigned.tools.sync.send import SyncRoute, check_portable
 from fsspec_osspresigned.tools.sync.source import LocalSource, RemoteSource, source_of
 from fsspec_osspresigned.units import MIB
 from tests.tools.sync.conftest import BUCKET, FILES
@@ -365,17 +364,3 @@ def test_source_that_nobody_may_list_is_no_empty_one(only, fs, source):
     remote = RemoteSource(blind, f"{BUCKET}/one")
     with pytest.raises(NotSignedError):
         list(remote.entries())
-
-
-# -- travelling --------------------------------------------------------------------------
-
-
-def test_secret_options_of_a_source_do_not_travel():
-    """They are named; words that stand for a place are none."""
-    made = Listed(secret="s", token="t", password=None)
-    with pytest.raises(ConfigurationError, match="secret, token would be sent"):
-        RemoteSource(made, "r").check_portable()
-    with pytest.raises(ConfigurationError, match="secret, token would be sent"):
-        check_portable(None, None, SyncRoute(RemoteSource(made, "r"), "b/"))
-    RemoteSource(Listed(token="anon"), "r").check_portable()
-    RemoteSource(DirFileSystem("r", Listed()), "r").check_portable()

@@ -42,13 +42,14 @@ export function destinationOf(bucket, folder) {
   return { bucket: bucket.trim(), prefix: clean && !clean.endsWith("/") ? `${clean}/` : clean };
 }
 
-/** Return bucket and folder that stand after the # of the page's address. */
+/** Return token, bucket and folder that stand after the # of the page's address. */
 export function destinationIn(hash) {
+  const [, token = "", place] = /^#?(?:token=([^&]*)&)?(.*)$/su.exec(hash);
   try {
-    const [bucket, ...rest] = decodeURIComponent(hash.replace(/^#/u, "")).split("/");
-    return { bucket, prefix: rest.join("/") };
+    const [bucket, ...rest] = decodeURIComponent(place).split("/");
+    return { token, bucket, prefix: rest.join("/") };
   } catch {
-    return { bucket: "", prefix: "" };
+    return { token, bucket: "", prefix: "" };
   }
 }
 

@@ -9,6 +9,7 @@ const ADVICE = {
   forbidden: "forbidden",
   header_refused: "headerRefused",
   too_large: "tooLarge",
+  quota_exceeded: "quotaUsed",
   invalid_request: "badRequest",
 };
 
@@ -30,19 +31,41 @@ export function readResult({ error, method, url, headers = {} }) {
   return { method, url, headers: sent };
 }
 
+const PRIVATE = { cache: "no-store", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer" };
+
+/** Return what a token permits; undefined if the signer does not tell. An unknown token raises. */
+export async function permissionsAt(address, token, fetch) {
+  let reply;
+  try {
+    reply = await fetch(address, { ...PRIVATE, headers: { Authorization: `Bearer ${token}` } });
+    if (reply.status === 200) {
+      return await reply.json();
+    }
+  } catch {
+    return undefined;
+  }
+  if (reply.status === 401) {
+    throw await unauthorized(reply);
+  }
+  return undefined;
+}
+
+/** Return the error of a token that the signer does not accept, with its reason. */
+async function unauthorized(reply) {
+  const { detail } = await reply.json().catch(() => ({}));
+  return new UploadError("tokenRefused", "token", { detail });
+}
+
 /** Return a function that signs one request; `token` is asked each time. */
 export const signerAt = (address, token, fetch) => async (request) => {
   let reply;
   let results;
   try {
     reply = await fetch(address, {
+      ...PRIVATE,
       method: "POST",
       headers: { "Content-Type": "application/json", Authorization: `Bearer ${token()}` },
       body: JSON.stringify({ requests: [request] }),
-      cache: "no-store",
-      credentials: "omit",
-      redirect: "error",
-      referrerPolicy: "no-referrer",
     });
     results = reply.status === 200 && (await reply.json()).results;
   } catch {
@@ -53,7 +76,7 @@ export const signerAt = (address, token, fetch) => async (request) => {
   }
   const { status, headers } = reply;
   if (status === 401) {
-    throw new UploadError("tokenRefused", "token");
+    throw await unauthorized(reply);
   }
   const kind = status === 429 || status >= 500 ? "again" : "final";
   const after = Math.min(60, Number(headers.get("Retry-After")) || 0) * 1000;

@@ -16,6 +16,13 @@ export const TEXTS = {
     "It comes from the person who asked for the files. Keep it secret.",
     "由向您索取文件的人提供，请勿转发给他人。",
   ],
+  permitted: ["You may upload to {places}.", "您可以上传到：{places}。"],
+  permittedSize: [" Each file may have up to {size}.", "单个文件最大为 {size}。"],
+  permittedKept: [" Existing files are never replaced.", "不会覆盖已有文件。"],
+  permittedReplaced: [" A file with the same name is replaced.", "同名文件会被覆盖。"],
+  permittedObjects: [" Files left: {count}.", "还可上传 {count} 个文件。"],
+  permittedBytes: [" Space left: {size}.", "总共还可上传 {size}。"],
+  permittedUntil: [" Valid until {time}.", "有效期至 {time}。"],
   chooseGrant: ["Choose a grant file", "选择授权文件"],
   grantHelp: ["Only if you got a grant file instead of a token.", "仅当您收到的是授权文件而不是令牌时使用。"],
   grantUntil: ["{name}: until {time}", "{name}：有效期至 {time}"],
@@ -43,6 +50,15 @@ export const TEXTS = {
   files: ["Files", "文件列表"],
   allFiles: ["All files", "全部文件"],
   upload: ["Upload", "上传"],
+  addMore: ["Add more files", "继续添加文件"],
+  saveReceipt: ["Save the receipt", "保存回执"],
+  pause: ["Pause", "暂停"],
+  resume: ["Continue", "继续"],
+  paused: ["Paused, {size} sent", "已暂停，已上传 {size}"],
+  replaces: [
+    "{count} of these files exist already and would be replaced: {names}. Replace them?",
+    "其中 {count} 个文件已存在，将被覆盖：{names}。是否覆盖？",
+  ],
   uploadMany: ["Upload {count} files", "上传 {count} 个文件"],
   cancelAll: ["Cancel all", "全部取消"],
   remove: ["Remove", "移除"],
@@ -96,6 +112,10 @@ export const TEXTS = {
   ],
   headerRefused: ["The signer refuses a header that the upload needs.", "签名服务拒绝了上传所需的请求头。"],
   tooLarge: ["The file is larger than this token allows.", "文件超过此令牌允许的大小。"],
+  quotaUsed: [
+    "This token permits no further upload. Ask the person who gave it to you.",
+    "此令牌的上传额度已用完，请联系提供令牌的人。",
+  ],
   badRequest: [
     "The signer does not accept bucket, folder or file name.",
     "签名服务不接受此存储空间、目录或文件名。",
@@ -226,5 +246,17 @@ export function durationText(seconds) {
   return format.format(Math.max(1, Math.round(seconds / length)));
 }
 
-/** Return a time in milliseconds as a date with hours and minutes. */
-export const timeText = (time) => new Date(time).toLocaleString(language);
+/** Return a time in milliseconds as a date with the time and its zone. */
+export const timeText = (time) =>
+  new Date(time).toLocaleString(language, { dateStyle: "medium", timeStyle: "long" });
+
+/** Return what a token permits, as the signer told it at a time in milliseconds. */
+export const permissionText = (found, asked) =>
+  [
+    text("permitted", { places: found.prefixes.join(", ") }),
+    found.max_size === undefined ? "" : text("permittedSize", { size: bytesText(found.max_size) }),
+    found.objects_left === undefined ? "" : text("permittedObjects", { count: found.objects_left }),
+    found.bytes_left === undefined ? "" : text("permittedBytes", { size: bytesText(found.bytes_left) }),
+    text(found.overwrite === false ? "permittedKept" : "permittedReplaced"),
+    found.expires_in === undefined ? "" : text("permittedUntil", { time: timeText(asked + found.expires_in * 1000) }),
+  ].join("");

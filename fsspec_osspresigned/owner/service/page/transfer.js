@@ -68,14 +68,26 @@ export class Transfer {
   /** Return when the object is stored and checked; raise an UploadError otherwise. */
   async run() {
     this.cancelled = false;
+    this.paused = false;
     try {
       await (this.size <= MAX_SINGLE ? this.single() : this.multi());
     } catch (error) {
       this.moving.clear();
+      if (this.paused && !this.cancelled) {
+        throw new UploadError("paused", "paused");
+      }
       if (this.cancelled || (this.uploadId && !this.done.size && error.kind !== "token")) {
         await this.abort();
       }
       throw this.cancelled ? new UploadError("cancelled", "cancelled") : error;
+    }
+  }
+
+  /** Stop, and keep the parts; a request that stores the object is not interrupted. */
+  pause() {
+    this.paused = !this.isStoring;
+    if (this.paused) {
+      this.stop.abort();
     }
   }
 
@@ -87,6 +99,7 @@ export class Transfer {
   // -- every request -------------------------------------------------------------------
 
   begin() {
+    this.isStoring = false;
     this.stop = new AbortController();
     this.check();
   }
@@ -139,7 +152,9 @@ export class Transfer {
       const signed = await this.sign(action, fields);
       this.check();
       const reply = await this.outside.send(signed, body, { signal: this.stop.signal, progress });
-      const isSuccess = reply.status >= 200 && reply.status < 300 && !elementOf(reply.text, "Code");
+      // 203: the object is there, but OSS could not notify the owner's server.
+      const hasError = reply.status !== 203 && elementOf(reply.text, "Code");
+      const isSuccess = reply.status >= 200 && reply.status < 300 && !hasError;
       if (!isSuccess) {
         throw refusalOf(reply, signed.url);
       }
@@ -176,9 +191,11 @@ export class Transfer {
 
   async single() {
     this.begin();
+    this.isStoring = true;
     const whole = this.file.slice(0, this.size); // without a type: no header of its own
     await this.outside.slots.hold(async () => {
       const { crc, buffer } = await this.outside.read(whole, this.size <= MAX_SINGLE);
+      this.crc = crc;
       const fields = { content_length: this.size, ...this.type };
       const lost = {};
       try {
@@ -311,12 +328,14 @@ export class Transfer {
   }
 
   async complete() {
+    this.isStoring = true;
     let crc = 0n;
     const named = partsOf(this.size, this.partSize).map(({ number, start, end }) => {
       const { etag, crc: own } = this.done.get(number);
       crc = combine(crc, BigInt(own), end - start);
       return { number, etag };
     });
+    this.crc = crc;
     const body = new Blob([completion(named)]);
     const fields = { upload_id: this.uploadId, content_length: body.size };
     let reply;
@@ -352,6 +371,16 @@ export class Transfer {
     if (uploadId) {
       await abortUpload(this.outside, this.target, uploadId);
     }
+  }
+}
+
+/** Return whether an object exists; false too if the signer or the store does not say. */
+export async function objectExists(outside, target) {
+  try {
+    const { status } = await outside.send(await outside.sign({ action: "HeadObject", ...target }), null, {});
+    return status === 200;
+  } catch {
+    return false;
   }
 }
 

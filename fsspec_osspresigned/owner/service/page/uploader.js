@@ -3,9 +3,18 @@ import { grantSigner, readGrant } from "./grant.js";
 import { Journal } from "./journal.js";
 import { Reader, droppedFiles, send, sleep } from "./outside.js";
 import { destinationIn, destinationOf } from "./plan.js";
-import { signerAt } from "./signer.js";
-import { LANGUAGES, bytesText, durationText, explain, text, timeText, useLanguage } from "./texts.js";
-import { Slots, Transfer, abortUpload } from "./transfer.js";
+import { permissionsAt, signerAt } from "./signer.js";
+import {
+  LANGUAGES,
+  bytesText,
+  durationText,
+  explain,
+  permissionText,
+  text,
+  timeText,
+  useLanguage,
+} from "./texts.js";
+import { Slots, Transfer, abortUpload, objectExists } from "./transfer.js";
 
 const FILES_AT_ONCE = 3;
 const REQUESTS_AT_ONCE = 4;
@@ -26,6 +35,8 @@ let sentBefore = 0;
 let painting;
 let spoken = 0;
 let grantText;
+let permissions;
+let permittedText = () => "";
 let problemText = () => "";
 
 /** Return the storage of the browser; it may be forbidden. */
@@ -58,6 +69,7 @@ const STATES = {
   waiting: ["waiting", "cancel"],
   sending: ["sent", "cancel"],
   stopping: ["stopping"],
+  paused: ["paused", "resume"],
   stored: ["stored"],
   failed: ["pageFailed", "tryAgain"],
   cancelled: ["cancelled", "tryAgain"],
@@ -164,10 +176,11 @@ class Row {
     this.turn("sending");
     try {
       await this.transfer.run();
+      this.time = new Date().toISOString();
       this.turn("stored");
     } catch (error) {
-      if (error.kind === "cancelled") {
-        this.turn("cancelled");
+      if (["cancelled", "paused"].includes(error.kind)) {
+        this.turn(error.kind);
         return;
       }
       this.turn("failed", () => explain(error));
@@ -193,21 +206,52 @@ function add(chosen) {
   paint();
 }
 
+/** Return whether the person agrees to replace the objects that some rows would replace. */
+async function mayReplace(some) {
+  if (!permissions?.actions.includes("HeadObject") || permissions.overwrite === false) {
+    return true; // nothing can be asked, or nothing is replaced
+  }
+  const slots = new Slots(REQUESTS_AT_ONCE);
+  const found = await Promise.all(some.map(({ target }) => slots.hold(() => objectExists(outside, target))));
+  const names = some.filter((_, index) => found[index]).map(({ path }) => path);
+  const shown = names.slice(0, 10).join(", ") + (names.length > 10 ? ", …" : "");
+  return !names.length || window.confirm(text("replaces", { count: names.length, names: shown }));
+}
+
 /** Upload some rows, if the fields are filled in. */
-function enqueue(some) {
+async function enqueue(some) {
   if (!checkFields()) {
     return;
   }
+  const fresh = some.filter(({ state }) => state === "ready");
+  if (fresh.length && !(await mayReplace(fresh))) {
+    return;
+  }
+  const idle = some.filter((row) => rows.includes(row) && !isOpen(row) && row.state !== "stored");
   if (!rows.some(isOpen)) {
     began = Date.now();
     sentBefore = sumOf(rows, ({ sent }) => sent);
   }
-  for (const row of some) {
+  for (const row of idle) {
     row.aim();
     row.turn("waiting");
     fileSlots.hold(() => row.run()).then(settle);
   }
+  paint();
   paintUnfinished();
+}
+
+/** Give the person a file with what was stored, as proof. */
+function saveReceipt() {
+  const stored = rows.filter(({ state }) => state === "stored");
+  const lines = stored.map(({ transfer: { target, size, crc }, time }) =>
+    JSON.stringify({ path: `${target.bucket}/${target.key}`, size, crc64: String(crc), time }),
+  );
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`]));
+  link.download = "receipt.jsonl";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), SAY_EVERY);
 }
 
 function settle() {
@@ -215,6 +259,9 @@ function settle() {
   paintUnfinished();
   if (!rows.some(isOpen)) {
     say(summary());
+    if (permissions) {
+      askPermissions(); // of a quota, less is left
+    }
   }
 }
 
@@ -252,12 +299,16 @@ function paint() {
   const sent = sumOf(rows, (row) => (isClosed(row) ? 0 : row.sent));
   const isBusy = rows.some(isOpen);
   const ready = countOf("ready");
-  const startable = ready + countOf("failed");
-  const usual = text(startable && !ready ? "tryAgain" : "upload");
+  const startable = ready + countOf("failed") + countOf("paused");
+  const isDone = rows.length > 0 && !startable && !isBusy;
+  const again = countOf("paused") ? "resume" : "tryAgain";
+  const usual = isDone ? text("addMore") : text(startable && !ready ? again : "upload");
   at("uploads").hidden = !rows.length;
   at("uploads").dataset.failed = countOf("failed") > 0;
   at("whole").value = total ? sent / total : Number(rows.length > 0 && rows.length === countOf("stored"));
-  at("start").disabled = !startable;
+  at("start").disabled = !startable && !isDone;
+  at("pause").hidden = !rows.some(({ state }) => ["waiting", "sending"].includes(state));
+  at("receipt").hidden = isBusy || !countOf("stored");
   at("start").textContent = startable > 1 ? text("uploadMany", { count: startable }) : usual;
   at("stop").hidden = !isBusy;
   if (isBusy) {
@@ -306,6 +357,7 @@ function paintTexts() {
     element.setAttribute("aria-label", text(element.dataset.label));
   }
   at("grant-text").textContent = grantText?.() ?? text("grantHelp");
+  at("permitted").textContent = permittedText();
   at("problem").textContent = problemText();
   rows.forEach((row) => row.paint());
   paint();
@@ -343,6 +395,32 @@ function checkFields() {
 
 // -- what a person does ------------------------------------------------------------------
 
+/** Show what the token permits, if the signer tells; fill in a place that is the only one. */
+async function askPermissions() {
+  const token = fields.token.value.trim();
+  const address = new URL("v1/permissions", document.baseURI).href;
+  let found;
+  let refusal;
+  try {
+    found = token ? await permissionsAt(address, token, (...call) => window.fetch(...call)) : undefined;
+  } catch (error) {
+    refusal = error;
+  }
+  if (token !== fields.token.value.trim()) {
+    return; // another one was pasted meanwhile
+  }
+  const asked = Date.now();
+  permissions = found;
+  permittedText = () => (refusal ? explain(refusal) : found ? permissionText(found, asked) : "");
+  if (found?.prefixes.length === 1 && !fields.bucket.value && !fields.folder.value) {
+    const [bucket, ...rest] = found.prefixes[0].split("/");
+    fields.bucket.value = bucket;
+    fields.folder.value = rest.join("/");
+  }
+  at("by-hand").hidden = isInvited && found !== undefined && fields.bucket.value !== "";
+  paintTexts();
+}
+
 async function takeGrant(file) {
   try {
     const grant = readGrant(await file.text(), { secure: window.location.protocol === "https:" });
@@ -352,6 +430,8 @@ async function takeGrant(file) {
     fields.bucket.value = grant.bucket;
     fields.folder.value = grant.prefix;
     fields.bucket.readOnly = true;
+    permissions = undefined;
+    permittedText = () => "";
     at("by-token").hidden = true;
     grantText = () => text("grantUntil", { name: file.name, time: timeText(grant.ends) });
     complain();
@@ -363,9 +443,21 @@ async function takeGrant(file) {
 
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  enqueue(rows.filter(({ state }) => ["ready", "failed"].includes(state)));
+  const startable = rows.filter(({ state }) => ["ready", "failed", "paused"].includes(state));
+  if (startable.length) {
+    enqueue(startable);
+  } else {
+    at("files").click();
+  }
+});
+
+at("pause").addEventListener("click", () => {
+  rows.filter(({ state }) => state === "waiting").forEach((row) => row.turn("paused"));
+  rows.filter(({ state }) => state === "sending").forEach((row) => row.transfer.pause());
   paint();
 });
+
+at("receipt").addEventListener("click", saveReceipt);
 
 at("stop").addEventListener("click", () => {
   rows.filter(({ state }) => ["waiting", "sending"].includes(state)).forEach((row) => row.press());
@@ -399,6 +491,7 @@ at("grant").addEventListener("change", () => {
     takeGrant(file);
   }
 });
+fields.token.addEventListener("change", askPermissions);
 document.addEventListener("securitypolicyviolation", () => complain(() => text("grantElsewhere")));
 for (const input of [fields.bucket, fields.folder]) {
   input.addEventListener("input", () => rows.forEach((row) => row.paint()));
@@ -410,6 +503,9 @@ window.addEventListener("beforeunload", (event) => {
   }
 });
 
+// An invitation that is opened in the tab of the page.
+window.addEventListener("hashchange", () => window.location.reload());
+
 function speak(tag) {
   document.documentElement.lang = useLanguage(tag);
   at("language").value = document.documentElement.lang;
@@ -419,7 +515,12 @@ function speak(tag) {
 at("language").append(...Object.entries(LANGUAGES).map(([tag, name]) => new Option(name, tag)));
 at("language").addEventListener("change", () => speak(at("language").value));
 const linked = destinationIn(window.location.hash);
+const isInvited = linked.token !== "";
+fields.token.value = linked.token;
 fields.bucket.value = linked.bucket;
 fields.folder.value = linked.prefix;
 speak(navigator.language);
 document.documentElement.dataset.ready = "yes";
+if (isInvited) {
+  askPermissions();
+}

@@ -22,9 +22,11 @@ test("parts cover a file once, in at most 10,000", () => {
 test("a destination", () => {
   assert.deepEqual(plan.destinationOf(" b ", " in/2026 "), { bucket: "b", prefix: "in/2026/" });
   assert.deepEqual(plan.destinationOf("b", ""), { bucket: "b", prefix: "" });
-  assert.deepEqual(plan.destinationIn("#b/in/x%20y/"), { bucket: "b", prefix: "in/x y/" });
-  assert.deepEqual(plan.destinationIn("#%"), { bucket: "", prefix: "" });
-  assert.deepEqual(plan.destinationIn(""), { bucket: "", prefix: "" });
+  assert.deepEqual(plan.destinationIn("#b/in/x%20y/"), { token: "", bucket: "b", prefix: "in/x y/" });
+  const invited = { token: "a-B_9", bucket: "b", prefix: "in/&=x/" };
+  assert.deepEqual(plan.destinationIn("#token=a-B_9&b/in/%26%3Dx/"), invited);
+  assert.deepEqual(plan.destinationIn("#%"), { token: "", bucket: "", prefix: "" });
+  assert.deepEqual(plan.destinationIn(""), { token: "", bucket: "", prefix: "" });
 });
 
 test("waits grow to a limit", () => {

@@ -89,6 +89,14 @@ test("a file in parts", async () => {
   assert.deepEqual(world.outside.journal.all(), {});
 });
 
+test("an object of which OSS cannot notify the owner is there", async () => {
+  const failed = (reply) => Object.assign(reply, error("CallbackFailed", 203), { headers: reply.headers });
+  const world = worldOf({ PutObject: [failed], CompleteMultipartUpload: [failed] });
+  await world.upload(10).run();
+  await world.upload().run();
+  assert.deepEqual([world.count("PutObject"), world.count("CompleteMultipartUpload"), world.waits], [1, 1, 0]);
+});
+
 test("trouble passes, and has an end", async () => {
   const some = worldOf({ PutObject: [error("", 503), { status: 0, text: "", headers: {} }] });
   await some.upload(10).run();

@@ -26,7 +26,7 @@ globalThis.fetch = (url, { method = 'GET', headers = {}, body = null, signal } =
 const module = new URL('page.mjs', import.meta.url)
 writeFileSync(module, `${page}\nexport { uppy }\n`)
 const { uppy } = await import(module)
-const plugin = uppy.getPlugin('AwsS3') ?? uppy.getPlugin('AwsS3Multipart')
+const plugin = uppy.getPlugin('AwsS3')
 const chunk = 5 * 1024 * 1024
 plugin.setOptions({ shouldUseMultipart: file => file.size > chunk, getChunkSize: () => chunk })
 

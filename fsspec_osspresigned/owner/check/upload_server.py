@@ -1,0 +1,208 @@
+"""Check of a server of uploads: its description, or its module, against the server."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from ... import parsing
+from ...errors import ConfigurationError, NotSignedError, OSSPresignedError
+from ...http.body import EMPTY
+from ...model import Action, Operation, Receipt, Reply, SignedRequest
+from ...signers.base import Grant, Signer, sign_checked
+from ...units import MIB, shown_text
+from .rows import Outcome, Result, Row, run
+
+_SIZE = 64  # bytes of a small object
+_PART = 5 * MIB  # bytes, unless the server wants more
+
+
+@frozen(kw_only=True, slots=False)
+class UploadServerKit:
+    """The server, and where the objects of the check go.
+
+    Attributes:
+        connect: returns a new filesystem of the server; takes further options.
+        folder: before the names of the objects: empty, or with a slash at the end.
+        has_token: whether the user gave a token.
+        part_size: bytes of a part; None for 5 MiB, or the least that the server takes.
+    """
+
+    connect: Callable[..., Any]
+    folder: str = ""
+    has_token: bool = False
+    part_size: int | None = None
+    _id: str = field(factory=lambda: secrets.token_hex(4), init=False)
+
+    @cached_property
+    def signer(self) -> Signer:
+        signer: Signer = self.connect().client.signer
+        return signer
+
+    @cached_property
+    def grant(self) -> Grant:
+        return self.signer.grant(self.path("small"))
+
+    @property
+    def has_parts(self) -> bool:
+        return self.grant.multipart is not None and self.grant.multipart.max_parts != 1
+
+    def path(self, name: str) -> str:
+        return f"{self.folder}osspresigned-check-{self._id}-{name}"
+
+    def stored(self, name: str, size: int = _SIZE, **options: Any) -> Receipt:
+        """Store an object of *size* bytes that no server has yet."""
+        fs, data = self.connect(**options), secrets.token_bytes(size)
+        receipt: Receipt = fs.pipe_file(self.path(name), data)
+        return receipt
+
+    def operation(self, action: Action, **members: Any) -> Operation:
+        bucket, _, key = self.path("signed").partition("/")
+        return Operation(action=action, bucket=bucket, key=key, **members)
+
+    def signed(self, action: Action, signer: Signer) -> SignedRequest:
+        """Return *action* signed for a small object, which may be one part."""
+        begins = action is Action.InitiateMultipartUpload
+        data = secrets.token_bytes(_SIZE)
+        operation = self.operation(
+            action,
+            content_length=None if begins else _SIZE,
+            object_size=_SIZE,
+            part_size=self.part_size or _PART,
+            part_count=1,
+            digests={
+                name: hashlib.new(name, data, usedforsecurity=False).hexdigest()
+                for name in signer.digests
+            },
+        )
+        return _signed(signer, operation)
+
+    def opened(self) -> Callable[..., SignedRequest]:
+        """Open an upload; return the function that signs a call of it."""
+        request = self.signed(Action.InitiateMultipartUpload, self.signer)
+        upload_id = parsing.parse(_carried_out(request).body).findtext("UploadId")
+        call = self.operation(Action.UploadPart, upload_id=upload_id)
+        return lambda **members: _signed(self.signer, evolve(call, **members))
+
+
+def _signed(signer: Signer, operation: Operation) -> SignedRequest:
+    (signed,) = sign_checked(signer, [operation])
+    return signed
+
+
+def _carried_out(signed: SignedRequest) -> Reply:
+    if signed.carry_out is None:
+        raise NotSignedError("the client itself sends this call to the store")
+    reply = signed.carry_out(EMPTY)
+    if not reply.is_good:
+        text = parsing.parse(reply.body).findtext("Message")
+        raise NotSignedError(text or f"HTTP {reply.status}")
+    return reply
+
+
+# -- what is asked: each returns more to say, and raises an error if its row does not hold ---
+
+_ONCE = "it gives each URL once: after its end, the upload begins anew"
+
+
+def _description(kit: UploadServerKit) -> str:
+    is_whole = kit.grant.single or not kit.has_parts
+    kinds = ("one request",) * is_whole + ("parts",) * kit.has_parts
+    return f"an object is sent by {' or '.join(kinds)}"
+
+
+def _wrong_token(kit: UploadServerKit) -> str:
+    other = kit.connect(signer_token=lambda: "osspresigned-check-wrong").client.signer
+    is_single = kit.grant.single
+    action = kit.grant.action if is_single else Action.InitiateMultipartUpload
+    try:
+        request = kit.signed(action, other)
+        if not is_single:
+            _carried_out(request)
+    except OSSPresignedError as error:
+        return error.message
+    raise ConfigurationError("the server accepts it")
+
+
+def _small(kit: UploadServerKit) -> str:
+    receipt = kit.stored("small")
+    named = shown_text(receipt.location or receipt.path)
+    return f"{named}; compared checksum: {receipt.verified}"
+
+
+def _parts(kit: UploadServerKit) -> str:
+    parts = kit.grant.multipart
+    size = kit.part_size or max(_PART, parts.min_part if parts else 0)
+    return f"{len(kit.stored('parts', size + 1, part_size=size).parts or ())} parts"
+
+
+def _renewal(kit: UploadServerKit) -> str:
+    opened = None if kit.grant.single else kit.opened()
+
+    def sign() -> SignedRequest:
+        if opened is None:
+            return kit.signed(kit.grant.action, kit.signer)
+        return opened(part_number=1, content_length=_SIZE)
+
+    first, again = sign(), None
+    kit.signer.invalidate(first)
+    with suppress(NotSignedError):
+        again = sign()
+    if opened is not None:
+        _carried_out(opened(action=Action.AbortMultipartUpload))
+    is_new = again is not None and again.issued_at > first.issued_at
+    return "" if is_new else _ONCE
+
+
+def _abort(kit: UploadServerKit) -> str:
+    _carried_out(kit.opened()(action=Action.AbortMultipartUpload))
+    return ""
+
+
+@frozen
+class Step(Row):
+    """A row; *ask* tries it. *unless* says what a server may lack, so that it is skipped."""
+
+    ask: Callable[[UploadServerKit], str]
+    unless: str = ""
+
+
+_NO_PARTS, _NO_TOKEN = "the server offers no parts", "no token was given"
+STEPS = (
+    Step("description", "The description says how an object is sent.", _description,
+         is_control=True),
+    Step("token", "A wrong token is refused.", _wrong_token, _NO_TOKEN),
+    Step("small", "A small object is stored.", _small),
+    Step("parts", "An object in two parts is stored.", _parts, _NO_PARTS),
+    Step("renewal", "A URL that the store refuses is signed anew.", _renewal,
+         counter="small"),
+    Step("abort", "An upload can be given up.", _abort, _NO_PARTS, counter="small"),
+)  # fmt: skip
+
+
+def check_upload_server(kit: UploadServerKit) -> Iterator[Result]:
+    """Yield the result of each step; objects that it stores stay at the server."""
+
+    def ask(step: Step) -> Result:
+        try:
+            reason = step.ask(kit)
+        except ConfigurationError as error:
+            return step.result("failed", "\n      ".join(error.problems))
+        except (OSSPresignedError, OSError) as error:
+            return step.result("failed", shown_text(str(error)))
+        outcome: Outcome = "recorded" if reason == _ONCE else "passed"
+        return step.result(outcome, reason, succeeded=True)
+
+    def unmet(step: Step) -> str:
+        is_lacking = (step.unless == _NO_PARTS and not kit.has_parts) or (
+            step.unless == _NO_TOKEN and not kit.has_token
+        )
+        return step.unless if is_lacking else ""
+
+    return run(STEPS, ask, unmet)

@@ -1,0 +1,189 @@
+"""Tokens that the command line adds, and what tokens with a quota have used.
+
+Both are in one SQLite file, which the processes of the service share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import define, frozen
+
+from ...errors import ConfigurationError
+from ...model import Action, Operation
+from ...units import shown_bytes
+from .policy import Policy, ServiceError
+
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS tokens (name TEXT PRIMARY KEY, entry TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS used (
+        token TEXT, path TEXT, upload TEXT, part INTEGER, size INTEGER NOT NULL,
+        PRIMARY KEY (token, path, upload, part)
+    ) WITHOUT ROWID;
+"""
+_SECONDS = 10.0  # to wait for another process
+# The calls that make an object; the row of one has no upload and part 0.
+_MAKE = frozenset(
+    {
+        Action.PutObject,
+        Action.InitiateMultipartUpload,
+        Action.CompleteMultipartUpload,
+        Action.CopyObject,
+    }
+)
+
+Count = Callable[[Operation], None]
+
+
+@frozen
+class TokenStore:
+    """The file at *path*, which is made with mode 0600 when it is first written."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, policy_file: Path, path: Path | None = None) -> TokenStore:
+        """Return the store at *path*, by default beside *policy_file*."""
+        return cls(path or policy_file.with_suffix(".sqlite3"))
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the added tokens, each as a table ``[[tokens]]`` of a policy file."""
+        if not self.path.exists():
+            return []
+        with self._rows() as rows:
+            found = rows.execute("SELECT entry FROM tokens ORDER BY name").fetchall()
+        return [json.loads(entry) for (entry,) in found]
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Add a token; ConfigurationError if one has its name."""
+        name = entry["name"]
+        try:
+            with self._rows() as rows:
+                rows.execute("DELETE FROM used WHERE token = ?", (name,))
+                rows.execute(
+                    "INSERT INTO tokens VALUES (?, ?)", (name, json.dumps(entry))
+                )
+        except sqlite3.IntegrityError:
+            msg = f"there is a token {name!r} already: revoke it, or use another name"
+            raise ConfigurationError(msg) from None
+
+    def revoke(self, name: str) -> bool:
+        """Remove a token and what it has used; return whether it existed."""
+        if not self.path.exists():
+            return False
+        with self._rows() as rows:
+            rows.execute("DELETE FROM used WHERE token = ?", (name,))
+            return (
+                rows.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount > 0
+            )
+
+    def left(self, policy: Policy) -> dict[str, int]:
+        """Return what is left of the quotas: ``objects_left`` and ``bytes_left``."""
+        if not policy.has_quota:
+            return {}
+        with self._rows() as rows:
+            usage = _Usage.read(rows, policy)
+        left = {
+            "objects_left": (policy.max_objects, usage.objects),
+            "bytes_left": (policy.max_bytes, usage.size),
+        }
+        return {name: max(0, most - n) for name, (most, n) in left.items() if most}
+
+    @contextmanager
+    def counting(self, policy: Policy) -> Iterator[Count]:
+        """Yield a function that counts an operation, or raises ServiceError.
+
+        All that a block counts is written at its end, and nothing if it raises.
+        """
+        if not policy.has_quota:
+            yield lambda _: None
+            return
+        with self._rows() as rows:
+            yield _Usage.read(rows, policy).count
+
+    @contextmanager
+    def _rows(self) -> Iterator[sqlite3.Connection]:
+        # Of SQLite's own making, the file would be readable for others.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        opened = sqlite3.connect(self.path, _SECONDS, isolation_level=None)
+        with closing(opened) as rows, _told(self.path):
+            rows.executescript(_SCHEMA)
+            rows.execute("BEGIN IMMEDIATE")
+            with rows:
+                yield rows
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"cannot use the tokens in {path}: {error}") from None
+
+
+@define
+class _Usage:
+    """What one token has used, in an open transaction."""
+
+    rows: sqlite3.Connection
+    policy: Policy
+    objects: int
+    size: int
+
+    @classmethod
+    def read(cls, rows: sqlite3.Connection, policy: Policy) -> _Usage:
+        found = rows.execute(
+            "SELECT COUNT(*) FILTER (WHERE part = 0), COALESCE(SUM(size), 0) "
+            "FROM used WHERE token = ?",
+            (policy.name,),
+        )
+        return cls(rows, policy, *found.fetchone())
+
+    def count(self, operation: Operation) -> None:
+        """Count *operation*; ServiceError if it exceeds a quota.
+
+        A name counts once, and so does a part of an upload, with the largest of its
+        sizes: a retry costs nothing.
+        """
+        action, policy = operation.action, self.policy
+        if action in _MAKE:
+            slot: tuple[str, int] = "", 0
+        elif action is Action.UploadPart:
+            slot = operation.upload_id or "", operation.part_number or 0
+        else:
+            return
+        is_data = action.spec.body == "data"
+        size = (operation.content_length or 0) if is_data else 0
+        place = policy.name, operation.path, *slot
+        known = self.rows.execute(
+            "SELECT size FROM used "
+            "WHERE token = ? AND path = ? AND upload = ? AND part = ?",
+            place,
+        ).fetchone()
+        more = max(0, size - (known[0] if known else 0))
+        objects = self.objects + (known is None and action in _MAKE)
+        if policy.max_objects is not None and objects > policy.max_objects:
+            detail = f"no objects are left of {policy.max_objects} for this token"
+            raise ServiceError("quota_exceeded", detail)
+        if policy.max_bytes is not None and self.size + more > policy.max_bytes:
+            left = shown_bytes(max(0, policy.max_bytes - self.size))
+            detail = (
+                f"of {shown_bytes(policy.max_bytes)} for this token, {left} are left"
+            )
+            raise ServiceError("quota_exceeded", detail)
+        self.objects, self.size = objects, self.size + more
+        self.rows.execute(
+            "INSERT INTO used VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET size = MAX(size, excluded.size)",
+            (*place, size),
+        )

@@ -1,0 +1,180 @@
+"""Commands ``osspresigned serve token`` and ``serve invite``: tokens that end by themselves."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import click
+from attrs import frozen
+
+from ...errors import ConfigurationError
+from ...model import Action, split_path
+from ...owner.service.policy import Policy, added_tokens, hash_token
+from ...units import seconds_of, shown_bytes, shown_end, shown_text
+from ...url_checks import service_problem
+from .options import (
+    JSON,
+    SIZE,
+    UncutGroup,
+    examples,
+    flag,
+    object_path,
+    option,
+    read_by,
+    takes,
+)
+from .serve import PolicyOptions
+
+_INVITE = """\
+  osspresigned serve invite partner --policy policy.toml --prefix examplebucket/partner/ --url https://sign.example.com
+  osspresigned serve invite report --policy policy.toml --prefix examplebucket/q3/ --expires 2d --once --url https://sign.example.com
+"""
+_ADD = """\
+  osspresigned serve token add lab --policy policy.toml --prefix examplebucket/lab/ --expires 90d
+  osspresigned serve token list --policy policy.toml
+  osspresigned serve token revoke lab --policy policy.toml
+"""
+_ACTIONS = (
+    Action.PutObject,
+    Action.InitiateMultipartUpload,
+    Action.UploadPart,
+    Action.CompleteMultipartUpload,
+    Action.AbortMultipartUpload,
+    Action.HeadObject,
+)
+_LOCAL = "http://127.0.0.1:8080"
+_MAX_DAYS = 3650
+
+
+@frozen(kw_only=True)
+class TokenOptions(PolicyOptions):
+    # fmt: off
+    prefix: str = option("--prefix BUCKET/PREFIX/",
+        "Where the token permits uploads; end it with a slash.",
+        type=object_path, required=True)
+    expires_in: int = option("--expires LIFE", "Lifetime of the token: 2h, 7d, 90d.",
+        type=read_by(lambda text: seconds_of(text, _MAX_DAYS)), default="7d",
+        show_default=True)
+    once: bool = flag("--once", "Permit one object only, as --max-objects 1.")
+    max_objects: int | None = option("--max-objects N",
+        "Number of objects; retries of a name count once.", type=click.IntRange(min=1))
+    max_bytes: int | None = option("--max-bytes SIZE",
+        "Bytes of all objects together: 10GiB.", type=SIZE)
+    overwrite: bool = flag("--overwrite", "Permit replacing existing objects.")
+    # fmt: on
+
+    def add(self, name: str) -> str:
+        """Add a token with *name* to the database, and return it.
+
+        ConfigurationError if an option is invalid, or the name is taken.
+        """
+        bucket, prefix = split_path(self.prefix)
+        if prefix and not prefix.endswith("/"):
+            msg = f"--prefix {shown_text(self.prefix)} also permits names that begin so: end it with a slash"
+            raise ConfigurationError(msg)
+        if self.once and self.max_objects not in (None, 1):
+            raise click.UsageError("--once is --max-objects 1: leave out one")
+        made = secrets.token_urlsafe(24)
+        ends = datetime.fromtimestamp(int(time.time()) + self.expires_in, UTC)
+        entry: dict[str, Any] = {
+            "name": name,
+            "sha256": hash_token(made),
+            "buckets": [bucket],
+            "prefixes": [prefix],
+            "actions": [*_ACTIONS],
+            "overwrite": self.overwrite,
+            "expires": ends.isoformat(),
+            "max_objects": 1 if self.once else self.max_objects,
+            "max_bytes": self.max_bytes,
+        }
+        entry = {key: value for key, value in entry.items() if value is not None}
+        [policy] = added_tokens([entry]).values()
+        listed = self.policies(needs_tokens=False).tokens
+        if policy.name in {known.name for known in listed.values()}:
+            raise ConfigurationError(f"the policy has a token {name!r} already")
+        self.store().add(entry)
+        return made
+
+
+@takes
+@click.command(epilog=examples(_INVITE))
+@click.argument("name")
+@click.option("--url", default=_LOCAL, show_default=True,
+              help="Address at which uploaders reach the service.")  # fmt: skip
+def invite(name: str, wanted: TokenOptions, url: str) -> None:
+    """Invite someone to upload: make a token, and print an address and a command.
+
+    The address opens the upload page (serve --ui), which asks for nothing more. Whoever
+    has the address or the command can upload until the token expires: send them like a
+    password. An address in a browser's history stays there.
+    """
+    if problem := service_problem(url, allow_http=False):
+        raise click.UsageError(f"--url {problem}")
+    made, url = wanted.add(name), url.rstrip("/")
+    click.echo(f"{url}/#token={made}&{quote(wanted.prefix)}")
+    click.echo(
+        f"OSSPRESIGNED_TOKEN={made} osspresigned put FILE "
+        f"{shlex.quote(wanted.prefix)} --signer {url} --token env:OSSPRESIGNED_TOKEN"
+    )
+
+
+@click.group(cls=UncutGroup, epilog=examples(_ADD))
+def token() -> None:
+    """Add, list and revoke tokens beside those in the policy file.
+
+    They take effect, and end, within a second; the service need not be restarted.
+    """
+
+
+@takes
+@click.command(name="add")
+@click.argument("name")
+def add(name: str, wanted: TokenOptions) -> None:
+    """Add a token for uploads, and print it; the database contains only its hash."""
+    click.echo(wanted.add(name))
+
+
+@takes
+@click.command(name="list")
+@JSON
+def list_tokens(wanted: PolicyOptions, *, as_json: bool) -> None:
+    """List the added tokens with what is left of their quotas."""
+    store = wanted.store()
+    for policy in added_tokens(store.entries()).values():
+        left = store.left(policy)
+        if as_json:
+            told = {"name": policy.name, **policy.permissions(), **left}
+            click.echo(json.dumps(told))
+        else:
+            click.echo(", ".join(_facts(policy, left)))
+
+
+def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
+    yield f"{shown_text(policy.name)}: {shown_text(', '.join(policy.prefixes))}"
+    yield shown_end(policy.expires_at, time.time())
+    if policy.max_objects is not None:
+        yield f"{left['objects_left']} of {policy.max_objects} objects left"
+    if policy.max_bytes is not None:
+        size = shown_bytes(left["bytes_left"])
+        yield f"{size} of {shown_bytes(policy.max_bytes)} left"
+
+
+@takes
+@click.command(name="revoke")
+@click.argument("name")
+def revoke(name: str, wanted: PolicyOptions) -> None:
+    """Revoke an added token; URLs that were signed for it stay valid until they expire."""
+    if not wanted.store().revoke(name):
+        raise ConfigurationError(f"there is no added token {name!r}")
+    click.echo(f"revoked {shown_text(name)}", err=True)
+
+
+for command in (add, list_tokens, revoke):
+    token.add_command(command)

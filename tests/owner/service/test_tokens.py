@@ -1,0 +1,355 @@
+"""Tokens that end by themselves: by time, by a quota, or by a command of the owner."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.owner.service.app import (
+    ServiceRules,
+    create_app,
+    create_ruled_app,
+)
+from fsspec_osspresigned.owner.service.policy import (
+    Policy,
+    ServiceError,
+    added_tokens,
+    hash_token,
+    parse_policies,
+)
+from fsspec_osspresigned.owner.service.policy_file import PolicyFile
+from fsspec_osspresigned.owner.service.token_store import TokenStore
+from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signing.signed_url import describe
+from fsspec_osspresigned.tools.cli.app import run
+from tests.owner.service.conftest import TOKEN, policy_text
+from tests.owner.service.test_app import KEYS, send
+
+KIB = 1024
+FIVE = Policy(
+    name="five",
+    prefixes=("examplebucket/in/",),
+    actions=frozenset(Action) - {Action.PostObject},
+    max_objects=5,
+)
+
+
+@pytest.fixture
+def store(tmp_path) -> TokenStore:
+    """A store that is not yet a file."""
+    return TokenStore(tmp_path / "tokens.sqlite3")
+
+
+def put(name: str, size: int = 3) -> Operation:
+    """Return an upload in one request."""
+    return Operation(
+        action=Action.PutObject,
+        bucket="examplebucket",
+        key=f"in/{name}",
+        content_length=size,
+    )
+
+
+def part(number: int, size: int, upload: str = "U") -> Operation:
+    """Return a part of an upload."""
+    return evolve(
+        put("large", size),
+        action=Action.UploadPart,
+        upload_id=upload,
+        part_number=number,
+    )
+
+
+def count(store: TokenStore, policy: Policy, *operations: Operation) -> list[str]:
+    """Count operations, one call of a client each; return the codes of the refusals."""
+    codes = []
+    for operation in operations:
+        try:
+            with store.counting(policy) as counted:
+                counted(operation)
+        except ServiceError as error:
+            codes.append(error.code)
+    return codes
+
+
+# -- quotas ------------------------------------------------------------------------------
+
+
+def test_names_count_once(store):
+    """A retry is no further object; what is refused leaves the others their right."""
+    names = [put(str(n % 5)) for n in range(12)]
+    assert count(store, FIVE, *names) == []
+    assert (
+        count(store, FIVE, put("more"), put("0"), put("more")) == ["quota_exceeded"] * 2
+    )
+    assert store.left(FIVE) == {"objects_left": 0}
+
+
+def test_an_upload_in_parts_is_one_object(store):
+    """Its begin counts, its parts do not, and its end is of the same name."""
+    begun = evolve(put("large"), action=Action.InitiateMultipartUpload)
+    ended = evolve(put("large"), action=Action.CompleteMultipartUpload, upload_id="U")
+    look = evolve(put("other"), action=Action.HeadObject)
+    parts = [part(n, KIB) for n in range(1, 9)]
+    assert count(store, FIVE, begun, *parts, ended, look) == []
+    assert store.left(FIVE) == {"objects_left": 4}
+
+
+def test_bytes_count_by_part(store):
+    """The same part again costs nothing, another upload of the same name does."""
+    policy = evolve(FIVE, max_objects=None, max_bytes=10 * KIB)
+    assert count(store, policy, part(1, 4 * KIB), part(1, 4 * KIB)) == []
+    assert count(store, policy, part(1, 2 * KIB), part(2, 5 * KIB)) == []
+    assert store.left(policy) == {"bytes_left": KIB}
+    assert count(store, policy, part(3, 2 * KIB)) == ["quota_exceeded"]
+    assert count(store, policy, part(1, KIB, "V")) == []
+    assert count(store, policy, put("a", 1), put("b", 0)) == ["quota_exceeded"]
+
+
+def test_processes_share_the_count_and_a_restart_keeps_it(store):
+    """Two connections that count at the same time never permit more together."""
+    others = [TokenStore(store.path) for _ in range(4)]
+    names = [put(str(n)) for n in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        calls = [
+            threads.submit(count, others[n % 4], FIVE, name)
+            for n, name in enumerate(names)
+        ]
+        refused = [code for call in calls for code in call.result()]
+    assert len(refused) == 35
+    assert TokenStore(store.path).left(FIVE) == {"objects_left": 0}
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+def test_service_counts_what_it_signs(store):
+    """A refused item costs nothing, the others of the call are signed."""
+    rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): FIVE})
+    items = [
+        {
+            "action": "PutObject",
+            "bucket": "examplebucket",
+            "key": key,
+            "content_length": 3,
+        }
+        for key in ("out/a", *(f"in/{n}" for n in range(7)))
+    ]
+    with LoopbackServer(create_ruled_app(lambda: rules, store=store)) as server:
+        token = f"Bearer {TOKEN}"
+        _, reply, _ = send(server, {"requests": items}, token=token)
+        _, left, _ = send(
+            server, b"", token=token, method="GET", path="/v1/permissions"
+        )
+    codes = [result.get("error", {}).get("code") for result in reply["results"]]
+    assert codes == ["forbidden", *[None] * 5, *["quota_exceeded"] * 2]
+    assert left["objects_left"] == 0
+
+
+def test_size_is_signed_if_bytes_count(store):
+    """Otherwise the holder could send more than was counted."""
+    policy = evolve(FIVE, max_bytes=KIB)
+    rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): policy})
+    item = {
+        "action": "PutObject",
+        "bucket": "examplebucket",
+        "key": "in/a",
+        "content_length": 3,
+    }
+    with LoopbackServer(create_ruled_app(lambda: rules, store=store)) as server:
+        _, reply, _ = send(server, {"requests": [item]}, token=f"Bearer {TOKEN}")
+    [result] = reply["results"]
+    assert result["headers"]["Content-Length"] == "3"
+    assert "content-length" in describe(SecretURL(result["url"])).additional_headers
+
+
+def test_quota_needs_the_file():
+    """An application without one would permit everything."""
+    with pytest.raises(ConfigurationError, match="quotas need the file"):
+        create_app(KEYS, tokens={hash_token(TOKEN): FIVE})
+
+
+# -- time --------------------------------------------------------------------------------
+
+
+def ask(policy: Policy):
+    """Return status and reply of the service for one upload under *policy*."""
+    item = {
+        "action": "PutObject",
+        "bucket": "examplebucket",
+        "key": "in/a",
+        "content_length": 3,
+    }
+    with LoopbackServer(create_app(KEYS, tokens={hash_token(TOKEN): policy})) as server:
+        return send(server, {"requests": [item]}, token=f"Bearer {TOKEN}")[:2]
+
+
+def test_token_ends(store):
+    """The holder reads when; before that, no URL outlives the token."""
+    policy = evolve(FIVE, max_objects=None, expires_at=time.time() + 300)
+    _, reply = ask(policy)
+    assert 200 <= reply["results"][0]["expires_in"] <= 300
+    status, reply = ask(evolve(policy, expires_at=1_767_225_600.0))
+    assert (status, reply["code"]) == (401, "unauthorized")
+    assert reply["detail"] == "the token expired at 2026-01-01T00:00:00Z"
+
+
+# -- the policy file ---------------------------------------------------------------------
+
+
+def test_policy_file_has_them_too():
+    """With the time as TOML has it."""
+    text = policy_text(
+        "expires = 2026-12-31T18:00:00+08:00", "max_objects = 7", 'max_bytes = "2GiB"'
+    )
+    [policy] = parse_policies(text).tokens.values()
+    assert policy.expires_at == datetime(2026, 12, 31, 10, tzinfo=UTC).timestamp()
+    assert (policy.max_objects, policy.max_bytes) == (7, 2 << 30)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("expires = 2026-12-31T18:00:00", "must be a time with its zone"),
+        ('expires = "7d"', "must be a time with its zone"),
+        ("max_objects = 0", "must be a whole number"),
+        ("max_bytes = 0", "must be bytes above 0"),
+    ],
+)
+def test_mistakes_in_the_policy_file(line, said):
+    """Each is named with its place."""
+    with pytest.raises(ConfigurationError, match=said):
+        parse_policies(policy_text(line))
+
+
+@pytest.mark.parametrize(
+    ("action", "line", "said"),
+    [
+        ("PostObject", "max_objects = 3", "PostObject cannot be counted"),
+        ("CopyObject", "max_bytes = 3", "cannot be kept by CopyObject"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(action, line, said):
+    """A form permits any number of objects, a copy any size."""
+    text = policy_text(line).replace('["PutObject"', f'["{action}", "PutObject"')
+    with pytest.raises(ConfigurationError, match=said):
+        parse_policies(text)
+
+
+# -- commands ----------------------------------------------------------------------------
+
+PREFIX = ("--prefix", "examplebucket/partner/")
+
+
+def test_added_token_works_until_it_is_revoked(keys, policy_file, capsys):
+    """Within one look, without a restart, even if the policy file is broken by then."""
+    given = ("--policy", str(policy_file))
+    said = []
+    keeper = PolicyFile(path=policy_file, say=lambda *facts, **_: said.append(facts))
+    keeper.load()
+    assert run(["serve", "token", "add", "bob", *given, *PREFIX, "--once"]) == 0
+    made = capsys.readouterr().out.strip()
+    keeper.refresh()
+    policy = keeper.rules.tokens[hash_token(made)]
+    assert (policy.name, policy.max_objects, policy.overwrite) == ("bob", 1, False)
+    assert policy.prefixes == ("examplebucket/partner/",)
+    assert hash_token(TOKEN) in keeper.rules.tokens
+    database = policy_file.with_suffix(".sqlite3")
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+    assert made.encode() not in database.read_bytes()
+
+    assert run(["serve", "token", "list", *given]) == 0
+    assert "bob: examplebucket/partner/, " in (out := capsys.readouterr().out)
+    assert out.endswith("1 of 1 objects left\n")
+    policy_file.write_text("broken")
+    assert run(["serve", "token", "revoke", "bob", *given]) == 0
+    keeper.refresh()
+    assert [*keeper.rules.tokens] == [hash_token(TOKEN)]
+    assert run(["serve", "token", "revoke", "bob", *given]) == 2
+
+
+def test_a_policy_without_tokens_needs_an_added_one(keys, tmp_path, capsys):
+    """So that a misspelt policy is still found."""
+    file = tmp_path / "policy.toml"
+    file.write_text('signer.region = "cn-hangzhou"\n')
+    keeper = PolicyFile(path=file, say=print)
+    with pytest.raises(ConfigurationError, match="tokens is missing"):
+        keeper.load()
+    assert run(["serve", "invite", "bob", "--policy", str(file), *PREFIX]) == 0
+    keeper.load()
+    assert [policy.name for policy in keeper.rules.tokens.values()] == ["bob"]
+
+
+def test_invitation_is_an_address_and_a_command(policy_file, capsys):
+    """Both have the token; the address has it after the #, which is never sent."""
+    call = ["serve", "invite", "bob", "--policy", str(policy_file), "--expires", "90d"]
+    place = ("--prefix", "examplebucket/of partner+1/")
+    assert run([*call, *place, "--url", "https://sign.example.com/"]) == 0
+    address, command = capsys.readouterr().out.splitlines()
+    [entry] = TokenStore(policy_file.with_suffix(".sqlite3")).entries()
+    token = address.partition("#token=")[2].partition("&")[0]
+    assert entry["sha256"] == hash_token(token)
+    assert address == (
+        f"https://sign.example.com/#token={token}&examplebucket/of%20partner%2B1/"
+    )
+    assert command == (
+        f"OSSPRESIGNED_TOKEN={token} osspresigned put FILE "
+        "'examplebucket/of partner+1/' --signer https://sign.example.com "
+        "--token env:OSSPRESIGNED_TOKEN"
+    )
+    [policy] = added_tokens([entry]).values()
+    assert 89 < (policy.expires_at - time.time()) / 86_400 <= 90
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["writer", *PREFIX], "the policy has a token 'writer' already"),
+        (["bob", "--prefix", "examplebucket/partner"], "end it with a slash"),
+        (["bob", "--prefix", "B/partner/"], "buckets"),
+        (["bob", *PREFIX, "--once", "--max-objects", "3"], "leave out one"),
+        (["bob", *PREFIX, "--expires", "4000d"], "3650d"),
+        (["bob", *PREFIX, "--url", "http://sign.example.com"], "--url"),
+    ],
+)
+def test_mistakes_of_an_invitation(policy_file, capsys, arguments, said):
+    """Nothing is made then."""
+    call = ["serve", "invite", "--policy", str(policy_file), *arguments]
+    assert run(call) == 2
+    ended = capsys.readouterr()
+    assert said in ended.err
+    assert ended.out == ""
+    assert not policy_file.with_suffix(".sqlite3").exists()
+
+
+def test_a_name_is_given_once(policy_file, capsys):
+    """The first token stays."""
+    call = ["serve", "token", "add", "bob", "--policy", str(policy_file), *PREFIX]
+    assert run(call) == 0
+    assert run(call) == 2
+    assert "there is a token 'bob' already" in capsys.readouterr().err
+    assert run(["serve", "token", "list", "--json", *call[4:6]]) == 0
+    [listed] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert listed["prefixes"] == ["examplebucket/partner/"]
+
+
+def test_database_that_is_none_is_named(policy_file, capsys):
+    """The message has its path and what SQLite says."""
+    Path(policy_file.with_suffix(".sqlite3")).write_bytes(os.urandom(4096))
+    assert run(["serve", "token", "list", "--policy", str(policy_file)]) == 2
+    assert "cannot use the tokens in" in capsys.readouterr().err
+
+
+def test_options_before_the_command_are_not_lost(policy_file, capsys):
+    """They would have no effect there."""
+    assert run(["serve", "--policy", str(policy_file), "token", "list"]) == 2
+    assert "at the end of the command" in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""Another process of a world: the package once more, with memory of its own.
+
+Both have one clock, one disk, one network and one order of turns. Only threads of the
+process use its package, so nothing but files and the store is common to them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import fsspec_osspresigned
+from fsspec_osspresigned import errors
+
+from . import loop as loops
+
+
+def prepare(package: str) -> None:
+    """Fit a package into a world, after its modules were imported."""
+    # So that the objects of a world are large enough for copies in parts.
+    copies = sys.modules[f"{package}.objects.copy"]
+    copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400  # type: ignore[attr-defined]
+    engine = sys.modules[f"{package}.engine.engine"]
+    engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[attr-defined]
+    logging.getLogger(package).setLevel(logging.DEBUG)
+
+
+def begin(number: int) -> ModuleType:
+    """Return the package of the new process *number*."""
+    assert fsspec_osspresigned.__file__ is not None
+    name, place = f"process_{number}", Path(fsspec_osspresigned.__file__)
+    sys.modules[f"{name}.errors"] = errors  # ``causes`` knows these
+    folders = [str(place.parent)]
+    spec = spec_from_file_location(name, place, submodule_search_locations=folders)
+    assert spec is not None
+    assert spec.loader is not None
+    package = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(package)
+    __import__(f"{name}.filesystem.filesystem")
+    prepare(name)
+    return package
