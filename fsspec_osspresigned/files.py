@@ -58,8 +58,8 @@ class FileLock:
             flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
             descriptor = open_regular(path, flags, one_link=True)
             try:
-                _lock(descriptor)
-                if _is_at(descriptor, path):
+                lock(descriptor)
+                if is_at(descriptor, path):
                     _sign(descriptor)
                     return cls(path, descriptor)
                 os.close(descriptor)  # its last owner removed it just now
@@ -90,7 +90,8 @@ class FileLock:
             self._descriptor = None
 
 
-def _lock(descriptor: int) -> None:
+def lock(descriptor: int) -> None:
+    """Lock an open file without waiting; BlockingIOError if another has locked it."""
     try:
         import fcntl  # noqa: PLC0415 - Windows has none
     except ImportError:
@@ -104,7 +105,8 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _is_at(descriptor: int, path: str) -> bool:
+def is_at(descriptor: int, path: str) -> bool:
+    """Return whether *path* still is the name of the open file."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False

@@ -20,13 +20,22 @@ from ..client.client import Client
 from ..compat import BINARY, write_at
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, call_user, running
+from ..engine.logs import Logger
 from ..engine.scope import in_parallel
-from ..errors import NetworkError, UploadDiscardedError
+from ..errors import (
+    IntegrityError,
+    NetworkError,
+    SourceChangedError,
+    UploadDiscardedError,
+)
 from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
 from . import reading
+from .partial import PREFIX, PartialFile, blocks
 from .ranges import MemorySink, Range, Version, WholeError
+
+_log = Logger(__name__)
 
 _EACH = 16  # files that a job publishes at once; more that wait begin another job
 
@@ -72,6 +81,7 @@ class AtomicFile:
         self._descriptor = -1
         self._held = b""  # the whole content of a small file, until it is created
         self._writing = 0  # threads that use the descriptor
+        self._is_kept = False  # for a later process, if it is not published
         self._is_discarded = False
         self._lock = threading.Lock()
 
@@ -85,8 +95,20 @@ class AtomicFile:
         return not self._name or os.getpid() != self._pid
 
     def resize(self, size: int) -> None:
-        with self._descriptor_in_use() as descriptor:
+        with self.descriptor_in_use() as descriptor:
             os.ftruncate(descriptor, size)
+
+    def adopt(self, partial: PartialFile) -> None:
+        """Write into *partial*, which stays unless the file is published or dropped."""
+        with self._lock:
+            self._descriptor, self._name = partial.descriptor, partial.name
+            self._is_kept = True
+            if self._is_discarded:
+                self._close()
+
+    def drop(self) -> None:
+        """Let ``end`` remove what is written, also if a later process could use it."""
+        self._is_kept = False
 
     def hold(self, data: bytes) -> None:
         """Keep *data*, the whole content, in memory until ``publish``."""
@@ -94,11 +116,11 @@ class AtomicFile:
 
     def write(self, data: bytes, offset: int) -> None:
         """Write *data* at *offset*."""
-        with self._descriptor_in_use() as descriptor:
+        with self.descriptor_in_use() as descriptor:
             write_at(descriptor, memoryview(data), offset)
 
     @contextlib.contextmanager
-    def _descriptor_in_use(self) -> Iterator[int]:
+    def descriptor_in_use(self) -> Iterator[int]:
         """Yield the descriptor, and keep it open within the block.
 
         Otherwise, a thread that still writes after a cancellation could write into
@@ -136,10 +158,12 @@ class AtomicFile:
                 except FileExistsError:
                     self._take_name()
                     self._link(self._name)
-            self._close()  # Windows cannot replace an open file
+            if os.name == "nt":  # it cannot replace an open file
+                self._close()
             if self._name:
                 os.replace(self._name, self.path)
                 self._name = ""
+            self._close()  # and unlock it
 
     def _link(self, name: str) -> None:
         """Give the file, which has no name, a *name* that does not exist."""
@@ -169,7 +193,7 @@ class AtomicFile:
             if closes:
                 self._is_discarded = True
                 self._close()
-            if self._name:
+            if self._name and not self._is_kept:
                 with contextlib.suppress(OSError):
                     os.unlink(self._name)
             self._name = ""
@@ -200,7 +224,7 @@ class AtomicFile:
         return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
 
     def _take_name(self) -> None:
-        name = f".osspresigned-{secrets.token_hex(8)}"  # `put` and `sync` leave it out
+        name = PREFIX + secrets.token_hex(8)
         self._name = os.path.join(os.path.dirname(self.path), name)
         abort_at_exit.add(self)
 
@@ -279,6 +303,10 @@ class RangeWriter:
 
     def write(self, block: bytes, /) -> None:
         self.download.file.write(block, self.offset + self.size)
+        self.take(block)
+
+    def take(self, block: bytes) -> None:
+        """Count *block*, which the file has."""
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
         self.download.progress(len(block))
@@ -366,23 +394,77 @@ class Download:
         total, step = first.total or 0, self.client.options.piece_size
         version = Version(first.etag, total)
         await self._tell(total, begun.size)
-        await blocking(self.file.resize, total)
+        jobs = range(begun.size, total, step)
+        partial = await blocking(self._partial, first, jobs)
+        if partial is None:
+            await blocking(self.file.resize, total)
         await blocking(self.file.write, begun.bytes(), 0)
 
         async def work(offset: int) -> RangeWriter:
-            writer = RangeWriter(self, offset)
+            writer, index = RangeWriter(self, offset), jobs.index(offset)
             stop = min(offset + step, total)
+            if partial is not None and partial.done[index]:
+                await blocking(self._take_again, writer, stop)
+                return writer
             piece = Range(self.path, offset, stop, writer, version=version)
             await reading.fetch(self.client, piece, in_thread=True)
+            if partial is not None:
+                await blocking(self._mark, partial, index)
             return writer
 
-        jobs = range(begun.size, total, step)
-        rest = await in_parallel(work, jobs, self.client.options.connections)
+        try:
+            rest = await in_parallel(work, jobs, self.client.options.connections)
+            self._check_all(first, begun, rest)
+        except BaseException as error:
+            if partial is not None:
+                self._keep(partial, error)
+            raise
+        if partial is not None:
+            await blocking(self.file.resize, total)
+        return total
+
+    def _check_all(
+        self, first: Range, begun: MemorySink, rest: Iterable[RangeWriter]
+    ) -> None:
         crc, size = begun.crc64, begun.size
         for writer in rest:
             crc, size = combine(crc, writer.crc64, writer.size), size + writer.size
-        if size != total:
-            msg = f"{size} bytes came, {total} were announced"
+        if size != first.total:
+            msg = f"{size} bytes came, {first.total} were announced"
             raise NetworkError(msg, path=self.path)
         reading.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
-        return total
+
+    # -- resumption ----------------------------------------------------------------------
+
+    def _partial(self, first: Range, jobs: range) -> PartialFile | None:
+        """Return the partial file, if downloads are resumable and the CRC-64 is known."""
+        if self.client.options.checkpoint is None or CRC_HEADER not in first.headers:
+            return None
+        content = repr((self.path, first.etag, jobs))
+        total = first.total or 0
+        partial = PartialFile.open(self.file.path, content, total, len(jobs))
+        if partial is not None:
+            self.file.adopt(partial)
+            if done := sum(partial.done):
+                text = "%s: resumed: %d of %d parts have arrived"
+                _log.info(text, self.path, done, len(jobs))
+        return partial
+
+    def _take_again(self, writer: RangeWriter, stop: int) -> None:
+        with self.file.descriptor_in_use() as descriptor:
+            for block in blocks(descriptor, writer.offset, stop):
+                writer.take(block)
+
+    def _mark(self, partial: PartialFile, index: int) -> None:
+        with self.file.descriptor_in_use() as descriptor:
+            partial.mark(descriptor, index)
+
+    def _keep(self, partial: PartialFile, error: BaseException) -> None:
+        """Leave *partial* for a later process, unless its bytes are of no use."""
+        if isinstance(error, IntegrityError | SourceChangedError):
+            self.file.drop()
+            return
+        done, count = sum(partial.done), len(partial.done)
+        note = f"{done} of {count} parts have arrived; run the same again to resume"
+        _log.info("%s: %s", self.path, note)
+        error.add_note(note)

@@ -12,6 +12,7 @@ from ..compat import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "sign",
+    commands="Shell",
     explain="Explained explain",
     grants="GrantTerms sign_grant",
     inspect="Fact described read warnings_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -32,6 +32,7 @@ from ..signing.signed_url import SignedURL, damage, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
 from ..url_map.parser import parse
 from ..url_map.source import Opener, kind_of, load_file
+from ..url_map.url_file import headers_in, split_url_file
 from ..url_map.url_map import EXTRAS, MapEntry, MapRequest, URLMap
 
 _VERSIONS = {
@@ -53,8 +54,8 @@ _HTML = ("text/html", "image/svg+xml")  # run scripts in a browser
 _ALWAYS = {"bucket", "key", RANGE, *SIGNATURE_FIELDS}
 
 
-def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
-    """Return the presigned URL, the URL map, or the grant, at *reference*.
+def read(reference: str, opener: Opener) -> MapRequest | URLMap | PostGrant:
+    """Return the presigned URL with its headers, the URL map, or the grant, at *reference*.
 
     *reference* is ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
     URL that *opener* can read.
@@ -72,8 +73,8 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
         place = Path(reference.removeprefix("file:")).expanduser()
         if place.is_file() and place.stat().st_size <= _MAX_ONE:
             text = place.read_bytes().decode("utf-8-sig", "replace")
-    if url := _one_url(text):
-        return url
+    if request := _one_url(text):
+        return request
     if not url_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
         raise ConfigurationError(
             f"{reference} is not a presigned URL, URL map or grant"
@@ -90,13 +91,13 @@ def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
     return parse_grant(file) if is_grant else parse(file)
 
 
-def _one_url(text: str) -> SecretURL | None:
-    text = text.strip()
-    if not url_checks.is_web(text) or "\n" in text:
+def _one_url(text: str) -> MapRequest | None:
+    url, lines = split_url_file(text)
+    if not url_checks.is_web(url) or any(map(url_checks.is_web, lines)):
         return None
-    if problem := url_checks.url_problem(text):
+    if problem := url_checks.url_problem(url):
         raise ConfigurationError(f"the URL {problem}")
-    return SecretURL(text)
+    return MapRequest(url=SecretURL(url), headers=headers_in(lines))
 
 
 Problem = Literal["", "damaged", "expired", "warning"]
@@ -111,13 +112,13 @@ class Fact:
     problem: Problem = ""
 
 
-def described(source: SecretURL | URLMap | PostGrant, now: float) -> Iterator[Fact]:
+def described(source: MapRequest | URLMap | PostGrant, now: float) -> Iterator[Fact]:
     """Yield what *source* permits; of a map, one fact for each object.
 
     *now* is seconds since the epoch.
     """
-    if isinstance(source, SecretURL):
-        yield from about_url(source, now)
+    if isinstance(source, MapRequest):
+        yield from about_url(source.url, now, source.headers)
     elif isinstance(source, PostGrant):
         yield from about_grant(source, now)
     else:
@@ -130,8 +131,13 @@ def _about_end(end: float | None, now: float) -> Fact:
     return Fact("expires at", shown_end(end, now), "expired" if is_expired else "")
 
 
-def about_url(url: SecretURL, now: float) -> Iterator[Fact]:
-    """Yield facts that describe *url*; *now* is seconds since the epoch."""
+def about_url(
+    url: SecretURL, now: float, headers: Mapping[str, str] | None = None
+) -> Iterator[Fact]:
+    """Yield facts that describe *url*; *now* is seconds since the epoch.
+
+    *headers* are those to send; None if they are unknown.
+    """
     signed = describe(url)
     if problem := damage(url):
         text = f"the URL {problem}; it was cut off or changed"
@@ -148,7 +154,8 @@ def about_url(url: SecretURL, now: float) -> Iterator[Fact]:
     yield _about_end(signed.expires_at, now)
     if signed.has_token:
         yield Fact("key", "temporary (STS): it may end before the URL does")
-    yield Fact("must send", _headers(signed))
+    sent = "; ".join(f"{name}: {value}" for name, value in (headers or {}).items())
+    yield Fact("must send", shown_text(sent) or _headers(signed))
 
 
 def _object_shown(url: SecretURL) -> str:

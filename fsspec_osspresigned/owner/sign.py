@@ -31,7 +31,9 @@ from ..options.options import Options
 from ..options.target import Target
 from ..signers.keys import KeySigner
 from ..units import shown_bytes, shown_text
+from ..url_map.url_file import url_file
 from ..url_map.url_map import MapEntry, MapRequest, dump
+from .commands import Shell, command
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
 
@@ -104,10 +106,15 @@ class Signed:
             raise ConfigurationError(f"{text}: use url_text")
         return dump(self.entries)
 
-    def url_text(self) -> str:
-        """Return the URL, which is a secret, if there is only one object."""
-        (request,) = self.requests.values()
-        return request.url.reveal()
+    def url_text(self, shell: Shell | None = None) -> str:
+        """Return the URL and its headers, a secret, if there is only one object.
+
+        With *shell*, it is a command of curl for that shell (``commands.command``).
+        """
+        ((path, request),) = self.requests.items()
+        if shell is not None:
+            return command(request, split_path(path)[1], shell)
+        return url_file(request.url.reveal(), request.headers)
 
 
 def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:

@@ -30,6 +30,7 @@ from ..url_checks import (
     with_plus,
 )
 from ..url_map.source import MapSource, kind_of, load, mistaken, warn_if_exposed
+from ..url_map.url_file import headers_in, split_url_file
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant, Signer
 
@@ -134,8 +135,9 @@ class URLMapSigner(_PresignedSigner):
 @lru_cache(maxsize=16)
 def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     """Return map entry, bucket (None if unknown) and key for a presigned URL."""
-    url = SecretURL(text.reveal())
-    if problem := url_problem(url.reveal()):
+    line, lines = split_url_file(text.reveal())
+    url = SecretURL(line)
+    if problem := url_problem(line):
         if (kind := kind_of(text.reveal().encode())) not in ("", "presigned URL"):
             raise ConfigurationError(f"presigned_url= is wrong: {mistaken(kind)}")
         msg = (
@@ -164,7 +166,8 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
             "and quote it in a shell"
         )
         raise ConfigurationError(msg)
-    return MapEntry(put=MapRequest(url=url)), bucket, key
+    request = MapRequest(url=url, headers=headers_in(lines))
+    return MapEntry(put=request), bucket, key
 
 
 def _name(bucket: str | None, key: str) -> str:

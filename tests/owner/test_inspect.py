@@ -29,7 +29,8 @@ def signed(key="a.csv", *, credentials=KEY, endpoint=OSS, now=NOW, **more):
 
 def told(url, now=NOW):
     """Return what is said about *url*, by name."""
-    return {fact.name: fact.text for fact in described(url, now)}
+    request = MapRequest(url=url)
+    return {fact.name: fact.text for fact in described(request, now)}
 
 
 def secrets_of(url):

@@ -7,8 +7,10 @@ import http.client
 import io
 import json
 import os
+import re
 import shlex
 import stat
+import subprocess
 from pathlib import Path
 
 import fsspec
@@ -89,7 +91,7 @@ def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
     lines = [line for one in commands for line in one.epilog.splitlines()]
     examples = [line.strip() for line in lines if "osspresigned " in line]
     tried = [e for e in examples if "osspresigned put" not in e or "link.url" in e]
-    assert len(tried) == 5
+    assert len(tried) == 6
     for line in tried:
         command, into, place = line.partition(" > ")
         command, _, source = command.partition(" < ")
@@ -219,15 +221,99 @@ def test_delete_is_only_printed(keys, capsys):
         signed.map_text()
 
 
-def test_print_gives_the_url_alone(keys, capsys):
-    """--print puts the URL on standard output and the rest beside it."""
-    call = ["sign", "examplebucket/a", "--print", "--content-type", "text/plain"]
+def test_print_gives_a_file_that_uploads(keys, capsys):
+    """--print writes the URL and its headers: put and doctor need nothing more."""
+    call = ["sign", "examplebucket/a", "--print", "--no-overwrite", *HEADERS]
     assert cli.main(call) == 0
     said = capsys.readouterr()
-    assert said.out.startswith(f"{keys.url}/examplebucket/a?")
-    assert said.out.count("\n") == 1
-    assert "send exactly this header: Content-Type: text/plain" in said.err
+    url, *headers = said.out.splitlines()
+    assert url.startswith(f"{keys.url}/examplebucket/a?")
+    assert headers == ["Content-Type: text/csv", "x-oss-forbid-overwrite: true", NOTE]
     assert not os.path.exists("urls.json")
+    Path("x.url").touch(0o600)
+    Path("x.url").write_text(said.out, encoding="utf-8")
+    assert cli.main(["doctor", "x.url"]) == 0
+    shown = capsys.readouterr().out
+    sent = f"Content-Type: text/csv; x-oss-forbid-overwrite: true; {NOTE}"
+    assert f"must send: {sent}\n" in shown
+    assert url.partition("?")[2] not in shown
+    Path("b").write_bytes(b"b")
+    assert cli.main(["put", "b", "--url-file", "x.url", "--content-type", "a/b"]) == 3
+    assert cli.main(["put", "b", "--url-file", "x.url"]) == 0
+    assert keys.get("examplebucket", "a").headers["content-type"] == "text/csv"
+    fs = fsspec.filesystem("osspresigned", presigned_url="file:x.url")
+    with pytest.raises(FileExistsError):
+        fs.put_file("b", "")
+
+
+HEADERS = ["--content-type", "text/csv", "--header", "x-oss-meta-note=it's; a 'b' $c"]
+NOTE = "x-oss-meta-note: it's; a 'b' $c"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "it's [1-2] {x,y} $HOME.csv", "-", "@a"])
+@pytest.mark.parametrize("data", [b"", b"x" * 3 * MIB])
+def test_curl_uploads(keys, capsys, name, data):
+    """The printed line is a whole command: a shell runs it, and the object is stored."""
+    Path(name).write_bytes(data)
+    assert cli.main(["sign", f"examplebucket/in/{name}", "--curl", *HEADERS]) == 0
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    subprocess.run(["/bin/sh", "-c", line], check=True, stdin=subprocess.DEVNULL)
+    assert stored(keys, f"in/{name}") == data
+    headers = keys.get("examplebucket", f"in/{name}").headers
+    assert headers["x-oss-meta-note"] == "it's; a 'b' $c"
+    os.unlink(name)
+    assert cli.main(["sign", f"examplebucket/in/{name}", "--curl", "--method=GET"]) == 0
+    line = capsys.readouterr().out
+    subprocess.run(["/bin/sh", "-c", line], check=True)
+    assert Path(name).read_bytes() == data
+    for method in ("HEAD", "DELETE"):
+        call = ["sign", f"examplebucket/in/{name}", "--curl", "--method", method]
+        assert cli.main(call) == 0
+        line = capsys.readouterr().out
+        subprocess.run(["/bin/sh", "-c", line], check=True, stdout=subprocess.DEVNULL)
+    assert keys.get("examplebucket", f"in/{name}") is None
+    failed = subprocess.run(["/bin/sh", "-c", line.replace("ignature=", "ignature=x")], check=False)  # fmt: skip
+    assert failed.returncode == 22
+
+
+def words_of_powershell(line):
+    """Return the words of a line of PowerShell, by the rules of about_Quoting_Rules."""
+    word = r"'((?:[^'\u2018-\u201b]|['\u2018-\u201b]{2})*)'|([A-Za-z.-]+)"
+    assert re.fullmatch(rf"(?:(?:{word})(?: |$))+", line)
+    found = re.findall(rf"(?:{word})(?: |$)", line)
+    return [
+        re.sub("(['\u2018-\u201b])['\u2018-\u201b]", r"\1", q) or w for q, w in found
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "it's \u2018so\u2019 $x `n [1].csv"])
+def test_powershell_command_has_the_words_of_curl(keys, capsys, name):
+    """PowerShell gives curl.exe what sh gives curl, which is shown to work."""
+    call = ["sign", f"examplebucket/{name}", *HEADERS]
+    assert cli.main([*call, "--curl"]) == 0
+    program, *words = shlex.split(capsys.readouterr().out)
+    assert cli.main([*call, "--powershell"]) == 0
+    ours, *others = words_of_powershell(capsys.readouterr().out.rstrip("\n"))
+    assert (program, ours) == ("curl", "curl.exe")
+    assert others[:-1] == words[:-1]  # the time of the signature may differ
+    assert others[-1].partition("?")[0] == words[-1].partition("?")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["bucket/k/", "--curl"], "does not end in the name of a file"),
+        (["bucket/k\n", "--curl"], "does not end in the name of a file"),
+        (["bucket/k", "--powershell", "--header", 'a="b"'], "double quote"),
+    ],
+)
+def test_what_no_command_can_say_is_refused(keys, capsys, arguments, why):
+    """Nothing is printed then: a shell would run something else."""
+    assert cli.main(["sign", *arguments]) == 2
+    said = capsys.readouterr()
+    assert why in said.err
+    assert said.out == ""
 
 
 def test_pipe_takes_the_map_and_a_terminal_does_not(keys, capsys, monkeypatch):
@@ -311,6 +397,8 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
         (["b/k", "--file-size", "much"], "is not a size"),
         (["b/k", "--print", "--output", "f"], "--print writes no file"),
         (["b/k", "--print", "--parts", "2"], "--print is for one URL"),
+        (["b/k", "b/l", "--curl"], "--curl is for one URL"),
+        (["b/k", "--curl", "--powershell"], "give one of them"),
         (["f", "--to", "b/", "--parts", "2"], "parts are of one object"),
     ],
 )

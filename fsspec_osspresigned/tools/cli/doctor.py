@@ -44,7 +44,7 @@ from ...upload.plan import (
     refuse_expired,
 )
 from ...url_checks import is_web, scheme_of
-from ...url_map.url_map import URLMap
+from ...url_map.url_map import MapRequest, URLMap
 from ..terminal import (
     ExitCode,
     Output,
@@ -249,7 +249,7 @@ def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
         yield _bad("grant", error)
 
 
-def _described(source: SecretURL | URLMap | PostGrant) -> Iterator[Finding]:
+def _described(source: MapRequest | URLMap | PostGrant) -> Iterator[Finding]:
     for fact in described(source, time.time()):
         code = _CODES.get(fact.problem, ExitCode.OK)
         yield Finding(fact.name, fact.text, code, noted=bool(fact.problem))

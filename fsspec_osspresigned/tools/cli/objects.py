@@ -36,6 +36,7 @@ from .options import (
     TransferOptions,
     confirmed,
     counted,
+    default_journals,
     examples,
     is_local,
     object_path,
@@ -218,12 +219,15 @@ _CAT = """\
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_GET))
 @OBJECTS
+@click.option("--resume", is_flag=True,
+              help="Keep what has arrived of large files, and resume downloads of an earlier run.")  # fmt: skip
 @click.argument("target", type=PLACE, metavar="DEST")
 def get(
     paths: tuple[str, ...],
     target: str,
     *,
     recursive: bool,
+    resume: bool,
     dry_run: bool,
     chosen: FilterOptions,
     connection: ConnectionOptions,
@@ -236,7 +240,8 @@ def get(
     """
     if target == "-":
         raise click.UsageError("cat writes objects to standard output")
-    filesystem = connection.filesystem(**STRICT, **transfer.options())
+    kept = {"checkpoint": default_journals()} if resume else {}
+    filesystem = connection.filesystem(**STRICT, **transfer.options(), **kept)
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
     where: str | list[str] = os.path.join(target, "") if several else target

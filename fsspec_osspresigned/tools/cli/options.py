@@ -52,6 +52,7 @@ _IN_FLIGHT_KEPT = 2
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
+_OF_RESUMING = (f"{_LOG}.upload.resume", f"{_LOG}.objects.download")
 _OF_FAILURES = f"{_LOG}.upload.upload"
 _FILES = "files/"  # destination for a server that gives names itself
 MAX_SHOWN = 10  # names, before a command asks whether to delete them
@@ -403,7 +404,8 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     # fmt: off
     url_file: str | None = option("--url-file FILE|-",
-        "One presigned URL: in a file, on standard input (-), or env:NAME.", type=PLACE)
+        "One presigned URL, with its headers in further lines: in a file, on standard "
+        "input (-), or env:NAME.", type=PLACE)
     # fmt: on
 
     def __attrs_post_init__(self) -> None:
@@ -438,14 +440,11 @@ def _presigned_url(reference: str) -> Secret | str:
         text = str(click.prompt(msg, hide_input=True, err=True))
     else:
         text = sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
-    text = text.strip().strip("<>\"'")
+    text = text.strip()
+    if len(text.splitlines()) == 1:
+        text = text.strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
-    # JSON is refused later, by its kind.
-    if ("\n" in text or "\r" in text) and text[0] not in "{[":
-        raise ConfigurationError(
-            "--url-file holds several lines: a presigned URL is one, without breaks"
-        )
     return Secret(text)
 
 
@@ -559,16 +558,21 @@ class ReportOptions:
                 raise
         return end()
 
-    def _log_shown(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _log_shown(self) -> Iterator[None]:
         if self.as_json or self.quiet:
-            return contextlib.nullcontext()
+            yield
+            return
 
         def show(record: logging.LogRecord) -> None:
             if record.name != _OF_FAILURES:  # the summary names failures
                 self.err.line(message_of(record))
 
-        name = _LOG if self.verbose else f"{_LOG}.upload.resume"
-        return log_taken(name, logging.INFO, show)
+        names = [_LOG] if self.verbose else _OF_RESUMING
+        with contextlib.ExitStack() as logs:
+            for name in names:
+                logs.enter_context(log_taken(name, logging.INFO, show))
+            yield
 
     def _print(self, summary: Summary) -> None:
         if self.as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 import time
@@ -22,8 +23,9 @@ from ...model import (
     split_path,
 )
 from ...owner import sign as owner_sign
+from ...owner.commands import Shell
 from ...owner.grants import GrantTerms, sign_grant
-from ...owner.sign import Cut, Order, Signed
+from ...owner.sign import Cut, Order
 from ...signers.keys import KeySigner
 from ...signing.post_policy import TOKEN_FIELD
 from ...units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
@@ -43,6 +45,7 @@ from .options import (
 
 _SIGN = """\
   osspresigned sign examplebucket/report.csv --expires 2h --print > link.url
+  osspresigned sign examplebucket/report.csv --powershell
   osspresigned sign exports --to examplebucket/in/ --output urls.json
   osspresigned sign examplebucket/a.csv examplebucket/b.csv --output two.json
   osspresigned sign examplebucket/big.bin --parts 20 --output big.json
@@ -98,8 +101,23 @@ class SignOptions:
         "Output file, which is secret; - for a pipe.  [default: urls.json]")
     force: bool = option("--force")
     printed: bool = flag("--print",
-        "Print the URL of a single object instead of writing a file.")
+        "Print the URL of a single object, and its headers, instead of writing a file.")
+    curl: bool = flag("--curl",
+        "Print a command of curl for sh with the URL of a single object.")
+    powershell: bool = flag("--powershell",
+        "Print a command of curl for PowerShell with the URL of a single object.")
     # fmt: on
+
+    @property
+    def prints(self) -> list[str]:
+        """The given options that print a URL instead of writing a file."""
+        names = ("--print", "--curl", "--powershell")
+        given = (self.printed, self.curl, self.powershell)
+        return [*itertools.compress(names, given)]
+
+    @property
+    def shell(self) -> Shell | None:
+        return "sh" if self.curl else "powershell" if self.powershell else None
 
     @property
     def in_parts(self) -> bool:
@@ -157,12 +175,14 @@ def sign(
     paths = _paths(sources, wanted.to, order)
     place = _place(wanted)
     if place is None and (len(paths) > 1 or order.cut is not None):
-        msg = "--print is for one URL: leave it out, a file is written"
+        msg = f"{wanted.prints[0]} is for one URL: leave it out, a file is written"
         raise click.UsageError(msg)
     signer = keys.signer(wanted.expires)
     signed = owner_sign.sign(signer, paths, order)
     if place is None:
-        _print_url(signed)
+        click.echo(signed.url_text(wanted.shell))
+        ends = shown_end(signed.expires_at, time.time())
+        click.echo(f"{signed.method} until {ends}", err=True)
         return
     forget = functools.partial(owner_sign.forget, signer, signed)
     where = _write_secret(signed.map_text(), place, forget)
@@ -224,9 +244,12 @@ def _place(wanted: SignOptions) -> str | None:
 
     UsageError if the options do not fit together.
     """
-    if wanted.printed:
+    if wanted.prints:
+        name = wanted.prints[0]
+        if wanted.prints[1:]:
+            raise click.UsageError(f"{name} and {wanted.prints[1]}: give one of them")
         if wanted.output is not None:
-            raise click.UsageError("--print writes no file: leave out --output")
+            raise click.UsageError(f"{name} writes no file: leave out --output")
         return None
     if wanted.method == "DELETE":
         raise click.UsageError("a URL map cannot hold a DELETE: use --print")
@@ -262,15 +285,6 @@ def _is_redirected_to(place: str) -> bool:
         return not out.st_size and os.path.samestat(out, os.stat(place))
     except (OSError, ValueError):  # nothing with a descriptor, or nothing at the place
         return False
-
-
-def _print_url(signed: Signed) -> None:
-    click.echo(signed.url_text())
-    (request,) = signed.requests.values()
-    for name, value in request.headers.items():
-        click.echo(f"send exactly this header: {name}: {value}", err=True)
-    ends = shown_end(signed.expires_at, time.time())
-    click.echo(f"{signed.method} until {ends}", err=True)
 
 
 _EXAMPLES = """\

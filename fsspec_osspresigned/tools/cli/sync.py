@@ -36,6 +36,7 @@ from .options import (
     StoringOptions,
     TransferOptions,
     confirmed,
+    default_journals,
     examples,
     flag,
     is_local,
@@ -190,7 +191,11 @@ slashes.
 
 # Options that a download has no use for.
 _FOR_UPLOADS = (
-    *(each.metadata["flags"][0] for each in fields(StoringOptions)),
+    *(
+        each.metadata["flags"][0]
+        for each in fields(StoringOptions)
+        if each.name != "resume"
+    ),
     *("--state", "--source-option", "--grant"),
 )
 
@@ -287,7 +292,8 @@ def sync_command(
         "on_error": "return",
     }
     if down:
-        filesystem = connection.filesystem(**STRICT, **transfer.options())
+        kept = {"checkpoint": default_journals()} if storing.resume else {}
+        filesystem = connection.filesystem(**STRICT, **transfer.options(), **kept)
         both = object_path(source), destination
         run = functools.partial(sync_down, *both, filesystem=filesystem, **common)
     else:

@@ -12,6 +12,7 @@ import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.units import KIB
 from tests.tools.cli.conftest import BUCKET, KEYS, stored
 
 FROM = f"{BUCKET}/out/"
@@ -67,6 +68,32 @@ def test_cat_is_compared(run, objects):
     ended = run("cat", f"{BUCKET}/top", *KEYS)
     assert ended.code == 1
     assert "the store says CRC-64" in ended.err
+
+
+@pytest.mark.parametrize("command", ["get", "sync"])
+def test_an_interrupted_download_is_resumed(run, oss, tmp_path, monkeypatch, command):
+    """The same command again gets what is missing, and says so."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("FSSPEC_OSSPRESIGNED_PART_SIZE", str(100 * KIB))
+    data = os.urandom(1000 * KIB)
+    (tmp_path / "big.bin").write_bytes(data)
+    assert run("put", "big.bin", f"{BUCKET}/in/", *KEYS).code == 0
+    source = f"{BUCKET}/in" if command == "sync" else f"{BUCKET}/in/big.bin"
+    words = [command, source, "./out/", "--resume", "--jobs=1", *KEYS]
+    oss.faults.add(
+        Fault(action="GetObject", after=6, status=400, code="Oops", times=None)
+    )
+    ended = run(*words)
+    assert ended.code == 1
+    assert f"{BUCKET}/in/big.bin: 5 of 9 parts have arrived; run the" in ended.err
+    oss.faults.clear()
+    oss.clear()
+    ended = run(*words)
+    assert ended.code == 0
+    assert f"{BUCKET}/in/big.bin: resumed: 5 of 9 parts have arrived" in ended.err
+    assert [r.action for r in oss.requests].count("GetObject") == 5
+    assert (tmp_path / "out" / "big.bin").read_bytes() == data
+    assert os.listdir(tmp_path / "out") == ["big.bin"]
 
 
 def test_get_names_what_failed(run, objects, tmp_path):

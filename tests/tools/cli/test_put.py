@@ -106,6 +106,9 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
     [
         (b" \n", "holds nothing"),
         (b"https://h/k?a=1\nhttps://h/k?a=2", "several lines"),
+        (b"https://h/k?a=1\nbroken", "several lines"),
+        (b"https://h/k?a=1\na: b\na: c", "a header is repeated"),
+        (b"https://h/k?a=1\nCookie: c", "'Cookie' may not be set"),
         (b"no url", "of --url-file"),
     ],
 )

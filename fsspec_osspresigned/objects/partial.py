@@ -1,0 +1,89 @@
+"""Partial file: the ranges of a large download that a later process need not get again.
+
+It is beside the destination. Behind the bytes of the object, it has a digest of what they
+belong to, and one byte for each range: 1 after the range has reached the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import Self
+
+from attrs import define
+
+from ..compat import NOFOLLOW, open_regular, read_at, write_at
+from ..files import is_at, lock
+from ..units import MIB
+
+PREFIX = ".osspresigned-"  # `put` and `sync` leave out such names
+_DIGEST = 32  # bytes
+
+
+@define(eq=False)
+class PartialFile:
+    """The open and locked partial file *name*; *done* has a mark for each range."""
+
+    name: str
+    descriptor: int
+    total: int  # bytes of the object
+    done: bytearray
+
+    @classmethod
+    def open(cls, path: str, content: str, total: int, ranges: int) -> Self | None:
+        """Open or create the partial file of the destination *path*.
+
+        If it belongs to something else than *content*, it is emptied. Returns None if
+        another process uses it, or it is another user's.
+        """
+        directory, base = os.path.split(os.path.abspath(path))
+        os.makedirs(directory, exist_ok=True)
+        digest = hashlib.sha256(os.fsencode(base)).hexdigest()[:16]
+        name = os.path.join(directory, PREFIX + digest)
+        flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
+        descriptor = open_regular(name, flags, 0o666, one_link=True)
+        try:
+            lock(descriptor)
+            # Its last owner may have published it just now.
+            if is_at(descriptor, name) and _is_own(descriptor):
+                return cls(
+                    name, descriptor, total, _marks(descriptor, content, total, ranges)
+                )
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def mark(self, descriptor: int, index: int) -> None:
+        """Record that range *index* is written, after it has reached the disk."""
+        os.fsync(descriptor)
+        write_at(descriptor, memoryview(b"\1"), self.total + _DIGEST + index)
+        self.done[index] = 1
+
+
+def blocks(descriptor: int, start: int, stop: int) -> Iterator[bytes]:
+    """Yield the bytes *start* to *stop* of a file."""
+    while start < stop:
+        block = read_at(descriptor, min(MIB, stop - start), start)
+        if not block:
+            raise OSError("the partial file was cut")
+        yield block
+        start += len(block)
+
+
+def _is_own(descriptor: int) -> bool:
+    return os.name != "posix" or os.fstat(descriptor).st_uid == os.geteuid()
+
+
+def _marks(descriptor: int, content: str, total: int, ranges: int) -> bytearray:
+    digest = hashlib.sha256(content.encode()).digest()
+    end = read_at(descriptor, _DIGEST + ranges + 1, total)
+    if len(end) == _DIGEST + ranges and end.startswith(digest):
+        return bytearray(end[_DIGEST:])
+    os.ftruncate(descriptor, 0)
+    write_at(descriptor, memoryview(digest + bytes(ranges)), total)
+    return bytearray(ranges)

@@ -1,0 +1,56 @@
+"""Commands of curl that send a signed request, for people without this package."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from ..errors import ConfigurationError
+from ..model import SignedRequest
+
+Shell = Literal["sh", "powershell"]
+
+# PowerShell reads these characters like an apostrophe.
+_QUOTES = re.compile("(['\u2018-\u201b])")
+
+
+def command(request: SignedRequest, key: str, shell: Shell) -> str:
+    """Return a command for *shell* that sends *request*; it is a secret.
+
+    The local file has the last part of *key* as its name. Raises ConfigurationError if
+    that name, or a header, cannot be in a command.
+    """
+    name = key.rpartition("/")[2]
+    if not name or not name.isprintable():
+        msg = f"the key {key!r} does not end in the name of a file: use --print"
+        raise ConfigurationError(msg)
+    if name[0] in "-.@":  # not standard input, and no option
+        name = f"./{name}"
+    # --globoff: the name may contain brackets, which curl would expand.
+    words = ["--fail", "--globoff", *_METHODS[request.method](name)]
+    for header, value in request.headers.items():
+        words += ["--header", f"{header}: {value}" if value else f"{header};"]
+    words.append(request.url.reveal())
+    if shell == "sh":
+        return shlex.join(["curl", *words])
+    return " ".join(["curl.exe", *map(_for_powershell, words)])
+
+
+_METHODS: Mapping[str, Callable[[str], list[str]]] = {
+    "PUT": lambda name: ["--upload-file", name],
+    "GET": lambda name: ["--output", name],
+    "HEAD": lambda _: ["--head"],
+    "DELETE": lambda _: ["--request", "DELETE"],
+}
+
+
+def _for_powershell(word: str) -> str:
+    if re.fullmatch(r"--[a-z-]+|[A-Z]+", word):
+        return word
+    if '"' in word or word.endswith("\\"):
+        # PowerShell 5 and 7 pass these to a program in different ways.
+        msg = "PowerShell cannot pass a double quote or a final backslash: use --print"
+        raise ConfigurationError(msg)
+    return "'" + _QUOTES.sub(r"\1\1", word) + "'"
