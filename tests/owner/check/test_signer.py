@@ -391,7 +391,7 @@ def test_reference_service_keeps_every_rule(kit):
     assert {r.outcome for r in check_signer(kit, RULES)} == {"passed"}
     with LoopbackServer(service(callback="https://app.example.com/")) as server:
         found = check_signer(kit_for(server.url), RULES)
-        assert {r.outcome for r in found} == {"passed"}
+        assert [r for r in found if r.outcome != "passed"] == []
 
 
 def test_list_of_permissions_is_optional(kit):
