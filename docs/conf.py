@@ -110,7 +110,7 @@ Contributing <{_REPOSITORY}/CONTRIBUTING.md>
 Changes <{_REPOSITORY}/CHANGELOG.md>
 ```
 """,
-    "zh/index": "\n```{toctree}\n:hidden:\n\nquickstart\ncli\nsync\nerrors\noptions\nowners\nhosting\n```\n",
+    "zh/index": "\n```{toctree}\n:hidden:\n\nquickstart\ncli\nsync\nexisting-servers\nerrors\noptions\nowners\nserve\nhosting\nbrowser\n```\n",
     "decisions/index": "\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n",
 }
 _LANGUAGES = {"py": "python", "mjs": "javascript", "m": "objc"}

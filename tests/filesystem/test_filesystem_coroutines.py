@@ -385,3 +385,10 @@ def test_many_awaited_calls_share_the_threads(environment, tmp_path, verb):
 
     asyncio.run(main())
     assert most <= 62
+
+
+def test_the_coroutine_of_copy_takes_its_arguments_as_fsspec_does(fs, owner):
+    """The plain method has another order."""
+    fs.pipe_file(f"{ROOT}/a", b"a")
+    asyncio.run(fs._copy(f"{ROOT}/a", f"{ROOT}/b", False, "raise", None))
+    assert owner.stored() == {"a": b"a", "b": b"a"}

@@ -472,6 +472,16 @@ def test_an_interrupted_commit_says_what_is_published(blind, owner, interrupt_at
     assert len(found.receipts) == 2
 
 
+def test_an_object_that_waits_for_the_end_cannot_be_moved(fs, owner):
+    """An upload that has begun has its name."""
+    with fs.transaction:
+        fs.pipe_file(f"{ROOT}/a", b"a")
+        with pytest.raises(ConfigurationError, match="cannot be moved"):
+            fs.mv(f"{ROOT}/a", f"{ROOT}/b")
+        assert not owner.stored()
+    assert owner.stored() == {"a": b"a"}
+
+
 def test_what_is_refused_is_refused_at_once(blind, owner, tmp_path, monkeypatch):
     """Bad options and a changing source are errors of the call, not of the end."""
     source = tmp_path / "f"

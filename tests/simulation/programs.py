@@ -85,7 +85,7 @@ _WEIGHTS = {
     "gather": 4,
 }
 
-VERBS = tuple(name for name in _WEIGHTS if name not in ("wait", "gather"))
+VERBS = ("twins", *(name for name in _WEIGHTS if name not in ("wait", "gather")))
 
 
 def draw(seed: int) -> Program:
@@ -107,7 +107,7 @@ def draw(seed: int) -> Program:
         program.update(_edited(dice))
     elif dice.random() < 0.05:
         program.update(_crowded(dice))
-    elif dice.random() < 0.05:
+    elif dice.random() < 0.1:
         program.update(_doubled(dice))
     if random.Random(f"switches {seed}").random() < 0.1:
         program["switches"] = 0.01

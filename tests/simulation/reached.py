@@ -63,4 +63,4 @@ def wanted() -> Iterator[str]:
     yield from ("outcome damaged", "outcome interrupted")
     yield from (f"call {action}" for action in _ACTIONS)
     yield from (f"{verb} {end}" for verb in VERBS for end in ("returned", "raised"))
-    yield from ("interrupt", "second interrupt", "cancellation", "crash")
+    yield from ("interrupt", "second interrupt", "cancellation", "crash", "kill")
