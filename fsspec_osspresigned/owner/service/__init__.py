@@ -14,5 +14,5 @@ __all__, __getattr__, __dir__ = lazy(
     app="create_app",
     policy="Policies Policy added_tokens hash_token parse_policies token_problem",
     process="ServiceSettings launch",
-    token_store="TokenStore",
+    token_store="TokenStore",  # noqa: S106 - the name of a module
 )
