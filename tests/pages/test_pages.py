@@ -315,6 +315,7 @@ PAGES = sorted(
     for p in [*DOCS.glob("*.md"), *DOCS.glob("zh/*.md"), *ROOT.glob("*.md")]
 )
 HOSTS = {
+    "docs.serverless-devs.com",
     "filesystem-spec.readthedocs.io",
     "fsspec-osspresigned.github.io",
     "github.com",
