@@ -9,6 +9,7 @@ import re
 import urllib.request
 
 import pytest
+from fsspec.config import conf
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import Action
@@ -74,7 +75,7 @@ def test_cat_is_compared(run, objects):
 def test_an_interrupted_download_is_resumed(run, oss, tmp_path, monkeypatch, command):
     """The same command again gets what is missing, and says so."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("FSSPEC_OSSPRESIGNED_PART_SIZE", str(100 * KIB))
+    monkeypatch.setitem(conf, "osspresigned", {"part_size": 100 * KIB})
     data = os.urandom(1000 * KIB)
     (tmp_path / "big.bin").write_bytes(data)
     assert run("put", "big.bin", f"{BUCKET}/in/", *KEYS).code == 0
