@@ -226,7 +226,7 @@ def test_dry_run_and_deletion_of_a_download(down, tmp_path, monkeypatch):
         ("./x", (), "both places on this machine: write oss://./x"),
         ("here", (), "both places on this machine: write oss://here"),
         (DEST, ("--state", "x"), "--state: only for uploads"),
-        (DEST, ("--header", "a=b", "--resume"), "--header, --resume: only for uploads"),
+        (DEST, ("--header", "a=b"), "--header: only for uploads"),
         (DEST, ("--grant", "x"), "--grant: only for uploads"),
     ],
 )
