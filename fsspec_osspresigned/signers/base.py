@@ -79,6 +79,10 @@ class Grant:
 _ALL_WAYS = Grant()
 
 
+class OtherPartSizeError(ConfigurationError):
+    """The server wants parts of another size, which its grants name from now on."""
+
+
 @frozen(kw_only=True)
 class Permissions:
     """What the token of a signer service permits.

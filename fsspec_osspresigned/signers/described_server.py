@@ -32,7 +32,7 @@ from ..model import (
 from ..secret import HiddenMapping, Secret, SecretURL
 from ..units import KIB, MIB, shown_text
 from ..url_checks import is_loopback, service_problem
-from .base import Grant, MultipartGrant
+from .base import Grant, MultipartGrant, OtherPartSizeError
 from .bound import bound_request, type_of
 from .description import (
     DIGESTS,
@@ -101,6 +101,7 @@ class DescribedServer(UploadServer):
         self._grants = RenewedGrant(self._fetched, context.clock)
         # Path -> key of its upload in parts at the server.
         self._keys: dict[str, str] = {}
+        self._part_size: int | None = None  # that the server wants, once it has said so
         self._origin = urlsplit(self._base)[:2]
         self.host = self._origin[1]
         self.names_objects = description.names_objects
@@ -120,6 +121,7 @@ class DescribedServer(UploadServer):
         read, single = self._description, self._description.single
         in_parts = read.request or read.open
         parts = MultipartGrant(
+            part_size=self._part_size,
             min_part=read.min_part,
             max_parts=MAX_PARTS if in_parts else 1,
             resumable=bool(read.request or read.resumes),
@@ -267,8 +269,9 @@ class DescribedServer(UploadServer):
         if cut is not None and cut != wanted and len(numbers) > 1:
             with suppress(ServerRefusedError, OSSPresignedError):
                 self.abort(operation, upload)
+            self._part_size = cut
             msg = f"the server has parts of {cut} bytes, not of {wanted}: give part_size={cut}"
-            raise ConfigurationError(msg, path=operation.path)
+            raise OtherPartSizeError(msg, path=operation.path)
         if is_single or call.urls is not None:
             upload.requests |= self._requests(answer, operation, upload, numbers or [1])
         return upload
@@ -295,6 +298,8 @@ class DescribedServer(UploadServer):
         numbers: Sequence[int],
     ) -> dict[int, SignedRequest]:
         items, call = answer.items(numbers), evolve(operation, action=Action.PutObject)
+        if not items:
+            raise answer.refused(f"names no part at {answer.call.urls!r}")
         if not upload.is_single:
             named = upload.values.get("id") or upload.values.get(".id")
             if named is None:  # then all URLs must be for the upload of the first one

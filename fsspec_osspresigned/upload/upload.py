@@ -36,8 +36,7 @@ from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loa
 from ..http.transfer import PLAIN, WITH_CRC, Exchange
 from ..model import Receipt
 from ..options.target import Target
-from ..other_stores import S3_MIN_PART
-from ..signers.base import Grant, MultipartGrant
+from ..signers.base import Grant, MultipartGrant, OtherPartSizeError
 from .modes import (
     Multipart,
     SinglePut,
@@ -97,8 +96,8 @@ async def upload_source(
         upload = Upload(_job(client, target, source, plan, grant, context))
         try:
             return await _upload(upload, source, context)
-        except _SmallPartsError:
-            if plan.min_part >= S3_MIN_PART:  # it was known, and the grant is smaller
+        except _PART_SIZE_ERRORS:  # the size is known by now
+            if (await planned(client, target, source.size))[0] == plan:
                 raise
             context = evolve(context, prefetcher=None)
             return await upload_source(client, target, source, context)
@@ -123,6 +122,9 @@ class _SmallPartsError(ConfigurationError):
     """A signed URL is for an S3 store, which requires larger parts."""
 
 
+_PART_SIZE_ERRORS = (_SmallPartsError, OtherPartSizeError)
+
+
 async def _readable_again(source: Source) -> Body:
     if isinstance(source, MemoryBody) or source.size > BODY_CAP:
         return source
@@ -141,7 +143,7 @@ async def _upload(upload: Upload, source: Source, context: TransferContext) -> R
         await upload.add_source(source)
         return await upload.finish()
     except BaseException as error:
-        await upload.discard(None if isinstance(error, _SmallPartsError) else error)
+        await upload.discard(None if isinstance(error, _PART_SIZE_ERRORS) else error)
         raise
     finally:
         if upload.resumption is not None:

@@ -267,6 +267,19 @@ def test_a_lost_finishing_reply_is_never_called_a_failure(case, server, connect)
 
 
 @each(["dataverse"])
+def test_parts_get_the_size_that_the_server_wants(case, server, connect):
+    """It says so when an upload begins; the next upload has that size at once."""
+    server.part_size = 6 * MIB
+    fs = connect(part_size=None)
+    for name in ("a.bin", "b.bin"):
+        receipt = fs.pipe_file(f"{case.folder}{name}", LARGE)
+        assert {part.size for part in receipt.parts[:-1]} == {6 * MIB}
+    assert server.content(f"{case.folder}b.bin") == LARGE
+    begun = [call for call in server.calls if "uploadurls" in call]
+    assert len(begun) == 3  # the first one was given up
+
+
+@each(["dataverse"])
 def test_a_lost_registration_repeats_no_other_call(case, server, connect):
     """The parts were completed once, so that call would be refused."""
     server.lose("/add")

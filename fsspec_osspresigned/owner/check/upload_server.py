@@ -139,7 +139,10 @@ def _small(kit: UploadServerKit) -> str:
 def _parts(kit: UploadServerKit) -> str:
     parts = kit.grant.multipart
     size = kit.part_size or max(_PART, parts.min_part if parts else 0)
-    return f"{len(kit.stored('parts', size + 1, part_size=size).parts or ())} parts"
+    receipt = kit.stored("parts", size + 1, part_size=size, multipart_threshold=size)
+    if not receipt.parts:
+        raise ConfigurationError("it was sent by one request")
+    return f"{len(receipt.parts)} parts"
 
 
 def _renewal(kit: UploadServerKit) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.published_servers import Databricks, Gateway
+from tests.published_servers import Databricks, Dataverse, Gateway
 from tests.signers.test_servers import GATEWAY
 
 
@@ -46,6 +46,20 @@ def test_a_server_of_parts_holds(run, oss, token):
     assert ended.code == 0
     assert "5 passed, 0 failed" in ended.out or "6 passed, 0 failed" in ended.out
     assert "2 parts" in ended.out
+
+
+def test_parts_are_sent_though_one_request_could_hold_the_object(run, oss, token):
+    """A mistake in the tables of parts is found beside a table of single requests."""
+    with Dataverse(oss) as server:
+        options = ("--upload-server-option", f"dataset={Dataverse.dataset}")
+        place = f"dataverse+{server.url}", "folder", *token, *options, "--yes"
+        ended = run("check", "upload-server", *place)
+        assert "passed    parts" in ended.out
+        assert "2 parts" in ended.out
+        server.refuse("PUT /api/datasets/mpupload", 400, times=9)
+        ended = run("check", "upload-server", *place)
+    assert ended.code == 1
+    assert "FAILED    parts" in ended.out
 
 
 @pytest.mark.parametrize(
