@@ -158,7 +158,7 @@ class AtomicFile:
                 except FileExistsError:
                     self._take_name()
                     self._link(self._name)
-            if os.name == "nt":  # it cannot replace an open file
+            if os.name != "posix":  # Windows cannot replace an open file
                 self._close()
             if self._name:
                 os.replace(self._name, self.path)

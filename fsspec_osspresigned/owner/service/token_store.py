@@ -113,7 +113,7 @@ class TokenStore:
         # Of SQLite's own making, the file would be readable for others.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        opened = sqlite3.connect(self.path, _SECONDS, isolation_level=None)
+        opened = sqlite3.connect(self.path, timeout=_SECONDS, isolation_level=None)
         with closing(opened) as rows, _told(self.path):
             rows.executescript(_SCHEMA)
             rows.execute("BEGIN IMMEDIATE")
