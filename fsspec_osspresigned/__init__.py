@@ -9,48 +9,48 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .compat import lazy
+from .compat import current_name, lazy
 
 if TYPE_CHECKING:
     from .errors import (
         AccessDeniedError,
-        BindingError,
-        BlindAnswerWarning,
+        BodyCorruptedError,
         CallbackFailedWarning,
-        CheckpointInUseError,
         ConfigurationError,
-        DamagedBodyError,
         DiscardWarning,
         EndpointForbiddenError,
-        ExclusiveNotEnforcedError,
+        ExistenceNotVerifiedWarning,
         Explanation,
-        ExposedMapWarning,
         IntegrityError,
         InvalidRequestError,
         NetworkError,
         NetworkTimeoutError,
-        NotSignedError,
+        NotCoveredError,
         ObjectExistsError,
         ObjectNotFoundError,
         ObjectNotVisibleError,
         OSSPresignedError,
         Outcome,
         OutcomeUnknownError,
+        OverwriteProtectionIgnoredError,
         PublishWarning,
         ReceiptFailedError,
-        Refused,
-        ReplyError,
+        RefusalReason,
+        SecretFileReadableWarning,
         SignatureMismatchError,
         SignerError,
         SignerUnavailableError,
         SourceChangedError,
+        StoreError,
         StoreUnavailableError,
         TooLargeError,
         UnreadableMapWarning,
         UploadDiscardedError,
         UploadErrors,
+        UploadInProgressError,
         UploadNotFoundError,
         URLExpiredError,
+        WrongRequestSignedError,
     )
     from .filesystem.filesystem import OSSPresignedFileSystem
     from .filesystem.oss import register_oss
@@ -66,24 +66,20 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDeniedError",
     "Action",
-    "BindingError",
-    "BlindAnswerWarning",
+    "BodyCorruptedError",
     "CallbackFailedWarning",
-    "CheckpointInUseError",
     "ConfigurationError",
-    "DamagedBodyError",
     "DiscardWarning",
     "EndpointForbiddenError",
-    "ExclusiveNotEnforcedError",
+    "ExistenceNotVerifiedWarning",
     "Explanation",
-    "ExposedMapWarning",
     "Grant",
     "IntegrityError",
     "InvalidRequestError",
     "MultipartGrant",
     "NetworkError",
     "NetworkTimeoutError",
-    "NotSignedError",
+    "NotCoveredError",
     "OSSPresignedError",
     "OSSPresignedFileSystem",
     "ObjectExistsError",
@@ -92,14 +88,15 @@ __all__ = [
     "Operation",
     "Outcome",
     "OutcomeUnknownError",
+    "OverwriteProtectionIgnoredError",
     "PartReceipt",
     "PublishWarning",
     "Receipt",
     "ReceiptFailedError",
     "ReceiptList",
-    "Refused",
-    "ReplyError",
+    "RefusalReason",
     "Secret",
+    "SecretFileReadableWarning",
     "SecretURL",
     "SignatureMismatchError",
     "SignedRequest",
@@ -107,6 +104,7 @@ __all__ = [
     "SignerError",
     "SignerUnavailableError",
     "SourceChangedError",
+    "StoreError",
     "StoreUnavailableError",
     "SyncEvent",
     "SyncResult",
@@ -115,7 +113,9 @@ __all__ = [
     "UnreadableMapWarning",
     "UploadDiscardedError",
     "UploadErrors",
+    "UploadInProgressError",
     "UploadNotFoundError",
+    "WrongRequestSignedError",
     "__version__",
     "register_oss",
     "sync",
@@ -138,7 +138,11 @@ _load = lazy(__name__, errors=" ".join(_others), **_HOMES)[1]
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("fsspec-osspresigned")
-    return _load(name)
+    if name in __all__:
+        return _load(name)
+    from .errors import DEPRECATED  # noqa: PLC0415 - only for a name that is not public
+
+    return _load(current_name(name, DEPRECATED))
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Compatibility: functions that some platforms lack, safe opens, lazy names."""
+"""Compatibility: functions that some platforms lack, safe opens, lazy and old names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Self
 
@@ -55,6 +56,19 @@ def lazy(
         return sorted(homes)
 
     return public(), load, public
+
+
+def current_name(name: str, renamed: Mapping[str, str]) -> str:
+    """Return the name that replaces *name* in *renamed*, or *name* itself.
+
+    Warns of an old name at the line that asks the ``__getattr__`` of a module for it.
+    """
+    if name not in renamed:
+        return name
+    new = renamed[name]
+    text = f"{name} is deprecated and will be removed in 0.4: use {new}"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
+    return new
 
 
 class SpecialFileError(OSError):

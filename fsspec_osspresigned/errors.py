@@ -12,17 +12,37 @@ import errno as _errno
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from .compat import current_name
 from .units import html_table
 
 SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"  # the pages, for messages
 _MAX_ROWS = 20  # failures in a table
 
+DEPRECATED = {  # classes, to be removed in 0.4
+    "BindingError": "WrongRequestSignedError",
+    "BlindAnswerWarning": "ExistenceNotVerifiedWarning",
+    "CheckpointInUseError": "UploadInProgressError",
+    "DamagedBodyError": "BodyCorruptedError",
+    "ExclusiveNotEnforcedError": "OverwriteProtectionIgnoredError",
+    "ExposedMapWarning": "SecretFileReadableWarning",
+    "NotSignedError": "NotCoveredError",
+    "Refused": "RefusalReason",
+    "ReplyError": "StoreError",
+}
 
-class Refused(enum.StrEnum):
+if not TYPE_CHECKING:  # type checkers refuse the old names
+
+    def __getattr__(name: str) -> Any:
+        if name in DEPRECATED:
+            return globals()[current_name(name, DEPRECATED)]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class RefusalReason(enum.StrEnum):
     """Reasons for which a store refuses a request, for programs."""
 
     EXPIRED = "expired"
@@ -47,14 +67,14 @@ class Explanation:
         reason: the reason of the refusal.
         cause: one sentence that says what happened.
         remedy: advice for the user.
-        differences: for ``Refused.MISMATCH``, the proven differences between the
+        differences: for ``RefusalReason.MISMATCH``, the proven differences between the
             request and the signature, one line each; empty if the store received what
             was sent, or did not report it.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             negative if it is behind; None if the store's time is unknown.
     """
 
-    reason: Refused
+    reason: RefusalReason
     cause: str
     remedy: str
     differences: tuple[str, ...] = ()
@@ -148,7 +168,7 @@ class ConfigurationError(OSSPresignedError, ValueError):
         self.problems = lines
 
 
-class NotSignedError(OSSPresignedError, PermissionError):
+class NotCoveredError(OSSPresignedError, PermissionError):
     """The signer does not sign this operation: it is not granted, or not in the map.
 
     Attributes:
@@ -167,7 +187,7 @@ class NotSignedError(OSSPresignedError, PermissionError):
         super().__init__(message, nearest=tuple(nearest), **facts)
 
 
-class ObjectNotVisibleError(NotSignedError, FileNotFoundError):
+class ObjectNotVisibleError(NotCoveredError, FileNotFoundError):
     """A call is not granted, so it is unknown whether the object exists.
 
     It is a FileNotFoundError, too, because tools take one for "nothing to read yet".
@@ -184,13 +204,13 @@ class SignerUnavailableError(SignerError):
     _errno = _errno.EAGAIN
 
 
-class BindingError(SignerError, PermissionError):
+class WrongRequestSignedError(SignerError, PermissionError):
     """The signer signed a different request than it was asked for; nothing was sent."""
 
     _errno = _errno.EACCES
 
 
-class ReplyError(OSSPresignedError):
+class StoreError(OSSPresignedError):
     """The store replied with an error, or its reply is invalid.
 
     Errors with a known meaning have subclasses.
@@ -204,12 +224,12 @@ class ReplyError(OSSPresignedError):
     host: str = ""
 
     @property
-    def reason(self) -> Refused | None:
+    def reason(self) -> RefusalReason | None:
         """The reason of a refusal, for programs; None if the reason is unknown."""
         return None if self.explanation is None else self.explanation.reason
 
 
-class AccessDeniedError(ReplyError, PermissionError):
+class AccessDeniedError(StoreError, PermissionError):
     """403: the key that signed lacks the permission, or is disabled."""
 
     _errno = _errno.EACCES
@@ -223,25 +243,25 @@ class SignatureMismatchError(AccessDeniedError):
     """403: headers, query or path differ from those that were signed."""
 
 
-class ObjectNotFoundError(ReplyError, FileNotFoundError):
+class ObjectNotFoundError(StoreError, FileNotFoundError):
     """404: no such object or bucket."""
 
     _errno = _errno.ENOENT
 
 
-class UploadNotFoundError(ReplyError, FileNotFoundError):
+class UploadNotFoundError(StoreError, FileNotFoundError):
     """404 NoSuchUpload: the multipart upload was completed, aborted or expired."""
 
     _errno = _errno.ENOENT
 
 
-class ObjectExistsError(ReplyError, FileExistsError):
+class ObjectExistsError(StoreError, FileExistsError):
     """409 FileAlreadyExists: the object exists, and the upload must not replace it."""
 
     _errno = _errno.EEXIST
 
 
-class InvalidRequestError(ReplyError, ValueError):
+class InvalidRequestError(StoreError, ValueError):
     """400 and similar: the request is invalid, so a retry would fail too."""
 
     _errno = _errno.EINVAL
@@ -251,11 +271,11 @@ class EndpointForbiddenError(InvalidRequestError):
     """400 PublicEndpointForbidden: OSS's public host does not accept uploads."""
 
 
-class DamagedBodyError(ReplyError):
+class BodyCorruptedError(StoreError):
     """400: the store reports that the body was damaged or truncated in transit."""
 
 
-class StoreUnavailableError(ReplyError):
+class StoreUnavailableError(StoreError):
     """5xx or throttled: the store is temporarily unavailable; a retry may succeed."""
 
     _errno = _errno.EAGAIN
@@ -306,7 +326,7 @@ class SourceChangedError(OSSPresignedError):
     """
 
 
-class ExclusiveNotEnforcedError(OSSPresignedError):
+class OverwriteProtectionIgnoredError(OSSPresignedError):
     """The object was stored, but may have replaced one that it must not replace.
 
     OSS ignores ``x-oss-forbid-overwrite`` in a bucket with versioning.
@@ -342,7 +362,7 @@ class UploadDiscardedError(OSSPresignedError):
     _errno = _errno.ECANCELED
 
 
-class CheckpointInUseError(OSSPresignedError, BlockingIOError):
+class UploadInProgressError(OSSPresignedError, BlockingIOError):
     """Another process or thread runs the same upload with the same checkpoint directory."""
 
     _errno = _errno.EAGAIN
@@ -407,14 +427,14 @@ class CallbackFailedWarning(PublishWarning):
     """The object is stored, but OSS could not reach the callback server."""
 
 
-class BlindAnswerWarning(PublishWarning):
+class ExistenceNotVerifiedWarning(PublishWarning):
     """An object was reported as missing, or a list may be incomplete.
 
     The signer does not grant the call that would ask the store.
     """
 
 
-class ExposedMapWarning(PublishWarning):
+class SecretFileReadableWarning(PublishWarning):
     """A file that contains presigned URLs or a grant is readable by other users."""
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
 from fsspec_osspresigned.owner.grants import GrantTerms
 from fsspec_osspresigned.signers.base import Grant, Signer, form_fields
@@ -56,7 +56,7 @@ class FormSigner(Signer):
     def _sign(self, operation) -> SignedRequest:
         if operation.action is not Action.PostObject:
             msg = f"{operation}: the grant allows uploads only"
-            raise NotSignedError(msg, path=operation.path, action=operation.action)
+            raise NotCoveredError(msg, path=operation.path, action=operation.action)
         age = self.ages[min(self.signed, len(self.ages) - 1)]
         self.signed += 1
         now = time.time()

@@ -10,9 +10,10 @@ import pickle
 
 import pytest
 
+import fsspec_osspresigned
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client.error_codes import MEANINGS, Meaning, from_reply
-from fsspec_osspresigned.errors import Explanation, Refused
+from fsspec_osspresigned.errors import Explanation, RefusalReason
 from fsspec_osspresigned.model import Action, Operation, Reply
 
 CLASSES = [
@@ -22,9 +23,9 @@ CLASSES = [
 ]
 FAMILIES = [
     (errors.ConfigurationError, ValueError, errno.EINVAL),
-    (errors.NotSignedError, PermissionError, errno.EACCES),
+    (errors.NotCoveredError, PermissionError, errno.EACCES),
     (errors.SignerUnavailableError, errors.SignerError, errno.EAGAIN),
-    (errors.BindingError, PermissionError, errno.EACCES),
+    (errors.WrongRequestSignedError, PermissionError, errno.EACCES),
     (errors.URLExpiredError, PermissionError, errno.EACCES),
     (errors.SignatureMismatchError, PermissionError, errno.EACCES),
     (errors.ObjectNotFoundError, FileNotFoundError, errno.ENOENT),
@@ -35,7 +36,7 @@ FAMILIES = [
     (errors.NetworkTimeoutError, TimeoutError, errno.ETIMEDOUT),
     (errors.TooLargeError, OSError, errno.EFBIG),
     (errors.UploadDiscardedError, OSError, errno.ECANCELED),
-    (errors.CheckpointInUseError, BlockingIOError, errno.EAGAIN),
+    (errors.UploadInProgressError, BlockingIOError, errno.EAGAIN),
     (errors.IntegrityError, OSError, errno.EIO),
 ]
 
@@ -86,7 +87,10 @@ def test_every_class_is_whole(kind):
             "retry_after": 1.5,
             "tries": 3,
             "explanation": Explanation(
-                reason=Refused.DENIED, cause="no", remedy="ask", differences=("a",)
+                reason=RefusalReason.DENIED,
+                cause="no",
+                remedy="ask",
+                differences=("a",),
             ),
         }
     )
@@ -136,9 +140,9 @@ def test_problems_are_listed():
         (404, "NoSuchKey", errors.ObjectNotFoundError),
         (404, "NoSuchUpload", errors.UploadNotFoundError),
         (409, "FileAlreadyExists", errors.ObjectExistsError),
-        (409, "SomethingElse", errors.ReplyError),
+        (409, "SomethingElse", errors.StoreError),
         (400, "InvalidPart", errors.InvalidRequestError),
-        (400, "BadDigest", errors.DamagedBodyError),
+        (400, "BadDigest", errors.BodyCorruptedError),
         (400, "", errors.InvalidRequestError),
         (401, "", errors.AccessDeniedError),
         (403, "", errors.AccessDeniedError),
@@ -147,7 +151,7 @@ def test_problems_are_listed():
         (429, "", errors.StoreUnavailableError),
         (500, "InternalError", errors.StoreUnavailableError),
         (503, "", errors.StoreUnavailableError),
-        (301, "", errors.ReplyError),
+        (301, "", errors.StoreError),
         (418, "", errors.InvalidRequestError),
     ],
 )
@@ -198,3 +202,16 @@ def test_several_failures_have_the_outcome_that_they_share():
             outcome,
             outcome,
         )
+
+
+@pytest.mark.parametrize(("old", "new"), errors.DEPRECATED.items())
+def test_a_former_name_is_the_same_class(old, new):
+    """Programs and pickles that use it work, and are warned at their own line."""
+    pickled = pickle.dumps(getattr(errors, new), protocol=0)
+    with pytest.warns(DeprecationWarning, match=f"in 0.4: use {new}") as caught:
+        found = getattr(fsspec_osspresigned, old)
+    assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match=f"use {new}"):
+        read = pickle.loads(pickled.replace(new.encode(), old.encode()))
+    assert found is read is getattr(errors, new)
+    assert old not in dir(fsspec_osspresigned)

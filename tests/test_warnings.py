@@ -12,7 +12,7 @@ import pytest
 import fsspec_osspresigned
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
-    BlindAnswerWarning,
+    ExistenceNotVerifiedWarning,
 )
 
 
@@ -51,7 +51,7 @@ def of_loop(fs):
 @pytest.mark.parametrize("call", [look, of_thread, of_loop])
 def test_a_warning_names_the_line_that_called(only_writing, call):
     """Neither a line of this package nor one of fsspec is anybody's to change."""
-    with pytest.warns(BlindAnswerWarning, match="not signed") as caught:
+    with pytest.warns(ExistenceNotVerifiedWarning, match="not signed") as caught:
         call(only_writing)
     assert [one.filename for one in caught] == [__file__]
     assert "# here, " in linecache.getline(__file__, caught[0].lineno)

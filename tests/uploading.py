@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.http.body import Body
 from fsspec_osspresigned.model import Operation, Receipt, SignedRequest
 from fsspec_osspresigned.options.target import Target
@@ -37,7 +37,7 @@ class OwnerSigner(Signer):
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         for operation in operations:
             if operation.action in self.refuses:
-                raise NotSignedError("the test says so", path=operation.path)
+                raise NotCoveredError("the test says so", path=operation.path)
         return self.keys.sign(operations)
 
 

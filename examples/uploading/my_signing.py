@@ -2,7 +2,7 @@
 
 The library's own signer stands here for whatever signs where you are: a vault, a gateway.
 """
-from fsspec_osspresigned import Action, NotSignedError
+from fsspec_osspresigned import Action, NotCoveredError
 from fsspec_osspresigned.signers.keys import KeySigner
 
 KEYS = KeySigner.from_options()  # OSS_ACCESS_KEY_ID and so on
@@ -12,7 +12,7 @@ def sign(operations):
     """Sign uploads below in/: one answer each, in the order of *operations*."""
     for one in operations:
         if one.action is not Action.PutObject or not one.key.startswith("in/"):
-            raise NotSignedError(f"{one.action} of {one.path} is not granted")
+            raise NotCoveredError(f"{one.action} of {one.path} is not granted")
     return [
         {
             "url": signed.url.reveal(),

@@ -7,7 +7,7 @@ import sys
 
 import pandas as pd
 
-from fsspec_osspresigned import NotSignedError, OSSPresignedFileSystem
+from fsspec_osspresigned import NotCoveredError, OSSPresignedFileSystem
 
 OPTIONS = {
     "signer": os.environ["SIGNER_URL"],
@@ -29,5 +29,5 @@ def export(ds: str) -> dict:
 if __name__ == "__main__":
     try:
         print(export(ds=sys.argv[1]))
-    except NotSignedError as error:  # trying again cannot help
+    except NotCoveredError as error:  # trying again cannot help
         sys.exit(f"not granted: {error}")

@@ -13,7 +13,7 @@ from typing import Literal
 from attrs import evolve, field, frozen
 
 from .. import parsing
-from ..errors import Refused
+from ..errors import RefusalReason
 from ..model import SignedRequest
 from ..other_stores import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY, S3_TOKEN
 from ..secret import SecretURL
@@ -101,71 +101,71 @@ _AGAIN = "upload again"
 
 _ROWS = (
     _Row(
-        Refused.EXPIRED, "the URL has expired", "ask for a new one",
+        RefusalReason.EXPIRED, "the URL has expired", "ask for a new one",
         "check the clock of this machine, then run it again",
     ),
     _Row(
-        Refused.NOT_YET_VALID, "the URL is not valid yet",
+        RefusalReason.NOT_YET_VALID, "the URL is not valid yet",
         "check the clock of the machine that signed it",
         "check the clock of this machine",
     ),
     _Row(
-        Refused.CLOCK_SKEW, "", "set the clock, then sign anew or ask for a new URL",
+        RefusalReason.CLOCK_SKEW, "", "set the clock, then sign anew or ask for a new URL",
         "set the clock",
     ),
     _Row(
-        Refused.TOKEN_ENDED,
+        RefusalReason.TOKEN_ENDED,
         "the STS token that signed the URL has expired, and the URL with it",
         "ask for a new one",
         "set OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN of a new one",
     ),
     _Row(
-        Refused.TOKEN_INVALID,
+        RefusalReason.TOKEN_INVALID,
         "the STS token in the URL is not the one of its key",
         "ask for a new one: the token was withdrawn, or cut when the URL was copied",
         "set OSS_SESSION_TOKEN to the one that was issued with OSS_ACCESS_KEY_ID",
     ),
     _Row(
-        Refused.WRONG_REGION, "the bucket is in another region",
+        RefusalReason.WRONG_REGION, "the bucket is in another region",
         "tell the owner, who must sign for the region of the bucket",
         "set region= or OSS_REGION",
     ),
     _Row(
-        Refused.DENIED, "the key that signed lacks the permission",
+        RefusalReason.DENIED, "the key that signed lacks the permission",
         "tell the owner, who grants it in a RAM or bucket policy",
         "grant it in a RAM or bucket policy",
     ),
     _Row(
-        Refused.DENIED,
+        RefusalReason.DENIED,
         "the key that signed the grant lacks the permission oss:PutObject, or the policy "
         "of the grant does not allow it",
         "tell the owner, who gives the permission or another grant",
         form=True,
     ),
     _Row(
-        Refused.KEY_DISABLED,
+        RefusalReason.KEY_DISABLED,
         "the key that signed is disabled, or not allowed from this address",
         _OWNER,
         "enable it, or set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET of another one",
     ),
     _Row(
-        Refused.ACCOUNT_DISABLED,
+        RefusalReason.ACCOUNT_DISABLED,
         "the account is disabled: a bill is unpaid, or its security is in doubt",
         _OWNER,
         "look at the messages of the account",
     ),
     _Row(
-        Refused.UNKNOWN_KEY, "the store does not know the key that signed",
+        RefusalReason.UNKNOWN_KEY, "the store does not know the key that signed",
         "tell the owner: it was deleted, or it is an STS key whose token is missing",
         "correct OSS_ACCESS_KEY_ID; a temporary key needs OSS_SESSION_TOKEN, too",
     ),
     _Row(
-        Refused.MISMATCH, "the signature of the grant is not that of its policy",
+        RefusalReason.MISMATCH, "the signature of the grant is not that of its policy",
         "tell the owner, unless a copy of the grant was changed",
         form=True,
     ),
     _Row(
-        Refused.POLICY, "the policy of the grant does not allow it",
+        RefusalReason.POLICY, "the policy of the grant does not allow it",
         "change what it names, or ask the owner for another grant",
     ),
     # By code or EC number.
@@ -251,7 +251,9 @@ _ROWS = (
 _NAMED = {
     (name, row.form): row
     for row in _ROWS
-    for name in ([row.when] if isinstance(row.when, Refused) else row.when.split())
+    for name in (
+        [row.when] if isinstance(row.when, RefusalReason) else row.when.split()
+    )
 }
 # By what the message says, and no code.
 _MESSAGES = (
@@ -311,10 +313,12 @@ _MESSAGES = (
         "do not upload again; tell the owner of the callback server",
         "do not upload again",
     ),
-    _Row("the region '[^']*' is wrong|Invalid signing region", Refused.WRONG_REGION),
-    _Row("must be addressed using the specified endpoint", Refused.WRONG_REGION),
-    _Row("Policy expired|Request has expired", Refused.EXPIRED),
-    _Row("Policy Condition failed|Extra input fields", Refused.POLICY),
+    _Row(
+        "the region '[^']*' is wrong|Invalid signing region", RefusalReason.WRONG_REGION
+    ),
+    _Row("must be addressed using the specified endpoint", RefusalReason.WRONG_REGION),
+    _Row("Policy expired|Request has expired", RefusalReason.EXPIRED),
+    _Row("Policy Condition failed|Extra input fields", RefusalReason.POLICY),
 )
 # Content types that programs add unasked: which, and how to send the file without.
 _UNASKED = {
@@ -350,7 +354,7 @@ _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 def ranked(
     refusal: Refusal,
-    reason: Refused | None,
+    reason: RefusalReason | None,
     hide: Callable[[str], str],
     more: Iterable[Cause] = (),
 ) -> tuple[tuple[Cause, ...], tuple[str, ...]]:
@@ -361,7 +365,7 @@ def ranked(
     """
     found, signed = Comparison(), refusal.signed
     causes = [*_of_code(refusal, reason), *more]
-    if reason is Refused.MISMATCH and not refusal.form:
+    if reason is RefusalReason.MISMATCH and not refusal.form:
         if signed is not None:
             found = compare(refusal.document, signed, refusal.object_key, hide)
         causes += _of_mismatch(refusal, found)
@@ -376,7 +380,7 @@ def _line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _of_code(refusal: Refusal, reason: Refused | None) -> Iterator[Cause]:
+def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
     """Yield the cause that the members, the message, the EC or the code names."""
     document = refusal.document
     key_id = document.get("OSSAccessKeyId") or document.get("AWSAccessKeyId") or ""
@@ -392,12 +396,14 @@ def _of_code(refusal: Refusal, reason: Refused | None) -> Iterator[Cause]:
         return
     for row in _MESSAGES:
         # A code that says more than the message decides.
-        vague = reason in (None, Refused.DENIED) or not isinstance(row.cause, Refused)
+        vague = reason in (None, RefusalReason.DENIED) or not isinstance(
+            row.cause, RefusalReason
+        )
         if vague and re.search(row.when, refusal.text):
             yield _cause(refusal, row)
             return
     if reason is not None:
-        if reason is not Refused.MISMATCH or refusal.form:
+        if reason is not RefusalReason.MISMATCH or refusal.form:
             yield _of_reason(refusal, reason)
         return
     for name in (refusal.row, refusal.ec, refusal.code, _by_status(refusal.status)):
@@ -416,7 +422,7 @@ def _by_status(status: int | None) -> str:
 def _cause(
     refusal: Refusal, row: _Row, cause: str = "", evidence: Evidence = "proven"
 ) -> Cause:
-    if isinstance(row.cause, Refused):
+    if isinstance(row.cause, RefusalReason):
         return _of_reason(refusal, row.cause)
     cause, remedy = cause or row.cause, row.remedy
     if header := refusal.document.get("HeaderName"):
@@ -428,17 +434,19 @@ def _cause(
     return Cause(evidence, cause, remedy)
 
 
-def _of_reason(refusal: Refusal, reason: Refused) -> Cause:
+def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
     row = _NAMED.get((reason, refusal.form)) or _NAMED[reason, False]
     store, end = refusal.store, refusal.end
-    if reason is Refused.WRONG_REGION:
+    if reason is RefusalReason.WRONG_REGION:
         return _elsewhere(refusal, row)
-    if reason is Refused.CLOCK_SKEW:
+    if reason is RefusalReason.CLOCK_SKEW:
         return _cause(refusal, row, _of_clock(refusal))
-    if reason is Refused.DENIED and not refusal.ec:  # several reasons have this code
+    if (
+        reason is RefusalReason.DENIED and not refusal.ec
+    ):  # several reasons have this code
         return _cause(refusal, row, evidence="likely")
     cause = row.cause
-    if reason is Refused.EXPIRED and store and end and store - end >= 1:
+    if reason is RefusalReason.EXPIRED and store and end and store - end >= 1:
         cause += f" {shown_seconds(store - end)} ago"
     return _cause(refusal, row, cause)
 

@@ -16,9 +16,9 @@ from ..engine.engine import blocking, call_user, shielded
 from ..engine.limits import RequestPlace, request_limiter
 from ..engine.warn import warn_user
 from ..errors import (
-    BlindAnswerWarning,
+    ExistenceNotVerifiedWarning,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     Outcome,
     ReceiptFailedError,
@@ -161,7 +161,7 @@ class Client:
         signs all later tries. *once* permits no retry.
 
         Raises:
-            NotSignedError: the signer does not sign the operation.
+            NotCoveredError: the signer does not sign the operation.
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
@@ -374,7 +374,7 @@ class Client:
                 f"include {FORBID_OVERWRITE}, so it might be replaced: give "
                 "overwrite=True to permit that"
             )
-            raise NotSignedError(msg, path=operation.path, action=operation.action)
+            raise NotCoveredError(msg, path=operation.path, action=operation.action)
         self.warn_of_replacing(operation.path, "is not signed")
 
     def warn_of_replacing(self, path: str, why: str) -> None:
@@ -390,7 +390,7 @@ class Client:
                 f"signed; if it exists, it is replaced, because {FORBID_OVERWRITE} {why} "
                 "(unknown='error' refuses)"
             )
-            warn_user(text, BlindAnswerWarning)
+            warn_user(text, ExistenceNotVerifiedWarning)
 
     def _raise_for_status(
         self,
@@ -460,7 +460,7 @@ class Client:
         """Return whether the signer signs *operation*; sends nothing to the store."""
         try:
             await self.signed(operation)
-        except NotSignedError:
+        except NotCoveredError:
             return False
         return True
 

@@ -16,15 +16,15 @@ from attrs import frozen
 from .. import parsing
 from ..errors import (
     AccessDeniedError,
-    DamagedBodyError,
+    BodyCorruptedError,
     EndpointForbiddenError,
     Explanation,
     InvalidRequestError,
     ObjectExistsError,
     ObjectNotFoundError,
-    Refused,
-    ReplyError,
+    RefusalReason,
     SignatureMismatchError,
+    StoreError,
     StoreUnavailableError,
     UploadNotFoundError,
     URLExpiredError,
@@ -44,20 +44,20 @@ class Meaning:
     """Meaning of one error code or EC number of the store."""
 
     # Decides about retries (``retry.RULES``); None leaves it to the code or the status.
-    kind: type[ReplyError] | None = None
-    reason: Refused | None = None  # of a refusal
+    kind: type[StoreError] | None = None
+    reason: RefusalReason | None = None  # of a refusal
 
 
-_DENIED = Meaning(AccessDeniedError, Refused.DENIED)
-_EXPIRED = Meaning(URLExpiredError, Refused.EXPIRED)
-_NOT_YET = Meaning(AccessDeniedError, Refused.NOT_YET_VALID)
-_TOKEN_ENDED = Meaning(URLExpiredError, Refused.TOKEN_ENDED)
-_TOKEN_INVALID = Meaning(URLExpiredError, Refused.TOKEN_INVALID)
-_ELSEWHERE = Meaning(reason=Refused.WRONG_REGION)
-_KEY_DISABLED = Meaning(AccessDeniedError, Refused.KEY_DISABLED)
+_DENIED = Meaning(AccessDeniedError, RefusalReason.DENIED)
+_EXPIRED = Meaning(URLExpiredError, RefusalReason.EXPIRED)
+_NOT_YET = Meaning(AccessDeniedError, RefusalReason.NOT_YET_VALID)
+_TOKEN_ENDED = Meaning(URLExpiredError, RefusalReason.TOKEN_ENDED)
+_TOKEN_INVALID = Meaning(URLExpiredError, RefusalReason.TOKEN_INVALID)
+_ELSEWHERE = Meaning(reason=RefusalReason.WRONG_REGION)
+_KEY_DISABLED = Meaning(AccessDeniedError, RefusalReason.KEY_DISABLED)
 
 # Codes and EC numbers that are no refusals of a signature.
-_KINDS: Mapping[type[ReplyError], str] = {
+_KINDS: Mapping[type[StoreError], str] = {
     EndpointForbiddenError: "0048-00000401 PublicEndpointForbidden",
     AccessDeniedError: "SecondLevelDomainForbidden InvalidObjectState BucketDisable "
     "KmsInDebt TransferAccelerationDisabled AccessForbidden",
@@ -66,7 +66,7 @@ _KINDS: Mapping[type[ReplyError], str] = {
     ObjectExistsError: "FileAlreadyExists ObjectAlreadyExists FileImmutable",
     InvalidRequestError: "KeyNotFound AliasNotFound PreconditionFailed EntityTooSmall "
     "EntityTooLarge MissingContentLength InvalidPart InvalidPartOrder",
-    DamagedBodyError: "InvalidDigest BadDigest InvalidCRC64 IncompleteBody RequestTimeout",
+    BodyCorruptedError: "InvalidDigest BadDigest InvalidCRC64 IncompleteBody RequestTimeout",
     StoreUnavailableError: "QpsLimitExceeded",
 }
 # OSS API reference, "Error codes". An EC number decides before the code. The causes are
@@ -82,13 +82,13 @@ MEANINGS = {
     "0002-00000903": _KEY_DISABLED,
     "0002-00000904": _KEY_DISABLED,
     "AccessDenied": _DENIED,
-    "SignatureDoesNotMatch": Meaning(SignatureMismatchError, Refused.MISMATCH),
+    "SignatureDoesNotMatch": Meaning(SignatureMismatchError, RefusalReason.MISMATCH),
     "SecurityTokenExpired": _TOKEN_ENDED,
     "InvalidSecurityToken": _TOKEN_INVALID,
     "AccessKeyIdAndSecurityTokenNotMatch": _TOKEN_INVALID,
-    "RequestTimeTooSkewed": Meaning(URLExpiredError, Refused.CLOCK_SKEW),
-    "InvalidAccessKeyId": Meaning(AccessDeniedError, Refused.UNKNOWN_KEY),
-    "UserDisable": Meaning(AccessDeniedError, Refused.ACCOUNT_DISABLED),
+    "RequestTimeTooSkewed": Meaning(URLExpiredError, RefusalReason.CLOCK_SKEW),
+    "InvalidAccessKeyId": Meaning(AccessDeniedError, RefusalReason.UNKNOWN_KEY),
+    "UserDisable": Meaning(AccessDeniedError, RefusalReason.ACCOUNT_DISABLED),
     "PermanentRedirect": _ELSEWHERE,
     # Codes of S3 alone.
     "ExpiredToken": _TOKEN_ENDED,
@@ -96,7 +96,7 @@ MEANINGS = {
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "ExpiredRequest": _EXPIRED,  # Cloudflare R2, "Error codes"
 }
-_POLICY = Meaning(AccessDeniedError, Refused.POLICY)
+_POLICY = Meaning(AccessDeniedError, RefusalReason.POLICY)
 # Meanings in reply to a form (OSS API reference, "PostObject").
 _OF_FORMS = {
     **MEANINGS,
@@ -106,13 +106,13 @@ _OF_FORMS = {
     "0006-00000228": _POLICY,  # a field that must be named is not
     "0002-00000715": _ELSEWHERE,
     "InvalidPolicyDocument": Meaning(InvalidRequestError),
-    "MalformedPOSTRequest": Meaning(DamagedBodyError),
+    "MalformedPOSTRequest": Meaning(BodyCorruptedError),
 }
 _BY_STATUS: Mapping[int, Meaning] = {
     **dict.fromkeys((401, 403), Meaning(AccessDeniedError)),
     **dict.fromkeys((408, 429), Meaning(StoreUnavailableError)),
     404: Meaning(ObjectNotFoundError),
-    409: Meaning(ReplyError),
+    409: Meaning(StoreError),
 }
 
 _BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
@@ -160,7 +160,7 @@ def from_reply(
     now: Callable[[], float] = time.time,
     offset: float | None = None,
     by_keys: bool = False,
-) -> ReplyError:
+) -> StoreError:
     """Return the exception for an error reply of the store, with the likeliest cause.
 
     The EC number takes precedence over the code, and the code over the HTTP status. Of the
@@ -231,8 +231,8 @@ def from_reply(
     )
 
 
-def meaning(refusal: Refusal) -> tuple[type[ReplyError], Refused | None]:
-    """Return the class of the exception, and the reason of ``Refused``, if one applies."""
+def meaning(refusal: Refusal) -> tuple[type[StoreError], RefusalReason | None]:
+    """Return the class of the exception, and the reason of the refusal, if one applies."""
     table = _OF_FORMS if refusal.form else MEANINGS
     fine = table.get(refusal.ec, Meaning())
     coarse = table.get(refusal.code, Meaning())
@@ -246,20 +246,20 @@ def meaning(refusal: Refusal) -> tuple[type[ReplyError], Refused | None]:
         and refusal.signed
         and unsent_headers(refusal.signed)
     ):
-        coarse = Meaning(reason=Refused.MISMATCH)
+        coarse = Meaning(reason=RefusalReason.MISMATCH)
     last = _BY_STATUS.get(status, Meaning(InvalidRequestError))
     if status >= 500:  # noqa: PLR2004 - HTTP status class
         last = Meaning(StoreUnavailableError)
     elif 300 <= status < 400:  # noqa: PLR2004 - HTTP status class
-        last = Meaning(ReplyError)
-    kind = fine.kind or coarse.kind or last.kind or ReplyError
+        last = Meaning(StoreError)
+    kind = fine.kind or coarse.kind or last.kind or StoreError
     reason = fine.reason or coarse.reason
-    return kind, Refused.CLOCK_SKEW if _is_clock(refusal, reason) else reason
+    return kind, RefusalReason.CLOCK_SKEW if _is_clock(refusal, reason) else reason
 
 
 def _denied(refusal: Refusal) -> Meaning:
     if "Endpoint" in refusal.document:
-        return Meaning(AccessDeniedError, Refused.WRONG_REGION)
+        return Meaning(AccessDeniedError, RefusalReason.WRONG_REGION)
     begin, end, store = refusal.url.signed_at, refusal.end, refusal.store
     if store is not None:
         # A new signature costs less than an upload that fails at its end.
@@ -270,15 +270,15 @@ def _denied(refusal: Refusal) -> Meaning:
     return _DENIED
 
 
-def _is_clock(refusal: Refusal, reason: Refused | None) -> bool:
+def _is_clock(refusal: Refusal, reason: RefusalReason | None) -> bool:
     """Return whether the URL is valid by this machine's clock, but not by the store's."""
     now, offset, store = refusal.now, refusal.offset, refusal.store
     if offset is None or store is None or abs(offset) <= _BLUR:
         return False
     begin, end = refusal.url.signed_at, refusal.end
-    if reason is Refused.EXPIRED:
+    if reason is RefusalReason.EXPIRED:
         return end is not None and store > end >= now
-    if reason is Refused.NOT_YET_VALID:
+    if reason is RefusalReason.NOT_YET_VALID:
         return begin is not None and store < begin - _EARLY <= now
     return False
 

@@ -21,16 +21,16 @@ from ..engine.engine import blocking, call_user
 from ..engine.logs import Logger
 from ..errors import (
     AccessDeniedError,
-    ExclusiveNotEnforcedError,
     IntegrityError,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     ObjectExistsError,
     OSSPresignedError,
     Outcome,
     OutcomeUnknownError,
-    Refused,
-    ReplyError,
+    OverwriteProtectionIgnoredError,
+    RefusalReason,
+    StoreError,
     StoreUnavailableError,
     UploadNotFoundError,
 )
@@ -109,7 +109,7 @@ class OSSCalls:
         """Store *body* by the call *action*; return the receipt.
 
         Raises:
-            ExclusiveNotEnforcedError: see ``receipt_of``.
+            OverwriteProtectionIgnoredError: see ``receipt_of``.
             IntegrityError: the store published other bytes than were sent.
             OutcomeUnknownError: the reply about an exclusive object was lost, and no
                 granted call can check whether it is stored.
@@ -305,7 +305,7 @@ class OSSCalls:
         The list is incomplete if only the request for its first page is signed.
 
         Raises:
-            NotSignedError: ListParts is not granted.
+            NotCoveredError: ListParts is not granted.
             UploadNotFoundError: the upload was completed, aborted or expired.
         """
         parts: dict[int, PartReceipt] = {}
@@ -320,7 +320,7 @@ class OSSCalls:
             )
             try:
                 reply = await self.client.call(operation)
-            except NotSignedError:
+            except NotCoveredError:
                 if marker:  # a presigned URL is for the first page
                     return StoredParts(parts, whole=False)
                 raise
@@ -383,7 +383,7 @@ class OSSCalls:
         )
 
         def parse(reply: Reply) -> str | None:
-            _document(reply, operation, "CopyObjectResult", _etag_of, ReplyError)
+            _document(reply, operation, "CopyObjectResult", _etag_of, StoreError)
             return reply.headers.get(CRC_HEADER)
 
         return await self.client.call(operation, parse=parse)
@@ -406,7 +406,7 @@ class OSSCalls:
         )
 
         def parse(reply: Reply) -> PartReceipt:
-            etag = _document(reply, operation, "CopyPartResult", _etag_of, ReplyError)
+            etag = _document(reply, operation, "CopyPartResult", _etag_of, StoreError)
             stated = reply.headers.get(CRC_HEADER)
             crc = None if stated is None else int(stated)
             return _part_receipt(operation, len(span), etag or reply.etag, crc)
@@ -422,7 +422,7 @@ class OSSCalls:
         ).headers
 
     async def info(self) -> Info:
-        """Return the ``info`` of the object; ReplyError if its size is not stated."""
+        """Return the ``info`` of the object; StoreError if its size is not stated."""
         operation = self.target.operation(Action.HeadObject)
         headers, path = (await self.client.call(operation)).headers, self.target.path
         return described(path, headers, size_of(headers, path))
@@ -464,7 +464,7 @@ class OSSCalls:
             OSSPresignedError: *error*, if the bytes are certainly not stored.
         """
         # A store that has just replied, as with NoSuchUpload, is worth retries.
-        is_reply = isinstance(error, ReplyError)
+        is_reply = isinstance(error, StoreError)
         once = not is_reply or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
         unsure = "an object of this size exists, but it has no checksum to compare"
@@ -518,7 +518,7 @@ def receipt_of(
     checksum compared for the whole object.
 
     Raises:
-        ExclusiveNotEnforcedError: the object was stored, but the bucket has versioning, so
+        OverwriteProtectionIgnoredError: the object was stored, but the bucket has versioning, so
             an existing object may be hidden now.
     """
     if reply is None:
@@ -527,7 +527,7 @@ def receipt_of(
         status = "callback_failed" if reply.status == CALLBACK_FAILED else "stored"
     version = reply.headers.get("x-oss-version-id")
     if version and target.kind.exclusive:
-        raise ExclusiveNotEnforcedError(
+        raise OverwriteProtectionIgnoredError(
             f"stored as version {version}, but a bucket that keeps versions ignores "
             "forbid-overwrite: the previous version is hidden now",
             path=target.path,
@@ -566,8 +566,8 @@ async def listing(
     of an object keeps a trailing slash; that of a common prefix does not.
 
     Raises:
-        NotSignedError: listing is not granted.
-        ReplyError: a page is not a listing, has another *prefix*, or has no valid
+        NotCoveredError: listing is not granted.
+        StoreError: a page is not a listing, has another *prefix*, or has no valid
             continuation.
     """
     query = {"prefix": prefix, "max-keys": str(PAGE_SIZE), "encoding-type": "url"}
@@ -582,7 +582,7 @@ async def listing(
         operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=sent)
         reply = await client.call(operation)
         entries, token = _document(
-            reply, operation, "ListBucketResult", read, ReplyError
+            reply, operation, "ListBucketResult", read, StoreError
         )
         for entry in entries:
             yield entry
@@ -601,21 +601,23 @@ def means_unseen(error: PermissionError) -> bool:
     account. A 403 reply to HEAD without an error document counts as not granted.
     """
     if not isinstance(error, AccessDeniedError):
-        return isinstance(error, NotSignedError)
-    return error.reason is Refused.DENIED or (error.code is None and not error.reason)
+        return isinstance(error, NotCoveredError)
+    return error.reason is RefusalReason.DENIED or (
+        error.code is None and not error.reason
+    )
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
-    """Return the size of an object from the *headers* of a HEAD reply; else ReplyError."""
+    """Return the size of an object from the *headers* of a HEAD reply; else StoreError."""
     text = headers.get("content-length", "")
     if not is_number(text):
         raise sizeless(Action.HeadObject, path)
     return int(text)
 
 
-def sizeless(action: Action, path: str) -> ReplyError:
+def sizeless(action: Action, path: str) -> StoreError:
     msg = f"the reply to {action} does not say how large the object is"
-    return ReplyError(msg, path=path, action=action)
+    return StoreError(msg, path=path, action=action)
 
 
 def described(path: str, headers: Mapping[str, str], size: int) -> Info:

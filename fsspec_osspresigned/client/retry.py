@@ -23,7 +23,7 @@ from attrs import evolve, frozen
 
 from ..engine.logs import Logger
 from ..errors import (
-    DamagedBodyError,
+    BodyCorruptedError,
     IntegrityError,
     NetworkError,
     OSSPresignedError,
@@ -78,7 +78,7 @@ RULES: tuple[RetryRule, ...] = (
     RetryRule(NetworkError, OFTEN, acted=True),
     RetryRule(SignerUnavailableError, OFTEN, acted=False),
     # Damage in transit: twice is no accident.
-    RetryRule(DamagedBodyError, 1, acted=False),
+    RetryRule(BodyCorruptedError, 1, acted=False),
     RetryRule(IntegrityError, 1, acted=True),
     RetryRule(OSSPresignedError, 0, acted=False),
 )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from attrs import evolve
 from fastcrc import crc32 as _fastcrc
 
-from ..errors import NotSignedError
+from ..errors import NotCoveredError
 from ..http.body import EMPTY, Body
 from ..model import Operation, SignedRequest
 from ..other_stores import S3_CHECKSUM
@@ -58,7 +58,7 @@ def with_checksums(
 ) -> SignedRequest:
     """Return *signed* with the missing checksum headers that its URL requires.
 
-    *body* is read once for each checksum algorithm. Raises NotSignedError if the URL was
+    *body* is read once for each checksum algorithm. Raises NotCoveredError if the URL was
     signed for other bytes, or with a checksum that is not supported.
     """
     if operation.action.spec.body != "data":
@@ -101,7 +101,7 @@ def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]
             yield name, in_query.get(name)
 
 
-def _refused(operation: Operation, why: str) -> NotSignedError:
-    return NotSignedError(
+def _refused(operation: Operation, why: str) -> NotCoveredError:
+    return NotCoveredError(
         f"{operation}: {why}", path=operation.path, action=operation.action
     )

@@ -628,7 +628,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Return the user metadata of an object, with names in lower case.
 
         Raises:
-            NotSignedError: HEAD is not granted.
+            NotCoveredError: HEAD is not granted.
         """
         front = "x-oss-meta-"
         calls = OSSCalls(self.client, Target(self._path(path)))

@@ -18,7 +18,7 @@ from ..client.local_index import Answer
 from ..engine.engine import blocking, run, waiting
 from ..errors import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     ObjectNotVisibleError,
     OSSPresignedError,
 )
@@ -202,7 +202,7 @@ async def presigned_url(
     """Return a presigned URL for ``fs.sign``.
 
     Raises:
-        NotSignedError: the call is not granted, or the URL needs further headers.
+        NotCoveredError: the call is not granted, or the URL needs further headers.
         ValueError: *method* or *expiration* is invalid.
     """
     action = PLAIN_ACTIONS.get(method.upper())
@@ -223,7 +223,7 @@ async def presigned_url(
     if needed:
         names = ", ".join(needed)
         msg = f"the URL is valid only with the headers {names}, which it cannot carry"
-        raise NotSignedError(msg, path=operation.path, action=action)
+        raise NotCoveredError(msg, path=operation.path, action=action)
     return signed.url.reveal()
 
 
@@ -310,7 +310,7 @@ async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
         failures = getattr(error, "failures", {"": error}).values()
         written = client.written
         left = [p for p in match.files if written.info(p) is not Answer.MISSING]
-        if left and all(isinstance(f, NotSignedError) for f in failures):
+        if left and all(isinstance(f, NotCoveredError) for f in failures):
             more = f" and {len(left) - 3} more" if left[3:] else ""
             error.add_note(
                 f"Still there: {', '.join(left[:3])}{more}. Ask the signer "

@@ -24,8 +24,8 @@ from ..client.operations import OSSCalls, listing, means_unseen, operation_on
 from ..engine.warn import warn_user
 from ..errors import (
     AccessDeniedError,
-    BlindAnswerWarning,
-    NotSignedError,
+    ExistenceNotVerifiedWarning,
+    NotCoveredError,
     ObjectNotVisibleError,
 )
 from ..model import Action, split_path
@@ -253,7 +253,7 @@ class Lookup:
         """Return the body of an object of this process that was kept in memory.
 
         Raises:
-            NotSignedError: this process wrote the object, but its body was not kept;
+            NotCoveredError: this process wrote the object, but its body was not kept;
                 *reason* is the cause.
             FileNotFoundError: *path* is a recorded directory.
             OSError: the error of :meth:`blind`, if *path* is not recorded.
@@ -268,7 +268,7 @@ class Lookup:
             "this process wrote it, but reading it back is not signed, and only small "
             "bodies that were in memory are kept"
         )
-        refused = NotSignedError(msg, path=path, action=Action.GetObject)
+        refused = NotCoveredError(msg, path=path, action=Action.GetObject)
         raise refused from reason
 
     async def remove(self, path: str) -> None:
@@ -282,14 +282,14 @@ class Lookup:
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Replace a NotSignedError that the block raises by the error of :meth:`blind`.
+        """Replace a NotCoveredError that the block raises by the error of :meth:`blind`.
 
-        If this process wrote *path*, or may have written it, the NotSignedError stays,
+        If this process wrote *path*, or may have written it, the NotCoveredError stays,
         because the object must not be reported as missing.
         """
         try:
             yield
-        except NotSignedError as error:
+        except NotCoveredError as error:
             if self.client.written.info(path) is not Answer.MISSING:
                 raise
             self.blind(path, error)
@@ -319,7 +319,7 @@ class Lookup:
                 "missing, and are kept if the signature can forbid replacing "
                 "(unknown='error' refuses)"
             )
-            warn_user(text, BlindAnswerWarning)
+            warn_user(text, ExistenceNotVerifiedWarning)
         raise _refusal(path, reason, ObjectNotVisibleError) from reason
 
     async def check_visible(self, path: str) -> None:
@@ -348,7 +348,7 @@ class Lookup:
                 f"listing {root!r} is not signed (ListObjectsV2): only objects that this "
                 "process wrote are listed"
             )
-            warn_user(text, BlindAnswerWarning)
+            warn_user(text, ExistenceNotVerifiedWarning)
 
     async def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"
@@ -403,7 +403,7 @@ class Lookup:
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
     """Raise PermissionError, because only the store knows about *path*.
 
-    It is *reason* if the store replied 403, otherwise a NotSignedError that names the
+    It is *reason* if the store replied 403, otherwise a NotCoveredError that names the
     missing permission.
     """
     if isinstance(reason, AccessDeniedError):
@@ -412,8 +412,8 @@ def _refuse(path: str, reason: PermissionError) -> NoReturn:
 
 
 def _refusal(
-    path: str, reason: PermissionError, kind: type[NotSignedError] = NotSignedError
-) -> NotSignedError:
+    path: str, reason: PermissionError, kind: type[NotCoveredError] = NotCoveredError
+) -> NotCoveredError:
     action = getattr(reason, "action", None) or Action.HeadObject
     lists = action is Action.ListObjectsV2
     unknown = "what exists there" if lists else "whether the object exists"

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, field
 
-from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
+from ..errors import InvalidRequestError, NetworkError, SourceChangedError, StoreError
 from ..http.checksums import crc64
 from ..http.transfer import Sink
 from ..model import Action, FrozenDict
@@ -150,9 +150,9 @@ class Range:
             msg = f"{self._taken} bytes came, {self.expected} were announced"
             raise NetworkError(msg, path=self.path)
 
-    def _bad(self, why: str) -> ReplyError:
+    def _bad(self, why: str) -> StoreError:
         msg = f"the reply to GetObject is not the range that was asked for: {why}"
-        return ReplyError(msg, path=self.path, action=Action.GetObject)
+        return StoreError(msg, path=self.path, action=Action.GetObject)
 
 
 def changed(path: str) -> SourceChangedError:

@@ -13,7 +13,7 @@ from ..engine.engine import blocking
 from ..errors import (
     IntegrityError,
     InvalidRequestError,
-    NotSignedError,
+    NotCoveredError,
 )
 from ..http.body import EMPTY, SMALL
 from ..http.checksums import CRC_HEADER
@@ -40,18 +40,18 @@ _JOINED_HERE = 4 * MIB  # bytes of blocks that the loop joins; it takes a millis
 async def stat(client: Client, path: str) -> dict[str, Any]:
     """Return ``fs.info`` of an object from HEAD, or from GET if HEAD is not granted.
 
-    Raises NotSignedError if neither is granted.
+    Raises NotCoveredError if neither is granted.
     """
     try:
         return await OSSCalls(client, Target(path)).info()
-    except NotSignedError as error:
+    except NotCoveredError as error:
         refused = error
     piece = Range(path, 0, 1, MemorySink())
     try:
         await fetch(client, piece)
     except WholeError:
         pass  # an empty object, or a store without ranges: its head was seen
-    except NotSignedError:
+    except NotCoveredError:
         raise refused from None
     if piece.total is None:
         raise sizeless(Action.GetObject, path)

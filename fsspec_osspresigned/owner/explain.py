@@ -13,7 +13,7 @@ from attrs import asdict, frozen
 
 from ..client.causes import Cause, ranked
 from ..client.error_codes import clean, hider, mark, meaning
-from ..errors import Refused, ReplyError
+from ..errors import RefusalReason, StoreError
 from ..secret import SecretURL
 from ..signing.mismatch import received_request, sent_request, summary
 from .inspect import about_url
@@ -24,7 +24,7 @@ from .refusal import read_refusal
 class Explained:
     """An explained refusal; no text of it holds a signature, a token or a key ID."""
 
-    kind: type[ReplyError]  # what this package would raise
+    kind: type[StoreError]  # what this package would raise
     status: int | None
     code: str
     ec: str
@@ -74,7 +74,7 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
     pieces, more = received_request(refusal.document, url), []
     if pieces is not None and pieces.method == "GET":
         more.append(_OPENED)
-    is_mismatch = reason is Refused.MISMATCH and not refusal.form
+    is_mismatch = reason is RefusalReason.MISMATCH and not refusal.form
     if not (refusal.code or refusal.ec) or (is_mismatch and pieces is None):
         more.append(_NO_BODY)
     causes, differences = ranked(refusal, reason, hide, more)

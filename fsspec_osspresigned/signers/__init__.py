@@ -7,14 +7,13 @@ creates it from options, and one row of ``SIGNERS``.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from ..compat import lazy
+from ..compat import current_name, lazy
 from ..url_checks import is_web
 
 if TYPE_CHECKING:
@@ -117,6 +116,11 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
     return ChainSigner(*signers)
 
 
+_DEPRECATED = {  # to be removed in 0.4
+    "Broker": "UploadServer",
+    "BrokerContext": "UploadServerContext",
+}
+
 __all__, _load, __dir__ = lazy(
     __name__,
     "wire_protocol",
@@ -137,8 +141,4 @@ __all__, _load, __dir__ = lazy(
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Broker", "BrokerContext"):
-        old, name = name, name.replace("Broker", "UploadServer")
-        text = f"{old} is deprecated and will be removed in 0.4: use {name}"
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
-    return _load(name)
+    return _load(current_name(name, _DEPRECATED))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from attrs import frozen
 
-from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
+from ..errors import ConfigurationError, NotCoveredError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, MIN_PART, OBJECT_ACL, Action, Operation, SignedRequest
 from ..other_stores import S3_ACL
 from ..secret import FormValue
@@ -154,7 +154,7 @@ class Signer:
         """Return a signed request for each of *operations*.
 
         Raises:
-            NotSignedError: the signer refuses one of the operations.
+            NotCoveredError: the signer refuses one of the operations.
             SignerError: the signer cannot sign now.
         """
         raise NotImplementedError
@@ -168,13 +168,13 @@ class Signer:
         return None
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return a signed request for each operation, or NotSignedError in its place.
+        """Return a signed request for each operation, or NotCoveredError in its place.
 
         By default, a batch that is refused is signed again one by one.
         """
         try:
             return self.sign(operations)
-        except NotSignedError as error:
+        except NotCoveredError as error:
             if len(operations) == 1:
                 return [error]
         return [self.sign_each([operation])[0] for operation in operations]
@@ -294,7 +294,7 @@ class ChainSigner(Signer):
             for index in unsigned:
                 outcome = signed_each(signer, [operations[index]])[0]
                 done[index] = _with_reason(outcome, done.get(index))
-            unsigned = [i for i in unsigned if isinstance(done[i], NotSignedError)]
+            unsigned = [i for i in unsigned if isinstance(done[i], NotCoveredError)]
         if unsigned:
             outcomes = signed_each(last, [operations[index] for index in unsigned])
             for index, outcome in zip(unsigned, outcomes, strict=True):
@@ -316,22 +316,24 @@ class ChainSigner(Signer):
         return self._signers[-1].permissions()
 
     def _first(self, ask: Callable[[Signer], T]) -> T:
-        refusal: NotSignedError | None = None
+        refusal: NotCoveredError | None = None
         for signer in self._signers:
             try:
                 return ask(signer)
-            except NotSignedError as error:
+            except NotCoveredError as error:
                 refusal = _with_reason(error, refusal)
-        raise cast("NotSignedError", refusal)
+        raise cast("NotCoveredError", refusal)
 
 
-def _with_reason(outcome: R, before: object) -> R | NotSignedError:
+def _with_reason(outcome: R, before: object) -> R | NotCoveredError:
     """Return *outcome*; if it and *before* are refusals, return one with both reasons."""
-    if not (isinstance(outcome, NotSignedError) and isinstance(before, NotSignedError)):
+    if not (
+        isinstance(outcome, NotCoveredError) and isinstance(before, NotCoveredError)
+    ):
         return outcome
     facts = {n: v for n, v in vars(outcome).items() if not n.startswith("__")}
     facts["nearest"] = (*before.nearest, *outcome.nearest)
-    return NotSignedError(f"{before.message}; {outcome.message}", **facts)
+    return NotCoveredError(f"{before.message}; {outcome.message}", **facts)
 
 
 def sign_checked(
@@ -351,7 +353,7 @@ def sign_checked(
 def signed_each(
     signer: Signer,
     operations: Sequence[Operation],
-    caught: type[OSSPresignedError] = NotSignedError,
+    caught: type[OSSPresignedError] = NotCoveredError,
 ) -> list[Outcome]:
     """Return a checked request, or an error, for each of *operations*.
 
@@ -399,7 +401,7 @@ def check_signed(operation: Operation, request: Any) -> None:
 
     Raises:
         SignerError: *request* is for another call or key, or no SignedRequest.
-        NotSignedError: a required header is not signed.
+        NotCoveredError: a required header is not signed.
     """
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
@@ -409,7 +411,7 @@ def check_signed(operation: Operation, request: Any) -> None:
             f"the signer did not sign the demanded header {', '.join(missing)} for "
             f"{operation}: leave it out, or let the signer allow it"
         )
-        raise NotSignedError(msg, path=operation.path, action=operation.action)
+        raise NotCoveredError(msg, path=operation.path, action=operation.action)
     problem = ""
     if request.method != operation.action.method:
         method = operation.action.method

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from attrs import evolve
 
 from ..dialects.s3 import CHECKSUMS
-from ..errors import BindingError
+from ..errors import WrongRequestSignedError
 from ..model import Operation, SignedRequest
 from ..secret import SecretURL
 from ..signing.signed_url import describe
@@ -36,7 +36,7 @@ def bound_request(
     *operation* has the upload ID of the store. *key* is the server's name of the object;
     None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
     the URL names. *is_own* means that the URL is one of the server itself, which may then
-    give an Authorization for it. Raises BindingError if the URL is for another call or host.
+    give an Authorization for it. Raises WrongRequestSignedError if the URL is for another call or host.
     """
     signed = describe(url)
     sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}
@@ -55,7 +55,9 @@ def bound_request(
         part = f"part {operation.part_number} of " if operation.part_number else ""
         what = part + (operation.path or "the object")
         text = f"the upload server's URL for {what} is refused: {problems[0]}"
-        raise BindingError(text, path=operation.path, action=operation.action)
+        raise WrongRequestSignedError(
+            text, path=operation.path, action=operation.action
+        )
     return SignedRequest(
         method=operation.action.method,
         url=url,

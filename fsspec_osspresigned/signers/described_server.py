@@ -13,12 +13,12 @@ from attrs import evolve, field, frozen
 from urllib3.filepost import encode_multipart_formdata
 
 from ..errors import (
-    BindingError,
     ConfigurationError,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     TooLargeError,
+    WrongRequestSignedError,
 )
 from ..model import (
     FORBID_OVERWRITE,
@@ -225,7 +225,9 @@ class DescribedServer(UploadServer):
         grant = answer.grant(self._context.allowed_hosts)
         post = Operation(action=Action.PostObject, bucket=grant.bucket)
         if problem := self._binding.problem(post, grant.url):
-            raise BindingError(f"the upload server's form is refused: {problem}")
+            raise WrongRequestSignedError(
+                f"the upload server's form is refused: {problem}"
+            )
         return _HeldGrant(grant, now, fetched=True, saved=answer.saved())
 
     def invalidate(self, refused: SignedRequest) -> None:
@@ -281,7 +283,7 @@ class DescribedServer(UploadServer):
     ) -> Mapping[int, SignedRequest]:
         if self._description.sign is None or upload.is_single:
             text = f"the upload server at {self.host} gives each URL once: upload again"
-            raise NotSignedError(text, path=operation.path, action=operation.action)
+            raise NotCoveredError(text, path=operation.path, action=operation.action)
         values = self._values(operation, upload.values)
         values |= {"first": numbers[0], "count": len(numbers)}
         values["numbers"] = ",".join(map(str, numbers))

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field
 
-from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
+from ..errors import ConfigurationError, NotCoveredError, OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
 from ..secret import SecretURL, redact
 from ..signing.signed_url import describe
@@ -29,7 +29,7 @@ class FunctionSigner(Signer):
     result is a SignedRequest, a mapping or a URL. A mapping has ``url`` and optionally
     ``headers`` (exactly these are sent), ``expires_in`` (seconds from now) and
     ``method``. With a URL as a string, the required headers of the operation are sent.
-    The function refuses an operation by NotSignedError or any other PermissionError.
+    The function refuses an operation by NotCoveredError or any other PermissionError.
     """
 
     grant_waits = False
@@ -46,7 +46,7 @@ class FunctionSigner(Signer):
         except OSSPresignedError:
             raise
         except PermissionError as error:
-            raise NotSignedError(_raised(error), path=path) from error
+            raise NotCoveredError(_raised(error), path=path) from error
         except Exception as error:  # any function of the user's
             raise SignerError(_raised(error), path=path) from error
         single = isinstance(answers, (SecretURL, Mapping, SignedRequest))

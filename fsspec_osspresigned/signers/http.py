@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import (
-    BindingError,
     ConfigurationError,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     SignerError,
     SignerUnavailableError,
+    WrongRequestSignedError,
 )
 from ..model import Operation, Reply, SignedRequest
 from ..other_stores import S3_ACL, S3_COPY_SOURCE, S3_GRANT
@@ -183,7 +183,7 @@ class HTTPSigner(Signer):
         """
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
-        if looks and isinstance(error, NotSignedError) and error.final:
+        if looks and isinstance(error, NotCoveredError) and error.final:
             slot = operation.action, operation.bucket
             self._refused[slot] = self._clock(), problem
         return error
@@ -303,7 +303,9 @@ class HTTPSigner(Signer):
             problem = "the URL had expired when it arrived"
         if problem:
             text = f"the signer's result for {operation} is refused: {problem}"
-            return BindingError(text, path=operation.path, action=operation.action)
+            return WrongRequestSignedError(
+                text, path=operation.path, action=operation.action
+            )
         return SignedRequest(
             method=answer.method,
             url=SecretURL(as_read(answer.url, operation.key)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..errors import NotSignedError
+from ..errors import NotCoveredError
 from ..model import (
     FORBID_OVERWRITE,
     MAX_POST_OBJECT,
@@ -67,7 +67,7 @@ def sign_form(
     *,
     issued_at: float | None = None,
 ) -> SignedRequest:
-    """Return the form for *operation*; NotSignedError lists why *grant* forbids it.
+    """Return the form for *operation*; NotCoveredError lists why *grant* forbids it.
 
     *issued_at* is the start of the grant's lifetime; None takes *now*. Both are seconds
     since the epoch.
@@ -217,14 +217,14 @@ def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
 
 
 def check_acl(fields: Mapping[str, Secret], operation: Operation) -> None:
-    """Raise NotSignedError if *fields*, but not *operation*, make the object public."""
+    """Raise NotCoveredError if *fields*, but not *operation*, make the object public."""
     if problem := acl_problem({n: v.reveal() for n, v in fields.items()}, operation):
         text = f"{operation}: the form field {problem}"
-        raise NotSignedError(text, path=operation.path, action=operation.action)
+        raise NotCoveredError(text, path=operation.path, action=operation.action)
 
 
 def check_path(grant: PostGrant, path: str, now: float) -> None:
-    """Raise NotSignedError if *grant* does not allow an object at *path*."""
+    """Raise NotCoveredError if *grant* does not allow an object at *path*."""
     bucket, key = split_path(path)
     problems = [*target_problems(grant, bucket, key), *life_problems(grant, now)]
     for condition in grant.policy.named("key"):
@@ -234,6 +234,6 @@ def check_path(grant: PostGrant, path: str, now: float) -> None:
         raise _not_allowed(path, problems)
 
 
-def _not_allowed(path: str, problems: Iterable[str]) -> NotSignedError:
+def _not_allowed(path: str, problems: Iterable[str]) -> NotCoveredError:
     text = f"the grant does not allow {path!r}: {'; '.join(problems)}"
-    return NotSignedError(text, path=path, action=Action.PostObject)
+    return NotCoveredError(text, path=path, action=Action.PostObject)

@@ -16,12 +16,12 @@ from attrs import define, evolve, field, frozen
 
 from ..engine.logs import Logger
 from ..errors import (
-    BindingError,
     ConfigurationError,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     SignerError,
     SignerUnavailableError,
+    WrongRequestSignedError,
 )
 from ..model import Action, Operation, Reply, SignedRequest
 from ..secret import HiddenMapping, SecretURL
@@ -111,7 +111,7 @@ class RenewedGrant(Generic[Held]):
         Raises:
             SignerUnavailableError: the server cannot be reached, and no grant is valid.
             Exception: any other error of *fetch*, such as SignerError for a reply that is
-                not a grant, or BindingError for a host that is not permitted.
+                not a grant, or WrongRequestSignedError for a host that is not permitted.
         """
         # Not under the lock, which is held while another thread fetches one.
         if (usable := self._in_hand(self._clock())) is not None:
@@ -226,7 +226,7 @@ class FetchedGrant(RenewedGrant[HeldGrant]):
         operation = Operation(action=Action.PostObject, bucket=grant.bucket)
         if problem := self._binding.problem(operation, grant.url):
             text = f"the grant from the server at {self._host} is refused: {problem}"
-            raise BindingError(text)
+            raise WrongRequestSignedError(text)
         return grant
 
 
@@ -251,7 +251,7 @@ class PostGrantSigner(Signer):
         if operation.action is not Action.PostObject:
             text = f"{operation}: a grant can only store whole new objects"
             remedy = "for other calls, give signer= or url_map= as well"
-            raise NotSignedError(
+            raise NotCoveredError(
                 f"{text}; {remedy}", path=operation.path, action=operation.action
             )
         held = self._held(operation.path)

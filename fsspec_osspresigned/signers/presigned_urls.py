@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from attrs import define, evolve, field
 
 from ..dialects.s3 import CHECKSUMS
-from ..errors import BindingError, ConfigurationError, NotSignedError
+from ..errors import ConfigurationError, NotCoveredError, WrongRequestSignedError
 from ..model import FORBID_OVERWRITE, MIN_PART, Action, Operation, SignedRequest
 from ..other_stores import S3_MIN_PART
 from ..secret import Secret, SecretURL, resolve_text
@@ -62,7 +62,7 @@ class _PresignedSigner(Signer, ABC):
 
     @abstractmethod
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:
-        """Return the map entry of *path*; raises NotSignedError if there is none."""
+        """Return the map entry of *path*; raises NotCoveredError if there is none."""
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         return [self._request(operation) for operation in operations]
@@ -112,7 +112,7 @@ class URLMapSigner(_PresignedSigner):
         literal = SecretURL(with_plus(signed.url.reveal()))
         if _names(literal, operation):
             return evolve(signed, url=literal)
-        raise BindingError(
+        raise WrongRequestSignedError(
             f"the URL that the map has for {operation} names another object: "
             f"{signed.url.shown()}; if that is right, give trust_map=True",
             path=operation.path,
@@ -129,7 +129,7 @@ class URLMapSigner(_PresignedSigner):
             nearest = url_map.nearest(path)
         hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
         msg = f"the URL map has no entry for {path!r}{hint}"
-        raise NotSignedError(msg, path=path, action=action, nearest=nearest)
+        raise NotCoveredError(msg, path=path, action=action, nearest=nearest)
 
 
 @lru_cache(maxsize=16)
@@ -220,7 +220,7 @@ class OneURLSigner(_PresignedSigner):
             "empty, or ask for a URL of that object. Several objects (a dask dataset) "
             "need a URL map, a grant or a signer"
         )
-        raise NotSignedError(msg, path=path, nearest=(own,))
+        raise NotCoveredError(msg, path=path, nearest=(own,))
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
@@ -258,7 +258,7 @@ def _names(url: SecretURL, operation: Operation) -> bool:
 def grant_of(entry: MapEntry, path: str) -> Grant:
     """Return how an object may be uploaded with the URLs of *entry*.
 
-    Raises NotSignedError if the entry has no URL for an upload.
+    Raises NotCoveredError if the entry has no URL for an upload.
     """
     multipart = _multipart(entry)
     if entry.put is None and multipart is None:
@@ -266,7 +266,7 @@ def grant_of(entry: MapEntry, path: str) -> Grant:
         if entry.parts:
             what = 'part URLs but no "complete": add it, or "external" if the owner does it'
         msg = f"nothing can be uploaded to {path!r}: its entry has {what}"
-        raise NotSignedError(msg, path=path)
+        raise NotCoveredError(msg, path=path)
     requests = [entry.put, *((*entry.parts, entry.complete) if multipart else ())]
     ends = (expiry(r, entry) for r in requests if isinstance(r, MapRequest))
     return Grant(
@@ -328,7 +328,7 @@ def request_of(
     """Return the request of *entry* for *operation*.
 
     Raises:
-        NotSignedError: the entry has no such request, or its URL has expired, or its
+        NotCoveredError: the entry has no such request, or its URL has expired, or its
             headers or parameters conflict with *operation*.
         ConfigurationError: the URL is plain http, which is not permitted.
     """
@@ -374,10 +374,10 @@ def _check_listing(request: MapRequest, operation: Operation) -> None:
             raise _refused(operation, why)
 
 
-def _refused(operation: Operation, why: str) -> NotSignedError:
+def _refused(operation: Operation, why: str) -> NotCoveredError:
     # Never final: another entry of the map may well have what this one lacks.
     msg = f"{operation}: {why}"
-    return NotSignedError(msg, path=operation.path, action=operation.action)
+    return NotCoveredError(msg, path=operation.path, action=operation.action)
 
 
 def _find(entry: MapEntry, operation: Operation) -> MapRequest:

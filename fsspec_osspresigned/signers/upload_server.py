@@ -22,7 +22,7 @@ from attrs import Factory, define, evolve, field, frozen
 from .. import parsing
 from ..errors import (
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     SignerUnavailableError,
 )
@@ -257,12 +257,12 @@ class UploadServerSigner(Signer):
             return self._failure(error, operation.path)
         return signed
 
-    def _not_offered(self, operation: Operation, what: str) -> NotSignedError:
+    def _not_offered(self, operation: Operation, what: str) -> NotCoveredError:
         text = f"the upload server at {self._server.host} {what}"
-        return NotSignedError(text, path=operation.path, action=operation.action)
+        return NotCoveredError(text, path=operation.path, action=operation.action)
 
     def _check_headers(self, operation: Operation, names: Collection[str]) -> None:
-        """Raise NotSignedError if *names* has headers, which the server does not set."""
+        """Raise NotCoveredError if *names* has headers, which the server does not set."""
         if names:
             shown = ", ".join(_OPTIONS.get(name, name) for name in names)
             raise self._not_offered(operation, f"cannot set {shown}: leave it out")

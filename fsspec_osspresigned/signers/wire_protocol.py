@@ -16,7 +16,7 @@ from attrs import asdict, evolve, frozen
 from .. import parsing
 from ..errors import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     SignerError,
     SignerUnavailableError,
@@ -68,8 +68,8 @@ ITEM_STATUS = {
 }
 _FAMILIES: dict[int, type[OSSPresignedError]] = {
     400: ConfigurationError,
-    401: NotSignedError,
-    403: NotSignedError,
+    401: NotCoveredError,
+    403: NotCoveredError,
     413: TooLargeError,
 }
 _HINTS = {
@@ -387,7 +387,7 @@ def _error(
     error.status, error.code = problem.status, problem.code or None
     error.action = operation.action if operation else None
     error.retry_after = problem.retry_after
-    if isinstance(error, NotSignedError):
+    if isinstance(error, NotCoveredError):
         error.final = problem.code == _UNGRANTED
     return error
 

@@ -29,7 +29,7 @@ from attrs.validators import and_, ge, in_, instance_of, le
 
 from ..compat import NOFOLLOW, open_regular
 from ..engine.logs import Logger
-from ..errors import CheckpointInUseError, ConfigurationError
+from ..errors import ConfigurationError, UploadInProgressError
 from ..files import FileLock, LineFile, LockedError
 from ..http.body import Fingerprint
 from ..http.checksums import crc64
@@ -210,13 +210,13 @@ class HeldJournal:
         An OSError of the disk is logged, and the upload goes on without a journal.
 
         Raises:
-            CheckpointInUseError: another process or thread has the journal.
+            UploadInProgressError: another process or thread has the journal.
         """
         try:
             self.lock()
             data = read(self.file_path)
         except LockedError as error:
-            raise CheckpointInUseError(
+            raise UploadInProgressError(
                 f"{error} is at this upload, and its checkpoint is for one at a time: "
                 "wait for it, or end it",
                 path=self._path,
@@ -357,7 +357,7 @@ class Checkpoint:
         """Return the locked journal for the upload of *source* (absolute) to *path*.
 
         Raises:
-            CheckpointInUseError: another process or thread runs this upload.
+            UploadInProgressError: another process or thread runs this upload.
             ConfigurationError: other users can now write to the directory.
         """
         status = None
@@ -370,7 +370,7 @@ class Checkpoint:
     def hold_name(self, name: str) -> HeldJournal:
         """Return the locked journal with the file name *name*, which :meth:`found` gave.
 
-        Raises CheckpointInUseError like :meth:`hold`.
+        Raises UploadInProgressError like :meth:`hold`.
         """
         return HeldJournal(name, str(self.directory / name)).acquire()
 

@@ -276,7 +276,7 @@ class Multipart:
     async def begin(self) -> None:
         """Initiate the upload, unless its owner or an earlier process has initiated it.
 
-        Raises NotSignedError if a multipart upload is not granted.
+        Raises NotCoveredError if a multipart upload is not granted.
         """
         job, client = self._job, self._calls.client
         host = ""

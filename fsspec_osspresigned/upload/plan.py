@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..errors import ConfigurationError, NotSignedError
+from ..errors import ConfigurationError, NotCoveredError
 from ..model import (
     LARGEST_PART,
     MAX_PART,
@@ -217,7 +217,7 @@ async def planned(
     """Return the plan for an upload of *size* bytes to *target*, and its grant.
 
     *size* None stands for a stream. Nothing is sent to the store. Raises like ``plan_for``,
-    ``refuse_expired`` and ``check_plan``, and NotSignedError if a request that the upload
+    ``refuse_expired`` and ``check_plan``, and NotCoveredError if a request that the upload
     needs is not granted.
     """
     grant = client.grant_of_all
@@ -258,14 +258,14 @@ async def first_request(client: Client, target: Target, size: int) -> Operation:
 
 
 def refuse_expired(grant: Grant, path: str) -> None:
-    """Raise NotSignedError if the presigned URLs or the grant have expired."""
+    """Raise NotCoveredError if the presigned URLs or the grant have expired."""
     expiry = grant.expires_at
     if expiry is not None and expiry <= time.time():
         what = "grant" if grant.action.spec.form else "presigned URL"
         msg = (
             f"its {what} expired at {shown_moment(expiry)}: ask the owner for a new one"
         )
-        raise NotSignedError(msg, path=path)
+        raise NotCoveredError(msg, path=path)
 
 
 def check_plan(

@@ -308,7 +308,7 @@ async def resumption_of(
     sent in a single PUT, an earlier upload of it in parts is aborted.
 
     Raises:
-        CheckpointInUseError: another process or thread runs this upload.
+        UploadInProgressError: another process or thread runs this upload.
         ConfigurationError: the directory of ``checkpoint`` cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """

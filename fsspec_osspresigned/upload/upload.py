@@ -27,8 +27,8 @@ from ..engine.warn import warn_user
 from ..errors import (
     CallbackFailedWarning,
     ConfigurationError,
-    ExclusiveNotEnforcedError,
-    NotSignedError,
+    NotCoveredError,
+    OverwriteProtectionIgnoredError,
     PublishWarning,
     UploadDiscardedError,
 )
@@ -85,9 +85,9 @@ async def upload_source(
     checkpoint, the upload of a local file in parts is resumed from an earlier process.
 
     Raises:
-        ConfigurationError, NotSignedError: the grant does not permit this upload;
+        ConfigurationError, NotCoveredError: the grant does not permit this upload;
             nothing was sent.
-        CheckpointInUseError: another process or thread runs this upload.
+        UploadInProgressError: another process or thread runs this upload.
         OSSPresignedError: the source changed while it was read, or could not be stored.
     """
     abort_at_exit.refuse_if_terminating(target.path)
@@ -107,7 +107,7 @@ async def upload_source(
             body = await _readable_again(source)
         calls = _calls(client, target, context)
         receipt = await calls.put(body, context.prefetcher, plan.action)
-    except ExclusiveNotEnforcedError:  # it was published
+    except OverwriteProtectionIgnoredError:  # it was published
         raise
     except BaseException as error:
         reason = str(error) or type(error).__name__
@@ -317,7 +317,7 @@ class Upload:
                 await self.wait_for_parts()
             receipt, body = await self.mode.publish(), self.mode.body
         except BaseException as error:
-            if isinstance(error, ExclusiveNotEnforcedError):  # it was published
+            if isinstance(error, OverwriteProtectionIgnoredError):  # it was published
                 await self._published()
             self._set_failure(error)
             raise
@@ -444,7 +444,7 @@ class Upload:
     async def _begin_multipart(self, first_of: int | None) -> bool:
         """Begin the multipart upload; return False if only a single call is granted.
 
-        Raises NotSignedError if a single call cannot store the object either.
+        Raises NotCoveredError if a single call cannot store the object either.
         """
         single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # before there is anything to abort
@@ -455,7 +455,7 @@ class Upload:
             await asyncio.shield(self._beginning)
             await self._check_part_size(first_of or self.plan.part_size)
             self._check_alive()
-        except NotSignedError:
+        except NotCoveredError:
             self.mode = single
             if self.plan.multipart:
                 raise

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ..engine.warn import warn_user
-from ..errors import ConfigurationError, ExposedMapWarning, UnreadableMapWarning
+from ..errors import ConfigurationError, SecretFileReadableWarning, UnreadableMapWarning
 from ..files import FileStamp
 from ..secret import Secret, SecretURL
 from ..units import MIB
@@ -263,4 +263,4 @@ def warn_if_exposed(path: Path, kind: str) -> None:
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
         message = f"{path} holds {holds} and can be read by others: chmod 600 it"
-        warn_user(message, ExposedMapWarning)
+        warn_user(message, SecretFileReadableWarning)

@@ -23,7 +23,7 @@ from fsspec_osspresigned.client.error_codes import from_reply
 from fsspec_osspresigned.client.operations import OSSCalls, listing
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.engine.engine import iterated, run
-from fsspec_osspresigned.errors import OSSPresignedError, ReplyError
+from fsspec_osspresigned.errors import OSSPresignedError, StoreError
 from fsspec_osspresigned.model import (
     Action,
     Operation,
@@ -330,7 +330,7 @@ def test_error_reply(status, headers, body):
         Operation(action=Action.PutObject, bucket="bucket", key="key"),
         Reply(status=status, headers=headers, body=body),
     )
-    assert isinstance(error, ReplyError)
+    assert isinstance(error, StoreError)
     assert (error.status, error.path) == (status, "bucket/key")
     assert error.message.isprintable()
     assert len(error.message) < 1200

@@ -7,7 +7,7 @@ import pytest
 
 from fsspec_osspresigned.errors import (
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     SignerError,
 )
@@ -98,7 +98,7 @@ def test_no_form_opens_the_object_unasked(oss, name):
     field, value = OPENING.get(name, ("acl", "public-read"))
     with OpenCompanion(oss) as server:
         server.more = {field: value}
-        with pytest.raises(NotSignedError, match=f"form field {field} gives others"):
+        with pytest.raises(NotCoveredError, match=f"form field {field} gives others"):
             of("companion", server).pipe_file("a", b"1")
     assert not oss.requests
 
@@ -136,7 +136,7 @@ def test_an_acl_that_was_asked_for_is_sent(oss):
     with OpenCompanion(oss) as server:
         server.more = {"acl": "public-read"}
         fs = of("companion", server)
-        with pytest.raises(NotSignedError, match="gives others access"):
+        with pytest.raises(NotCoveredError, match="gives others access"):
             fs.pipe_file("a", b"2", acl="private")
         fs.pipe_file("b", b"2", acl="public-read")
     assert sorted(oss.objects(BUCKET).values()) == [b"1", b"2"]

@@ -69,7 +69,7 @@ def test_headers(headers, rule):
 @pytest.mark.parametrize("name", ["Host", "Content-Length"])
 def test_own_headers_are_refused_when_they_are_used(name):
     """Host and Content-Length may stand in a map, but are sent only if they are signed."""
-    from fsspec_osspresigned.errors import NotSignedError  # noqa: PLC0415
+    from fsspec_osspresigned.errors import NotCoveredError  # noqa: PLC0415
     from fsspec_osspresigned.model import Action, Operation  # noqa: PLC0415
     from fsspec_osspresigned.signers.presigned_urls import URLMapSigner  # noqa: PLC0415
 
@@ -77,7 +77,7 @@ def test_own_headers_are_refused_when_they_are_used(name):
     operation = Operation(
         action=Action.PutObject, bucket="b", key="k", content_length=1
     )
-    with pytest.raises(NotSignedError, match=f"header '{name}' may be set only if"):
+    with pytest.raises(NotCoveredError, match=f"header '{name}' may be set only if"):
         signer.sign([operation])
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client.error_codes import MEANINGS, from_reply
 from fsspec_osspresigned.emulator.faults import Fault
-from fsspec_osspresigned.errors import Refused
+from fsspec_osspresigned.errors import RefusalReason
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import (
     Action,
@@ -76,25 +76,53 @@ def error(reply, signed=None, *, now=NOW + 60.0, offset=None, by_keys=False):
 
 CASES = [
     # OSS: code, EC, status, further members -> reason, class, words of the message.
-    ("AccessDenied", "0002-00000069", 403, {}, Refused.EXPIRED, "ask for a new one"),
-    ("AccessDenied", "0002-00000236", 403, {}, Refused.EXPIRED, "ask for a new one"),
-    ("AccessDenied", "0002-00000235", 403, {}, Refused.NOT_YET_VALID, "not valid yet"),
+    (
+        "AccessDenied",
+        "0002-00000069",
+        403,
+        {},
+        RefusalReason.EXPIRED,
+        "ask for a new one",
+    ),
+    (
+        "AccessDenied",
+        "0002-00000236",
+        403,
+        {},
+        RefusalReason.EXPIRED,
+        "ask for a new one",
+    ),
+    (
+        "AccessDenied",
+        "0002-00000235",
+        403,
+        {},
+        RefusalReason.NOT_YET_VALID,
+        "not valid yet",
+    ),
     (
         "SecurityTokenExpired",
         "",
         403,
         {},
-        Refused.TOKEN_ENDED,
+        RefusalReason.TOKEN_ENDED,
         "STS token that signed the URL",
     ),
-    ("AccessDenied", "0002-00000007", 403, {}, Refused.TOKEN_ENDED, "has expired"),
-    ("InvalidSecurityToken", "", 403, {}, Refused.TOKEN_INVALID, "withdrawn"),
+    (
+        "AccessDenied",
+        "0002-00000007",
+        403,
+        {},
+        RefusalReason.TOKEN_ENDED,
+        "has expired",
+    ),
+    ("InvalidSecurityToken", "", 403, {}, RefusalReason.TOKEN_INVALID, "withdrawn"),
     (
         "AccessKeyIdAndSecurityTokenNotMatch",
         "",
         403,
         {},
-        Refused.TOKEN_INVALID,
+        RefusalReason.TOKEN_INVALID,
         "not the one of its key",
     ),
     (
@@ -105,25 +133,32 @@ CASES = [
             "RequestTime": "Thu, 01 Jan 2026 00:30:00 GMT",
             "ServerTime": "2026-01-01T00:01:00.000Z",
         },
-        Refused.CLOCK_SKEW,
+        RefusalReason.CLOCK_SKEW,
         "the request is dated 1740 s ahead of the store's clock: set the clock",
     ),
-    ("RequestTimeTooSkewed", "", 403, {}, Refused.CLOCK_SKEW, "is not the store's"),
+    (
+        "RequestTimeTooSkewed",
+        "",
+        403,
+        {},
+        RefusalReason.CLOCK_SKEW,
+        "is not the store's",
+    ),
     (
         "RequestTimeTooSkewed",
         "",
         403,
         {"RequestTime": "20260101T003000Z", "ServerTime": "2026-01-01T00:01:00Z"},
-        Refused.CLOCK_SKEW,
+        RefusalReason.CLOCK_SKEW,
         "the request is dated 1740 s ahead of the store's clock",
     ),
-    ("ExpiredRequest", "", 403, {}, Refused.EXPIRED, "ask for a new one"),
+    ("ExpiredRequest", "", 403, {}, RefusalReason.EXPIRED, "ask for a new one"),
     (
         "AccessDenied",
         "0003-00001403",
         403,
         {"Bucket": "b", "Endpoint": "oss-cn-x.aliyuncs.com"},
-        Refused.WRONG_REGION,
+        RefusalReason.WRONG_REGION,
         "another region (oss-cn-x.aliyuncs.com)",
     ),
     (
@@ -131,7 +166,7 @@ CASES = [
         "",
         403,
         {"Endpoint": "evil host?"},
-        Refused.WRONG_REGION,
+        RefusalReason.WRONG_REGION,
         "in another region: tell the owner, who must sign",
     ),
     (
@@ -139,17 +174,24 @@ CASES = [
         "0002-00000226",
         400,
         {},
-        Refused.WRONG_REGION,
+        RefusalReason.WRONG_REGION,
         "signed for the region cn-hangzhou, the store is in another",
     ),
-    ("AccessDenied", "0003-00000001", 403, {}, Refused.DENIED, "lacks the permission"),
-    ("UserDisable", "", 403, {}, Refused.ACCOUNT_DISABLED, "bill is unpaid"),
+    (
+        "AccessDenied",
+        "0003-00000001",
+        403,
+        {},
+        RefusalReason.DENIED,
+        "lacks the permission",
+    ),
+    ("UserDisable", "", 403, {}, RefusalReason.ACCOUNT_DISABLED, "bill is unpaid"),
     (
         "PermanentRedirect",
         "",
         403,
         {"Endpoint": "oss-cn-x.aliyuncs.com"},
-        Refused.WRONG_REGION,
+        RefusalReason.WRONG_REGION,
         "another region (oss-cn-x.aliyuncs.com)",
     ),
     (
@@ -157,7 +199,7 @@ CASES = [
         "0002-00000903",
         403,
         {},
-        Refused.KEY_DISABLED,
+        RefusalReason.KEY_DISABLED,
         "is disabled",
     ),
     (
@@ -165,7 +207,7 @@ CASES = [
         "0002-00000904",
         403,
         {},
-        Refused.KEY_DISABLED,
+        RefusalReason.KEY_DISABLED,
         "from this address",
     ),
     (
@@ -173,7 +215,7 @@ CASES = [
         "0002-00000902",
         403,
         {"OSSAccessKeyId": "LTAI5tKey"},
-        Refused.UNKNOWN_KEY,
+        RefusalReason.UNKNOWN_KEY,
         "does not know the key",
     ),
     (
@@ -181,18 +223,18 @@ CASES = [
         "",
         403,
         {},
-        Refused.MISMATCH,
+        RefusalReason.MISMATCH,
         "the URL was changed or cut, or it is signed for another method",
     ),
     # S3
-    ("ExpiredToken", "", 400, {}, Refused.TOKEN_ENDED, "has expired"),
-    ("InvalidToken", "", 400, {}, Refused.TOKEN_INVALID, "withdrawn"),
+    ("ExpiredToken", "", 400, {}, RefusalReason.TOKEN_ENDED, "has expired"),
+    ("InvalidToken", "", 400, {}, RefusalReason.TOKEN_INVALID, "withdrawn"),
     (
         "AuthorizationHeaderMalformed",
         "",
         400,
         {"Region": "eu-west-1"},
-        Refused.WRONG_REGION,
+        RefusalReason.WRONG_REGION,
         "the store is in another (eu-west-1)",
     ),
 ]
@@ -265,23 +307,23 @@ def test_what_is_not_known_is_not_explained(code, status):
 @pytest.mark.parametrize(
     ("here", "store", "reason", "words"),
     [
-        (3670, 3670, Refused.EXPIRED, "has expired 1 min 10 s ago: ask"),
-        (3610, 3600, Refused.EXPIRED, "the URL has expired: ask"),
-        (10900, 10900, Refused.EXPIRED, "has expired 2 h 1 min ago: ask"),
-        (260_000, 260_000, Refused.EXPIRED, "has expired 2 d 23 h ago: ask"),
+        (3670, 3670, RefusalReason.EXPIRED, "has expired 1 min 10 s ago: ask"),
+        (3610, 3600, RefusalReason.EXPIRED, "the URL has expired: ask"),
+        (10900, 10900, RefusalReason.EXPIRED, "has expired 2 h 1 min ago: ask"),
+        (260_000, 260_000, RefusalReason.EXPIRED, "has expired 2 d 23 h ago: ask"),
         (
             60,
             7260,
-            Refused.CLOCK_SKEW,
+            RefusalReason.CLOCK_SKEW,
             "the clock of this machine is 7200 s behind the store's: set the clock",
         ),
         (
             3599,
             3602,
-            Refused.CLOCK_SKEW,
+            RefusalReason.CLOCK_SKEW,
             "the clock of this machine is 3 s behind the store's: set the clock",
         ),
-        (3600, 3602, Refused.EXPIRED, "has expired 2 s ago: ask"),
+        (3600, 3602, RefusalReason.EXPIRED, "has expired 2 s ago: ask"),
     ],
 )
 def test_expiry_and_clocks(version, here, store, reason, words):
@@ -298,11 +340,11 @@ def test_expiry_and_clocks(version, here, store, reason, words):
 @pytest.mark.parametrize(
     ("here", "store", "reason", "words"),
     [
-        (0, 0, Refused.NOT_YET_VALID, "is not valid yet: check the clock of"),
+        (0, 0, RefusalReason.NOT_YET_VALID, "is not valid yet: check the clock of"),
         (
             3600,
             0,
-            Refused.CLOCK_SKEW,
+            RefusalReason.CLOCK_SKEW,
             "the clock of this machine is 3600 s ahead of the store's: set",
         ),
     ],
@@ -327,18 +369,20 @@ def test_stores_without_ec_are_judged_by_the_clock():
     """S3 says AccessDenied for all: its time and the URL's tell which it is."""
     signed = SignedRequest(method="PUT", url=S3_URL)
     denied = refused("AccessDenied", date=NOW + 60)
-    assert error(denied, signed).reason is Refused.DENIED
+    assert error(denied, signed).reason is RefusalReason.DENIED
     late = error(refused("AccessDenied", date=NOW + 3700), signed, now=NOW + 3700)
-    assert late.reason is Refused.EXPIRED
+    assert late.reason is RefusalReason.EXPIRED
     assert type(late) is errors.URLExpiredError
     timed = refused("AccessDenied", ServerTime="2026-01-01T01:02:00Z")
     found = error(timed, signed, now=NOW + 3720)
-    assert (found.reason, found.explanation.clock_offset) == (Refused.EXPIRED, 0)
+    assert (found.reason, found.explanation.clock_offset) == (RefusalReason.EXPIRED, 0)
     early = error(refused("AccessDenied", date=NOW - 2000), signed, now=NOW - 2000)
-    assert early.reason is Refused.NOT_YET_VALID
-    assert error(refused("AccessDenied"), signed).reason is Refused.DENIED
+    assert early.reason is RefusalReason.NOT_YET_VALID
+    assert error(refused("AccessDenied"), signed).reason is RefusalReason.DENIED
     other = SignedRequest(method="PUT", url="https://h.example/k?x=1")
-    assert error(refused("AccessDenied", date=NOW), other).reason is Refused.DENIED
+    assert (
+        error(refused("AccessDenied", date=NOW), other).reason is RefusalReason.DENIED
+    )
 
 
 @pytest.mark.parametrize("ec", ["0002-00000069", "0002-00000235"])
@@ -414,7 +458,7 @@ def test_whatever_a_store_writes_is_taken(code, members, signed, status):
     """Only our errors come out, in one line."""
     members = {name: escape(text) for name, text in members.items()}
     found = error(refused(code, status=status, **members), signed)
-    assert isinstance(found, errors.ReplyError)
+    assert isinstance(found, errors.StoreError)
     assert found.message.isprintable()
 
 
@@ -487,7 +531,7 @@ def test_temporary_key_that_the_store_does_not_know_is_signed_again_once(oss, ti
     ) as caught:
         fs.pipe_file("examplebucket/k", b"x")
     assert caught.value.tries == 2
-    assert caught.value.reason is Refused.TOKEN_ENDED
+    assert caught.value.reason is RefusalReason.TOKEN_ENDED
 
 
 # -- forms -------------------------------------------------------------------------------
@@ -543,7 +587,13 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             errors.URLExpiredError,
             "that signed the grant",
         ),
-        ("MalformedPOSTRequest", "", 400, errors.DamagedBodyError, "the form was cut"),
+        (
+            "MalformedPOSTRequest",
+            "",
+            400,
+            errors.BodyCorruptedError,
+            "the form was cut",
+        ),
         ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows smaller files"),
         ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows larger files"),
     ],
@@ -567,11 +617,11 @@ def test_expiry_of_a_grant_by_the_clock():
     """A store without EC numbers is judged by its time, as for a URL."""
     late, early = refused("AccessDenied", date=NOW + 90), NOW - 2000
     found = post_error(late, now=NOW + 90, ends=NOW + 60.0, **V4_FIELDS)
-    assert found.reason is Refused.EXPIRED
+    assert found.reason is RefusalReason.EXPIRED
     assert "the grant has expired 30 s ago" in str(found)
     soon = refused("AccessDenied", date=early)
     found = post_error(soon, now=early, ends=NOW + 60.0, **V4_FIELDS)
-    assert found.reason is Refused.NOT_YET_VALID
+    assert found.reason is RefusalReason.NOT_YET_VALID
     assert "the grant is not valid yet" in str(found)
 
 

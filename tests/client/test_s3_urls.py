@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.errors import ConfigurationError, NotCoveredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.other_stores import S3_MIN_PART
@@ -193,6 +193,6 @@ def test_a_checksum_that_cannot_be_right_is_told_before_the_first_byte(
 ):
     """The store would refuse it as damaged, which it is not."""
     fs = filesystem(S3Signer(more, **headers))
-    with pytest.raises(NotSignedError, match=text):
+    with pytest.raises(NotCoveredError, match=text):
         fs.pipe_file(f"{ROOT}/k", b"abc")
     assert not oss.requests

@@ -315,7 +315,7 @@ def test_environments_hold_the_token_only_where_it_was_put(cluster_run):
 def test_failures_of_workers_come_back_as_they_are(cluster_run, source):
     """The client sees which it was: not what was signed, or not granted at all."""
     refused, not_granted = cluster_run.told["failures"][source]
-    assert (refused, not_granted) == ("SignatureMismatchError", "NotSignedError")
+    assert (refused, not_granted) == ("SignatureMismatchError", "NotCoveredError")
     shown = (cluster_run.seen / "seen" / f"{source}-failure-1.traceback").read_text()
     assert f"{BUCKET}/not-granted" in shown
 

@@ -20,7 +20,7 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.engine.engine import run, running
 from fsspec_osspresigned.engine.limits import request_limiter
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service.app import create_app
@@ -151,7 +151,7 @@ class OnlyActions:
         for operation in operations:
             if operation.action not in self._actions:
                 msg = f"{operation.action} is not granted"
-                raise NotSignedError(msg, path=operation.path)
+                raise NotCoveredError(msg, path=operation.path)
         return self._keys.sign(operations)
 
 

@@ -235,7 +235,7 @@ def test_a_cancelled_tree_fails_its_transaction_whatever_names_the_target(
     assert not owner.stored()
 
 
-@pytest.mark.filterwarnings("ignore::fsspec_osspresigned.BlindAnswerWarning")
+@pytest.mark.filterwarnings("ignore::fsspec_osspresigned.ExistenceNotVerifiedWarning")
 def test_a_cancelled_write_is_not_remembered_as_undone(blind, oss):
     """The store may have acted, so what was written before is not taken for current."""
     fs = blind

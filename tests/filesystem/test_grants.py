@@ -8,7 +8,7 @@ import os
 import pytest
 
 from fsspec_osspresigned.errors import (
-    NotSignedError,
+    NotCoveredError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from tests.form_signer import grant_of
@@ -92,7 +92,7 @@ def test_a_grant_stores_and_does_nothing_else(oss, grant, verb):
     fs = OSSPresignedFileSystem(
         grant=grant(), unknown="error", skip_instance_cache=True
     )
-    with pytest.raises(NotSignedError, match="is not granted"):
+    with pytest.raises(NotCoveredError, match="is not granted"):
         verb(fs)
     assert not oss.requests
 
@@ -111,10 +111,10 @@ def test_what_the_grant_does_not_allow(oss, grant, path, how, words):
     """It is refused with the condition, before any byte, for values and for streams."""
     kind = how.pop("kind", None)
     fs = OSSPresignedFileSystem(grant=grant(**how), skip_instance_cache=True)
-    with pytest.raises(NotSignedError, match=words):
+    with pytest.raises(NotCoveredError, match=words):
         fs.pipe_file(path, DATA, content_type=kind)
     with (
-        pytest.raises(NotSignedError, match=words),
+        pytest.raises(NotCoveredError, match=words),
         fs.open(path, "wb", content_type=kind) as file,
     ):
         file.write(DATA)

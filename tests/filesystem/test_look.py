@@ -14,9 +14,9 @@ from fsspec_osspresigned.client import operations
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
-    BlindAnswerWarning,
-    NotSignedError,
-    ReplyError,
+    ExistenceNotVerifiedWarning,
+    NotCoveredError,
+    StoreError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.objects import copy as copying
@@ -130,7 +130,7 @@ def test_a_directory_beside_an_object_of_its_name(fs, only):
         assert asyncio.run(one._isdir(f"{ROOT}/x"))
         assert not one.isdir(f"{ROOT}/z")
     assert not fs.isdir(f"{ROOT}/none")
-    with pytest.warns(BlindAnswerWarning):
+    with pytest.warns(ExistenceNotVerifiedWarning):
         assert not only().isdir(f"{ROOT}/none")
 
 
@@ -254,7 +254,7 @@ def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
     """No endless pages, no missing ones, and nothing that was not asked for."""
     monkeypatch.setattr("fsspec_osspresigned.emulator.messages.xml", lambda *_: body)
     monkeypatch.setattr("fsspec_osspresigned.emulator.listing.read_token", str)
-    with pytest.raises(ReplyError, match=why):
+    with pytest.raises(StoreError, match=why):
         fs.find(f"{ROOT}/d")
 
 
@@ -287,7 +287,7 @@ def test_a_store_that_lets_nobody_look(fs, owner):
     assert fs.ls(f"{ROOT}/d", detail=False) == fs.find(ROOT) == [f"{ROOT}/d/own"]
     assert fs.isdir(f"{ROOT}/d")
     with (
-        pytest.warns(BlindAnswerWarning, match="HTTP 403 AccessDenied"),
+        pytest.warns(ExistenceNotVerifiedWarning, match="HTTP 403 AccessDenied"),
         pytest.raises(FileNotFoundError) as caught,
     ):
         fs.info(f"{ROOT}/none")
@@ -321,7 +321,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::fsspec_osspresigned.BlindAnswerWarning")
+@pytest.mark.filterwarnings("ignore::fsspec_osspresigned.ExistenceNotVerifiedWarning")
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("refusing", ["signer", "store"])
 def test_a_refused_read_or_deletion_is_a_permission_error(
@@ -376,7 +376,7 @@ def test_looking_is_blind_where_only_listing_is_signed(only):
     assert fs.ls(f"{ROOT}/made") == []
     fs.pipe_file(PATH, b"x")
     assert fs.find(PATH) == [PATH]
-    with pytest.warns(BlindAnswerWarning):
+    with pytest.warns(ExistenceNotVerifiedWarning):
         assert fs.find(f"{ROOT}/none") == []
 
 
@@ -415,7 +415,7 @@ def test_metadata_is_read_back(full, only):
     assert full.getxattr(PATH, "none") is None
     with pytest.raises(FileNotFoundError):
         full.metadata(f"{ROOT}/none")
-    with pytest.raises(NotSignedError, match="HeadObject"):
+    with pytest.raises(NotCoveredError, match="HeadObject"):
         only("GetObject").metadata(PATH)
 
 
@@ -464,7 +464,7 @@ def test_a_head_that_tells_nothing(fs, date):
     """A size is needed; a date and a checksum are not."""
     assert operations.size_of({"content-length": "5"}, PATH) == 5
     for headers in ({}, {"content-length": "-1"}, {"content-length": "many"}):
-        with pytest.raises(ReplyError, match="how large"):
+        with pytest.raises(StoreError, match="how large"):
             operations.size_of(headers, PATH)
     odd = {"last-modified": date, "x-oss-hash-crc64ecma": "x"}
     found = operations.described(PATH, odd, 5)
@@ -516,7 +516,7 @@ def test_a_signed_url_does_what_it_is_for(full, owner, method, body):
 
 def test_signed_urls_are_not_given_without_permission(blind, only):
     """What is not granted, or needs more than a URL, is refused."""
-    with pytest.raises(NotSignedError):
+    with pytest.raises(NotCoveredError):
         blind.sign(PATH)
     for wrong in ({"method": "POST"}, {"expiration": 0}):
         with pytest.raises(ValueError, match="expiration 1 s"):
@@ -528,7 +528,7 @@ def test_a_signed_url_that_needs_headers_is_refused(owner, tmp_path):
     url = owner.url("a", headers={"Content-Type": "a/b"})
     entry = {"url": url, "headers": {"Content-Type": "a/b"}}
     fs = OSSPresignedFileSystem(url_map={PATH: entry})
-    with pytest.raises(NotSignedError, match="headers Content-Type"):
+    with pytest.raises(NotCoveredError, match="headers Content-Type"):
         fs.sign(PATH, method="PUT")
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
-    BindingError,
-    BlindAnswerWarning,
-    NotSignedError,
+    ExistenceNotVerifiedWarning,
+    NotCoveredError,
+    WrongRequestSignedError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
@@ -67,12 +67,14 @@ def test_a_map_grants_every_verb(make, owner):
     assert fs.ls(f"{ROOT}/d", detail=False) == [f"{ROOT}/d/a", f"{ROOT}/d/b"]
     assert fs.find(f"{ROOT}/d", maxdepth=1) == [f"{ROOT}/d/a", f"{ROOT}/d/b"]
     assert fs.glob(f"{ROOT}/d/*") == [f"{ROOT}/d/a", f"{ROOT}/d/b"]
-    with pytest.warns(BlindAnswerWarning):  # whether it is an object, nobody can say
+    with pytest.warns(
+        ExistenceNotVerifiedWarning
+    ):  # whether it is an object, nobody can say
         assert fs.find(f"{ROOT}/d/tree") == []
     fs.rm_file(f"{ROOT}/d/a")
     assert owner.stored() == {"d/b": b"12345"}
     other = Operation(action=Action.DeleteObject, bucket=ROOT, key="d/b")
-    with pytest.raises(NotSignedError, match="no URL for it was provided"):
+    with pytest.raises(NotCoveredError, match="no URL for it was provided"):
         run(fs.client.call, other)
     assert fs.sign(f"{ROOT}/d/b").startswith(owner.oss.url)
 
@@ -87,11 +89,13 @@ def test_a_listing_url_lists_just_what_it_was_signed_for(make, owner):
     )
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     owner.oss.clear()
-    with pytest.warns(BlindAnswerWarning, match="only objects that this process"):
+    with pytest.warns(
+        ExistenceNotVerifiedWarning, match="only objects that this process"
+    ):
         assert fs.find(f"{ROOT}/d") == [f"{ROOT}/d/x"]  # from memory
     assert not owner.actions()
     wrong = make({f"{ROOT}/e/": {"ls": lists(owner, "d/", delimiter="/")}})
-    with pytest.warns(BlindAnswerWarning), pytest.raises(FileNotFoundError):
+    with pytest.warns(ExistenceNotVerifiedWarning), pytest.raises(FileNotFoundError):
         wrong.ls(f"{ROOT}/e")
 
 
@@ -100,7 +104,7 @@ def test_a_listing_url_shows_one_page(make, owner, fs):
     fs.pipe({f"{ROOT}/d/{n}": b"" for n in range(3)})
     url = lists(owner, "d/", delimiter="/", **{"max-keys": "2"})
     mapped = make({f"{ROOT}/d/": {"ls": url}})
-    with pytest.raises(NotSignedError, match="first page only"):
+    with pytest.raises(NotCoveredError, match="first page only"):
         mapped.ls(f"{ROOT}/d")
 
 
@@ -114,7 +118,7 @@ def test_the_root_of_a_bucket_may_be_listed(make, owner, fs):
 def test_a_path_beside_the_url_of_another_object(owner):
     """Nothing is stored under another name, unless the map is trusted."""
     options = {"url_map": {f"{ROOT}/a": owner.url("b")}}
-    with pytest.raises(BindingError, match="names another object"):
+    with pytest.raises(WrongRequestSignedError, match="names another object"):
         OSSPresignedFileSystem(**options).pipe_file(f"{ROOT}/a", b"x")
     assert not owner.stored()
     OSSPresignedFileSystem(**options, trust_map=True).pipe_file(f"{ROOT}/a", b"x")

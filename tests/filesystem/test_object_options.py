@@ -11,7 +11,7 @@ import pytest
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -130,7 +130,7 @@ def map_of(owner, tmp_path, key, headers):
 def test_what_a_url_was_not_signed_for_is_an_error(owner, tmp_path, option):
     """A map's URL cannot honour it, so nothing is sent, and the error names it."""
     fs = OSSPresignedFileSystem(url_map=map_of(owner, tmp_path, "a", {}))
-    with pytest.raises(NotSignedError) as caught:
+    with pytest.raises(NotCoveredError) as caught:
         fs.pipe_file(f"{ROOT}/a", b"x", **{option: OPTIONS[option]})
     names = {
         "content_type": "content-type",

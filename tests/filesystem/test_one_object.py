@@ -6,11 +6,11 @@ import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
-    BlindAnswerWarning,
     ConfigurationError,
+    ExistenceNotVerifiedWarning,
     IntegrityError,
     NetworkError,
-    ReplyError,
+    StoreError,
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -151,7 +151,7 @@ def test_a_reply_to_a_copy_is_read(fs, owner, monkeypatch):
         "fsspec_osspresigned.emulator.messages.xml", lambda *_: b"<no/>"
     )
     fs.pipe_file(PATH, b"1")
-    with pytest.raises(ReplyError, match="CopyObject is bad"):
+    with pytest.raises(StoreError, match="CopyObject is bad"):
         fs.cp_file(PATH, f"{ROOT}/d")
 
 
@@ -160,7 +160,7 @@ def test_a_listing_that_is_none_is_an_error(fs, monkeypatch):
     monkeypatch.setattr(
         "fsspec_osspresigned.emulator.messages.xml", lambda *_: b"<no/>"
     )
-    with pytest.raises(ReplyError, match="ListObjectsV2 is bad"):
+    with pytest.raises(StoreError, match="ListObjectsV2 is bad"):
         fs.ls(f"{ROOT}/d")
 
 
@@ -172,7 +172,9 @@ def test_a_signer_of_head_without_listing(only, owner):
     assert fs.isdir(f"{ROOT}/d")
     with pytest.raises(FileNotFoundError):
         fs.info(f"{ROOT}/other")
-    with pytest.warns(BlindAnswerWarning, match="only objects that this process wrote"):
+    with pytest.warns(
+        ExistenceNotVerifiedWarning, match="only objects that this process wrote"
+    ):
         assert fs.find(f"{ROOT}/other") == []
     assert fs.open(f"{ROOT}/d/x").read() == b"x"
     assert fs.put([__file__], f"{ROOT}/d/") != []
@@ -184,7 +186,7 @@ def test_a_signer_of_listing_without_head(only):
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     assert fs.ls(f"{ROOT}/d", detail=False) == [f"{ROOT}/d/x"]
     assert fs.info(f"{ROOT}/d/x")["size"] == 1
-    with pytest.warns(BlindAnswerWarning), pytest.raises(FileNotFoundError):
+    with pytest.warns(ExistenceNotVerifiedWarning), pytest.raises(FileNotFoundError):
         fs.ls(f"{ROOT}/other")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signing import PresignRequest
@@ -58,7 +58,7 @@ def owners_upload(oss, owner):
 def test_stream_with_a_header_that_is_not_signed(filesystem_of, owner):
     """A conflict with the map's headers is an error at open, not at close."""
     fs = filesystem_of({"url": owner.url("a", headers=TYPED), "headers": TYPED})
-    with pytest.raises(NotSignedError, match="Content-Type"):
+    with pytest.raises(NotCoveredError, match="Content-Type"):
         fs.open(f"{BUCKET}/a", "wb", content_type="text/plain")
     with fs.open(f"{BUCKET}/a", "wb", content_type="text/csv") as file:
         file.write(b"x")
@@ -87,11 +87,11 @@ def test_url_demands_a_header_that_nobody_gives(filesystem_of, owner, oss, monke
     monkeypatch.setenv("UPLOAD_URL", url)
     for fs in (OSSPresignedFileSystem(url="env:UPLOAD_URL"), filesystem_of(url)):
         with pytest.raises(
-            NotSignedError, match="content-disposition, which is not given"
+            NotCoveredError, match="content-disposition, which is not given"
         ):
             fs.open(f"{BUCKET}/a", "wb")
         with pytest.raises(
-            NotSignedError, match="content-disposition, which is not given"
+            NotCoveredError, match="content-disposition, which is not given"
         ):
             fs.pipe_file(f"{BUCKET}/a", b"x")
     assert owner.actions() == []
@@ -121,11 +121,11 @@ def test_length_that_is_signed_waits_until_it_is_known(filesystem_of, owner, oss
     )
     fs = filesystem_of({"url": url, "headers": headers})
     with (
-        pytest.raises(NotSignedError, match="exactly 5 bytes"),
+        pytest.raises(NotCoveredError, match="exactly 5 bytes"),
         fs.open(f"{BUCKET}/a", "wb") as file,
     ):
         file.write(b"123456")
-    with pytest.raises(NotSignedError, match="exactly 5 bytes"):
+    with pytest.raises(NotCoveredError, match="exactly 5 bytes"):
         fs.pipe_file(f"{BUCKET}/a", b"1234")
     assert owner.actions() == []
     with fs.open(f"{BUCKET}/a", "wb") as file:
@@ -140,9 +140,9 @@ def test_end_of_an_owners_upload_is_checked_first(
     entry = owners_upload()
     fs = filesystem_of(entry)
     private = {"headers": {"x-oss-object-acl": "private"}}
-    with pytest.raises(NotSignedError, match="CompleteMultipartUpload"):
+    with pytest.raises(NotCoveredError, match="CompleteMultipartUpload"):
         fs.pipe_file(f"{BUCKET}/a", bytes(1000), **private)
-    with pytest.raises(NotSignedError, match="CompleteMultipartUpload"):
+    with pytest.raises(NotCoveredError, match="CompleteMultipartUpload"):
         fs.open(f"{BUCKET}/a", "wb", **private)
     assert owner.actions() == []
     with fs.open(f"{BUCKET}/a", "wb") as file:

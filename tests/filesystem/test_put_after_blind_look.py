@@ -14,8 +14,8 @@ from attrs import evolve
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
-    BlindAnswerWarning,
-    NotSignedError,
+    ExistenceNotVerifiedWarning,
+    NotCoveredError,
     ObjectExistsError,
     OutcomeUnknownError,
     UploadErrors,
@@ -108,7 +108,7 @@ def test_the_destination_of_put_is_no_such_look(blind, owner, old, tmp_path):
 def test_a_directory_that_was_made_is_listed_blindly(blind, only, owner, old, verb):
     """Only ``mkdir`` knows it: others may have written into it."""
     blind.mkdir(f"{ROOT}/d")
-    with pytest.warns(BlindAnswerWarning, match="listing .* is not signed"):
+    with pytest.warns(ExistenceNotVerifiedWarning, match="listing .* is not signed"):
         assert getattr(blind, verb)(f"{ROOT}/d") == []
     with pytest.raises(ObjectExistsError):
         blind.pipe_file(PATH, b"new")
@@ -203,7 +203,7 @@ def test_a_deletion_whose_reply_is_lost_leaves_no_record(only, oss, owner):
     with pytest.raises(ConnectionError):
         fs.rm_file(PATH)
     assert owner.stored() == {}
-    with pytest.raises(NotSignedError):
+    with pytest.raises(NotCoveredError):
         fs.cat_file(PATH)
 
 
@@ -236,7 +236,9 @@ def test_a_url_without_the_header_warns_once(owner, fs):
     by_map = OSSPresignedFileSystem(url_map=owner.map_file("a", "b"))
     assert not by_map.exists(f"{ROOT}/a")
     assert not by_map.exists(f"{ROOT}/b")
-    with pytest.warns(BlindAnswerWarning, match="it is replaced, because") as caught:
+    with pytest.warns(
+        ExistenceNotVerifiedWarning, match="it is replaced, because"
+    ) as caught:
         by_map.pipe_file(f"{ROOT}/a", b"new")
     assert [one.filename for one in caught] == [__file__]
     with warnings.catch_warnings():
@@ -255,10 +257,10 @@ def test_a_url_without_the_header_is_refused_if_that_is_wanted(owner, oss, fs, m
         with pytest.raises(PermissionError):
             strict.exists(f"{ROOT}/{name}")
     if many:  # the first refusal may come before the other object is begun
-        with pytest.raises((NotSignedError, UploadErrors), match="overwrite=True"):
+        with pytest.raises((NotCoveredError, UploadErrors), match="overwrite=True"):
             strict.pipe({f"{ROOT}/{name}": b"new" for name in "ab"})
     else:
-        with pytest.raises(NotSignedError, match="overwrite=True"):
+        with pytest.raises(NotCoveredError, match="overwrite=True"):
             strict.pipe_file(f"{ROOT}/a", b"new")
     assert not oss.requests
     assert owner.stored() == {"a": b"old", "b": b"old"}
@@ -277,7 +279,7 @@ def test_a_signer_that_drops_the_header(environment, owner, old):
     assert old
     fs = OSSPresignedFileSystem(signer=DropsWishes(WRITES))
     assert not fs.exists(PATH)
-    with pytest.warns(BlindAnswerWarning, match="it is replaced, because"):
+    with pytest.warns(ExistenceNotVerifiedWarning, match="it is replaced, because"):
         fs.pipe_file(PATH, b"new")
     assert owner.stored() == {"d/a": b"new"}
 
@@ -299,7 +301,7 @@ def test_a_grant_sends_the_field_if_its_policy_allows(oss, owner, old, tmp_path)
     fields = {"x-oss-forbid-overwrite": "false"}
     fs = by_grant(oss, tmp_path / "grant.json", fields=fields)
     assert not fs.exists(PATH)
-    with pytest.warns(BlindAnswerWarning, match="it is replaced, because"):
+    with pytest.warns(ExistenceNotVerifiedWarning, match="it is replaced, because"):
         fs.pipe_file(PATH, b"new")
     assert owner.stored() == {"d/a": b"new"}
 
@@ -308,7 +310,9 @@ def test_a_bucket_that_keeps_versions_ignores_the_header(blind):
     """The previous version stays, but is hidden."""
     blind.pipe_file("versioned/a", b"old")  # no look: no warning
     assert not blind.exists("versioned/b")
-    with pytest.warns(BlindAnswerWarning, match="a bucket that keeps versions"):
+    with pytest.warns(
+        ExistenceNotVerifiedWarning, match="a bucket that keeps versions"
+    ):
         blind.pipe_file("versioned/b", b"new")
 
 

@@ -21,9 +21,9 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     IntegrityError,
     InvalidRequestError,
-    NotSignedError,
-    ReplyError,
+    NotCoveredError,
     SourceChangedError,
+    StoreError,
     UploadErrors,
     URLExpiredError,
 )
@@ -123,13 +123,13 @@ def test_a_range_that_comes_short_is_an_error(fs, tmp_path, monkeypatch, cache):
     fs.pipe_file(PATH, DATA)
     monkeypatch.setattr("fsspec_osspresigned.emulator.reading.wanted_range", short)
     for start, end in ((0, 100), (100, None), (-100, None), (-100, -10)):
-        with pytest.raises(ReplyError, match="not the range that was asked for"):
+        with pytest.raises(StoreError, match="not the range that was asked for"):
             fs.cat_file(PATH, start, end)
     found = fs.cat_ranges([PATH, PATH], [0, 5_000], [10, 5_010])
-    assert [type(one) for one in found] == [ReplyError] * 2
-    with pytest.raises(ReplyError), fs.open(PATH, cache_type=cache) as file:
+    assert [type(one) for one in found] == [StoreError] * 2
+    with pytest.raises(StoreError), fs.open(PATH, cache_type=cache) as file:
         file.read()
-    with pytest.raises(ReplyError, match="not the range"):
+    with pytest.raises(StoreError, match="not the range"):
         fs.get_file(PATH, tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
@@ -197,7 +197,7 @@ def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
         piece.begin()
 
     monkeypatch.setattr("fsspec_osspresigned.objects.reading.fetch", silent)
-    with pytest.raises(ReplyError, match="how large"):
+    with pytest.raises(StoreError, match="how large"):
         fs.info(PATH)
 
 
@@ -503,7 +503,7 @@ def test_a_get_that_the_store_denies(fs, owner):
     assert fs.cat_file(PATH) == b"own"
     assert fs.open(PATH).read() == b"own"
     fs.pipe_file(f"{ROOT}/big", bytes(2_000_000))
-    with pytest.raises(NotSignedError, match="this process wrote it") as caught:
+    with pytest.raises(NotCoveredError, match="this process wrote it") as caught:
         fs.cat_file(f"{ROOT}/big")
     assert isinstance(caught.value.__cause__, AccessDeniedError)
 

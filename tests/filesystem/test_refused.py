@@ -15,7 +15,7 @@ import pytest
 
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.errors import Refused
+from fsspec_osspresigned.errors import RefusalReason
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import SignedRequest
 from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
@@ -44,7 +44,7 @@ def uploaded(tmp_path, monkeypatch):
         at: float = 0.0,
         spoil: Any = str,
         **options: Any,
-    ) -> errors.ReplyError:
+    ) -> errors.StoreError:
         path = f"{BUCKET}/{name}"
         url = PresignRequest(
             key,
@@ -78,7 +78,7 @@ def uploaded(tmp_path, monkeypatch):
                 monkeypatch.setenv("OSS_SESSION_TOKEN", key.security_token.reveal())
             options |= {"signer": "keys", "signature_version": version}
         fs = OSSPresignedFileSystem(retries=0, **options)
-        with pytest.raises(errors.ReplyError) as caught:
+        with pytest.raises(errors.StoreError) as caught:
             fs.pipe_file(path, b"x")
         error = caught.value
         check_harmless(error, key)
@@ -88,7 +88,7 @@ def uploaded(tmp_path, monkeypatch):
     return upload
 
 
-def check_harmless(error: errors.ReplyError, key: Credentials) -> None:
+def check_harmless(error: errors.StoreError, key: Credentials) -> None:
     """Check that nothing secret can be seen, and that a pickle keeps all."""
     own = error.__traceback__
     assert own is not None
@@ -118,7 +118,7 @@ def test_another_secret(uploaded, way, version, key):
     with Emulator([server]) as oss:
         error = uploaded(way, version, oss.url, key=key)
     assert type(error) is errors.SignatureMismatchError
-    assert error.reason is Refused.MISMATCH
+    assert error.reason is RefusalReason.MISMATCH
     assert error.explanation.differences == ()
     said = "the URL was changed or cut, or it is signed for another method or other headers"
     if way == "keys":
@@ -180,7 +180,7 @@ def test_a_header_that_the_url_lists_is_known_to_be_missing(owner):
     fs = OSSPresignedFileSystem(signer=Forgetful(), retries=0)
     with pytest.raises(errors.InvalidRequestError) as caught:
         fs.pipe_file(PATH, b"x")
-    assert (caught.value.status, caught.value.reason) == (400, Refused.MISMATCH)
+    assert (caught.value.status, caught.value.reason) == (400, RefusalReason.MISMATCH)
     assert "content-language is signed by the URL and was not" in caught.value.message
 
 
@@ -264,7 +264,7 @@ def test_a_url_that_was_cut_or_grew(uploaded, version):
             oss.url,
             spoil=lambda url: url.replace("ignature=", "ignature=0").replace("%3D", ""),
         )
-    assert error.reason is Refused.MISMATCH
+    assert error.reason is RefusalReason.MISMATCH
     assert "the signature in the URL is incomplete" in error.message
     assert "use the URL untouched" in error.message
 

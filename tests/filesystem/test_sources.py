@@ -15,9 +15,9 @@ from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
-    BlindAnswerWarning,
     ConfigurationError,
-    NotSignedError,
+    ExistenceNotVerifiedWarning,
+    NotCoveredError,
     SignatureMismatchError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -65,7 +65,7 @@ def test_a_map_is_read_through_fsspec(owner):
     with open(owner.map_file("a"), "rb") as file:
         fsspec.filesystem("memory").pipe("/maps/urls.json", file.read())
     fs = OSSPresignedFileSystem(url_map="memory://maps/urls.json")
-    with pytest.raises(NotSignedError, match=f"nearest: {BUCKET}/a"):
+    with pytest.raises(NotCoveredError, match=f"nearest: {BUCKET}/a"):
         fs.pipe(f"{BUCKET}/aa", b"1")
     with pytest.raises(ConfigurationError, match="this machine over http"):
         fs.pipe(f"{BUCKET}/a", b"1")
@@ -117,7 +117,7 @@ def test_a_service_signs(owner, tmp_path, monkeypatch):
         assert [len(receipt.parts) for receipt in receipts] == [3, 3, 3]
         fs.pipe(f"{BUCKET}/in/small", b"s")
         assert fs.cat_file(f"{BUCKET}/in/small") == b"s"
-        with pytest.raises(NotSignedError):
+        with pytest.raises(NotCoveredError):
             fs.pipe(f"{BUCKET}/out/small", b"s")
     assert {k: len(v) for k, v in owner.stored().items()} == {
         **{f"in/{n}": 250_000 for n in range(3)},
@@ -289,7 +289,7 @@ def test_blank_that_is_written_as_a_plus(oss, version, kind):
     assert oss.objects(BUCKET) == {"in/a b+c": b"data"}
     assert [receipt.path for receipt in receipts] == [f"{BUCKET}/in/a b+c"]
     assert fs.info(f"{BUCKET}/in/a b+c")["size"] == 4
-    with pytest.warns(BlindAnswerWarning):
+    with pytest.warns(ExistenceNotVerifiedWarning):
         assert not fs.exists(f"{BUCKET}/in/a+b+c")
 
 

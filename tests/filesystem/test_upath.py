@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 import pytest
 from upath import UPath
 
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.filesystem.upath import OSSPresignedPath
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -27,7 +27,7 @@ class Writes:
         """Sign, or refuse as a policy does."""
         if any(one.action is not Action.PutObject for one in operations):
             msg = "not granted"
-            raise NotSignedError(msg)
+            raise NotCoveredError(msg)
         return self._keys.sign(operations)
 
 

@@ -13,7 +13,7 @@ from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     NetworkError,
-    ReplyError,
+    StoreError,
 )
 from fsspec_osspresigned.http import transfer as connection
 from fsspec_osspresigned.http.body import BLOCK, EMPTY, MemoryBody
@@ -430,7 +430,7 @@ def test_redirects(serve, call, status):
         where = f"{elsewhere.origin}/x?Signature=ELSEWHERE"
         peer.answer(f"Location: {where}", status=f"{status} Moved")
 
-    with pytest.raises(ReplyError, match="redirects are not followed") as caught:
+    with pytest.raises(StoreError, match="redirects are not followed") as caught:
         call(serve(script).origin + QUERY, MemoryBody.of(b"abc"))
     error = caught.value
     assert (error.status, error.tries, elsewhere.accepted) == (status, 1, 0)

@@ -11,11 +11,11 @@ from fsspec_osspresigned.client.local_index import BODY_CAP
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
-    BlindAnswerWarning,
     ConfigurationError,
+    ExistenceNotVerifiedWarning,
     NetworkError,
     ObjectExistsError,
-    Refused,
+    RefusalReason,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
@@ -64,7 +64,9 @@ def test_a_search_in_memory_says_that_it_is_partial(blind, ask):
     """As ls does, once per bucket; a search that finds nothing has another warning."""
     blind.pipe_file(f"{ROOT}/d/a", b"a")
     place = f"{ROOT}/d/*" if ask == "glob" else f"{ROOT}/d"
-    with pytest.warns(BlindAnswerWarning, match="only objects that this process wrote"):
+    with pytest.warns(
+        ExistenceNotVerifiedWarning, match="only objects that this process wrote"
+    ):
         assert getattr(blind, ask)(place) == (1 if ask == "du" else [f"{ROOT}/d/a"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -163,7 +165,9 @@ def test_the_unknown_is_missing_with_one_warning_a_root(blind, oss):
         with pytest.raises(FileNotFoundError):
             blind.cp_file(f"{ROOT}/x", f"{ROOT}/y")
         assert not blind.exists("other/x")
-    roots = [str(w.message) for w in caught if w.category is BlindAnswerWarning]
+    roots = [
+        str(w.message) for w in caught if w.category is ExistenceNotVerifiedWarning
+    ]
     assert len(roots) == 2
     assert "'examplebucket'" in roots[0]
     assert "'other'" in roots[1]
@@ -184,7 +188,9 @@ def test_directories_are_remembered(blind, oss):
     """Writers make directories and look at them: OSS has none, so we keep them."""
     blind.mkdir(f"{ROOT}/a/b", create_parents=True, mode=0o777)
     blind.makedirs(f"osspresigned://{ROOT}/c/", exist_ok=True)
-    with pytest.warns(BlindAnswerWarning, match="only objects that this process wrote"):
+    with pytest.warns(
+        ExistenceNotVerifiedWarning, match="only objects that this process wrote"
+    ):
         assert blind.ls(f"{ROOT}/a/b") == []
     assert blind.isdir(f"{ROOT}/a")
     assert blind.isdir(f"{ROOT}/c")
@@ -194,7 +200,7 @@ def test_directories_are_remembered(blind, oss):
     with pytest.raises(PermissionError):
         blind.rm_file(f"{ROOT}/c")
     blind.rmdir(f"{ROOT}/c")
-    with pytest.warns(BlindAnswerWarning):
+    with pytest.warns(ExistenceNotVerifiedWarning):
         assert not blind.isdir(f"{ROOT}/c")
     assert not oss.requests
 
@@ -327,4 +333,4 @@ def test_a_disabled_key_is_no_missing_object(oss):
     oss.faults.add(Fault(action="HeadObject", refuse="key-disabled"))
     with pytest.raises(AccessDeniedError) as caught:
         fs.find(f"{ROOT}/a")
-    assert caught.value.reason is Refused.KEY_DISABLED
+    assert caught.value.reason is RefusalReason.KEY_DISABLED

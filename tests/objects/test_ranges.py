@@ -6,8 +6,8 @@ import pytest
 
 from fsspec_osspresigned.errors import (
     NetworkError,
-    ReplyError,
     SourceChangedError,
+    StoreError,
 )
 from fsspec_osspresigned.objects.ranges import (
     MemorySink,
@@ -37,7 +37,7 @@ PATH = "examplebucket/a"
 def test_another_range_than_asked_for_is_refused(start, stop, told):
     """Bytes from another place, or fewer, would be taken for those that are wanted."""
     piece = Range(PATH, start, stop, MemorySink())
-    with pytest.raises(ReplyError, match="not the range"):
+    with pytest.raises(StoreError, match="not the range"):
         piece.head(206, {"content-range": told})
 
 

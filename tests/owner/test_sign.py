@@ -17,7 +17,7 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned import parsing
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.errors import ConfigurationError, NotCoveredError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner import sign as owner_sign
 from fsspec_osspresigned.owner.sign import Cut, Order, local_objects
@@ -156,9 +156,9 @@ def test_complete_that_was_signed_for_no_body_stops_before_the_first_part(keys):
     complete["headers"]["content-md5"] = "1B2M2Y8AsgTpgAmY7PhCfg=="
     Path("urls.json").write_text(json.dumps(found), encoding="utf-8")
     fs = uploader()
-    with pytest.raises(NotSignedError, match="signed with a Content-MD5"):
+    with pytest.raises(NotCoveredError, match="signed with a Content-MD5"):
         fs.pipe_file("examplebucket/b", b"x" * 150_000)
-    with pytest.raises(NotSignedError, match="signed with a Content-MD5"):
+    with pytest.raises(NotCoveredError, match="signed with a Content-MD5"):
         fs.open("examplebucket/b", "wb")
     assert {record.action for record in keys.requests} == {"InitiateMultipartUpload"}
 

@@ -12,7 +12,7 @@ import pytest
 import fsspec_osspresigned
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client.retry import RetryPolicy, Verb
-from fsspec_osspresigned.errors import Refused
+from fsspec_osspresigned.errors import RefusalReason
 
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
 PUBLIC = {
@@ -39,7 +39,7 @@ def test_every_public_error_and_warning_is_listed():
     warnings = {n for n, kind in PUBLIC.items() if issubclass(kind, Warning)}
     assert set(WARNINGS) == warnings
     assert set(EXCEPTIONS) == set(PUBLIC) - warnings
-    assert set(REASONS) == set(Refused.__members__)
+    assert set(REASONS) == set(RefusalReason.__members__)
 
 
 @pytest.mark.parametrize("name", EXCEPTIONS)

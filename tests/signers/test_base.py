@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError, SignerError
+from fsspec_osspresigned.errors import ConfigurationError, NotCoveredError, SignerError
 from fsspec_osspresigned.model import Action, Operation, SignedForm, SignedRequest
 from fsspec_osspresigned.secret import FormValue
 from fsspec_osspresigned.signers.base import (
@@ -33,7 +33,7 @@ def test_a_preflight_of_ones_own_is_asked_for_each_object():
 
     class Refusing(Fixed):
         def preflight(self, operation):
-            raise NotSignedError("no", path=operation.path)
+            raise NotCoveredError("no", path=operation.path)
 
     class Alike(Refusing):
         grants_by_prefix = True
@@ -59,7 +59,7 @@ def test_objects_of_the_user_keep_their_members():
             return [GOOD for _ in operations]
 
         def sign_each(self, operations):
-            return [NotSignedError("no") for _ in operations]
+            return [NotCoveredError("no") for _ in operations]
 
         def grant(self, path):
             return Grant(single=path == "b/k", multipart=None)
@@ -71,7 +71,7 @@ def test_objects_of_the_user_keep_their_members():
     signer = adapted(own)
     assert signer.remote
     assert signer.sign([PUT]) == [GOOD]
-    assert isinstance(signer.sign_each([PUT])[0], NotSignedError)
+    assert isinstance(signer.sign_each([PUT])[0], NotCoveredError)
     assert signer.grant("b/k") == Grant(multipart=None)
     assert not signer.grant("b/other").single
     signer.preflight(PUT)
@@ -112,7 +112,7 @@ def test_demanded_headers_are_fields_of_a_form(name):
     """A form has no headers of its own: the fields carry them, the type by two names."""
     answer = posted(key="k", X_Oss_Meta_A="1", **{name: "text/csv"})
     assert sign_checked(Fixed(answer), [POST]) == [answer]
-    with pytest.raises(NotSignedError, match="demanded header x-oss-meta-a for Post"):
+    with pytest.raises(NotCoveredError, match="demanded header x-oss-meta-a for Post"):
         sign_checked(Fixed(posted(key="k", **{name: "text/csv"})), [POST])
 
 
@@ -143,5 +143,5 @@ def test_demanded_header_must_come_back(sent):
     """A demanded header that is dropped or changed is an error naming it."""
     operation = Operation(action=Action.PutObject, headers={"x-oss-meta-a": "1"})
     answer = SignedRequest(method="PUT", url="https://h/k", headers=sent)
-    with pytest.raises(NotSignedError, match="x-oss-meta-a"):
+    with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
         sign_checked(Fixed(answer), [operation])

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from fsspec_osspresigned.engine.engine import CarriedError, blocking, current, run
 from fsspec_osspresigned.errors import (
-    NotSignedError,
+    NotCoveredError,
     SignerError,
     SignerUnavailableError,
 )
@@ -85,7 +85,7 @@ class Gate(Service):
             self.entered.set()
             assert self.opened.wait(10)
         return [
-            NotSignedError(str(o.part_number), path="b/k", action="UploadPart")
+            NotCoveredError(str(o.part_number), path="b/k", action="UploadPart")
             if (o.part_number or 0) >= 1000
             else signed
             for o, signed in zip(operations, found, strict=True)
@@ -182,13 +182,13 @@ def test_an_error_comes_up_at_its_own_request():
     class Choosy(Service):
         def sign_each(self, operations):
             found = list(self.sign(operations))
-            found[1] = NotSignedError("no", path="b/k", action="UploadPart")
+            found[1] = NotCoveredError("no", path="b/k", action="UploadPart")
             return found
 
     service = Choosy()
     ahead = ahead_of(service, 1, 2, 3)
     sign(ahead, part(1))
-    with pytest.raises(NotSignedError, match="no"):
+    with pytest.raises(NotCoveredError, match="no"):
         sign(ahead, part(2))
     sign(ahead, part(3))
     assert service.calls == [[1, 2, 3]]
@@ -201,12 +201,12 @@ def test_a_refused_batch_is_signed_one_by_one():
         def sign_each(self, operations):
             if part(2) in operations:
                 super().sign(operations)
-                raise NotSignedError("no", path="b/k", action="UploadPart")
+                raise NotCoveredError("no", path="b/k", action="UploadPart")
             return self.sign(operations)
 
     service = Strict()
     found = together(ahead_of(service, 1, 2, 3), *map(part, (1, 2, 3)))
-    kinds = [SignedRequest, NotSignedError, SignedRequest]
+    kinds = [SignedRequest, NotCoveredError, SignedRequest]
     assert [type(each) for each in found] == kinds
     assert service.calls == [[1, 2, 3], [1], [2], [3]]
 
@@ -217,7 +217,7 @@ def test_dropped_demanded_header_is_found_in_a_batch_too():
         action=Action.PutObject, bucket="b", key="k", headers={"x-oss-meta-a": "1"}
     )
     ahead = Prefetcher(Service(), iter([wanted, None]).__next__, first=2)
-    with pytest.raises(NotSignedError, match="x-oss-meta-a"):
+    with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
         sign(ahead, wanted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.errors import NotSignedError, SignerError
+from fsspec_osspresigned.errors import NotCoveredError, SignerError
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.signers.base import ChainSigner, Grant, Signer
 
@@ -34,7 +34,7 @@ class Some(Signer):
 
     def preflight(self, operation):
         if operation.key not in self.keys:
-            raise NotSignedError(f"not of {self.name}", path=operation.path)
+            raise NotCoveredError(f"not of {self.name}", path=operation.path)
 
 
 class Far(Some):
@@ -76,14 +76,14 @@ def test_a_refusal_has_the_reasons_of_all_signers():
     last = Some("b", name="the last")
     chain = ChainSigner(Some("a", name="the first"), Some("c", name="the second"), last)
     words = "not of the first; .*not of the second; .*not of the last"
-    with pytest.raises(NotSignedError, match=words):
+    with pytest.raises(NotCoveredError, match=words):
         chain.sign([put("a"), put("z")])
     found = chain.sign_each([put("a"), put("z")])
-    assert [type(one) for one in found] == [SignedRequest, NotSignedError]
+    assert [type(one) for one in found] == [SignedRequest, NotCoveredError]
     (alone,) = last.sign_each([put("z")])
     assert (found[1].path, found[1].action) == (alone.path, alone.action)
     for ask in (lambda: chain.grant("b/z"), lambda: chain.preflight(put("z"))):
-        with pytest.raises(NotSignedError, match=words):
+        with pytest.raises(NotCoveredError, match=words):
             ask()
 
 

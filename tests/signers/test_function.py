@@ -9,7 +9,7 @@ import pytest
 
 from fsspec_osspresigned.errors import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     SignerError,
     SignerUnavailableError,
 )
@@ -80,9 +80,9 @@ def test_other_answers_are_errors(answer, said):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (NotSignedError("no"), NotSignedError),
+        (NotCoveredError("no"), NotCoveredError),
         (SignerUnavailableError("later"), SignerUnavailableError),
-        (PermissionError("no"), NotSignedError),
+        (PermissionError("no"), NotCoveredError),
         (RuntimeError(f"at {URL}"), SignerError),
     ],
 )

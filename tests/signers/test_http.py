@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from fsspec_osspresigned.errors import (
-    BindingError,
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     SignerError,
     SignerUnavailableError,
     TooLargeError,
+    WrongRequestSignedError,
 )
 from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.model import Action, Operation
@@ -259,13 +259,13 @@ def test_broken_reply_is_refused_as_a_whole(broken, signer, reply, said):
     ("status", "code", "kind"),
     [
         (400, "invalid_request", ConfigurationError),
-        (403, "action_not_granted", NotSignedError),
-        (403, "forbidden", NotSignedError),
-        (403, "header_refused", NotSignedError),
+        (403, "action_not_granted", NotCoveredError),
+        (403, "forbidden", NotCoveredError),
+        (403, "header_refused", NotCoveredError),
         (413, "too_large", TooLargeError),
         (400, "whatever", ConfigurationError),
-        (401, "", NotSignedError),
-        (403, "whatever", NotSignedError),
+        (401, "", NotCoveredError),
+        (403, "whatever", NotCoveredError),
         (413, "", TooLargeError),
         (404, "", SignerError),
     ],
@@ -281,7 +281,7 @@ def test_item_errors_have_their_classes(broken, signer, status, code, kind):
         "PutObject",
     )
     assert "see https://b.oss-cn-hangzhou.aliyuncs.com/k?..." in error.message
-    if isinstance(error, NotSignedError):
+    if isinstance(error, NotCoveredError):
         assert error.final is (code == "action_not_granted")
     assert len(broken.calls) == 1
 
@@ -310,7 +310,7 @@ def test_refusal_of_looking_is_remembered_for_5_seconds(broken, signer, clock, a
     broken.answers = [refused(403, "action_not_granted", detail="sorry")]
     first = failure(signer, look(action))
     for key in ("l", "m"):
-        with pytest.raises(NotSignedError, match="sorry") as caught:
+        with pytest.raises(NotCoveredError, match="sorry") as caught:
             signer.sign([look(action, key=key)])
         assert caught.value.final
         assert (caught.value.path, caught.value.code) == (f"b/{key}", first.code)
@@ -332,7 +332,7 @@ def test_one_refused_item_fails_a_batch(broken, signer):
             "results": [good(rs[0]), refused(403, "forbidden")([1])["results"][0]]
         }
     ]
-    with pytest.raises(NotSignedError, match="PutObject of b/l: forbidden") as caught:
+    with pytest.raises(NotCoveredError, match="PutObject of b/l: forbidden") as caught:
         signer.sign([put(), put("l")])
     assert caught.value.path == "b/l"
 
@@ -389,7 +389,7 @@ def test_large_batches_are_split_by_count_and_size(broken, signer):
         put(f"k{n}", headers=big, query={f"q{m}": "v" * 9000 for m in range(2)})
         for n in range(90)
     ]
-    with pytest.raises(BindingError, match="'q0' is missing"):
+    with pytest.raises(WrongRequestSignedError, match="'q0' is missing"):
         signer.sign(heavy)
     assert [len(call) for call in broken.calls] == [41, 41, 8]
 

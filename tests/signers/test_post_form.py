@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.signers.base import check_signed
 from fsspec_osspresigned.signers.post_form import sign_form
@@ -45,7 +45,7 @@ def sent(held: PostGrant, *, now: float = NOW, **more: Any) -> dict[str, str]:
 
 def refusal(held: PostGrant, *, now: float = NOW, **more: Any) -> str:
     """Return why an upload is refused."""
-    with pytest.raises(NotSignedError) as caught:
+    with pytest.raises(NotCoveredError) as caught:
         sign_form(held, post(**more), now)
     assert (
         caught.value.path == f"{more.get('bucket', BUCKET)}/{more.get('key', 'in/x')}"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from fsspec_osspresigned.errors import (
-    BindingError,
     ConfigurationError,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     SignerError,
     SignerUnavailableError,
+    WrongRequestSignedError,
 )
 from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.options.options import Options
@@ -63,7 +63,7 @@ def test_files_hold_grants(tmp_path, form):
     (signed,) = signer.sign([post()])
     assert signed.url.reveal() == URL
     path.write_text(json.dumps(current(["starts-with", "$key", "out/"])))
-    with pytest.raises(NotSignedError, match="does not meet"):
+    with pytest.raises(NotCoveredError, match="does not meet"):
         signer.sign([post()])
     signer.invalidate(signed)
     assert signer.sign([post("out/x")])
@@ -114,14 +114,14 @@ def test_grants_store_whole_objects_only():
     assert (found.single, found.multipart) == (True, None)
     assert found.action is Action.PostObject
     assert found.expires_at == pytest.approx(time.time() + 3600, abs=60)
-    with pytest.raises(NotSignedError, match="does not meet"):
+    with pytest.raises(NotCoveredError, match="does not meet"):
         signer.grant(f"{BUCKET}/out/x")
     for action in Action:
         if action is not Action.PostObject:
-            with pytest.raises(NotSignedError, match="only store whole new objects"):
+            with pytest.raises(NotCoveredError, match="only store whole new objects"):
                 signer.preflight(post(action=action))
     signer.preflight(post())
-    with pytest.raises(NotSignedError, match="does not meet"):
+    with pytest.raises(NotCoveredError, match="does not meet"):
         signer.preflight(post("out/x"))
 
 
@@ -258,7 +258,7 @@ def test_fetched_grants_are_bound_to_hosts_of_oss(host, reason):
     """A server cannot send files elsewhere, unless the user allows the host."""
     given = {**document(), "url": host}
     signer, _ = fetching(Server(given))
-    with pytest.raises(BindingError, match=reason):
+    with pytest.raises(WrongRequestSignedError, match=reason):
         signer.sign([post()])
     if "evil.example" in host:
         signer, _ = fetching(Server(given), allowed_hosts={"evil.example.com": BUCKET})
@@ -270,7 +270,7 @@ def test_fetched_grants_are_bound_to_the_bucket():
     other = URL.replace(BUCKET, "otherbucket")
     given = {**document(bucket="otherbucket", url=other), "bucket": "otherbucket"}
     signer, _ = fetching(Server(given))
-    with pytest.raises(NotSignedError, match="is for the bucket 'otherbucket'"):
+    with pytest.raises(NotCoveredError, match="is for the bucket 'otherbucket'"):
         signer.sign([post()])
 
 
@@ -314,7 +314,7 @@ def test_fetched_grants_do_not_open_objects_unasked():
         content_length=1,
     )
     signer, _ = fetching(Server(document(PREFIX, acl)))
-    with pytest.raises(NotSignedError, match="give acl='public-read' to confirm"):
+    with pytest.raises(NotCoveredError, match="give acl='public-read' to confirm"):
         signer.sign([post()])
     assert signer.sign([asked])
     assert signer_of(current(PREFIX, acl)).sign([post()])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fsspec_osspresigned import parsing
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.errors import ConfigurationError, NotCoveredError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.signers.post_form import check_acl, sign_form
 from fsspec_osspresigned.signers.post_grant_parser import read_grant
@@ -60,7 +60,7 @@ def signed(case: dict[str, Any]):
 def test_rules_of_grants(case):
     """A grant decides neither key, bucket nor publicity; what OSS would refuse is refused."""
     if case.get("refused"):
-        with pytest.raises((ConfigurationError, NotSignedError)):
+        with pytest.raises((ConfigurationError, NotCoveredError)):
             signed(case)
         return
     request = signed(case)

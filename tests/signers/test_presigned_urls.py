@@ -6,7 +6,11 @@ import json
 
 import pytest
 
-from fsspec_osspresigned.errors import BindingError, ConfigurationError, NotSignedError
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    NotCoveredError,
+    WrongRequestSignedError,
+)
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import ChainSigner, Signer, sign_checked
@@ -40,9 +44,9 @@ def put(**members: object) -> Operation:
     return Operation(**members)  # type: ignore[arg-type]
 
 
-def refusal(signer: Signer, operation: Operation) -> NotSignedError:
+def refusal(signer: Signer, operation: Operation) -> NotCoveredError:
     """Return the refusal of *operation*, after checking that it leaks nothing."""
-    with pytest.raises(NotSignedError) as caught:
+    with pytest.raises(NotCoveredError) as caught:
         signer.sign([operation])
     assert "CANARY" not in str(caught.value)
     assert not caught.value.final
@@ -89,7 +93,7 @@ def test_path_outside_the_map_names_the_nearest_keys():
     assert "'b/reprot.csv'; nearest: b/report.csv" in error.message
     lonely = refusal(signer(url(), "b/report.csv"), put(key="zzzzzz"))
     assert lonely.nearest == ()
-    with pytest.raises(NotSignedError):
+    with pytest.raises(NotCoveredError):
         signer(url()).grant("b/other")
 
 
@@ -150,7 +154,7 @@ def test_external_complete_is_granted_as_the_owners():
 )
 def test_entry_without_a_way_to_finish_is_refused(entry, said):
     """What cannot be completed is refused before the first byte."""
-    with pytest.raises(NotSignedError, match=said):
+    with pytest.raises(NotCoveredError, match=said):
         signer(entry).grant("b/k")
 
 
@@ -227,7 +231,7 @@ def test_one_url_takes_its_own_object_only(text, paths):
     own = one(text).path
     assert own in paths
     for path in ("b/other", "b", "k"):
-        with pytest.raises(NotSignedError, match=f"is only for '{own}'") as caught:
+        with pytest.raises(NotCoveredError, match=f"is only for '{own}'") as caught:
             one(text).grant(path)
         assert caught.value.nearest == (own,)
 
@@ -304,7 +308,7 @@ def test_renewed_url_is_used():
 )
 def test_url_of_another_object(target):
     """A map that nobody has vouched for sends no bytes to another key or bucket."""
-    with pytest.raises(BindingError, match="names another object") as caught:
+    with pytest.raises(WrongRequestSignedError, match="names another object") as caught:
         signer(f"{target}?{V1}", trusted=False).sign([put()])
     assert "CANARY" not in str(caught.value)
     (request,) = signer(f"{target}?{V1}").sign([put()])

@@ -12,9 +12,9 @@ import pytest
 from fsspec_osspresigned import signers
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
-    BlindAnswerWarning,
     ConfigurationError,
-    NotSignedError,
+    ExistenceNotVerifiedWarning,
+    NotCoveredError,
     ObjectNotVisibleError,
     Outcome,
     OutcomeUnknownError,
@@ -342,18 +342,18 @@ def test_an_upload_is_resumed_by_another_client(oss, companion, tmp_path):
 def test_what_a_server_does_not_offer_is_refused(oss, companion):
     """Headers that no call of the server takes are refused before the first byte."""
     fs = uppy(companion)
-    with pytest.raises(NotSignedError, match="x-oss-meta-a"):
+    with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
         fs.pipe_file("a/b", LARGE, metadata={"a": "b"})
-    with pytest.raises(NotSignedError, match="x-oss-object-acl"):
+    with pytest.raises(NotCoveredError, match="x-oss-object-acl"):
         fs.pipe_file("a/b", LARGE, acl="private")
     with (
-        pytest.raises(NotSignedError, match="x-oss-object-acl"),
+        pytest.raises(NotCoveredError, match="x-oss-object-acl"),
         fs.open("a/b", "wb", acl="private") as file,
     ):
         file.write(LARGE)
     assert "POST /s3/multipart" not in companion.calls
     with (
-        pytest.warns(BlindAnswerWarning),
+        pytest.warns(ExistenceNotVerifiedWarning),
         pytest.raises(ObjectNotVisibleError, match="GetObject is not granted"),
     ):
         fs.cat_file("a/c")
@@ -456,7 +456,7 @@ def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
     with pytest.raises(FileExistsError, match="answered HTTP 412 to PUT"):
         fs.pipe_file("repo/main/a", b"new", overwrite=False)
     assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"old"
-    with pytest.raises(NotSignedError, match="cannot set overwrite=False"):
+    with pytest.raises(NotCoveredError, match="cannot set overwrite=False"):
         fs.pipe_file("repo/main/large", LARGE, overwrite=False)
 
 

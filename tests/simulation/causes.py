@@ -37,7 +37,11 @@ _LIE = (
 )
 _BUSY = (errors.StoreUnavailableError, errors.OutcomeUnknownError)
 _SIGNER = (
-    *(errors.SignatureMismatchError, errors.NotSignedError, errors.BindingError),
+    *(
+        errors.SignatureMismatchError,
+        errors.NotCoveredError,
+        errors.WrongRequestSignedError,
+    ),
     *(errors.SignerError, errors.URLExpiredError, errors.ConfigurationError),
     errors.SignerUnavailableError,
 )
@@ -51,7 +55,7 @@ FAULTS: Mapping[str, Fault] = {
     "lose_request": Fault(_LOST, is_doubtful=True),
     "lose_whole": Fault(_LOST, is_doubtful=True),
     "lose_reply": Fault(_LOST, is_doubtful=True),
-    "cut_reply": Fault((*_LOST, errors.ReplyError), is_doubtful=True),
+    "cut_reply": Fault((*_LOST, errors.StoreError), is_doubtful=True),
     "stall_request": Fault(_STALLED, is_doubtful=True),
     "stall_reply": Fault(_STALLED, is_doubtful=True),
     "slow": Fault(_STALLED, is_doubtful=True),
@@ -59,23 +63,23 @@ FAULTS: Mapping[str, Fault] = {
     "broken_head": Fault(_LOST, is_doubtful=True),
     # An object of another length is another version.
     "wrong_length": Fault(
-        (*_STALLED, *_LIE, errors.ReplyError, errors.SourceChangedError),
+        (*_STALLED, *_LIE, errors.StoreError, errors.SourceChangedError),
         is_doubtful=True,
     ),
-    "unframed": Fault((*_LOST, errors.ReplyError), is_doubtful=True),
+    "unframed": Fault((*_LOST, errors.StoreError), is_doubtful=True),
     "busy": Fault((*_BUSY, errors.UploadNotFoundError)),
     "early": Fault((*_BUSY, errors.UploadNotFoundError)),
     "busy_acted": Fault((*_BUSY, errors.UploadNotFoundError), is_doubtful=True),
     # A damaged form may not meet its policy.
     "damage": Fault(
-        (*_LIE, errors.DamagedBodyError, errors.AccessDeniedError), is_doubtful=True
+        (*_LIE, errors.BodyCorruptedError, errors.AccessDeniedError), is_doubtful=True
     ),
     "no_crc": Fault(_LIE, is_doubtful=True),  # none is enough, unless one is asked for
     "no_proof": Fault((*_LIE, errors.NetworkError), is_doubtful=True),
     "false_proof": Fault(_LIE, is_doubtful=True),
-    "damage_reply": Fault((*_LIE, errors.SourceChangedError, errors.ReplyError)),
-    "impostor": Fault((*_LOST, *_LIE, errors.ReplyError), is_doubtful=True),
-    "early_good": Fault((*_LOST, *_LIE, errors.ReplyError), is_doubtful=True),
+    "damage_reply": Fault((*_LIE, errors.SourceChangedError, errors.StoreError)),
+    "impostor": Fault((*_LOST, *_LIE, errors.StoreError), is_doubtful=True),
+    "early_good": Fault((*_LOST, *_LIE, errors.StoreError), is_doubtful=True),
     "expired": Fault((errors.URLExpiredError,)),
     # The signer fails, or does not sign this; or no read at all.
     "signer": Fault(_SIGNER),
@@ -87,7 +91,7 @@ FAULTS: Mapping[str, Fault] = {
     "rival": Fault(
         (
             *(errors.IntegrityError, errors.SourceChangedError),
-            *(errors.CheckpointInUseError, errors.UploadNotFoundError),
+            *(errors.UploadInProgressError, errors.UploadNotFoundError),
         )
     ),
     "discard": Fault((errors.UploadDiscardedError, errors.UploadNotFoundError)),
@@ -97,14 +101,18 @@ _TRIES = (
     (errors.NetworkError, 1000),
     (errors.StoreUnavailableError, 1000),
     (errors.SignerUnavailableError, 1000),
-    (errors.DamagedBodyError, 1),
+    (errors.BodyCorruptedError, 1),
 )
 # Verbs that write nothing, and what none of them ends with.
 READS = ("cat", "get", "info", "ranges", "list", "sync_down")
 _OF_WRITES = (
-    *(errors.OutcomeUnknownError, errors.DamagedBodyError, errors.UploadNotFoundError),
+    *(
+        errors.OutcomeUnknownError,
+        errors.BodyCorruptedError,
+        errors.UploadNotFoundError,
+    ),
     *(errors.ReceiptFailedError, errors.UploadDiscardedError, FileExistsError),
-    errors.CheckpointInUseError,
+    errors.UploadInProgressError,
 )
 _ENDS = (KeyboardInterrupt, asyncio.CancelledError, ByUserError)
 _LONGEST = 20.0  # seconds of the longest wait before a retry

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
-from fsspec_osspresigned.errors import CheckpointInUseError
+from fsspec_osspresigned.errors import UploadInProgressError
 
 from . import disk as disks
 from . import processes
@@ -240,7 +240,7 @@ class Operations:
         await verbs.sleep(5)  # what a killed process has sent has arrived
         again = self.ledger.write(mine.path, data)
         await self._guarded([again], fs.put_file(local, again.path))
-        if isinstance(again.why, CheckpointInUseError):
+        if isinstance(again.why, UploadInProgressError):
             raise Broken(f"the lock of a process that has ended stays: {again.why}")
         if again.said == "stored" and (left := os.listdir(place)):
             raise Broken(f"the journals of two processes leave {left}")

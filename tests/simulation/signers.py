@@ -13,7 +13,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from fsspec_osspresigned.errors import NotSignedError, SignerUnavailableError
+from fsspec_osspresigned.errors import NotCoveredError, SignerUnavailableError
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service import app as service
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
@@ -45,7 +45,7 @@ class UserSigner(Signer):
             raise SignerUnavailableError("the signer is away", path=operations[0].path)
         for operation in operations:
             if not self._looks and operation.action.method in _LOOKS:
-                raise NotSignedError("no reads", path=operation.path)
+                raise NotCoveredError("no reads", path=operation.path)
         signed = self._keys.sign(operations)
         if dice.random() < self._world.signer_faults:
             time.sleep(dice.expovariate(0.1))
@@ -62,7 +62,7 @@ class ManySigner(UserSigner):
         dice = self._world.random
         for index, operation in enumerate(operations):
             if dice.random() < self._world.signer_faults / 4:
-                signed[index] = NotSignedError("not this one", path=operation.path)
+                signed[index] = NotCoveredError("not this one", path=operation.path)
         return signed
 
 

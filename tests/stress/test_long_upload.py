@@ -19,7 +19,7 @@ from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http.json_service import JSONService
@@ -298,7 +298,7 @@ def test_map_that_ends_half_way_is_one_clear_error(oss, tmp_path, caplog):
     signer = URLMapSigner(source, clock=oss.clock)
     client = client_of(oss, signer, Transport(), url_map="urls.json")
     data = data_of(8)
-    with pytest.raises(NotSignedError) as caught, open_file(client) as file:
+    with pytest.raises(NotCoveredError) as caught, open_file(client) as file:
         for number, at in enumerate(range(0, len(data), PART)):
             file.write(data[at : at + PART])
             if number == 4:
@@ -310,7 +310,7 @@ def test_map_that_ends_half_way_is_one_clear_error(oss, tmp_path, caplog):
     assert ends.isoformat("T", "minutes")[:16] in said
     assert "ask the owner" in said
     for later in (lambda: file.write(b"x"), file.close):
-        with pytest.raises(NotSignedError) as again:
+        with pytest.raises(NotCoveredError) as again:
             later()
         assert again.value is caught.value
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]

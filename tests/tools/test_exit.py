@@ -22,9 +22,9 @@ from fsspec_osspresigned.tools.terminal import (
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (errors.NotSignedError("x"), 3),
+        (errors.NotCoveredError("x"), 3),
         (errors.AccessDeniedError("x"), 3),
-        (errors.BindingError("x"), 3),
+        (errors.WrongRequestSignedError("x"), 3),
         (errors.SignerError("x", status=401), 3),
         (errors.SignerError("x", status=400), 1),
         (errors.ConfigurationError("x"), 2),
@@ -35,7 +35,7 @@ from fsspec_osspresigned.tools.terminal import (
         (errors.ObjectNotFoundError("x"), 1),
         (PermissionError(13, "local"), 1),
         (RuntimeError("x"), 1),
-        (errors.UploadErrors("x", failures={"a": errors.NotSignedError("y")}), 3),
+        (errors.UploadErrors("x", failures={"a": errors.NotCoveredError("y")}), 3),
     ],
 )
 def test_every_error_has_its_code(error, code):
@@ -45,7 +45,7 @@ def test_every_error_has_its_code(error, code):
 
 def test_code_of_several():
     """One kind has its code if nothing went well."""
-    denied, network = errors.NotSignedError("x"), errors.NetworkError("x")
+    denied, network = errors.NotCoveredError("x"), errors.NetworkError("x")
     assert code_of_all([], went_well=0) is ExitCode.OK
     assert code_of_all([denied, denied], went_well=0) is ExitCode.DENIED
     assert code_of_all([denied, denied], went_well=1) is ExitCode.FAILED
@@ -68,10 +68,10 @@ def test_reasons_hold_no_secret():
         (errors.ConfigurationError("presigned_url= alone: no signer='keys', allow_http=True"), "--url-file alone: no --signer keys, --allow-http"),
         (errors.ConfigurationError("say max_delete=4, or checkpoint=/a b"), "say --max-delete 4, or --checkpoint /a b"),
         (errors.ConfigurationError("memory_limit=1 and curl=2"), "memory_limit=1 and curl=2"),
-        (errors.NotSignedError("leave the path empty"), "leave DEST out"),
-        (errors.BindingError("give trust_map=True"), "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true"),
-        (errors.BindingError("give overwrite=True"), "set FSSPEC_OSSPRESIGNED_OVERWRITE=true"),
-        (errors.NotSignedError("h (of overwrite=False) is not"), "h (of --no-overwrite) is not"),
+        (errors.NotCoveredError("leave the path empty"), "leave DEST out"),
+        (errors.WrongRequestSignedError("give trust_map=True"), "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true"),
+        (errors.WrongRequestSignedError("give overwrite=True"), "set FSSPEC_OSSPRESIGNED_OVERWRITE=true"),
+        (errors.NotCoveredError("h (of overwrite=False) is not"), "h (of --no-overwrite) is not"),
         (errors.ObjectNotFoundError("x", code="NoSuchKey"), "not found"),
         (errors.ObjectNotFoundError("x", code="NoSuchBucket"), "x"),
         (errors.StoreUnavailableError("x", tries=2), "x, after 2 tries"),

@@ -52,7 +52,7 @@ def upload() -> str:
     try:
         fs.pipe_file("examplebucket/a", b"x")
         other.pipe_file("examplebucket/a", b"x")
-    except osp.NotSignedError as error:
+    except osp.NotCoveredError as error:
         return ", ".join(error.nearest)
     except PermissionError as error:
         return str(error.filename)

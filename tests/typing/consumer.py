@@ -15,7 +15,7 @@ from fsspec_osspresigned import (
     PartReceipt,
     Receipt,
     ReceiptList,
-    Refused,
+    RefusalReason,
     SecretURL,
     SignedRequest,
     SyncEvent,
@@ -96,7 +96,7 @@ def why(error: OSSPresignedError) -> str:
         return "nobody knows whether it is stored"
     if isinstance(error, UploadErrors):
         return ", ".join(error.failures)
-    if isinstance(error, URLExpiredError) and error.reason is Refused.EXPIRED:
+    if isinstance(error, URLExpiredError) and error.reason is RefusalReason.EXPIRED:
         return "expired"
     return error.message
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
+from fsspec_osspresigned.errors import ConfigurationError, UploadInProgressError
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import PartReceipt
 from fsspec_osspresigned.upload.journal import Checkpoint, JournalHead, JournalPart
@@ -134,13 +134,13 @@ def test_only_one_is_at_an_upload(place):
     """The second one is told who has it; the first goes on undisturbed."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
-    with pytest.raises(CheckpointInUseError, match=f"process {os.getpid()} on") as e:
+    with pytest.raises(UploadInProgressError, match=f"process {os.getpid()} on") as e:
         place.hold(PATH, SOURCE)
     assert e.value.path == PATH
     (found,) = place.found()
     assert found.in_use.startswith(f"process {os.getpid()} on")
     assert found.record.head == HEAD
-    with pytest.raises(CheckpointInUseError):
+    with pytest.raises(UploadInProgressError):
         place.hold_name(found.name)
     held.release()
     place.hold_name(found.name).release()
@@ -161,7 +161,7 @@ def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: -1)  # as in the child
         held.release()
-    with pytest.raises(CheckpointInUseError):
+    with pytest.raises(UploadInProgressError):
         place.hold(PATH, SOURCE)
     held.append(PART)
     held.release()

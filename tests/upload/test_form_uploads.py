@@ -17,7 +17,7 @@ from fsspec_osspresigned.errors import (
     NetworkError,
     Outcome,
     OutcomeUnknownError,
-    Refused,
+    RefusalReason,
     TooLargeError,
 )
 from fsspec_osspresigned.http.body import FileBody, MemoryBody
@@ -213,7 +213,7 @@ def test_condition_that_is_not_met(oss, condition, ec, words):
     with pytest.raises(AccessDeniedError) as caught:
         store(oss, signer=signer)
     error = caught.value
-    assert (error.ec, error.reason, error.tries) == (ec, Refused.POLICY, 1)
+    assert (error.ec, error.reason, error.tries) == (ec, RefusalReason.POLICY, 1)
     assert words.replace(" ", "") in str(error).replace(" ", "")
     assert "the policy of the grant does not allow it" in str(error)
     assert error.outcome is Outcome.NOT_STORED

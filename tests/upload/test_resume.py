@@ -15,13 +15,13 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
-    CheckpointInUseError,
     IntegrityError,
     InvalidRequestError,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     OutcomeUnknownError,
     SourceChangedError,
+    UploadInProgressError,
     UploadNotFoundError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -363,7 +363,7 @@ def test_what_was_completed_and_replaced_is_stored_again(completed):
 def test_another_process_is_at_it(world):
     """The second one sends nothing and says who has it."""
     held = world.checkpoint.hold(PATH, str(world.file))
-    with pytest.raises(CheckpointInUseError, match=f"process {os.getpid()}"):
+    with pytest.raises(UploadInProgressError, match=f"process {os.getpid()}"):
         world.put()
     assert world.oss.requests == []
     held.release()
@@ -511,7 +511,7 @@ def test_long_lists_come_in_pages(world, page_size, pages):
 
 def test_of_a_presigned_list_only_the_first_page_is_seen():
     """What it does not show is believed."""
-    client = FakeClient([page_of([1, 2], more=True), NotSignedError("no second page")])
+    client = FakeClient([page_of([1, 2], more=True), NotCoveredError("no second page")])
     listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert set(listing.parts) == {1, 2}
     assert not listing.whole

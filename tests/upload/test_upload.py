@@ -20,12 +20,12 @@ from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CallbackFailedWarning,
     ConfigurationError,
-    ExclusiveNotEnforcedError,
     IntegrityError,
     InvalidRequestError,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     Outcome,
+    OverwriteProtectionIgnoredError,
     ReceiptFailedError,
     TooLargeError,
     UploadDiscardedError,
@@ -221,7 +221,7 @@ def test_lost_reply_of_an_exclusive_complete(oss):
 @pytest.mark.parametrize("data", [b"abc", DATA], ids=["single", "parts"])
 def test_exclusive_where_versions_are_kept(oss, data, caplog):
     """OSS ignores forbid-overwrite there: stored, said so, and nothing is removed."""
-    with pytest.raises(ExclusiveNotEnforcedError) as caught:
+    with pytest.raises(OverwriteProtectionIgnoredError) as caught:
         store(make(oss), data, headers=FORBID, path="versioned/k")
     assert caught.value.version_id
     assert caught.value.path == "versioned/k"
@@ -488,7 +488,7 @@ def test_more_parts_than_urls(oss):
 def test_expired_grant(oss):
     """What can no longer start is refused before the first byte."""
     signer = OwnerSigner(oss, Grant(expires_at=time.time() - 1))
-    with pytest.raises(NotSignedError, match="expired at") as caught:
+    with pytest.raises(NotCoveredError, match="expired at") as caught:
         store(make(oss, signer))
     assert caught.value.path == PATH
     store(make(oss, OwnerSigner(oss, Grant(expires_at=time.time() + 99))))
@@ -504,7 +504,7 @@ def test_spool_when_initiate_is_refused(oss):
     stream(make(oss, refusing), b"a" * MIN_PART, b"b")
     assert stored(oss) == b"a" * MIN_PART + b"b"
     refusing.given = Grant(single=False)
-    with pytest.raises(NotSignedError):
+    with pytest.raises(NotCoveredError):
         stream(make(oss, refusing), b"a")
 
 

@@ -16,8 +16,8 @@ from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.post_grant_parser import parse_grant
 from fsspec_osspresigned.url_map.parser import parse
 from fsspec_osspresigned.url_map.source import (
-    ExposedMapWarning,
     MapSource,
+    SecretFileReadableWarning,
     UnreadableMapWarning,
     kind_of,
     load,
@@ -146,7 +146,7 @@ def test_missing_file_and_bad_content_name_the_place(tmp_path):
 def test_file_that_others_can_read_is_warned_about(map_file):
     """The file is a secret, so its mode is looked at."""
     map_file.chmod(0o644)
-    with pytest.warns(ExposedMapWarning, match="chmod 600"):
+    with pytest.warns(SecretFileReadableWarning, match="chmod 600"):
         load(map_file)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from ... import parsing
-from ...errors import ConfigurationError, NotSignedError, OSSPresignedError
+from ...errors import ConfigurationError, NotCoveredError, OSSPresignedError
 from ...http.body import EMPTY
 from ...model import Action, Operation, Receipt, Reply, SignedRequest
 from ...signers.base import Grant, Signer, sign_checked
@@ -98,11 +98,11 @@ def _signed(signer: Signer, operation: Operation) -> SignedRequest:
 
 def _carried_out(signed: SignedRequest) -> Reply:
     if signed.carry_out is None:
-        raise NotSignedError("the client itself sends this call to the store")
+        raise NotCoveredError("the client itself sends this call to the store")
     reply = signed.carry_out(EMPTY)
     if not reply.is_good:
         text = parsing.parse(reply.body).findtext("Message")
-        raise NotSignedError(text or f"HTTP {reply.status}")
+        raise NotCoveredError(text or f"HTTP {reply.status}")
     return reply
 
 
@@ -155,7 +155,7 @@ def _renewal(kit: UploadServerKit) -> str:
 
     first, again = sign(), None
     kit.signer.invalidate(first)
-    with suppress(NotSignedError):
+    with suppress(NotCoveredError):
         again = sign()
     if opened is not None:
         _carried_out(opened(action=Action.AbortMultipartUpload))

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from attrs import field, frozen
 
 from ... import url_checks
-from ...errors import ConfigurationError, NotSignedError
+from ...errors import ConfigurationError, NotCoveredError
 from ...model import Action, frozen_mapping, split_path
 from ...options.options import Options
 from ...options.target import Target
@@ -112,7 +112,7 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[KindAnd
     if entry.parts:
         try:
             grant_of(entry, path)
-        except NotSignedError as error:
+        except NotCoveredError as error:
             yield "parts", error.message
     requests = [*requests_of(entry)]
     for name, request in requests:
@@ -185,7 +185,7 @@ def _check_upload(
         check_plan(options, target, grant, plan)
         for operation in needed_requests(target, grant, plan, size):
             request_of(entry, operation, now=0.0, allow_http=True, local=True)
-    except NotSignedError as error:
+    except NotCoveredError as error:
         yield "parts" if plan is None else "headers", error.message
     except ConfigurationError as error:
         for problem in error.problems:
@@ -251,7 +251,7 @@ def _check_form(
     try:
         # The end of the grant is a problem of its own.
         sign_form(grant, operation, min(intent.now, grant.expires_at - 1))
-    except NotSignedError as error:
+    except NotCoveredError as error:
         text = error.message.removeprefix(f"the grant does not allow {path!r}: ")
         yield _problem(path, "upload", text)
         return

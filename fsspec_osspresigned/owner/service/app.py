@@ -26,7 +26,7 @@ from starlette.routing import BaseRoute, Route
 from ... import parsing
 from ...errors import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     TooLargeError,
 )
@@ -281,7 +281,7 @@ class Service:
 _ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
     (ConfigurationError, "invalid_request"),
     (TooLargeError, "too_large"),
-    (NotSignedError, "forbidden"),
+    (NotCoveredError, "forbidden"),
 )
 
 

@@ -21,7 +21,7 @@ from ...client.causes import OWN_DOMAIN
 from ...client.client import Client
 from ...client.error_codes import members
 from ...engine.engine import run
-from ...errors import ConfigurationError, OSSPresignedError, Refused
+from ...errors import ConfigurationError, OSSPresignedError, RefusalReason
 from ...filesystem.client_factory import read_url
 from ...model import MAX_MAP, Action, Operation, SignedRequest, split_path
 from ...options.target import ObjectOptions, Target
@@ -204,7 +204,7 @@ def _about_look(client: Client, path: str) -> Iterator[Finding]:
             yield Finding("bucket", told(error), noted=True)
             return
         missing = isinstance(error, FileNotFoundError) and error.code != "NoSuchBucket"
-        if not missing and getattr(error, "reason", None) is not Refused.DENIED:
+        if not missing and getattr(error, "reason", None) is not RefusalReason.DENIED:
             yield _bad("bucket", error)
             return
     yield Finding("bucket", "is there, and the store accepts the signature")

@@ -14,9 +14,9 @@ from ...client.client import Client
 from ...client.operations import is_elsewhere
 from ...engine.engine import run
 from ...errors import (
-    CheckpointInUseError,
     ConfigurationError,
     OSSPresignedError,
+    UploadInProgressError,
     UploadNotFoundError,
 )
 from ...model import Action
@@ -183,7 +183,7 @@ def _abort(checkpoint: Checkpoint, name: str, client: Callable[[], Client]) -> s
     held = checkpoint.hold_name(name)
     try:
         if not held.is_ours:
-            raise CheckpointInUseError("its journal cannot be locked or read")
+            raise UploadInProgressError("its journal cannot be locked or read")
         message = "the journal could not be read, and is removed"
         if held.record is not None:
             message = _end(client, held.record)

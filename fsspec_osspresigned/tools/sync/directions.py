@@ -20,7 +20,7 @@ from ...client.client import Client
 from ...client.operations import OSSCalls, means_unseen, operation_on
 from ...engine.engine import blocking, run
 from ...engine.scope import Scope
-from ...errors import ConfigurationError, NotSignedError, ObjectNotFoundError
+from ...errors import ConfigurationError, NotCoveredError, ObjectNotFoundError
 from ...filesystem.destinations import Destination, refuse_clashes
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...http.body import SMALL
@@ -200,7 +200,7 @@ class Downward:
         return f"{name!r} would replace a pipe, socket or device"
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if it is already known that no download is signed.
+        """Raise NotCoveredError if it is already known that no download is signed.
 
         Sends nothing, so the signer may still refuse later.
         """
@@ -307,7 +307,7 @@ class Upward:
         """Do nothing, because a store can hold any set of keys."""
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if it is already known that no upload is signed.
+        """Raise NotCoveredError if it is already known that no upload is signed.
 
         Sends nothing, so the signer may still refuse later.
         """
@@ -319,7 +319,7 @@ class Upward:
         delete = operation_on(Action.DeleteObject, path)
         if not run(self.client.can_sign, delete):
             msg = "delete needs DeleteObject, which is not granted: nothing was changed"
-            raise NotSignedError(msg, path=path, action=delete.action)
+            raise NotCoveredError(msg, path=path, action=delete.action)
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
         run(Sending(self.route, self.client, listener).send, entries)

@@ -19,7 +19,7 @@ from ...client.client import Client
 from ...client.operations import listing
 from ...compat import open_regular
 from ...engine.engine import iterated
-from ...errors import ConfigurationError, ReplyError
+from ...errors import ConfigurationError, StoreError
 from ...filesystem.destinations import Kind, LocalTree
 from ...model import Action, split_path
 from .plan import Aside, Entry
@@ -148,12 +148,12 @@ def whole_listing(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield ``info`` of all objects whose keys begin with *prefix*.
 
-    ReplyError if the store folds objects into directories, which would hide them.
+    StoreError if the store folds objects into directories, which would hide them.
     """
     for info in iterated(listing(client, bucket, prefix, delimiter="")):
         if info["type"] != "file":
             msg = "the listing hides objects in directories that were not asked for"
-            raise ReplyError(msg, path=info["name"], action=Action.ListObjectsV2)
+            raise StoreError(msg, path=info["name"], action=Action.ListObjectsV2)
         yield info
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 from attrs import asdict
 
 from ...compat import open_regular
-from ...errors import CheckpointInUseError, ConfigurationError
+from ...errors import ConfigurationError, UploadInProgressError
 from ...files import FileLock, LineFile, LockedError
 from .plan import Sent
 
@@ -92,7 +92,7 @@ class SyncState:
     outnumber its records by *spare* or more.
 
     Raises:
-        CheckpointInUseError: another process uses the file.
+        UploadInProgressError: another process uses the file.
         ConfigurationError: the file cannot be read or written, or is no state file.
     """
 
@@ -107,7 +107,7 @@ class SyncState:
             self._lock = FileLock.take(lock)
         except LockedError as error:
             msg = f"{error} is using {self.path}: wait until it has ended"
-            raise CheckpointInUseError(msg) from None
+            raise UploadInProgressError(msg) from None
         except OSError as error:
             raise self._unwritable(error) from None
         try:

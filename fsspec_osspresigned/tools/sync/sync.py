@@ -15,7 +15,7 @@ from attrs import Factory, define, evolve, field, frozen
 from ...client.operations import OSSCalls
 from ...engine.engine import blocking, run, user_code
 from ...engine.scope import Scope
-from ...errors import ConfigurationError, NotSignedError, UploadErrors
+from ...errors import ConfigurationError, NotCoveredError, UploadErrors
 from ...filesystem.arguments import check_choice, without_protocol
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Action, Receipt, split_path
@@ -256,7 +256,7 @@ class SyncRun(Listener):
     def _listed(self) -> dict[str, Stored] | None:
         """Return name -> entry of the destination; None if listing is not granted.
 
-        NotSignedError if *delete* needs the listing; ConfigurationError if neither
+        NotCoveredError if *delete* needs the listing; ConfigurationError if neither
         *state* nor *always* makes up for it.
         """
         listed = self.direction.listed()
@@ -264,7 +264,7 @@ class SyncRun(Listener):
             return listed
         if self.delete:
             msg = "delete needs a listing of the destination, which is not granted"
-            raise NotSignedError(msg, path=self.root, action=Action.ListObjectsV2)
+            raise NotCoveredError(msg, path=self.root, action=Action.ListObjectsV2)
         if self.state is None and not self.rules.always:
             msg = (
                 "listing the destination is not granted, so its content is unknown: give "
@@ -290,7 +290,7 @@ class SyncRun(Listener):
         for item in items:
             try:
                 self.direction.check_signed(item.entry.name)
-            except NotSignedError as error:
+            except NotCoveredError as error:
                 self.result.uncovered[item.entry.name] = error
             else:
                 yield item
@@ -299,7 +299,7 @@ class SyncRun(Listener):
         """Raise an error if the planned deletions are too many, or not granted.
 
         ConfigurationError for more than *max_delete* or, without that limit, if the
-        source has no file. NotSignedError if deleting is not granted.
+        source has no file. NotCoveredError if deleting is not granted.
         """
         extras, plan, limit = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
@@ -386,7 +386,7 @@ class SyncRun(Listener):
         await self._emit(kind, entry.name, size)
 
     async def failed(self, entry: Entry, error: Exception) -> None:
-        uncovered = isinstance(error, NotSignedError)
+        uncovered = isinstance(error, NotCoveredError)
         where = self.result.uncovered if uncovered else self.result.failed
         where[entry.name] = error
         if self.on_event is not None:
@@ -397,7 +397,7 @@ class SyncRun(Listener):
             await blocking(self._report, kind, name, size)
 
     def _report_failure(self, name: str, size: int, error: Exception) -> None:
-        uncovered = isinstance(error, NotSignedError)
+        uncovered = isinstance(error, NotCoveredError)
         kind = EventKind.UNCOVERED if uncovered else EventKind.FAILED
         self._report(kind, name, size, why=why(error), error=error)
 
@@ -463,10 +463,10 @@ def sync(
 
     Raises:
         ConfigurationError: an option is invalid or missing; nothing was done.
-        NotSignedError: *delete* is set, and listing or deleting is not granted; nothing
+        NotCoveredError: *delete* is set, and listing or deleting is not granted; nothing
             was done.
         FileNotFoundError: the source does not exist.
-        CheckpointInUseError: another process uses *state*.
+        UploadInProgressError: another process uses *state*.
         UploadErrors: some files failed or have no signature; the others are done.
     """
     check_choice("compare", compare, tuple(How))
@@ -538,7 +538,7 @@ def sync_down(
     Raises:
         ConfigurationError: an option is invalid, or a file and a directory would have
             the same path; nothing was done.
-        NotSignedError: listing is not granted; nothing was done.
+        NotCoveredError: listing is not granted; nothing was done.
         FileNotFoundError: there is no object below *source*.
         UploadErrors: some files failed or have no signature; the others are done.
     """

@@ -12,7 +12,7 @@ import sys
 import fsspec
 import pytest
 
-from fsspec_osspresigned.errors import NotSignedError, OutcomeUnknownError
+from fsspec_osspresigned.errors import NotCoveredError, OutcomeUnknownError
 from tests.contract.interop.conftest import BUCKET, made
 from tests.contract.interop.table import UPLOAD_SERVERS
 
@@ -185,7 +185,7 @@ def test_abort(store, companion):
 def test_refusals(store, companion):
     """What Companion does not offer is refused before the first byte."""
     fs = filesystem(companion())
-    with pytest.raises(NotSignedError, match="x-oss-meta-a"):
+    with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
         fs.pipe_file("refused/a", LARGE, metadata={"a": "b"})
     with pytest.raises(FileNotFoundError, match="listing is not granted"):
         fs.ls("refused")
@@ -198,7 +198,7 @@ def test_checksum_of_nothing(store, companion):
     The error says what Companion needs, and no part is left.
     """
     fs = filesystem(companion(checksums="WHEN_SUPPORTED"))
-    with pytest.raises(NotSignedError, match="WHEN_REQUIRED"):
+    with pytest.raises(NotCoveredError, match="WHEN_REQUIRED"):
         fs.pipe_file("refused/b", LARGE)
     assert keys(store, "refused/b") == []
     assert open_uploads(store, "refused/b") == []

@@ -23,7 +23,7 @@ from tests.contract.writers.matrix import (
 TRIED = (ONE, MAP, GRANT, WRITES, SERVICE)
 
 _ARRAY = Fails("ContainsArrayError", "An array exists")
-_DELETES = Fails(  # NotSignedError for one object, UploadErrors for several
+_DELETES = Fails(  # NotCoveredError for one object, UploadErrors for several
     "OSSPresignedError",
     "DeleteObject",
     advice="needs DeleteObject",

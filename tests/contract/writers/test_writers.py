@@ -21,8 +21,8 @@ import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
-    BlindAnswerWarning,
     DiscardWarning,
+    ExistenceNotVerifiedWarning,
     PublishWarning,
 )
 from tests import marked
@@ -162,7 +162,7 @@ def check_after(
     here: World, said: list[warnings.WarningMessage], *, failed: bool
 ) -> None:
     """Check that nothing was warned of without need, and that no upload is left."""
-    allowed = set() if here.sees else {BlindAnswerWarning}
+    allowed = set() if here.sees else {ExistenceNotVerifiedWarning}
     if failed:
         allowed.add(DiscardWarning)  # the file tells that it was left
     ours = {one.category for one in said if issubclass(one.category, PublishWarning)}

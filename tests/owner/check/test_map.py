@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
+from fsspec_osspresigned.errors import ConfigurationError, NotCoveredError
 from fsspec_osspresigned.filesystem.client_factory import client_for
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
@@ -255,7 +255,7 @@ def test_check_and_upload_agree(entry, headers, size, file):
     client = client_for(Options(url_map=url_map))
     try:
         run(Upload.begin, client, Target.of(path=path, headers=headers), size=size)
-    except (ConfigurationError, NotSignedError):
+    except (ConfigurationError, NotCoveredError):
         assert problems
     else:
         assert not problems

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     SignerError,
     SignerUnavailableError,
     TooLargeError,
@@ -57,7 +57,7 @@ class Picky(Signer):
     failures: ClassVar[dict[str, Exception]] = {
         "config": ConfigurationError("bad region"),
         "large": TooLargeError("too many bytes"),
-        "no": NotSignedError("not this one"),
+        "no": NotCoveredError("not this one"),
         "later": SignerUnavailableError("busy", retry_after=7),
         "broken": SignerError("key secret is missing"),
     }

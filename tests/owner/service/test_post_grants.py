@@ -17,7 +17,7 @@ from attrs import evolve
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.verifying import verify_policy
-from fsspec_osspresigned.errors import NotSignedError, SignerUnavailableError
+from fsspec_osspresigned.errors import NotCoveredError, SignerUnavailableError
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service.app import (
     PATH,
@@ -289,7 +289,7 @@ def test_our_own_uploader_gets_its_grants_here(oss, monkeypatch):
             skip_instance_cache=True,
         )
         fs.pipe_file("examplebucket/in/a", b"one")
-        with pytest.raises(NotSignedError, match="size"):
+        with pytest.raises(NotCoveredError, match="size"):
             fs.pipe_file("examplebucket/in/b", bytes(101))
         with pytest.raises(FileExistsError):
             fs.pipe_file("examplebucket/in/a", b"two")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.tools.cli import app as commands
 
@@ -91,7 +91,7 @@ def test_options_of_other_tools_are_told_ours(capsys, call, advice):
 
 def test_failure_is_one_line_and_an_exit_code(failing, capsys):
     """An error of ours is shown with its path and without a traceback."""
-    failing(NotSignedError("no entry in the map", path="examplebucket/a"))
+    failing(NotCoveredError("no entry in the map", path="examplebucket/a"))
     assert cli.main(["demo"]) == 3
     assert capsys.readouterr().err == "error: examplebucket/a: no entry in the map\n"
 

@@ -11,7 +11,7 @@ import time
 import fsspec
 import pytest
 
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.signing.post_policy import PostPolicy
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.units import MIB
@@ -148,8 +148,8 @@ def test_file_uploads_with_the_option(oss, version):
     assert oss.get("examplebucket", "in/deep/c").data() == b"two"
     with pytest.raises(FileExistsError):
         fs.pipe_file("examplebucket/in/a b.txt", b"three")
-    with pytest.raises(NotSignedError, match="in/"):
+    with pytest.raises(NotCoveredError, match="in/"):
         fs.pipe_file("examplebucket/out", b"four")
-    with pytest.raises(NotSignedError, match="size"):
+    with pytest.raises(NotCoveredError, match="size"):
         fs.pipe_file("examplebucket/in/large", bytes(MIB + 1))
     assert oss.get("examplebucket", "in/a b.txt").data() == b"one"

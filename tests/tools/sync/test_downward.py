@@ -11,7 +11,7 @@ import pytest
 
 from fsspec_osspresigned import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     UploadErrors,
     sync,
     sync_down,
@@ -387,5 +387,5 @@ def test_damaged_download_leaves_the_old_file(stored, owner, target):
 
 def test_listing_must_be_signed(stored, only, target):
     """Else the source is unknown, which is no empty one."""
-    with pytest.raises(NotSignedError):
+    with pytest.raises(NotCoveredError):
         sync_down(SOURCE, target, filesystem=only("GetObject"), delete=True)

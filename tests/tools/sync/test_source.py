@@ -17,7 +17,7 @@ from fsspec.spec import AbstractFileSystem
 
 from fsspec_osspresigned import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     SourceChangedError,
     sync,
 )
@@ -362,5 +362,5 @@ def test_source_that_nobody_may_list_is_no_empty_one(only, fs, source):
     blind = only()
     blind.pipe_file(f"{BUCKET}/one/a", b"a")
     remote = RemoteSource(blind, f"{BUCKET}/one")
-    with pytest.raises(NotSignedError):
+    with pytest.raises(NotCoveredError):
         list(remote.entries())

@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
+from fsspec_osspresigned.errors import ConfigurationError, UploadInProgressError
 from fsspec_osspresigned.tools.sync.plan import Sent
 from fsspec_osspresigned.tools.sync.state import SyncState, read_state
 from tests.power_cut import PowerCut
@@ -101,7 +101,7 @@ def test_one_process_at_a_time(place):
     with (
         SyncState(place),
         pytest.raises(
-            CheckpointInUseError,
+            UploadInProgressError,
             match=f"process {os.getpid()} .*wait until it has ended",
         ),
     ):

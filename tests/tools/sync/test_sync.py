@@ -12,7 +12,7 @@ import pytest
 
 from fsspec_osspresigned import (
     ConfigurationError,
-    NotSignedError,
+    NotCoveredError,
     UploadErrors,
     sync,
 )
@@ -20,8 +20,8 @@ from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
-    CheckpointInUseError,
-    ReplyError,
+    StoreError,
+    UploadInProgressError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
@@ -358,10 +358,10 @@ def test_refusal_of_a_later_page_is_no_blindness(stored, owner, source, monkeypa
 
     async def cut(*arguments, **options):
         yield await anext(pages(*arguments, **options))
-        raise NotSignedError("the second page is not signed")
+        raise NotCoveredError("the second page is not signed")
 
     monkeypatch.setattr(sync_source, "listing", cut)
-    with pytest.raises(NotSignedError, match="second page"):
+    with pytest.raises(NotCoveredError, match="second page"):
         sync(source, DEST, filesystem=stored, delete=True)
 
 
@@ -373,7 +373,7 @@ def test_listing_that_hides_objects_is_refused(stored, source, monkeypatch):
         yield hidden
 
     monkeypatch.setattr(sync_source, "listing", listing)
-    with pytest.raises(ReplyError, match="were not asked for"):
+    with pytest.raises(StoreError, match="were not asked for"):
         sync(source, DEST, filesystem=stored, delete=True)
 
 
@@ -381,7 +381,7 @@ def test_listing_that_hides_objects_is_refused(stored, source, monkeypatch):
 def test_delete_needs_a_listing_and_delete(only, stored, owner, source, signed):
     """Where either is not signed nothing is done at all."""
     write(source, {"new": b"n"})
-    with pytest.raises(NotSignedError, match="delete needs"):
+    with pytest.raises(NotCoveredError, match="delete needs"):
         sync(source, DEST, filesystem=only(*signed), delete=True)
     assert "backup/new" not in owner.stored()
 
@@ -503,7 +503,7 @@ def test_state_is_for_one_at_a_time(only, source, state):
     """The second one is told so, and sends nothing."""
     with (
         SyncState(state),
-        pytest.raises(CheckpointInUseError, match="wait until it has ended"),
+        pytest.raises(UploadInProgressError, match="wait until it has ended"),
     ):
         sync(source, DEST, filesystem=only(), state=state)
 
