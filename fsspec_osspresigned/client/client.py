@@ -368,7 +368,7 @@ class Client:
 
         if forbids_overwrite(signed) and not is_of_s3(signed.url):
             return
-        if self.options.unknown == "error":
+        if self.options.if_unverifiable == "error":
             msg = (
                 "it is unknown whether the object exists, and its signature does not "
                 f"include {FORBID_OVERWRITE}, so it might be replaced: give "
@@ -388,7 +388,7 @@ class Client:
             text = (
                 f"{path} was reported as missing because looking into {bucket!r} is not "
                 f"signed; if it exists, it is replaced, because {FORBID_OVERWRITE} {why} "
-                "(unknown='error' refuses)"
+                "(if_unverifiable='error' raises an error instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
 

@@ -489,8 +489,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Return name, size, type and further properties of an object or directory.
 
         If HEAD and GET are not granted, only objects written by this process are known.
-        Others are reported as missing, with a warning. With ``unknown="error"``, they
-        raise PermissionError instead.
+        Others are reported as missing, with a warning. With
+        ``if_unverifiable="error"``, they raise PermissionError instead.
         """
         return await awaited(self._lookup.info, self._path(path))
 
@@ -531,7 +531,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         slash.
 
         Without ListObjectsV2, only objects written by this process are listed, with a
-        warning. With ``unknown="error"``, PermissionError is raised instead.
+        warning. With ``if_unverifiable="error"``, PermissionError is raised instead.
         """
         items = await awaited(self._lookup.ls, self._path(path), markers=markers)
         return items if detail else [item["name"] for item in items]

@@ -2,8 +2,8 @@
 
 With write-only permission, only objects written by this process are known. Others do
 not exist for ``exists`` and lists, with one warning per bucket. All other questions
-raise ObjectNotVisibleError, or another PermissionError (``unknown="error"``). A 403 reply of the store has the same effect as a refusal of the
-signer.
+raise ObjectNotVisibleError, or another PermissionError (``if_unverifiable="error"``). A
+403 reply of the store has the same effect as a refusal of the signer.
 
 An answer of the index makes the path unverified. A tool acts on the answer, so a later
 write there must not replace an object that the index does not know: the upload forbids
@@ -40,7 +40,8 @@ class Lookup:
     """Answers whether objects exist, for one client; sends HeadObject or lists.
 
     Paths are ``bucket/key`` without a trailing slash. An object that cannot be checked
-    raises ObjectNotVisibleError, or another PermissionError with ``unknown="error"``.
+    raises ObjectNotVisibleError, or another PermissionError with
+    ``if_unverifiable="error"``.
     """
 
     client: Client
@@ -207,7 +208,7 @@ class Lookup:
         If listing is not granted, return what the index knows below *path*, and the
         refusal. What is below *path* becomes unverified. If the index knows *path*, a
         warning is issued if *warns* is set, or the refusal raised with
-        ``unknown="error"``.
+        ``if_unverifiable="error"``.
         """
         try:
             return await self._listed(path, prefix, delimiter=delimiter), None
@@ -300,14 +301,14 @@ class Lookup:
         """Raise the error for an object that cannot be checked, because of *reason*.
 
         ObjectNotVisibleError is raised after one warning per bucket. The refusal alone
-        (``_refuse``) is raised with ``unknown="error"``, or if this process may have
-        stored the object. *path* becomes unverified, unless *notes* is False.
+        (``_refuse``) is raised with ``if_unverifiable="error"``, or if this process may
+        have stored the object. *path* becomes unverified, unless *notes* is False.
         """
         written = self.client.written
         if notes:
             written.mark_unverified(path)
         is_unknown = written.info(path) is Answer.UNKNOWN
-        if is_unknown or self.client.options.unknown == "error":
+        if is_unknown or self.client.options.if_unverifiable == "error":
             _refuse(path, reason)
         root = split_path(path)[0]
         if written.warn_once(root):
@@ -317,7 +318,7 @@ class Lookup:
                 f"looking into {root!r} is not signed (HeadObject, GetObject, "
                 f"ListObjectsV2){why}: objects that this process did not write count as "
                 "missing, and are kept if the signature can forbid replacing "
-                "(unknown='error' refuses)"
+                "(if_unverifiable='error' raises an error instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
         raise _refusal(path, reason, ObjectNotVisibleError) from reason
@@ -336,11 +337,11 @@ class Lookup:
     ) -> None:
         """Make what is below *path* unverified, and warn once per bucket.
 
-        With ``unknown="error"``, raise PermissionError instead of the warning. *warns*
-        False does not warn. *reason* is the refusal of the listing.
+        With ``if_unverifiable="error"``, raise PermissionError instead of the warning.
+        *warns* False does not warn. *reason* is the refusal of the listing.
         """
         self.client.written.mark_unverified(f"{path}/")
-        if self.client.options.unknown == "error":
+        if self.client.options.if_unverifiable == "error":
             _refuse(path, reason)
         root = split_path(path)[0]
         if warns and self.client.written.warn_once(f"list of {root}"):
@@ -383,8 +384,8 @@ class Lookup:
         of *path*, None if it was granted. After a refusal, what is below a missing object
         becomes unverified (``_list_blindly``, which gets *warns*).
 
-        Raises PermissionError with ``unknown="error"``, or if this process may have
-        stored *path*.
+        Raises PermissionError with ``if_unverifiable="error"``, or if this process may
+        have stored *path*.
         """
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return None

@@ -53,6 +53,7 @@ ALIAS = "url"  # of presigned_url, which fsspec.url_to_fs cannot pass on
 DEPRECATED = {  # to be removed in 0.4
     "broker": "upload_server",
     "broker_options": "upload_server_options",
+    "unknown": "if_unverifiable",
 }
 
 # Options of s3fs and ossfs that have no other name here.
@@ -293,7 +294,7 @@ class Options:
     on_exception: str = _option("discard", _choice("discard", "publish"))
     receipts: Any = _option(None)
     checkpoint: str | None = _option(None, _directory)
-    unknown: str = _option("missing", _choice("missing", "error"))
+    if_unverifiable: str = _option("missing", _choice("missing", "error"))
     allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
     allow_http: bool = _option(False, _boolean)
     trust_map: bool = _option(False, _boolean)

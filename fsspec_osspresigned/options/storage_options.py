@@ -76,7 +76,7 @@ class StorageOptions(TypedDict, total=False):
     on_exception: Literal["discard", "publish"] | None
     receipts: Callable[[Receipt], object] | LocalPath | None
     checkpoint: LocalPath | None
-    unknown: Literal["missing", "error"] | None
+    if_unverifiable: Literal["missing", "error"] | None
     allowed_hosts: Mapping[str, str | None] | Sequence[str] | None
     allow_http: Switch | None
     trust_map: Switch | None

@@ -90,7 +90,7 @@ def test_a_transaction(oss, fs):
 def test_a_grant_stores_and_does_nothing_else(oss, grant, verb):
     """Other verbs are refused, and nothing is sent."""
     fs = OSSPresignedFileSystem(
-        grant=grant(), unknown="error", skip_instance_cache=True
+        grant=grant(), if_unverifiable="error", skip_instance_cache=True
     )
     with pytest.raises(NotCoveredError, match="is not granted"):
         verb(fs)

@@ -359,7 +359,7 @@ def test_a_refusal_of_another_kind_is_no_answer(fs, owner, code):
 
 def test_a_store_that_lets_nobody_look_with_unknown_error(only, owner):
     """The refusal itself is raised then, with its explanation."""
-    fs = only("HeadObject", "GetObject", "ListObjectsV2", unknown="error")
+    fs = only("HeadObject", "GetObject", "ListObjectsV2", if_unverifiable="error")
     for action in ("HeadObject", "GetObject", "ListObjectsV2"):
         owner.oss.faults.add(Fault(action=action, refuse="denied", times=None))
     for look in (fs.info, fs.exists, fs.ls, fs.find, fs.cat_file):

@@ -92,7 +92,7 @@ def test_the_kind_of_a_path_is_no_such_look(blind, only, owner, old, verb):
     blind.pipe_file(PATH, b"new")
     assert owner.stored() == {"d/a": b"new"}
     with pytest.raises(PermissionError, match="unknown"):
-        getattr(only(unknown="error"), verb)(PATH)
+        getattr(only(if_unverifiable="error"), verb)(PATH)
 
 
 def test_the_destination_of_put_is_no_such_look(blind, owner, old, tmp_path):
@@ -112,7 +112,7 @@ def test_a_directory_that_was_made_is_listed_blindly(blind, only, owner, old, ve
         assert getattr(blind, verb)(f"{ROOT}/d") == []
     with pytest.raises(ObjectExistsError):
         blind.pipe_file(PATH, b"new")
-    strict = only(unknown="error")
+    strict = only(if_unverifiable="error")
     strict.mkdir(f"{ROOT}/d")
     with pytest.raises(PermissionError, match="unknown"):
         getattr(strict, verb)(f"{ROOT}/d")
@@ -133,7 +133,7 @@ def test_a_look_without_listing_knows_no_directory(only, owner, old):
     assert owner.stored() == {"d/a": old}
     fs.pipe_file(f"{ROOT}/d", b"new")
     with pytest.raises(PermissionError, match="unknown"):
-        only("HeadObject", unknown="error").find(f"{ROOT}/e")
+        only("HeadObject", if_unverifiable="error").find(f"{ROOT}/e")
 
 
 def test_looks_that_the_store_answered_protect_nothing(full, owner, old):
@@ -249,10 +249,12 @@ def test_a_url_without_the_header_warns_once(owner, fs):
 
 @pytest.mark.parametrize("many", [False, True])
 def test_a_url_without_the_header_is_refused_if_that_is_wanted(owner, oss, fs, many):
-    """``unknown="error"``: nothing is sent, also after a tool ignored the first error."""
+    """``if_unverifiable="error"`` sends nothing, also after a tool ignored an error."""
     fs.pipe({f"{ROOT}/{name}": b"old" for name in "ab"})
     oss.clear()
-    strict = OSSPresignedFileSystem(url_map=owner.map_file("a", "b"), unknown="error")
+    strict = OSSPresignedFileSystem(
+        url_map=owner.map_file("a", "b"), if_unverifiable="error"
+    )
     for name in "ab":
         with pytest.raises(PermissionError):
             strict.exists(f"{ROOT}/{name}")

@@ -75,7 +75,7 @@ def test_a_map_may_grant_reading(owner, tmp_path):
     """Where GET is signed, what others stored is read; without HEAD too."""
     OSSPresignedFileSystem(url_map=owner.map_file("a")).pipe(f"{BUCKET}/a", b"12345")
     fs = OSSPresignedFileSystem(
-        url_map=owner.map_file("a", "b", methods=("GET",)), unknown="error"
+        url_map=owner.map_file("a", "b", methods=("GET",)), if_unverifiable="error"
     )
     path = f"{BUCKET}/a"
     assert fs.cat_file(path) == b"12345"

@@ -175,8 +175,8 @@ def test_the_unknown_is_missing_with_one_warning_a_root(blind, oss):
 
 
 def test_the_unknown_is_an_error_if_that_is_wanted(only):
-    """``unknown="error"`` refuses to guess."""
-    fs = only(unknown="error")
+    """``if_unverifiable="error"`` refuses to guess."""
+    fs = only(if_unverifiable="error")
     for look in (fs.info, fs.ls, fs.cat_file, fs.open, fs.rm_file, fs.exists, fs.find):
         with pytest.raises(PermissionError, match="unknown"):
             look(f"{ROOT}/x")

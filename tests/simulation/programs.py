@@ -393,7 +393,7 @@ def _options(dice: random.Random) -> dict[str, Any]:
     maybe(0.2, "overwrite", True, False)
     maybe(0.2, "checksum", "crc64", "md5", "none")
     maybe(0.2, "on_exception", "publish")
-    maybe(0.2, "unknown", "error")
+    maybe(0.2, "if_unverifiable", "error")
     maybe(0.2, "receipts", True)
     maybe(0.2, "expires_in", 30, 100)
     maybe(0.2, "signature_version", "v1")

@@ -586,7 +586,7 @@ class Runner(Operations):
             raise Broken(f"at the end, {opened} connections were opened")
         if is_limited and "url_map" not in self.options:
             is_blind = self.program["signer"] == "writer"
-            is_blind &= self.options.get("unknown") != "error"
+            is_blind &= self.options.get("if_unverifiable") != "error"
             self._end(self.fs, is_loop, "remembered" if is_blind else "writes")
 
     def _ending(self, fs: Any) -> Ending:

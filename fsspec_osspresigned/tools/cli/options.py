@@ -50,7 +50,7 @@ _MIN_RATE_EACH = 64 * KIB
 # Maximum number of requests in flight if --bwlimit is given and parts are kept.
 _IN_FLIGHT_KEPT = 2
 # An object that the token may not look at is an error here, not a missing one.
-STRICT = {"unknown": "error"}
+STRICT = {"if_unverifiable": "error"}
 _LOG = "fsspec_osspresigned"
 _OF_RESUMING = (f"{_LOG}.upload.resume", f"{_LOG}.objects.download")
 _OF_FAILURES = f"{_LOG}.upload.upload"

@@ -142,13 +142,13 @@ def zarr_open(w: World, options: dict[str, Any]) -> None:
 
 
 def refuses(w: World, write: Callable[[dict[str, Any]], None]) -> None:
-    """Check that ``unknown="error"`` refuses where nobody can look."""
+    """Check that ``if_unverifiable="error"`` refuses where nobody can look."""
     import pytest
 
     if not w.sees:
         before = w.stored()
         with pytest.raises(PermissionError):
-            write({**w.options, "unknown": "error"})
+            write({**w.options, "if_unverifiable": "error"})
         assert w.stored() == before
 
 
