@@ -54,6 +54,8 @@ DEPRECATED = {  # to be removed in 0.4
     "broker": "upload_server",
     "broker_options": "upload_server_options",
     "unknown": "if_unverifiable",
+    "trust_map": "allow_path_mismatch",
+    "abort_map_uploads": "abort_owner_uploads",
 }
 
 # Options of s3fs and ossfs that have no other name here.
@@ -297,8 +299,8 @@ class Options:
     if_unverifiable: str = _option("missing", _choice("missing", "error"))
     allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
     allow_http: bool = _option(False, _boolean)
-    trust_map: bool = _option(False, _boolean)
-    abort_map_uploads: bool = _option(False, _boolean)
+    allow_path_mismatch: bool = _option(False, _boolean)
+    abort_owner_uploads: bool = _option(False, _boolean)
     default_block_size: int | None = _option(None, _size(1, MAX_PART))
     default_cache_type: str | None = _option(None, _text)
 

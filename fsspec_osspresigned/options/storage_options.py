@@ -79,8 +79,8 @@ class StorageOptions(TypedDict, total=False):
     if_unverifiable: Literal["missing", "error"] | None
     allowed_hosts: Mapping[str, str | None] | Sequence[str] | None
     allow_http: Switch | None
-    trust_map: Switch | None
-    abort_map_uploads: Switch | None
+    allow_path_mismatch: Switch | None
+    abort_owner_uploads: Switch | None
     default_block_size: Size | None
     default_cache_type: str | None
     # Those of fsspec, its caches and zarr.

@@ -89,7 +89,7 @@ class URLMapSigner(_PresignedSigner):
 
     source: MapSource  # checked for changes at each call
     # Whether a URL may lead to another object than the path in the map says.
-    trusted: bool = field(default=True, kw_only=True)
+    allow_path_mismatch: bool = field(default=True, kw_only=True)
     # Number of unknown paths for which similar keys are searched. The search takes time,
     # and with another signer after the map, most paths are not in the map.
     guesses: int = field(default=1000, kw_only=True)
@@ -106,7 +106,7 @@ class URLMapSigner(_PresignedSigner):
 
     def _request(self, operation: Operation) -> SignedRequest:
         signed = super()._request(operation)
-        if self.trusted or _names(signed.url, operation):
+        if self.allow_path_mismatch or _names(signed.url, operation):
             return signed
         # OSS would read a plus in the path as a blank.
         literal = SecretURL(with_plus(signed.url.reveal()))
@@ -114,7 +114,7 @@ class URLMapSigner(_PresignedSigner):
             return evolve(signed, url=literal)
         raise WrongRequestSignedError(
             f"the URL that the map has for {operation} names another object: "
-            f"{signed.url.shown()}; if that is right, give trust_map=True",
+            f"{signed.url.shown()}; if that is right, give allow_path_mismatch=True",
             path=operation.path,
             action=operation.action,
         )
@@ -241,7 +241,9 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
 def url_map_signer(options: Any, opener: Callable[[str], bytes]) -> URLMapSigner:
     source = load(options.url_map, opener, allow_http=options.allow_http)
     return URLMapSigner(
-        source, allow_http=options.allow_http, trusted=options.trust_map
+        source,
+        allow_http=options.allow_http,
+        allow_path_mismatch=options.allow_path_mismatch,
     )
 
 

@@ -202,7 +202,7 @@ FLAGS = {  # storage option -> flag
 }
 _REWORDED = {  # advice of Python -> of the command line
     "leave the path empty": "leave DEST out",
-    "give trust_map=True": "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true",
+    "give allow_path_mismatch=True": "set FSSPEC_OSSPRESIGNED_ALLOW_PATH_MISMATCH=true",
     "give overwrite=True": "set FSSPEC_OSSPRESIGNED_OVERWRITE=true",
     "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",  # no flag permits replacing
 }

@@ -403,9 +403,9 @@ class Multipart:
     async def discard(self, reason: BaseException | None, *, once: bool) -> None:
         """Abort the multipart upload, unless it is the owner's or can be resumed.
 
-        The option ``abort_map_uploads`` aborts the owner's, too. *reason* is the error
-        that ended the upload, which gets a note if parts are kept; None if there is
-        none. With *once*, a failed abort is not retried.
+        The option ``abort_owner_uploads`` aborts the owner's, too. *reason* is the
+        error that ended the upload, which gets a note if parts are kept; None if there
+        is none. With *once*, a failed abort is not retried.
         """
         if not self.upload_id or self._is_discarded:
             return
@@ -414,7 +414,7 @@ class Multipart:
         if resumption is not None and await blocking(resumption.keeps_parts, reason):
             return
         job, client = self._job, self._calls.client
-        if not job.granted.is_owners or client.options.abort_map_uploads:
+        if not job.granted.is_owners or client.options.abort_owner_uploads:
             await self._calls.abort(self.upload_id, once=once)
             return
         if isinstance(reason, UploadNotFoundError):

@@ -309,7 +309,7 @@ def test_renewed_url_is_used():
 def test_url_of_another_object(target):
     """A map that nobody has vouched for sends no bytes to another key or bucket."""
     with pytest.raises(WrongRequestSignedError, match="names another object") as caught:
-        signer(f"{target}?{V1}", trusted=False).sign([put()])
+        signer(f"{target}?{V1}", allow_path_mismatch=False).sign([put()])
     assert "CANARY" not in str(caught.value)
     (request,) = signer(f"{target}?{V1}").sign([put()])
     assert request.url.reveal() == f"{target}?{V1}"
@@ -327,7 +327,7 @@ def test_url_of_another_object(target):
 )
 def test_url_of_its_object(target):
     """Hosts of one bucket, and those with the bucket in the path, are understood."""
-    (request,) = signer(f"{target}?{V1}", trusted=False).sign([put()])
+    (request,) = signer(f"{target}?{V1}", allow_path_mismatch=False).sign([put()])
     assert request.url.reveal() == f"{target}?{V1}"
 
 

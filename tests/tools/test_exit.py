@@ -69,7 +69,7 @@ def test_reasons_hold_no_secret():
         (errors.ConfigurationError("say max_delete=4, or checkpoint=/a b"), "say --max-delete 4, or --checkpoint /a b"),
         (errors.ConfigurationError("memory_limit=1 and curl=2"), "memory_limit=1 and curl=2"),
         (errors.NotCoveredError("leave the path empty"), "leave DEST out"),
-        (errors.WrongRequestSignedError("give trust_map=True"), "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true"),
+        (errors.WrongRequestSignedError("give allow_path_mismatch=True"), "set FSSPEC_OSSPRESIGNED_ALLOW_PATH_MISMATCH=true"),
         (errors.WrongRequestSignedError("give overwrite=True"), "set FSSPEC_OSSPRESIGNED_OVERWRITE=true"),
         (errors.NotCoveredError("h (of overwrite=False) is not"), "h (of --no-overwrite) is not"),
         (errors.ObjectNotFoundError("x", code="NoSuchKey"), "not found"),

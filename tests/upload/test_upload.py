@@ -336,7 +336,7 @@ def test_owners_upload_that_fails(oss, aborts, caplog):
     oss.faults.add(Fault(action="UploadPart", part_number=3, **REFUSING))
     (begun,) = oss.uploads(BUCKET)
     with pytest.raises(AccessDeniedError) as caught:
-        store(make(oss, signer, abort_map_uploads=aborts))
+        store(make(oss, signer, abort_owner_uploads=aborts))
     assert bool(oss.uploads(BUCKET)) is not aborts
     assert ("is kept" in caplog.text) is not aborts
     notes = getattr(caught.value, "__notes__", [])
