@@ -143,7 +143,7 @@ class Screen:
 
 
 # Each file is moved by one block, and drawn: so the middle looks the same every time.
-_SLOWLY = "\\\n    --jobs 1 --bwlimit 2MiB"
+_SLOWLY = "\\\n    --max-concurrency 1 --bwlimit 2MiB"
 ALL = {
     "help": Screen("osspresigned", ("osspresigned --help",)),
     "demo": Screen(

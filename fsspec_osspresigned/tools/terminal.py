@@ -185,7 +185,8 @@ def warnings_said() -> Iterator[None]:
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
-    *("checkpoint", "state", "always", "max_delete", "grant", "upload_server"),
+    *("checkpoint", "state", "ignore_times", "max_delete", "grant", "upload_server"),
+    "max_concurrency",
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
@@ -196,7 +197,6 @@ FLAGS = {  # storage option -> flag
     "upload_server_options": "--upload-server-option",
     "headers": "--header",
     "expires_in": "--expires",
-    "max_concurrency": "--jobs",
     "size": "--size",
     "overwrite": "--no-overwrite",  # overwrite=False
 }

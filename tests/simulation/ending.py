@@ -221,7 +221,7 @@ class Ending:
         _written(local / "x", data)
         there = path.rpartition("/")[0]
         result = sync(
-            str(local), there, filesystem=self.fs, always=True, overwrite=True
+            str(local), there, filesystem=self.fs, ignore_times=True, overwrite=True
         )
         self._is(path, data)
         if (result.sent, result.verb) != (1, "sent"):

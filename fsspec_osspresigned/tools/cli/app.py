@@ -78,6 +78,8 @@ _ELSEWHERE = {  # names of other tools
 _DEPRECATED = {  # commands, and options without their hyphens
     "broker": "upload-server",
     "broker-option": "upload-server-option",
+    "jobs": "max-concurrency",
+    "always": "ignore-times",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",

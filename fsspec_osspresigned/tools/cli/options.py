@@ -168,7 +168,7 @@ SHARED: dict[str, dict[str, Any]] = dict([
 def option(flags: str, text: str | None = None, **settings: Any) -> Any:
     """Return a field of an options class: a click option that has the field's name.
 
-    *flags* are the flags and, if the option takes a value, its name: ``--jobs -j N``.
+    *flags* are the flags and, if the option takes a value, its name: ``-o FILE``.
     *settings* are arguments of ``click.Option``; *converter* is passed to the field. What
     is left out is that of the row of ``SHARED`` with the same flag.
     """
@@ -588,7 +588,7 @@ class ReportOptions:
 @frozen(kw_only=True)
 class TransferOptions(ReportOptions):
     # fmt: off
-    jobs: int | None = option("--jobs",
+    max_concurrency: int | None = option("--max-concurrency N",
         f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, up to "
         f"{MAX_SMALL} for small files]",
         type=click.IntRange(1, 1024))
@@ -607,11 +607,11 @@ class TransferOptions(ReportOptions):
 
         A low --bwlimit reduces the number, because a slow connection may look idle.
         """
-        jobs = self.jobs
+        most = self.max_concurrency
         if self.rate is not None:
             fitting = max(1, int(self.rate.per_second // _MIN_RATE_EACH))
-            jobs = min(jobs or CONNECTIONS, fitting)
-        return {} if jobs is None else {"max_concurrency": jobs}
+            most = min(most or CONNECTIONS, fitting)
+        return without_none(max_concurrency=most)
 
 
 @frozen(kw_only=True)

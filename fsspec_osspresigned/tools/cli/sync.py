@@ -217,7 +217,7 @@ class SyncCommandOptions:
     state: str | None = option("--state FILE",
         "Record sent files in FILE; needed if listing is not granted.",
         type=click.Path(dir_okay=False))
-    always: bool = flag("--always", "Send all files, changed or not.")
+    ignore_times: bool = flag("--ignore-times", "Send all files, changed or not.")
     source_options: Mapping[str, str] = mapping("--source-option NAME=VALUE",
         "Option of the filesystem of SRC.")
     # fmt: on
@@ -227,8 +227,11 @@ class SyncCommandOptions:
         return self.delete and not self.yes and not self.dry_run
 
     def __attrs_post_init__(self) -> None:
-        if self.check and (self.delete or self.always or self.dry_run):
-            msg = "--check changes nothing: leave out --delete, --always and --dry-run"
+        if self.check and (self.delete or self.ignore_times or self.dry_run):
+            msg = (
+                "--check changes nothing: leave out --delete, --ignore-times and "
+                "--dry-run"
+            )
             raise click.UsageError(msg)
         if self.size_only and self.checksum:
             raise click.UsageError("--size-only and --checksum: give one of them")
@@ -286,7 +289,7 @@ def sync_command(
         "compare": wanted.compare,
         "delete": wanted.delete,
         "max_delete": wanted.max_delete,
-        "always": wanted.always,
+        "ignore_times": wanted.ignore_times,
         "fail_fast": transfer.fail_fast,
         "confirm": functools.partial(_ask, down=down) if wanted.asks else None,
         "on_error": "return",

@@ -201,7 +201,7 @@ class PlanRules:
     prefix: str = ""  # of all keys; empty, or with a final slash
     downward: bool = False  # the destination is a local directory
     listed: bool = True  # the destination could be listed
-    always: bool = False
+    ignore_times: bool = False
     ahead: float = 0.0  # seconds that the source's clock is ahead of the destination's
 
 
@@ -317,7 +317,7 @@ def verdict(
     """
     if stored is None and (rules.listed or sent is None):
         return Why.NEW
-    if rules.always:
+    if rules.ignore_times:
         return Why.ALWAYS
     known = stored or sent
     if known is not None and entry.size not in (None, known.size):

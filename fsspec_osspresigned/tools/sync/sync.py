@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from attrs import Factory, define, evolve, field, frozen
 
 from ...client.operations import OSSCalls
 from ...engine.engine import blocking, run, user_code
 from ...engine.scope import Scope
+from ...engine.warn import warn_user
 from ...errors import ConfigurationError, NotCoveredError, UploadErrors
 from ...filesystem.arguments import check_choice, without_protocol
 from ...filesystem.filesystem import OSSPresignedFileSystem
@@ -48,6 +50,8 @@ from .state import SyncState, read_state, state_files
 
 if TYPE_CHECKING:
     from ...upload.resume import UploadEvent
+
+P = ParamSpec("P")
 
 
 class EventKind(enum.StrEnum):
@@ -257,7 +261,7 @@ class SyncRun(Listener):
         """Return name -> entry of the destination; None if listing is not granted.
 
         NotCoveredError if *delete* needs the listing; ConfigurationError if neither
-        *state* nor *always* makes up for it.
+        *state* nor *ignore_times* makes up for it.
         """
         listed = self.direction.listed()
         if listed is not None:
@@ -265,10 +269,10 @@ class SyncRun(Listener):
         if self.delete:
             msg = "delete needs a listing of the destination, which is not granted"
             raise NotCoveredError(msg, path=self.root, action=Action.ListObjectsV2)
-        if self.state is None and not self.rules.always:
+        if self.state is None and not self.rules.ignore_times:
             msg = (
                 "listing the destination is not granted, so its content is unknown: give "
-                "state=FILE, which remembers what was sent, or always=True for all"
+                "state=FILE, which remembers what was sent, or ignore_times=True for all"
             )
             raise ConfigurationError(msg, path=self.root)
         return None
@@ -409,6 +413,21 @@ class SyncRun(Listener):
                 self.on_event(SyncEvent(kind, name, size, **facts))
 
 
+def _takes_always(function: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
+    """Let *function* take ``always``, the name of ``ignore_times`` until 0.4."""
+
+    @functools.wraps(function)
+    def renamed(*args: P.args, **options: P.kwargs) -> SyncResult:
+        if "always" in options:
+            text = "always= is deprecated and will be removed in 0.4: use ignore_times="
+            warn_user(text, DeprecationWarning)
+            options["ignore_times"] = options.pop("always")
+        return function(*args, **options)
+
+    return renamed
+
+
+@_takes_always
 def sync(
     source: Any,
     destination: str,
@@ -421,7 +440,7 @@ def sync(
     delete: bool = False,
     max_delete: int | None = None,
     state: Any = None,
-    always: bool = False,
+    ignore_times: bool = False,
     fail_fast: bool = False,
     dry_run: bool = False,
     on_event: Callable[[SyncEvent], None] | None = None,
@@ -450,8 +469,8 @@ def sync(
         max_delete: maximum number of deletions; a run that would delete more is
             refused. None is no limit, but refuses to delete if the source has no file.
         state: file with a record of each file sent; needed if listing is not granted,
-            unless *always* is set.
-        always: send all files, changed or not.
+            unless *ignore_times* is set.
+        ignore_times: send all files, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
         on_event: called for every step, from several threads; all events but ``bytes``
@@ -479,7 +498,9 @@ def sync(
     route = SyncRoute(files, f"{bucket}/{prefix}", given, fail_fast)
     run = SyncRun(
         direction=Upward(filesystem=fs, route=route),
-        rules=PlanRules(how=How(compare), filter=chosen, prefix=prefix, always=always),
+        rules=PlanRules(
+            how=How(compare), filter=chosen, prefix=prefix, ignore_times=ignore_times
+        ),
         delete=delete,
         max_delete=max_delete,
         state=state,
@@ -490,6 +511,7 @@ def sync(
     return run.end(on_error)
 
 
+@_takes_always
 def sync_down(
     source: str,
     destination: Any,
@@ -500,7 +522,7 @@ def sync_down(
     compare: str = "time",
     delete: bool = False,
     max_delete: int | None = None,
-    always: bool = False,
+    ignore_times: bool = False,
     fail_fast: bool = False,
     dry_run: bool = False,
     on_event: Callable[[SyncEvent], None] | None = None,
@@ -527,7 +549,7 @@ def sync_down(
             something failed.
         max_delete: maximum number of deletions; a run that would delete more is
             refused. None is no limit, but refuses to delete if the source has no file.
-        always: fetch all objects, changed or not.
+        ignore_times: fetch all objects, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
         on_event: as in :func:`sync`.
@@ -553,7 +575,10 @@ def sync_down(
             fail_fast=fail_fast,
         ),
         rules=PlanRules(
-            how=How(compare), filter=Filter.of(filters), downward=True, always=always
+            how=How(compare),
+            filter=Filter.of(filters),
+            downward=True,
+            ignore_times=ignore_times,
         ),
         delete=delete,
         max_delete=max_delete,

@@ -70,14 +70,13 @@ def test_names_of_other_tools_are_told_ours(capsys):
     ("call", "advice"),
     [
         ("put a b/k --presigned-url x", "Use --url-file."),
-        ("sync a b/k --max-concurrency 4", "Use --jobs."),
         ("get b/k a --expires-in=4", "Use --expires."),
         ("put a b/k --url-map x", "Use --map."),
         ("sync a b/k --url-file x", "put and doctor take it."),
         ("ls b --presigned-url x", "put and doctor take it."),
         ("ls b --grant x", "put, sync and doctor take it."),
         ("ls b --transfers 4", "No such option '--transfers'."),
-        ("put a b/k --job 4", "Did you mean --jobs or --json?"),
+        ("put a b/k --job 4", "Did you mean --json?"),
     ],
 )
 def test_options_of_other_tools_are_told_ours(capsys, call, advice):

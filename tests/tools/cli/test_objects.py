@@ -80,7 +80,7 @@ def test_an_interrupted_download_is_resumed(run, oss, tmp_path, monkeypatch, com
     (tmp_path / "big.bin").write_bytes(data)
     assert run("put", "big.bin", f"{BUCKET}/in/", *KEYS).code == 0
     source = f"{BUCKET}/in" if command == "sync" else f"{BUCKET}/in/big.bin"
-    words = [command, source, "./out/", "--resume", "--jobs=1", *KEYS]
+    words = [command, source, "./out/", "--resume", "--max-concurrency=1", *KEYS]
     oss.faults.add(
         Fault(action="GetObject", after=6, status=400, code="Oops", times=None)
     )

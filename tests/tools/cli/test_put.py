@@ -131,7 +131,7 @@ def test_url_as_an_argument_is_refused_with_the_remedy(run, url, tree, command, 
 
 def test_bad_value_that_holds_a_signature_is_cleaned(run, oss):
     """What click repeats of a wrong value is cleaned like all else."""
-    ended = run("put", "a", TO, "--jobs", "x-oss-signature=c2VjcmV0c2VjcmV0")
+    ended = run("put", "a", TO, "--max-concurrency", "x-oss-signature=c2VjcmV0c2VjcmV0")
     assert ended.code == 2
     assert "c2VjcmV0" not in ended.err
 
@@ -251,7 +251,7 @@ def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
     for number in range(40):
         (tmp_path / "many" / str(number)).touch()
     oss.faults.add(Fault(refuse="denied", times=None))
-    ended = run("put", "many", TO, *KEYS, "--jobs", "1")
+    ended = run("put", "many", TO, *KEYS, "--max-concurrency", "1")
     assert ended.code == 3
     assert "16 not uploaded: " in ended.err
     assert "  and 6 more (--json names all)\n" in ended.err
@@ -268,7 +268,7 @@ def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
     oss.faults.add(Fault(key="in/many/[0468]", times=None, status=503))
     oss.faults.add(Fault(key="in/many/1", refuse="denied"))
     oss.faults.add(Fault(key="in/many/5", status=503))
-    ended = run("put", "many", TO, *KEYS, "--jobs", "1", "--retries", "0")
+    ended = run("put", "many", TO, *KEYS, "--max-concurrency", "1", "--retries", "0")
     assert ended.code == 1
     assert "uploaded 2 of 9 files" in ended.err
     assert "; 4 failed; stopped early, 3 left\n" in ended.err
@@ -277,7 +277,7 @@ def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
 def test_fail_fast_stops(run, oss, tree):
     """The first failure, of a file or of a name, is the last."""
     oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
-    ended = run("put", "data", TO, *KEYS, "--fail-fast", "--jobs", "1")
+    ended = run("put", "data", TO, *KEYS, "--fail-fast", "--max-concurrency", "1")
     assert ended.code == 3
     assert "; 2 left\n" in ended.err
     ended = run("put", "missing", "data", TO, *KEYS, "--fail-fast", "--quiet")
@@ -359,7 +359,7 @@ def test_stored_without_a_receipt_is_stored(run, oss, tree):
 def test_resume_goes_on(run, oss, tmp_path, monkeypatch):
     """A second run sends what the first has not; both places of journals are used."""
     (tmp_path / "big").write_bytes(os.urandom(500 * KIB))
-    parts = ("--part-size", "100KiB", "--jobs", "1", "--retries", "0")
+    parts = ("--part-size", "100KiB", "--max-concurrency", "1", "--retries", "0")
     monkeypatch.setenv("FSSPEC_OSSPRESIGNED_MULTIPART_THRESHOLD", "1")
     monkeypatch.setattr(
         "fsspec.config.conf", {"osspresigned": {"multipart_threshold": 100 * KIB}}

@@ -213,7 +213,9 @@ def test_dry_run_and_deletion_of_a_download(down, tmp_path, monkeypatch):
     monkeypatch.setattr(click, "confirm", lambda text, **_: bool(asked.append(text)))
     code, _, err = down("--delete")
     assert (code, asked) == (1, ["delete 1 local file?"])
-    code, _, err = down("--delete", "--yes", "-v", "--jobs", "2", "--bwlimit", "10M")
+    code, _, err = down(
+        "--delete", "--yes", "-v", "--max-concurrency", "2", "--bwlimit", "10M"
+    )
     assert code == 0
     assert f"{DEST}/a.csv: fetched to a.csv, 8 B\n" in err
     assert "deleted: old\n" in err

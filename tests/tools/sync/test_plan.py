@@ -30,7 +30,7 @@ STORED = Stored(3, "E", NOW)
 SENT = Sent(3, OLD.mtime_ns, "", "e", 7)
 TIME, SIZE, SUM = (PlanRules(how=how) for how in How)
 BLIND = PlanRules(listed=False)
-ALWAYS = PlanRules(always=True)
+ALWAYS = PlanRules(ignore_times=True)
 
 
 @pytest.mark.parametrize(

@@ -422,7 +422,7 @@ def test_blind_without_state_is_refused(only, owner, source):
     with pytest.raises(ConfigurationError, match="state=FILE"):
         sync(source, DEST, filesystem=blind)
     assert owner.stored() == {}
-    result = sync(source, DEST, filesystem=blind, always=True)
+    result = sync(source, DEST, filesystem=blind, ignore_times=True)
     assert (result.sent, owner.stored()) == (5, OBJECTS)
 
 
@@ -438,9 +438,17 @@ def test_state_makes_the_second_run_send_nothing(only, owner, source, state):
     os.utime(source / "a.csv", (1, 1))
     result = sync(source, DEST, filesystem=blind, state=str(state))
     assert [item.why for item in result.plan.send] == ["newer"]
-    again = sync(source, DEST, filesystem=blind, state=state, always=True)
+    again = sync(source, DEST, filesystem=blind, state=state, ignore_times=True)
     assert {item.why for item in again.plan.send} == {"always"}
     assert sync(source, f"{BUCKET}/other", filesystem=blind, state=state).sent == 5
+
+
+def test_the_former_name_of_an_argument_works(fs, source):
+    """The caller is warned at the line of the call."""
+    sync(source, DEST, filesystem=fs)
+    with pytest.warns(DeprecationWarning, match="0.4: use ignore_times=") as caught:
+        assert sync(source, DEST, filesystem=fs, always=True).sent == 5
+    assert caught[0].filename == __file__
 
 
 def test_checksum_from_the_state(only, owner, source, state):
@@ -554,7 +562,7 @@ def test_map_sends_what_it_covers_and_lists_the_rest(owner, source, state):
     with pytest.raises(UploadErrors, match="0 of 3 files sent"):
         sync(source, DEST, filesystem=fs, state=state)
     result = sync(
-        source, DEST, filesystem=fs, state=state, fail_fast=True, always=True, on_error="return"
+        source, DEST, filesystem=fs, state=state, fail_fast=True, ignore_times=True, on_error="return"
     )  # fmt: skip
     assert (result.sent, result.not_tried, exit_code(result)) == (0, 2, 3)
 
