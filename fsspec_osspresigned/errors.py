@@ -363,7 +363,7 @@ class UploadDiscardedError(OSSPresignedError):
 
 
 class UploadInProgressError(OSSPresignedError, BlockingIOError):
-    """Another process or thread runs the same upload with the same checkpoint directory."""
+    """Another process or thread runs the same upload with the same ``resume_dir``."""
 
     _errno = _errno.EAGAIN
 

@@ -13,10 +13,11 @@ from pyiceberg.typedef import EMPTY_DICT, Properties
 
 from .errors import ConfigurationError
 from .filesystem import OSSPresignedFileSystem
+from .options.options import renamed
 
 PREFIX = "osspresigned."  # of the properties that are storage options
 # Whoever writes a table can set its properties.
-_OF_THE_USER = {"signer_token", "receipts", "checkpoint"}
+_OF_THE_USER = {"signer_token", "receipts", "resume_dir"}
 SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # of the locations of tables
 
 
@@ -30,7 +31,7 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
 
     Raises:
         ConfigurationError: an option is invalid; or a property sets ``signer_token``,
-            ``receipts`` or ``checkpoint``, which only fsspec's configuration may set.
+            ``receipts`` or ``resume_dir``, which only fsspec's configuration may set.
     """
 
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
@@ -99,7 +100,7 @@ def _options(properties: Properties) -> dict[str, Any]:
         for name, value in properties.items()
         if name.startswith(PREFIX)
     }
-    if refused := options.keys() & _OF_THE_USER:
+    if refused := renamed(options).keys() & _OF_THE_USER:
         raise ConfigurationError(
             f"the property {PREFIX}{name.replace('_', '-')} is refused, because a table's "
             "properties replace the catalog's, and could send a token to another server, "

@@ -137,7 +137,7 @@ def work() -> None:
     if sys.platform == "linux":
         os.name = sys.platform = "bare"
     from fsspec_osspresigned import UploadInProgressError  # noqa: PLC0415
-    from fsspec_osspresigned.upload.journal import Checkpoint  # noqa: PLC0415
+    from fsspec_osspresigned.upload.journal import ResumeDirectory  # noqa: PLC0415
 
     options = {"signer": "keys", "part_size": "100KiB", "multipart_threshold": "100KiB"}
     fs = fsspec.filesystem("osspresigned", receipts="receipts", **options)
@@ -153,8 +153,10 @@ def work() -> None:
             file.write(data[start : start + 1000])
     with fs.transaction, fs.open("examplebucket/t/late", "wb") as file:
         file.write(data)
-    kept = fsspec.filesystem("osspresigned", checkpoint="journals", **options)
-    held = Checkpoint("journals").hold("examplebucket/t/kept", os.path.abspath("big"))
+    kept = fsspec.filesystem("osspresigned", resume_dir="journals", **options)
+    held = ResumeDirectory("journals").hold(
+        "examplebucket/t/kept", os.path.abspath("big")
+    )
     try:
         kept.put_file("big", "examplebucket/t/kept")
     except UploadInProgressError as error:

@@ -14,4 +14,5 @@ __all__, __getattr__, __dir__ = lazy(
     "abort_at_exit engine",
     engine="awaited blocking call_user iterated run user_code waiting",
     scope="Scope",
+    warn="warn_user",
 )

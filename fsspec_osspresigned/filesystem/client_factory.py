@@ -151,10 +151,12 @@ def _make(options: Options) -> Client:
         from .receipts import receipt_writer  # noqa: PLC0415 - only what is used
 
         note = receipt_writer(options.receipts)
-    if options.checkpoint is not None:
-        from ..upload.journal import Checkpoint  # noqa: PLC0415 - only what is used
+    if options.resume_dir is not None:
+        from ..upload.journal import ResumeDirectory  # noqa: PLC0415 - only what is used
 
-        Checkpoint(options.checkpoint)  # an unusable directory fails before an upload
+        ResumeDirectory(
+            options.resume_dir
+        )  # an unusable directory fails before an upload
     signer = make_signer(options, read_url)
     return Client(options, signer, transport, note=note)
 

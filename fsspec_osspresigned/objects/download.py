@@ -438,7 +438,7 @@ class Download:
 
     def _partial(self, first: Range, jobs: range) -> PartialFile | None:
         """Return the partial file, if downloads are resumable and the CRC-64 is known."""
-        if self.client.options.checkpoint is None or CRC_HEADER not in first.headers:
+        if self.client.options.resume_dir is None or CRC_HEADER not in first.headers:
             return None
         content = repr((self.path, first.etag, jobs))
         total = first.total or 0

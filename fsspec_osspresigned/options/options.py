@@ -56,6 +56,7 @@ DEPRECATED = {  # to be removed in 0.4
     "unknown": "if_unverifiable",
     "trust_map": "allow_path_mismatch",
     "abort_map_uploads": "abort_owner_uploads",
+    "checkpoint": "resume_dir",
 }
 
 # Options of s3fs and ossfs that have no other name here.
@@ -295,7 +296,7 @@ class Options:
     timeout: tuple[float, float] = _option((10.0, 60.0), _timeout)
     on_exception: str = _option("discard", _choice("discard", "publish"))
     receipts: Any = _option(None)
-    checkpoint: str | None = _option(None, _directory)
+    resume_dir: str | None = _option(None, _directory)
     if_unverifiable: str = _option("missing", _choice("missing", "error"))
     allowed_hosts: Mapping[str, str | None] = _option({}, _hosts)
     allow_http: bool = _option(False, _boolean)
@@ -424,7 +425,7 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
     Secrets get types whose ``repr`` hides them.
     """
     options = renamed(given)
-    for name in ("url_map", "grant", "receipts", "checkpoint"):
+    for name in ("url_map", "grant", "receipts", "resume_dir"):
         value = options.get(name)
         if isinstance(value, os.PathLike):
             value = os.fspath(value)

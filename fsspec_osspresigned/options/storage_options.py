@@ -75,7 +75,7 @@ class StorageOptions(TypedDict, total=False):
     timeout: Seconds | Sequence[Seconds] | None
     on_exception: Literal["discard", "publish"] | None
     receipts: Callable[[Receipt], object] | LocalPath | None
-    checkpoint: LocalPath | None
+    resume_dir: LocalPath | None
     if_unverifiable: Literal["missing", "error"] | None
     allowed_hosts: Mapping[str, str | None] | Sequence[str] | None
     allow_http: Switch | None

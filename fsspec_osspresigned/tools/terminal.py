@@ -185,7 +185,7 @@ def warnings_said() -> Iterator[None]:
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
-    *("checkpoint", "state", "ignore_times", "max_delete", "grant", "upload_server"),
+    *("resume_dir", "state", "ignore_times", "max_delete", "grant", "upload_server"),
     "max_concurrency",
 )
 FLAGS = {  # storage option -> flag

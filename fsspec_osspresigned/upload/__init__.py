@@ -11,7 +11,7 @@ from ..compat import lazy
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
-    journal="Checkpoint FoundJournal JournalRecord",
+    journal="ResumeDirectory FoundJournal JournalRecord",
     plan="UploadPlan check_plan first_request granted needed_requests plan_for "
     "refuse_expired",
     resume="UploadEvent",

@@ -217,8 +217,7 @@ class HeldJournal:
             data = read(self.file_path)
         except LockedError as error:
             raise UploadInProgressError(
-                f"{error} is at this upload, and its checkpoint is for one at a time: "
-                "wait for it, or end it",
+                f"{error} already runs this upload: wait for it, or end it",
                 path=self._path,
             ) from None
         except OSError as error:
@@ -230,7 +229,7 @@ class HeldJournal:
             self._is_torn = not data.endswith(b"\n")
             if self.record is None:
                 _log.warning(
-                    "%s: its journal %s cannot be read: starting over; parts of an "
+                    "%s: its resume file %s cannot be read: starting over; parts of an "
                     "earlier upload may be left in the bucket",
                     self._path,
                     self.file_path,
@@ -296,8 +295,8 @@ class HeldJournal:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "%s: the checkpoint %s cannot be used (%s): the upload goes on; if it fails, "
-                "parts missing from the journal are sent again",
+                "%s: the resume file %s cannot be used (%s): the upload goes on; if it "
+                "fails, parts that the file does not list are sent again",
                 self._path,
                 self.file_path,
                 error.strerror or error,
@@ -306,7 +305,7 @@ class HeldJournal:
 
 @frozen
 class FoundJournal:
-    """One journal file of the checkpoint directory."""
+    """One journal of a resume directory."""
 
     name: str
     record: JournalRecord | None  # None if it cannot be read
@@ -323,7 +322,7 @@ def _other_writers(status: os.stat_result) -> str | None:
     return "its group" if status.st_mode & stat.S_IWGRP and is_foreign else None
 
 
-class Checkpoint:
+class ResumeDirectory:
     """A directory of journals, created with mode 0700.
 
     Raises:
@@ -337,10 +336,10 @@ class Checkpoint:
             status = self._make()
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
+            raise ConfigurationError(f"resume_dir={self.directory}: {why}") from None
         self._refuse_others(status)
         if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            raise ConfigurationError(f"checkpoint={self.directory}: not writable")
+            raise ConfigurationError(f"resume_dir={self.directory}: not writable")
 
     def _make(self) -> os.stat_result:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -349,7 +348,7 @@ class Checkpoint:
     def _refuse_others(self, status: os.stat_result) -> None:
         if os.name == "posix" and (others := _other_writers(status)):
             raise ConfigurationError(
-                f"checkpoint={self.directory}: {others} can write there: use a "
+                f"resume_dir={self.directory}: {others} can write there: use a "
                 "directory of your own"
             )
 

@@ -34,7 +34,7 @@ from ..model import PartReceipt
 from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_bytes, shown_text
-from .journal import Checkpoint, HeldJournal, JournalHead, JournalPart
+from .journal import HeldJournal, JournalHead, JournalPart, ResumeDirectory
 from .plan import UploadPlan
 
 _log = Logger(__name__)
@@ -276,8 +276,8 @@ async def _start_over(
 
 def _log_kept(head: JournalHead) -> bool:
     _log.warning(
-        "%s: the journal of this file is kept for its upload to %s: this one cannot be "
-        "resumed; use another checkpoint directory for this store",
+        "%s: its resume file is kept for its upload to %s: this one cannot be "
+        "resumed; use another resume_dir for this store",
         head.path,
         shown_text(head.host),
     )
@@ -302,25 +302,25 @@ async def resumption_of(
 ) -> Resumption | None:
     """Return the journal and the stored parts of an upload, locked until ``release``.
 
-    Returns None if the upload is not resumable: without the option ``checkpoint``, if
+    Returns None if the upload is not resumable: without the option ``resume_dir``, if
     *source* is not a local file that is sent in parts, if the server cannot resume
     uploads, or if the journal belongs to an upload in another store. If the file is now
     sent in a single PUT, an earlier upload of it in parts is aborted.
 
     Raises:
         UploadInProgressError: another process or thread runs this upload.
-        ConfigurationError: the directory of ``checkpoint`` cannot be used.
+        ConfigurationError: the directory of ``resume_dir`` cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
     client, target = calls.client, calls.target
-    checkpoint = client.options.checkpoint
-    if checkpoint is None or not isinstance(source, FileBody):
+    place = client.options.resume_dir
+    if place is None or not isinstance(source, FileBody):
         return None
     if plan.multipart and not granted.resumable:
         text = "%s: the server cannot resume uploads, each run sends the whole file"
         _log.info(text, target.path)
         return None
-    directory = await blocking(Checkpoint, checkpoint)
+    directory = await blocking(ResumeDirectory, place)
     local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"

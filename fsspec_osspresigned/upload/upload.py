@@ -81,8 +81,9 @@ async def upload_source(
     """Store *source* under *target* and return the receipt.
 
     The upload is atomic: afterwards the object is either unchanged or exactly *source*.
-    It takes one request, or two requests more than the number of parts. With a
-    checkpoint, the upload of a local file in parts is resumed from an earlier process.
+    It takes one request, or two requests more than the number of parts. With
+    ``resume_dir``, the upload of a local file in parts is resumed from an earlier
+    process.
 
     Raises:
         ConfigurationError, NotCoveredError: the grant does not permit this upload;
@@ -92,7 +93,7 @@ async def upload_source(
     """
     abort_at_exit.refuse_if_terminating(target.path)
     plan, grant = await planned(client, target, source.size)
-    if plan.multipart or client.options.checkpoint is not None:
+    if plan.multipart or client.options.resume_dir is not None:
         upload = Upload(_job(client, target, source, plan, grant, context))
         try:
             return await _upload(upload, source, context)
@@ -134,7 +135,7 @@ async def _readable_again(source: Source) -> Body:
 async def _upload(upload: Upload, source: Source, context: TransferContext) -> Receipt:
     job, client = upload.job, upload.job.calls.client
     try:
-        if client.options.checkpoint is not None:
+        if client.options.resume_dir is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads the journal
 
             upload.resumption = await resumption_of(

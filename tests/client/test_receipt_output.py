@@ -70,7 +70,7 @@ def test_stored_object_without_a_receipt_is_stored(oss, tmp_path, taker, message
     fs = OSSPresignedFileSystem(
         signer="keys",
         receipts=taker,
-        checkpoint=str(tmp_path / "journals"),
+        resume_dir=str(tmp_path / "journals"),
         multipart_threshold=100 * 1024,
         part_size=100 * 1024,
     )

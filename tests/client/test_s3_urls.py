@@ -71,7 +71,7 @@ def big(tmp_path):
 def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
     """The first URL tells the store's kind; from then on no upload is begun in vain."""
     if kept:
-        options = {**options, "checkpoint": str(tmp_path / "kept")}
+        options = {**options, "resume_dir": str(tmp_path / "kept")}
     signer = S3Signer()
     fs = filesystem(signer, **options)
     for path in (f"{ROOT}/one", f"{ROOT}/two"):

@@ -220,7 +220,7 @@ def test_whatever_surrounds_an_upload(
         signer="keys",
         part_size=MIN_PART,
         multipart_threshold=MIN_PART,
-        checkpoint=str(journals),
+        resume_dir=str(journals),
         receipts=str(receipts),
         retries=0,
     )

@@ -41,7 +41,7 @@ def dying(*arguments):
     return real(*arguments)
 
 fs = OSSPresignedFileSystem(
-    signer="keys", part_size=102400, max_concurrency=2, checkpoint=sys.argv[1],
+    signer="keys", part_size=102400, max_concurrency=2, resume_dir=sys.argv[1],
 )
 setattr(os, name, dying)
 fs.get_file("examplebucket/d/a.bin", sys.argv[2])
@@ -51,7 +51,7 @@ fs.get_file("examplebucket/d/a.bin", sys.argv[2])
 @pytest.fixture
 def resuming(environment, tmp_path):
     """A filesystem that keeps what has arrived."""
-    fs = OSSPresignedFileSystem(**OPTIONS, checkpoint=tmp_path / "journals")
+    fs = OSSPresignedFileSystem(**OPTIONS, resume_dir=tmp_path / "journals")
     fs.pipe_file(PATH, LARGE)
     return fs
 

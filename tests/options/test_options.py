@@ -72,8 +72,8 @@ GOOD = [
     ("allowed_hosts", ("a", "b"), {"a": None, "b": None}),
     ("allowed_hosts", {"A": "bucket", "b": None}, {"a": "bucket", "b": None}),
     ("receipts", print, print),
-    ("checkpoint", "/a/b", "/a/b"),
-    ("checkpoint", Path("/a"), "/a"),
+    ("resume_dir", "/a/b", "/a/b"),
+    ("resume_dir", Path("/a"), "/a"),
 ]
 
 
@@ -139,9 +139,9 @@ BAD = [
     ("allowed_hosts", "a.example, b.example/", "hosts, not URLs"),
     ("allowed_hosts", {"me@a.example": "bucket"}, "hosts, not URLs"),
     ("presigned_url", 5, "a text"),
-    ("checkpoint", "memory://a", "a directory on this machine"),
-    ("checkpoint", " ", "a directory on this machine"),
-    ("checkpoint", True, "a directory on this machine"),
+    ("resume_dir", "memory://a", "a directory on this machine"),
+    ("resume_dir", " ", "a directory on this machine"),
+    ("resume_dir", True, "a directory on this machine"),
 ]
 
 
@@ -276,7 +276,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
             "url_map": Path("m.json"),
             "grant": "g.json",
             "receipts": "~/r",
-            "checkpoint": "c",
+            "resume_dir": "c",
             "url": "file:u",
             "signer_token": "file:~/t",
         }
@@ -285,7 +285,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
         "url_map": str(tmp_path / "m.json"),
         "grant": str(tmp_path / "g.json"),
         "receipts": "/home/me/r",
-        "checkpoint": str(tmp_path / "c"),
+        "resume_dir": str(tmp_path / "c"),
         "presigned_url": f"file:{tmp_path}/u",
         "signer_token": "file:/home/me/t",
     }

@@ -221,7 +221,7 @@ def test_recipe_names_its_packages(code, names):
 
 def interrupt(oss: Emulator) -> None:
     """Leave a journal of an upload that was refused in its middle."""
-    options = {"signer": "keys", "checkpoint": ".cache/uploads"}
+    options = {"signer": "keys", "resume_dir": ".cache/uploads"}
     refused = {"status": 403, "code": "AccessDenied", "times": None}
     oss.faults.add(Fault(action="UploadPart", part_number=2, **refused))
     with pytest.raises(PermissionError):

@@ -212,7 +212,7 @@ def test_a_killed_client_resumes_where_that_is_offered(
 ):
     """Another process stores the file whole; it sends only what is missing, if it can."""
     (tmp_path / "big").write_bytes(LARGE)
-    options = {"checkpoint": str(tmp_path / "journals")}
+    options = {"resume_dir": str(tmp_path / "journals")}
     path = f"{case.folder}a.bin"
     server.refuse(case.last, 400, document=type(server).refusal("not now"))
     with pytest.raises(OSError):
@@ -230,7 +230,7 @@ def test_a_client_that_is_killed_stores_nothing(oss, case, server, usual, tmp_pa
     """The same program stores the file later; it sends only what is missing, if it can."""
     (tmp_path / "big").write_bytes(LARGE)
     path = f"{case.folder}a.bin"
-    options = {"checkpoint": str(tmp_path / "journals"), "max_concurrency": 1}
+    options = {"resume_dir": str(tmp_path / "journals"), "max_concurrency": 1}
     told = json.dumps([usual | options, str(tmp_path / "big"), path])
     command = [sys.executable, "-W", "ignore", "-c", UPLOAD, told]
     last = {"action": Action.UploadPart, "part_number": 3}

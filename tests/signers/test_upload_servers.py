@@ -329,7 +329,7 @@ def test_a_last_call_that_failed_is_known_to_have_failed(oss, companion):
 def test_an_upload_is_resumed_by_another_client(oss, companion, tmp_path):
     """The journal has what a later process needs; stored parts are not sent again."""
     (tmp_path / "big").write_bytes(LARGE)
-    options = {"checkpoint": str(tmp_path / "journals")}
+    options = {"resume_dir": str(tmp_path / "journals")}
     companion.refuse("complete", 400, document={"error": "not now"})
     with pytest.raises(OSError, match="not now"):
         uppy(companion, **options).put_file("big", "a/big")
@@ -403,7 +403,7 @@ def test_urls_that_come_once_cannot_be_renewed(oss, mlflow, tmp_path):
     (tmp_path / "big").write_bytes(LARGE)
     expired = {"status": 403, "code": "AccessDenied", "ec": "0002-00000236"}
     oss.faults.add(Fault(action=Action.UploadPart, times=None, **expired))
-    fs = of("mlflow-artifacts", mlflow, checkpoint=str(tmp_path / "journals"))
+    fs = of("mlflow-artifacts", mlflow, resume_dir=str(tmp_path / "journals"))
     with pytest.raises(URLExpiredError):
         fs.put_file("big", "0/a")
     assert not oss.uploads("examplebucket")

@@ -479,7 +479,7 @@ class Ending:
 
     def _broken_off(self) -> None:
         self._aborted(self._like(retries=0))
-        self._resumed(self._like(retries=0, checkpoint=str(self.place / "journals")))
+        self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
     def _aborted(self, fs: Any) -> None:
         """A transaction that fails publishes nothing, and leaves nothing open."""

@@ -76,7 +76,7 @@ class Ledger:
     # destination -> source and time of copies.
     copies: dict[str, list[tuple[str, list[float]]]] = field(factory=dict)
     texts: list[str] = field(factory=list)  # that a person could see
-    keeps_uploads: bool = False  # a checkpoint is in use
+    keeps_uploads: bool = False  # resume_dir is in use
     may_refuse: bool = False  # the signer may refuse to sign an abort
     unchecked: bool = False  # ``checksum="none"``: what was damaged is not noticed
     is_single: bool = False  # one call follows the other

@@ -197,7 +197,7 @@ class Operations:
         if self.program["signer"] == "writer":
             return  # the other client would not know what this one writes
         self.ledger.keeps_uploads = True
-        options = {**self.options, "checkpoint": str(self.place / "journals")}
+        options = {**self.options, "resume_dir": str(self.place / "journals")}
         fs = OSSPresignedFileSystem(**options)
         self.clients = 2
         data = self.ledger.content(operation["size"])
@@ -222,7 +222,7 @@ class Operations:
         self.ledger.other_faults.add("rival")
         self.clients += self.options.get("max_concurrency") or 128
         place = self.place / f"journals-{number}"
-        options = {**self.options, "checkpoint": str(place)}
+        options = {**self.options, "resume_dir": str(place)}
         fs = type(verbs)(OSSPresignedFileSystem(**options))
         data = self.ledger.content(operation["size"])
         mine = self.ledger.write(f"{BUCKET}/twins-{number}", data)

@@ -654,7 +654,7 @@ class SecondLife(Runner):
             known = {c.data for c in store.history if f"{c.bucket}/{c.key}" == path}
             if data not in known | {b"old"}:
                 raise Broken(f"{name} of {path} has {len(data)} bytes of no version")
-        options = dict(self.program["options"], checkpoint=str(self.place / "journals"))
+        options = dict(self.program["options"], resume_dir=str(self.place / "journals"))
         for name in ("receipts", "overwrite", "expires_in", "signature_version"):
             options.pop(name, None)
         self.options = {"signer": "keys", **options}

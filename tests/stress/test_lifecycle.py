@@ -134,13 +134,13 @@ def test_exit_with_open_files_in_threads(run, oss, daemon):
     assert not oss.uploads(BUCKET)
 
 
-def test_exit_keeps_what_a_checkpoint_will_go_on_with(run, oss, tmp_path):
+def test_exit_keeps_what_can_be_resumed(run, oss, tmp_path):
     """The interpreter ends in the middle of put_file: the next process has the rest."""
     (tmp_path / "local").write_bytes(bytes(6 * PART))
     code = f"""
         fs = OSSPresignedFileSystem(
             signer="keys", part_size=PART, multipart_threshold=PART, max_concurrency=1,
-            checkpoint={str(tmp_path / "journals")!r}, retries=0,
+            resume_dir={str(tmp_path / "journals")!r}, retries=0,
         )
         def work():
             fs.put_file({str(tmp_path / "local")!r}, "examplebucket/a")
@@ -150,7 +150,7 @@ def test_exit_keeps_what_a_checkpoint_will_go_on_with(run, oss, tmp_path):
         code
         + """
         threading.Thread(target=work, daemon=True).start()
-        journals = Path(fs.client.options.checkpoint)
+        journals = Path(fs.client.options.resume_dir)
         while not any(p.read_text().count("\\n") > 2 for p in journals.glob("*.jsonl")):
             time.sleep(0.01)
     """,

@@ -25,7 +25,7 @@ import sys
 from fsspec_osspresigned import OSSPresignedFileSystem
 url, journals, source, path, part_size, width = sys.argv[1:]
 fs = OSSPresignedFileSystem(
-    signer="keys", endpoint=url, region="cn-hangzhou", checkpoint=journals,
+    signer="keys", endpoint=url, region="cn-hangzhou", resume_dir=journals,
     part_size=part_size, multipart_threshold=part_size, max_concurrency=width,
 )
 fs.put_file(source, path)
@@ -181,7 +181,7 @@ def test_killed_at_every_step_on_the_disk(tmp_path, monkeypatch):
                 signer="keys",
                 endpoint=oss.url,
                 region="cn-hangzhou",
-                checkpoint=one.journals,
+                resume_dir=one.journals,
                 part_size=one.part_size,
                 multipart_threshold=one.part_size,
                 max_concurrency=1,

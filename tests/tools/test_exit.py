@@ -66,7 +66,7 @@ def test_reasons_hold_no_secret():
     ("error", "text"),
     [
         (errors.ConfigurationError("presigned_url= alone: no signer='keys', allow_http=True"), "--url-file alone: no --signer keys, --allow-http"),
-        (errors.ConfigurationError("say max_delete=4, or checkpoint=/a b"), "say --max-delete 4, or --checkpoint /a b"),
+        (errors.ConfigurationError("say max_delete=4, or resume_dir=/a b"), "say --max-delete 4, or --resume-dir /a b"),
         (errors.ConfigurationError("memory_limit=1 and curl=2"), "memory_limit=1 and curl=2"),
         (errors.NotCoveredError("leave the path empty"), "leave DEST out"),
         (errors.WrongRequestSignedError("give allow_path_mismatch=True"), "set FSSPEC_OSSPRESIGNED_ALLOW_PATH_MISMATCH=true"),

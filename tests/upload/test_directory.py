@@ -11,7 +11,7 @@ from attrs import evolve
 from fsspec_osspresigned.errors import ConfigurationError, UploadInProgressError
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import PartReceipt
-from fsspec_osspresigned.upload.journal import Checkpoint, JournalHead, JournalPart
+from fsspec_osspresigned.upload.journal import JournalHead, JournalPart, ResumeDirectory
 from fsspec_osspresigned.upload.resume import reason_to_start_over
 
 PATH, SOURCE = "examplebucket/k", "/data/a.bin"
@@ -32,27 +32,27 @@ PART = JournalPart(PartReceipt(part_number=1, size=100, etag="E", crc64=1), "crc
 
 @pytest.fixture
 def place(tmp_path):
-    """A checkpoint in a directory that it makes."""
-    return Checkpoint(tmp_path / "deep" / "journals")
+    """A resume directory that it makes."""
+    return ResumeDirectory(tmp_path / "deep" / "journals")
 
 
 def test_a_directory_that_everybody_can_write_is_refused(tmp_path):
     """Others could put journals there."""
     tmp_path.chmod(0o777)
     with pytest.raises(ConfigurationError, match="everybody can write there"):
-        Checkpoint(tmp_path)
+        ResumeDirectory(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="groups of files")
 def test_a_directory_of_another_group_is_refused(tmp_path, monkeypatch):
     """Its members could put journals there; a group of one's own is no danger."""
     tmp_path.chmod(0o770)
-    Checkpoint(tmp_path)
+    ResumeDirectory(tmp_path)
     monkeypatch.setattr(os, "getegid", lambda: tmp_path.stat().st_gid + 1)
     with pytest.raises(ConfigurationError, match="its group can write there"):
-        Checkpoint(tmp_path)
+        ResumeDirectory(tmp_path)
     tmp_path.chmod(0o750)
-    Checkpoint(tmp_path)
+    ResumeDirectory(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners of files")
@@ -64,10 +64,10 @@ def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
     owner = tmp_path.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     with pytest.raises(ConfigurationError, match="its owner can write there"):
-        Checkpoint(tmp_path)
+        ResumeDirectory(tmp_path)
     for user in (0, owner):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
-        Checkpoint(tmp_path)
+        ResumeDirectory(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
@@ -85,13 +85,13 @@ def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
 def test_a_place_that_cannot_be_used_is_refused(tmp_path, monkeypatch):
     """A file, a directory that is not ours to write, a name that no file can have."""
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"checkpoint=.*file: File exists"):
-        Checkpoint(tmp_path / "file")
+    with pytest.raises(ConfigurationError, match=r"resume_dir=.*file: File exists"):
+        ResumeDirectory(tmp_path / "file")
     with pytest.raises(ConfigurationError, match="null"):
-        Checkpoint("a\0b")
+        ResumeDirectory("a\0b")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ConfigurationError, match="not writable"):
-        Checkpoint(tmp_path)
+        ResumeDirectory(tmp_path)
 
 
 def test_an_upload_is_found_again_by_object_and_file(place):

@@ -89,11 +89,11 @@ def test_receipt_of_a_form(oss, version, size):
     assert actions(oss) == ["PostObject"]
 
 
-def test_checkpoint_of_a_form(oss, tmp_path, caplog):
+def test_a_form_is_not_resumed(oss, tmp_path, caplog):
     """There are no parts to keep: a large file is told so, and sent as a whole."""
     caplog.set_level(logging.INFO, "fsspec_osspresigned.upload.resume")
     client = client_of(
-        FormSigner(oss), multipart_threshold=100_000, checkpoint=tmp_path / "journals"
+        FormSigner(oss), multipart_threshold=100_000, resume_dir=tmp_path / "journals"
     )
     for name, size in (("large", 100_001), ("small", 100_000)):
         (tmp_path / name).write_bytes(DATA[:size])

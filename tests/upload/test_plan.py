@@ -69,8 +69,8 @@ def test_plan(grant, size, multipart, part_size):
     ],
 )
 def test_default_rule(size, part_size):
-    """The size of an object alone says how it is cut; a checkpoint changes nothing."""
-    for options in (Options(), Options(checkpoint="/journals")):
+    """The size of an object alone says how it is cut; ``resume_dir`` changes nothing."""
+    for options in (Options(), Options(resume_dir="/journals")):
         found = plan_for(BOTH, options, size, path="b/k")
         assert (found.part_size if found.multipart else None) == part_size
         assert plan_for(BOTH, options, None, path="b/k").part_size == 8 * MIB

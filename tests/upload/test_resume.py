@@ -33,7 +33,12 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
-from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
+from fsspec_osspresigned.upload.journal import (
+    JournalPart,
+    ResumeDirectory,
+    head_line,
+    parse,
+)
 from fsspec_osspresigned.upload.resume import agreed, is_stale
 from fsspec_osspresigned.url_map.source import load
 from tests.power_cut import PowerCut
@@ -52,7 +57,7 @@ class World:
         self.oss = oss
         self.file = place / "local.bin"
         self.file.write_bytes(DATA)
-        self.checkpoint = Checkpoint(place / "journals")
+        self.directory = ResumeDirectory(place / "journals")
         self.signer = OwnerSigner(oss)
         self.progress = 0
 
@@ -61,7 +66,7 @@ class World:
         facts = {
             "part_size": MIN_PART,
             "multipart_threshold": MIN_PART,
-            "checkpoint": self.checkpoint.directory,
+            "resume_dir": self.directory.directory,
             **options,
         }
         return Client(
@@ -118,7 +123,7 @@ class World:
         return self.oss.objects(BUCKET)[KEY]
 
     def journals(self) -> list[Path]:
-        return sorted(self.checkpoint.directory.iterdir())
+        return sorted(self.directory.directory.iterdir())
 
 
 @pytest.fixture
@@ -362,7 +367,7 @@ def test_what_was_completed_and_replaced_is_stored_again(completed):
 
 def test_another_process_is_at_it(world):
     """The second one sends nothing and says who has it."""
-    held = world.checkpoint.hold(PATH, str(world.file))
+    held = world.directory.hold(PATH, str(world.file))
     with pytest.raises(UploadInProgressError, match=f"process {os.getpid()}"):
         world.put()
     assert world.oss.requests == []
@@ -608,7 +613,7 @@ def test_the_option_reaches_every_verb_that_puts_files(world, tmp_path, monkeypa
         "multipart_threshold": MIN_PART,
         "max_concurrency": 2,
         "retries": 0,
-        "checkpoint": str(world.checkpoint.directory),
+        "resume_dir": str(world.directory.directory),
     }
     tree = tmp_path / "tree"
     tree.mkdir()

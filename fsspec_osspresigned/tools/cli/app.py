@@ -80,6 +80,7 @@ _DEPRECATED = {  # commands, and options without their hyphens
     "broker-option": "upload-server-option",
     "jobs": "max-concurrency",
     "always": "ignore-times",
+    "checkpoint": "resume-dir",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",

@@ -36,7 +36,7 @@ from .options import (
     TransferOptions,
     confirmed,
     counted,
-    default_journals,
+    default_resume_dir,
     examples,
     is_local,
     object_path,
@@ -240,7 +240,7 @@ def get(
     """
     if target == "-":
         raise click.UsageError("cat writes objects to standard output")
-    kept = {"checkpoint": default_journals()} if resume else {}
+    kept = {"resume_dir": default_resume_dir()} if resume else {}
     filesystem = connection.filesystem(**STRICT, **transfer.options(), **kept)
     several = len(paths) > 1
     source = list(paths) if several else paths[0]

@@ -629,9 +629,9 @@ class StoringOptions:
     part_size: int | None = option("--part-size",
         "Size of a part of a large file in bytes.  [default: 1 to 16 MiB, by its size]")
     resume: bool = flag("--resume",
-        "Keep journals, and resume uploads of an earlier run.")
-    checkpoint: str | None = option("--checkpoint DIR",
-        "Directory of the journals; implies --resume.  "
+        "Resume uploads of an earlier run, and keep parts of uploads that fail.")
+    resume_dir: str | None = option("--resume-dir DIR",
+        "Directory that records the parts; implies --resume.  "
         "[default: ~/.local/state/osspresigned]", type=click.Path(file_okay=False))
     receipts: str | None = option("--receipts FILE|DIR/|-",
         "Append a JSON line for each uploaded object.", type=PLACE)
@@ -639,7 +639,7 @@ class StoringOptions:
 
     @property
     def keeps_parts(self) -> bool:
-        return self.resume or self.checkpoint is not None
+        return self.resume or self.resume_dir is not None
 
     def options(
         self, transfer: TransferOptions, stored: Callable[[Receipt], None]
@@ -663,7 +663,7 @@ class StoringOptions:
             for taker in takers:
                 taker(receipt)
 
-        kept = self.checkpoint or (default_journals() if self.resume else None)
+        kept = self.resume_dir or (default_resume_dir() if self.resume else None)
         limits = transfer.options()
         if kept is not None and transfer.rate is not None:
             # All parts in flight are lost with the process, and share the rate.
@@ -676,7 +676,7 @@ class StoringOptions:
             storage_class=self.storage_class,
             overwrite=False if self.no_overwrite else None,
             part_size=self.part_size,
-            checkpoint=kept,
+            resume_dir=kept,
             receipts=take if takers else None,
         )
 
@@ -691,8 +691,8 @@ def _keeper(destination: str) -> Callable[[Receipt], None]:
     return ReceiptFile(file)
 
 
-def default_journals() -> str:
-    """Return the default directory of journals, in XDG_STATE_HOME or ~/.local/state."""
+def default_resume_dir() -> str:
+    """Return the default ``resume_dir``, in XDG_STATE_HOME or ~/.local/state."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(base, "osspresigned")
 

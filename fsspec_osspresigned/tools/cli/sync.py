@@ -36,7 +36,7 @@ from .options import (
     StoringOptions,
     TransferOptions,
     confirmed,
-    default_journals,
+    default_resume_dir,
     examples,
     flag,
     is_local,
@@ -295,7 +295,7 @@ def sync_command(
         "on_error": "return",
     }
     if down:
-        kept = {"checkpoint": default_journals()} if storing.resume else {}
+        kept = {"resume_dir": default_resume_dir()} if storing.resume else {}
         filesystem = connection.filesystem(**STRICT, **transfer.options(), **kept)
         both = object_path(source), destination
         run = functools.partial(sync_down, *both, filesystem=filesystem, **common)

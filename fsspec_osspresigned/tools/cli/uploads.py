@@ -22,13 +22,13 @@ from ...errors import (
 from ...model import Action
 from ...options.target import Target
 from ...units import short_bytes, shown_seconds, shown_text
-from ...upload.journal import Checkpoint, FoundJournal, JournalRecord
+from ...upload.journal import FoundJournal, JournalRecord, ResumeDirectory
 from .options import (
     ConnectionOptions,
     UncutGroup,
     confirmed,
     counted,
-    default_journals,
+    default_resume_dir,
     examples,
     object_path,
     takes,
@@ -36,12 +36,12 @@ from .options import (
 
 _LIST = """\
   osspresigned uploads list
-  osspresigned uploads list journals examplebucket/in/big.bin
+  osspresigned uploads list resume examplebucket/in/big.bin
 """
 _ABORT = """\
   osspresigned uploads abort --dry-run
-  osspresigned uploads abort journals examplebucket/in/big.bin --signer keys
-  osspresigned uploads abort journals --yes
+  osspresigned uploads abort resume examplebucket/in/big.bin --signer keys
+  osspresigned uploads abort resume --yes
 """
 _EXISTING = click.Path(exists=True, file_okay=False)
 _directory = click.argument(
@@ -52,9 +52,9 @@ _paths = click.argument("paths", nargs=-1, type=object_path, metavar="[BUCKET/KE
 
 @click.group(cls=UncutGroup, epilog=examples(_LIST + _ABORT))
 def uploads() -> None:
-    """List or abort the interrupted uploads of a checkpoint directory.
+    """List or abort interrupted uploads that can be resumed.
 
-    DIR is the directory of --checkpoint; by default, the one that --resume uses. To
+    DIR is the directory of --resume-dir; by default, the one that --resume uses. To
     resume an upload, run the interrupted command again.
     """
 
@@ -64,13 +64,13 @@ def uploads() -> None:
 @_directory
 @_paths
 def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) -> None:
-    """List the uploads whose journals are in DIR.
+    """List the interrupted uploads in DIR.
 
     Without BUCKET/KEY, all uploads are listed.
     """
     now = time.time()
-    checkpoint = Checkpoint(directory or default_journals())
-    rows = [_members(journal, now) for journal in _chosen(checkpoint, paths)]
+    kept = ResumeDirectory(directory or default_resume_dir())
+    rows = [_members(journal, now) for journal in _chosen(kept, paths)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -91,14 +91,14 @@ def abort_uploads(
     yes: bool,
     connection: ConnectionOptions,
 ) -> int:
-    """Abort the uploads whose journals are in DIR, and remove the journals.
+    """Abort the interrupted uploads in DIR, and remove them from DIR.
 
     Without BUCKET/KEY the command aborts all uploads, and asks first. The keys in the
     environment sign, unless --signer or --map is given. The exit code is 1 if an upload
-    could not be aborted, or is in another store; its journal is kept.
+    could not be aborted, or is in another store; DIR keeps it.
     """
-    checkpoint = Checkpoint(directory or default_journals())
-    chosen = _chosen(checkpoint, paths)
+    kept = ResumeDirectory(directory or default_resume_dir())
+    chosen = _chosen(kept, paths)
     names = [
         shown_text(journal.record.head.path if journal.record else journal.name)
         for journal in chosen
@@ -117,7 +117,7 @@ def abort_uploads(
     code = 0
     for name, journal in zip(names, chosen, strict=True):
         try:
-            click.echo(f"{name}: {_abort(checkpoint, journal.name, client)}")
+            click.echo(f"{name}: {_abort(kept, journal.name, client)}")
         except ConfigurationError:
             raise
         except OSSPresignedError as error:
@@ -136,14 +136,14 @@ def _client_of(connection: ConnectionOptions) -> Client:
         raise ConfigurationError([*error.problems, other]) from None
 
 
-def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
-    journals = list(checkpoint.found())
+def _chosen(kept: ResumeDirectory, paths: Sequence[str]) -> list[FoundJournal]:
+    journals = list(kept.found())
     if not paths:
         return journals
     by_path = [(each.record.head.path, each) for each in journals if each.record]
     if missing := {*paths} - {path for path, _ in by_path}:
         shown = ", ".join(shown_text(path) for path in sorted(missing))
-        raise click.ClickException(f"no journal in there is of {shown}")
+        raise click.ClickException(f"no interrupted upload in there is of {shown}")
     return [journal for path, journal in by_path if path in paths]
 
 
@@ -179,12 +179,12 @@ def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> st
     )
 
 
-def _abort(checkpoint: Checkpoint, name: str, client: Callable[[], Client]) -> str:
-    held = checkpoint.hold_name(name)
+def _abort(kept: ResumeDirectory, name: str, client: Callable[[], Client]) -> str:
+    held = kept.hold_name(name)
     try:
         if not held.is_ours:
-            raise UploadInProgressError("its journal cannot be locked or read")
-        message = "the journal could not be read, and is removed"
+            raise UploadInProgressError("its resume file cannot be locked or read")
+        message = "its resume file could not be read, and is removed"
         if held.record is not None:
             message = _end(client, held.record)
         held.remove()
@@ -197,7 +197,7 @@ def _end(client: Callable[[], Client], record: JournalRecord) -> str:
     head = record.head
     upload = f"upload {head.upload_id}"
     if head.owners:
-        return f"{upload} is its owner's to abort; the journal is removed"
+        return f"{upload} is its owner's to abort; its resume file is removed"
     abort = Action.AbortMultipartUpload
     try:
         operation = Target(path=head.path).operation(abort, upload_id=head.upload_id)
@@ -208,7 +208,7 @@ def _end(client: Callable[[], Client], record: JournalRecord) -> str:
             began = f"{upload} was begun at {shown_text(head.host)}"
             asked = shown_text(error.host)
             raise UploadNotFoundError(
-                f"{began}, and {asked} does not know it: its journal is kept",
+                f"{began}, and {asked} does not know it: its resume file is kept",
                 path=head.path,
             ) from None
         return f"{upload} was gone already"

@@ -79,7 +79,7 @@ class SyncEvent:
             ``begin`` and then ``sent``, ``fetched``, ``failed`` or ``uncovered``, with
             ``bytes`` in between; a failure that the plan shows has no ``begin``.
             ``deleted`` comes for each deleted item, ``left_out`` for each entry that is
-            not a file; with a checkpoint, ``resumed`` and ``kept`` as in *upload*.
+            not a file; with ``resume_dir``, ``resumed`` and ``kept`` as in *upload*.
         name: path relative to source and destination; empty for ``plan``.
         size: number of bytes: of the file, 0 if unknown; for ``plan`` of all files to
             transfer; for ``resumed`` and ``kept`` of the stored parts; for ``bytes`` of

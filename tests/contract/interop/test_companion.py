@@ -141,7 +141,7 @@ def test_killed_client(store, companion, tmp_path):
     source.write_bytes(LARGE)
     options = {
         **companion(),
-        "checkpoint": str(tmp_path / "journals"),
+        "resume_dir": str(tmp_path / "journals"),
         "max_concurrency": 1,
     }
     given = json.dumps([options, str(source), "killed/a"])

@@ -311,17 +311,17 @@ def test_a_secret_in_a_property_stays_in_this_process(made):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "variable"),
     [
-        ("signer-token", "env:OSSPRESIGNED_T"),
-        ("receipts", "/home/me/receipts"),
-        ("checkpoint", "/home/me/journals"),
+        ("signer-token", "env:OSSPRESIGNED_T", "SIGNER_TOKEN"),
+        ("receipts", "/home/me/receipts", "RECEIPTS"),
+        ("resume-dir", "/home/me/resume", "RESUME_DIR"),
+        ("checkpoint", "/home/me/resume", "RESUME_DIR"),  # its former name
     ],
 )
-def test_what_is_the_users_is_not_taken_from_properties(made, name, value):
+def test_what_is_the_users_is_not_taken_from_properties(made, name, value, variable):
     """The properties of a table replace the catalog's, and come from its writer."""
-    variable = f"FSSPEC_OSSPRESIGNED_{name.upper().replace('-', '_')}"
-    with pytest.raises(ConfigurationError, match=variable):
+    with pytest.raises(ConfigurationError, match=f"FSSPEC_OSSPRESIGNED_{variable}"):
         made(signer="https://sign.example.com", **{name: value})
 
 

@@ -91,7 +91,7 @@ def test_expired_url(oss, filesystem):
 def test_resume(oss, filesystem, tmp_path):
     """Another filesystem asks which parts are stored, and sends only the others."""
     (tmp_path / "large.csv").write_bytes(LARGE)
-    options = {"checkpoint": str(tmp_path / "journals"), "max_concurrency": 1}
+    options = {"resume_dir": str(tmp_path / "journals"), "max_concurrency": 1}
     oss.faults.add(Fault(action="UploadPart", part_number=3, status=500, times=None))
     with pytest.raises(OSError, match="500"):
         filesystem(retries=0, **options).put_file("large.csv", "a/b.csv")

@@ -18,7 +18,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.tools.cli import options
 from fsspec_osspresigned.units import KIB, MIB
-from fsspec_osspresigned.upload.journal import Checkpoint
+from fsspec_osspresigned.upload.journal import ResumeDirectory
 from tests.tools.cli.conftest import BUCKET, KEYS, Text, stored
 
 TO = f"{BUCKET}/in/"
@@ -367,16 +367,16 @@ def test_resume_goes_on(run, oss, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for how, place in (
         (("--resume",), tmp_path / "state" / "osspresigned"),
-        (("--checkpoint", "journals"), tmp_path / "journals"),
+        (("--resume-dir", "journals"), tmp_path / "journals"),
     ):
         oss.faults.add(Fault(action="UploadPart", part_number=4, refuse="denied"))
         assert run("put", "big", TO, *KEYS, *parts, *how).code == 3
-        assert len(list(Checkpoint(place).found())) == 1
+        assert len(list(ResumeDirectory(place).found())) == 1
         oss.clear()
         assert run("put", "big", TO, *KEYS, *parts, *how).code == 0
         sent = [one for one in oss.requests if one.action == "UploadPart"]
         assert len(sent) == 2
-        assert not list(Checkpoint(place).found())
+        assert not list(ResumeDirectory(place).found())
 
 
 def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch):
@@ -388,7 +388,7 @@ def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch)
     monkeypatch.setattr(LineFile, "create", full)
     (tmp_path / "big").write_bytes(bytes(20 * MIB))
     for more in ((), ("--quiet",), ("--json",)):
-        ended = run("put", "big", TO, *KEYS, "--checkpoint", "journals", *more)
+        ended = run("put", "big", TO, *KEYS, "--resume-dir", "journals", *more)
         assert ended.code == 0
         assert ended.err.count("warning: ") == 1
         assert "cannot be used (No space left on device): the upload goes" in ended.err

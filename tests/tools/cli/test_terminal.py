@@ -149,7 +149,7 @@ def test_ctrl_c_ends_in_good_order(big):
 
 def test_ctrl_c_keeps_what_can_be_gone_on_with(big):
     """With --resume the parts stay, and the same command sends the rest."""
-    call = ("put", "big.bin", TO, *KEYS, "--part-size", "1MiB", "--checkpoint", "kept")
+    call = ("put", "big.bin", TO, *KEYS, "--part-size", "1MiB", "--resume-dir", "kept")
     child = Child(*call, "--bwlimit", "4M", "--max-concurrency", "2")
     while sum(one.action == "UploadPart" for one in big.requests) < 4:
         time.sleep(0.01)

@@ -12,7 +12,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.tools import cli
-from fsspec_osspresigned.upload.journal import Checkpoint, JournalHead
+from fsspec_osspresigned.upload.journal import JournalHead, ResumeDirectory
 
 BUCKET = "examplebucket"
 
@@ -32,7 +32,7 @@ def interrupted(oss, place, tmp_path):
         multipart_threshold=MIN_PART,
         max_concurrency=1,
         retries=0,
-        checkpoint=place,
+        resume_dir=place,
     )
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(os.urandom(3 * MIN_PART))
@@ -41,7 +41,7 @@ def interrupted(oss, place, tmp_path):
         with pytest.raises(PermissionError):
             fs.put_file(str(tmp_path / name), f"{BUCKET}/{name}")
     oss.clear()
-    return [one.record.head.upload_id for one in Checkpoint(place).found()]
+    return [one.record.head.upload_id for one in ResumeDirectory(place).found()]
 
 
 def keep(place: str, **facts) -> None:
@@ -58,7 +58,7 @@ def keep(place: str, **facts) -> None:
         "created": 0.0,
         **facts,
     }
-    held = Checkpoint(place).hold(head["path"], head["source"])
+    held = ResumeDirectory(place).hold(head["path"], head["source"])
     held.create(JournalHead(**head))
     held.release()
 
@@ -135,7 +135,7 @@ def test_a_dry_run_aborts_none(oss, interrupted, place, run):
 def test_one_that_is_not_there_is_an_error(interrupted, place, capsys):
     """A misspelt path must not pass for done."""
     assert cli.main(["uploads", "abort", place, f"{BUCKET}/c", f"{BUCKET}/a"]) == 1
-    assert f"no journal in there is of {BUCKET}/c" in capsys.readouterr().err
+    assert f"no interrupted upload in there is of {BUCKET}/c" in capsys.readouterr().err
     assert len(os.listdir(place)) == 2
 
 
@@ -179,7 +179,7 @@ def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
 
 def test_one_that_is_under_way_is_left_alone(interrupted, place, tmp_path, capsys):
     """The list says by whom; it is not aborted under his hands."""
-    held = Checkpoint(place).hold(f"{BUCKET}/a", str(tmp_path / "a"))
+    held = ResumeDirectory(place).hold(f"{BUCKET}/a", str(tmp_path / "a"))
     assert cli.main(["uploads", "list", place]) == 0
     assert f"in use by process {os.getpid()} on" in capsys.readouterr().out
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1
@@ -210,13 +210,13 @@ def test_a_journal_that_cannot_be_read_is_listed_and_removed(oss, place, capsys)
     (one,) = json.loads(capsys.readouterr().out)
     assert one == {"journal": name, "path": None, "in_use": None}
     assert cli.main(["uploads", "abort", place, "--yes"]) == 0
-    assert f"{name}: the journal could not be read" in capsys.readouterr().out
+    assert f"{name}: its resume file could not be read" in capsys.readouterr().out
     assert os.listdir(place) == []
 
 
 def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
     """What is not ours is not removed."""
-    Checkpoint(place)
+    ResumeDirectory(place)
     os.symlink("/nonexistent", os.path.join(place, "x.upload.jsonl"))
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1
     assert "cannot be locked or read" in capsys.readouterr().err

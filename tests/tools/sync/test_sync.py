@@ -187,14 +187,14 @@ def _after_storing(fs, path, act, monkeypatch):
 
 
 def test_large_file_goes_on_after_a_crash(environment, owner, source, tmp_path):
-    """With a checkpoint, the next run sends only the parts that are missing."""
+    """With resume_dir, the next run sends only the parts that are missing."""
     (source / "large").write_bytes(os.urandom(4 * MIN_PART))
     fs = OSSPresignedFileSystem(
         signer="keys",
         part_size=MIN_PART,
         multipart_threshold=MIN_PART,
         max_concurrency=1,
-        checkpoint=str(tmp_path / "journals"),
+        resume_dir=str(tmp_path / "journals"),
     )
     refused = {"status": 403, "code": "AccessDenied"}
     owner.oss.faults.add(Fault(action="UploadPart", part_number=3, **refused))
