@@ -71,9 +71,10 @@ def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
         is_ours = _OURS in f"{os.path.basename(folder)}/{name}".lower()
         if not is_ours and token not in trusted:
             yield (
-                f"signer_token={_shown(token)} may be another program's secret, and "
-                f"options those of others: the name of the file or of its directory must "
-                f"contain {_OURS!r}. Rename it, or set {VARIABLE}={_shown(token)}"
+                f"signer_token={_shown(token)} is not read: options may be those of others, "
+                "who could send any secret file to their signer. The name of a token's "
+                f"file, or of its directory, must contain {_OURS!r}: rename it, or set "
+                f"{VARIABLE}={_shown(token)}"
             )
     if signer == "keys":
         yield from _endpoint_problems(options, trusted)
