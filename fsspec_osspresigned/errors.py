@@ -169,7 +169,7 @@ class ConfigurationError(OSSPresignedError, ValueError):
 
 
 class NotCoveredError(OSSPresignedError, PermissionError):
-    """The signer does not sign this operation: it is not granted, or not in the map.
+    """No signature covers this call: it is not granted, or not in the map.
 
     Attributes:
         nearest: the most similar keys of a URL map, for the message; may be empty.
@@ -272,7 +272,7 @@ class EndpointForbiddenError(InvalidRequestError):
 
 
 class BodyCorruptedError(StoreError):
-    """400: the store reports that the body was damaged or truncated in transit."""
+    """400: the store reports that the body was corrupted or truncated in transit."""
 
 
 class StoreUnavailableError(StoreError):

@@ -518,8 +518,8 @@ def receipt_of(
     checksum compared for the whole object.
 
     Raises:
-        OverwriteProtectionIgnoredError: the object was stored, but the bucket has versioning, so
-            an existing object may be hidden now.
+        OverwriteProtectionIgnoredError: the object was stored, but the bucket has
+            versioning, so an existing object may be hidden now.
     """
     if reply is None:
         reply, status = _NO_REPLY, "pending"

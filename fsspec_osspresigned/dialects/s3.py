@@ -58,8 +58,8 @@ def with_checksums(
 ) -> SignedRequest:
     """Return *signed* with the missing checksum headers that its URL requires.
 
-    *body* is read once for each checksum algorithm. Raises NotCoveredError if the URL was
-    signed for other bytes, or with a checksum that is not supported.
+    *body* is read once for each checksum algorithm. Raises NotCoveredError if the URL
+    was signed for other bytes, or with a checksum that is not supported.
     """
     if operation.action.spec.body != "data":
         return signed

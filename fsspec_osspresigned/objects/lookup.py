@@ -216,7 +216,7 @@ class Lookup:
             reason = _unseen(error)
         written = self.client.written
         if prefix or written.is_directory(path):
-            self._list_blindly(path, reason, warns=warns)
+            self._list_unverified(path, reason, warns=warns)
         else:
             written.mark_unverified(f"{path}/")
         return _chained(written.descendants(path, prefix)), reason
@@ -257,7 +257,7 @@ class Lookup:
             NotCoveredError: this process wrote the object, but its body was not kept;
                 *reason* is the cause.
             FileNotFoundError: *path* is a recorded directory.
-            OSError: the error of :meth:`blind`, if *path* is not recorded.
+            OSError: the error of :meth:`unverifiable`, if *path* is not recorded.
         """
         body = self.client.written.body(path)
         if body is not None:
@@ -283,7 +283,7 @@ class Lookup:
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Replace a NotCoveredError that the block raises by the error of :meth:`blind`.
+        """Raise the error of :meth:`unverifiable` for a NotCoveredError of the block.
 
         If this process wrote *path*, or may have written it, the NotCoveredError stays,
         because the object must not be reported as missing.
@@ -293,9 +293,9 @@ class Lookup:
         except NotCoveredError as error:
             if self.client.written.info(path) is not Answer.MISSING:
                 raise
-            self.blind(path, error)
+            self.unverifiable(path, error)
 
-    def blind(
+    def unverifiable(
         self, path: str, reason: PermissionError, *, notes: bool = True
     ) -> NoReturn:
         """Raise the error for an object that cannot be checked, because of *reason*.
@@ -324,15 +324,15 @@ class Lookup:
         raise _refusal(path, reason, ObjectNotVisibleError) from reason
 
     async def check_visible(self, path: str) -> None:
-        """Raise the error of :meth:`blind` if listing *path* is not granted."""
+        """Raise the error of :meth:`unverifiable` if listing *path* is not granted."""
         try:
             await self._lists(path)
         except FileNotFoundError:  # the bucket is missing
             pass
         except PermissionError as error:
-            self.blind(path, _unseen(error))
+            self.unverifiable(path, _unseen(error))
 
-    def _list_blindly(
+    def _list_unverified(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
         """Make what is below *path* unverified, and warn once per bucket.
@@ -372,7 +372,7 @@ class Lookup:
     ) -> Info:
         info = self.client.written.info(path)
         if isinstance(info, Answer):
-            return self.blind(path, reason, notes=notes)
+            return self.unverifiable(path, reason, notes=notes)
         return info
 
     async def _alone(
@@ -382,7 +382,7 @@ class Lookup:
 
         None also for a directory and for a bucket. *reason* is the refusal of a listing
         of *path*, None if it was granted. After a refusal, what is below a missing object
-        becomes unverified (``_list_blindly``, which gets *warns*).
+        becomes unverified (``_list_unverified``, which gets *warns*).
 
         Raises PermissionError with ``if_unverifiable="error"``, or if this process may
         have stored *path*.
@@ -397,7 +397,7 @@ class Lookup:
                 return info if info["type"] == "file" else None
             except FileNotFoundError:
                 if reason is not None:
-                    self._list_blindly(path, reason, warns=warns)
+                    self._list_unverified(path, reason, warns=warns)
         return None
 
 

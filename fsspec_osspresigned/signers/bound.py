@@ -35,8 +35,9 @@ def bound_request(
 
     *operation* has the upload ID of the store. *key* is the server's name of the object;
     None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
-    the URL names. *is_own* means that the URL is one of the server itself, which may then
-    give an Authorization for it. Raises WrongRequestSignedError if the URL is for another call or host.
+    the URL names. *is_own* means that the URL is one of the server itself, which may
+    then give an Authorization for it. Raises WrongRequestSignedError if the URL is for
+    another call or host.
     """
     signed = describe(url)
     sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}

@@ -111,7 +111,8 @@ class RenewedGrant(Generic[Held]):
         Raises:
             SignerUnavailableError: the server cannot be reached, and no grant is valid.
             Exception: any other error of *fetch*, such as SignerError for a reply that is
-                not a grant, or WrongRequestSignedError for a host that is not permitted.
+                not a grant, or WrongRequestSignedError for a host that is not
+                permitted.
         """
         # Not under the lock, which is held while another thread fetches one.
         if (usable := self._in_hand(self._clock())) is not None:

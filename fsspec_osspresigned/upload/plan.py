@@ -217,8 +217,8 @@ async def planned(
     """Return the plan for an upload of *size* bytes to *target*, and its grant.
 
     *size* None stands for a stream. Nothing is sent to the store. Raises like ``plan_for``,
-    ``refuse_expired`` and ``check_plan``, and NotCoveredError if a request that the upload
-    needs is not granted.
+    ``refuse_expired`` and ``check_plan``, and NotCoveredError if a request that the
+    upload needs is not granted.
     """
     grant = client.grant_of_all
     is_small = size is not None and size <= client.options.threshold

@@ -482,8 +482,8 @@ def sync(
 
     Raises:
         ConfigurationError: an option is invalid or missing; nothing was done.
-        NotCoveredError: *delete* is set, and listing or deleting is not granted; nothing
-            was done.
+        NotCoveredError: *delete* is set, and listing or deleting is not granted;
+            nothing was done.
         FileNotFoundError: the source does not exist.
         UploadInProgressError: another process uses *state*.
         UploadErrors: some files failed or have no signature; the others are done.

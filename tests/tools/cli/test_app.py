@@ -66,6 +66,13 @@ def test_names_of_other_tools_are_told_ours(capsys):
         assert f"error: {name!r} is called {ours} here\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("former", ["--jobs=4", "--always", "--checkpoint=parts"])
+def test_former_options_are_taken(capsys, former):
+    """They work until 0.4, and help shows only the new ones."""
+    assert cli.main(["sync", former, "--help"]) == 0
+    assert former.partition("=")[0] not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
