@@ -400,6 +400,12 @@ class Lookup:
         return None
 
 
+_UNKNOWN = {
+    Action.HeadObject: ": it is unknown whether the object exists",
+    Action.ListObjectsV2: ": it is unknown what exists there",
+}
+
+
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
     """Raise PermissionError, because only the store knows about *path*.
 
@@ -415,9 +421,8 @@ def _refusal(
     path: str, reason: PermissionError, kind: type[NotSignedError] = NotSignedError
 ) -> NotSignedError:
     action = getattr(reason, "action", None) or Action.HeadObject
-    lists = action is Action.ListObjectsV2
-    unknown = "what exists there" if lists else "whether the object exists"
-    msg = f"{action} is not granted: it is unknown {unknown}"
+    why = f" ({reason.message})" if isinstance(reason, NotSignedError) else ""
+    msg = f"{action} is not granted{why}{_UNKNOWN.get(action, '')}"
     return kind(msg, path=path, action=action)
 
 

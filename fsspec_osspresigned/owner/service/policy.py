@@ -411,10 +411,8 @@ def added_tokens(entries: Iterable[Mapping[str, Any]]) -> dict[str, Policy]:
     return tokens
 
 
-def parse_policies(text: str, *, needs_tokens: bool = True) -> Policies:
+def parse_policies(text: str) -> Policies:
     """Return the policies in the TOML *text* of a policy file.
-
-    *needs_tokens* False permits a file without ``[[tokens]]``.
 
     Raises:
         ConfigurationError: the message lists every mistake with its place, such as
@@ -432,9 +430,7 @@ def parse_policies(text: str, *, needs_tokens: bool = True) -> Policies:
     signer = _signer(_Table(top.get("signer", _table, {}), "signer.", problems))
     tokens: dict[str, Policy] = {}
     names: dict[str, str] = {}
-    least = int(needs_tokens)
-    entries = top.get_list("tokens", _table, minimum=least, required=needs_tokens) or []
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(top.get_list("tokens", _table) or []):
         place = f"tokens[{index}]"
         table = _Table(entry, f"{place}.", problems)
         digest = table.get("sha256", _hash, "", required=True)

@@ -66,8 +66,7 @@ class PolicyFile:
         ConfigurationError if it is invalid; the old rules then stay.
         """
         self._stamp = FileStamp.read(self.path)
-        has_store = self.store.path.exists()
-        policies = parse_policies(self._text(), needs_tokens=not has_store)
+        policies = parse_policies(self._text())
         if policies.signer != self._settings:
             self.signer = make_signer(policies.signer)
             self._settings = policies.signer

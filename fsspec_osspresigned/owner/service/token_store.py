@@ -18,7 +18,7 @@ from attrs import define, frozen
 
 from ...errors import ConfigurationError
 from ...model import Action, Operation
-from ...units import shown_bytes
+from ...units import short_bytes
 from .policy import Policy, ServiceError
 
 _SCHEMA = """
@@ -176,10 +176,8 @@ class _Usage:
             detail = f"no objects are left of {policy.max_objects} for this token"
             raise ServiceError("quota_exceeded", detail)
         if policy.max_bytes is not None and self.size + more > policy.max_bytes:
-            left = shown_bytes(max(0, policy.max_bytes - self.size))
-            detail = (
-                f"of {shown_bytes(policy.max_bytes)} for this token, {left} are left"
-            )
+            left = short_bytes(max(0, policy.max_bytes - self.size))
+            detail = f"the upload needs {short_bytes(more)}, and {left} is left for this token"
             raise ServiceError("quota_exceeded", detail)
         self.objects, self.size = objects, self.size + more
         self.rows.execute(

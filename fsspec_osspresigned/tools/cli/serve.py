@@ -48,7 +48,7 @@ class PolicyOptions:
             raise click.UsageError("this needs --policy FILE")
         return TokenStore.of(self.policy_file, self.tokens_file)
 
-    def policies(self, *, needs_tokens: bool) -> Policies:
+    def policies(self) -> Policies:
         """Return the policies of the file; ConfigurationError if it is invalid."""
         file = self.policy_file
         try:
@@ -56,7 +56,7 @@ class PolicyOptions:
         except UnicodeDecodeError as error:
             msg = f"{file} is not UTF-8 at byte {error.start}"
             raise ConfigurationError(msg) from None
-        return parse_policies(text, needs_tokens=needs_tokens)
+        return parse_policies(text)
 
 
 @frozen(kw_only=True)
@@ -92,10 +92,9 @@ def serve(wanted: ServeOptions) -> None:
             raise click.UsageError(f"the token {problem}")
         click.echo(hash_token(token))
         return
-    store = wanted.store()
+    wanted.store()  # an error without a policy
     if wanted.checks:
-        policies = wanted.policies(needs_tokens=not store.path.exists())
-        for line in _granted(policies):
+        for line in _granted(wanted.policies()):
             click.echo(line)
         return
     with needs("server"):

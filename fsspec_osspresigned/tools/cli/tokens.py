@@ -76,8 +76,12 @@ class TokenOptions(PolicyOptions):
         ConfigurationError if an option is invalid, or the name is taken.
         """
         bucket, prefix = split_path(self.prefix)
+        shown = shown_text(self.prefix)
+        if not prefix and not self.prefix.endswith("/"):
+            msg = f"--prefix {shown} is the whole bucket: add a prefix, or write {shown}/"
+            raise ConfigurationError(msg)
         if prefix and not prefix.endswith("/"):
-            msg = f"--prefix {shown_text(self.prefix)} also permits names that begin so: end it with a slash"
+            msg = f"--prefix {shown} also permits names that begin so: end it with a slash"
             raise ConfigurationError(msg)
         if self.once and self.max_objects not in (None, 1):
             raise click.UsageError("--once is --max-objects 1: leave out one")
@@ -96,7 +100,7 @@ class TokenOptions(PolicyOptions):
         }
         entry = {key: value for key, value in entry.items() if value is not None}
         [policy] = added_tokens([entry]).values()
-        listed = self.policies(needs_tokens=False).tokens
+        listed = self.policies().tokens
         if policy.name in {known.name for known in listed.values()}:
             raise ConfigurationError(f"the policy has a token {name!r} already")
         self.store().add(entry)
@@ -116,7 +120,7 @@ def invite(name: str, wanted: TokenOptions, url: str) -> None:
     password. An address in a browser's history stays there.
     """
     if problem := service_problem(url, allow_http=False):
-        raise click.UsageError(f"--url {problem}")
+        raise click.UsageError(f"--url {problem.removesuffix(', or allow_http=True')}")
     made, url = wanted.add(name), url.rstrip("/")
     click.echo(f"{url}/#token={made}&{quote(wanted.prefix)}")
     click.echo(

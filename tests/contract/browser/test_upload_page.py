@@ -127,7 +127,7 @@ def test_wrong_token(world, tmp_path):
     file = made(tmp_path, "a.bin", 10)
     world.page.upload(file, token="something-else")
     assert world.page.ends() == ["failed"]
-    assert "The token was not accepted" in world.page.find("#problem").text
+    assert "The token is wrong or was revoked" in world.page.find("#problem").text
     assert world.page.find("#token").get_attribute("aria-invalid") == "true"
     assert world.oss.requests == []
     world.page.type("token", TOKEN)
@@ -189,17 +189,28 @@ def test_invitation_asks_for_nothing_more(make_world, tmp_path, capsys):
     page.choose(made(tmp_path, "b.bin", 10))
     page.start()
     assert page.ends() == ["stored", "failed"]
-    assert "This token permits no further upload" in page.text()
+    assert "The upload exceeds the quota of this token" in page.text()
     assert run(["serve", "token", "revoke", "bob", "--policy", policy]) == 0
 
     def is_refused():
         page.driver.get("about:blank")
         page.open(fragment)
         page.until(lambda: page.find("#permitted").text)
-        return "The token was not accepted" in page.text()
+        return "The token is wrong or was revoked" in page.text()
 
     page.until(is_refused)
-    assert page.find("#by-hand").is_displayed()
+    assert not page.find("#by-hand").is_displayed()
+
+
+def test_space_that_is_left_is_told_before_the_upload(make_world, tmp_path):
+    """Whoever chooses more than the token permits reads it before sending a byte."""
+    page = make_world('max_bytes = "1MiB"\n').page
+    page.open("")
+    page.type("token", TOKEN)
+    page.find("#bucket").click()
+    page.until(lambda: "Space left: 1.0 MiB." in page.text())
+    page.choose(made(tmp_path, "a.bin", MIB), made(tmp_path, "b.bin", MIB))
+    assert "2 ready, 2.0 MiB. Only 1.0 MiB may still be uploaded" in page.text()
 
 
 def test_replacing_is_asked_for(world, tmp_path):

@@ -87,6 +87,15 @@ def test_refusals_name_what_is_granted(server):
         PermissionError, match="GetObject is not granted: only HeadObject, PutObject"
     ):
         fs.sign("examplebucket/lab/a.csv")
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(PermissionError, match="granted: examplebucket/lab/, ") as outside,
+    ):
+        fs.info("examplebucket/elsewhere/a.csv")
+    assert "HeadObject is not granted" in str(outside.value)
+    with pytest.raises(PermissionError, match="only HeadObject, PutObject") as unread:
+        fs.cat_file("examplebucket/lab/a.csv")
+    assert "unknown" not in str(unread.value)
 
 
 def test_signer_without_the_call_is_told_plainly():

@@ -113,6 +113,11 @@ def test_bytes_count_by_part(store):
     assert count(store, policy, part(1, 2 * KIB), part(2, 5 * KIB)) == []
     assert store.left(policy) == {"bytes_left": KIB}
     assert count(store, policy, part(3, 2 * KIB)) == ["quota_exceeded"]
+    with (
+        pytest.raises(ServiceError, match=r"needs 2\.0 KiB, and 1\.0 KiB is left"),
+        store.counting(policy) as charge,
+    ):
+        charge(part(3, 2 * KIB))
     assert count(store, policy, part(1, KIB, "V")) == []
     assert count(store, policy, put("a", 1), put("b", 0)) == ["quota_exceeded"]
 
@@ -277,15 +282,18 @@ def test_added_token_works_until_it_is_revoked(keys, policy_file, capsys):
     assert run(["serve", "token", "revoke", "bob", *given]) == 2
 
 
-def test_a_policy_without_tokens_needs_an_added_one(keys, tmp_path, capsys):
-    """So that a misspelt policy is still found."""
+def test_a_policy_without_tokens_waits_for_invitations(keys, tmp_path, capsys):
+    """A service that starts before the first invitation takes it up; typos are found."""
     file = tmp_path / "policy.toml"
-    file.write_text('signer.region = "cn-hangzhou"\n')
+    file.write_text('signer.region = "cn-hangzhou"\n[[token]]\n')
     keeper = PolicyFile(path=file, say=print)
-    with pytest.raises(ConfigurationError, match="tokens is missing"):
+    with pytest.raises(ConfigurationError, match="did you mean tokens"):
         keeper.load()
-    assert run(["serve", "invite", "bob", "--policy", str(file), *PREFIX]) == 0
+    file.write_text("")
+    assert run(["serve", "--policy", str(file), "--check"]) == 0
     keeper.load()
+    assert run(["serve", "invite", "bob", "--policy", str(file), *PREFIX]) == 0
+    keeper.refresh()
     assert [policy.name for policy in keeper.rules.tokens.values()] == ["bob"]
 
 
@@ -315,6 +323,7 @@ def test_invitation_is_an_address_and_a_command(policy_file, capsys):
     [
         (["writer", *PREFIX], "the policy has a token 'writer' already"),
         (["bob", "--prefix", "examplebucket/partner"], "end it with a slash"),
+        (["bob", "--prefix", "examplebucket"], "is the whole bucket"),
         (["bob", "--prefix", "B/partner/"], "buckets"),
         (["bob", *PREFIX, "--once", "--max-objects", "3"], "leave out one"),
         (["bob", *PREFIX, "--expires", "4000d"], "3650d"),

@@ -1,5 +1,6 @@
 // Asks the signer that serves this page: signer protocol 1.
 import { UploadError } from "./plan.js";
+import { timeText } from "./texts.js";
 
 // The browser sets them itself, and only to what is true.
 const BROWSERS_OWN = ["content-length", "host"];
@@ -52,8 +53,11 @@ export async function permissionsAt(address, token, fetch) {
 
 /** Return the error of a token that the signer does not accept, with its reason. */
 async function unauthorized(reply) {
-  const { detail } = await reply.json().catch(() => ({}));
-  return new UploadError("tokenRefused", "token", { detail });
+  const { detail = "" } = await reply.json().catch(() => ({}));
+  const [, end] = /^the token expired at (\S+)$/u.exec(detail) ?? [];
+  return end
+    ? new UploadError("tokenEnded", "token", { time: timeText(Date.parse(end)) })
+    : new UploadError("tokenRefused", "token");
 }
 
 /** Return a function that signs one request; `token` is asked each time. */

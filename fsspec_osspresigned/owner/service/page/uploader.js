@@ -317,7 +317,11 @@ function paint() {
       say(text("percent", { count: Math.floor((100 * sent) / total || 0) }));
     }
   } else {
-    at("whole-text").textContent = ready ? text("countReady", { count: ready, size: bytesText(total) }) : summary();
+    const left = permissions?.bytes_left;
+    const needed = sumOf(rows, ({ state, file }) => (state === "ready" ? file.size : 0));
+    const excess = needed > left ? text("tooMuch", { size: bytesText(left) }) : "";
+    const waiting = text("countReady", { count: ready, size: bytesText(total) });
+    at("whole-text").textContent = ready ? waiting + excess : summary();
   }
 }
 
@@ -417,7 +421,7 @@ async function askPermissions() {
     fields.bucket.value = bucket;
     fields.folder.value = rest.join("/");
   }
-  at("by-hand").hidden = isInvited && found !== undefined && fields.bucket.value !== "";
+  at("by-hand").hidden = isInvited && Boolean(refusal ?? (found && fields.bucket.value));
   paintTexts();
 }
 

@@ -12,8 +12,8 @@ function ask(answer) {
     assert.equal(address, "https://sign.example.com/v1/sign");
     assert.equal(call.headers.Authorization, "Bearer token");
     assert.deepEqual(JSON.parse(call.body), { requests: [PUT] });
-    const { status = 200, results, after = null } = answer();
-    return { status, json: async () => ({ results }), headers: { get: () => after } };
+    const { status = 200, results, detail, after = null } = answer();
+    return { status, json: async () => ({ results, detail }), headers: { get: () => after } };
   });
   return sign(PUT);
 }
@@ -38,6 +38,18 @@ test("what may pass is told from what does not", async () => {
   }
   await assert.rejects(ask(fail), { kind: "again" });
   await assert.rejects(ask(() => ({ status: 401 })), { kind: "token" });
+});
+
+test("a token that has ended is told from a wrong one", async () => {
+  const says = (pattern) => (error) => {
+    assert.equal(error.kind, "token");
+    assert.match(explain(error), pattern);
+    return true;
+  };
+  const ended = { status: 401, detail: "the token expired at 2026-11-25T16:44:29Z" };
+  await assert.rejects(ask(() => ended), says(/ended at Nov 25, 2026.* Ask for a new one/u));
+  const wrong = { status: 401, detail: "no valid bearer token" };
+  await assert.rejects(ask(() => wrong), says(/^The token is wrong or was revoked\. .*new one\.$/u));
 });
 
 test("a refusal says why", async () => {

@@ -166,6 +166,17 @@ test("a name that is taken", async () => {
   assert.equal(same.count("AbortMultipartUpload"), 1);
 });
 
+test("a large file whose name is taken is stored if its bytes are", async () => {
+  const taken = () => worldOf({ InitiateMultipartUpload: [error("FileAlreadyExists", 409)] });
+  const same = taken();
+  same.parts.set(1, new Uint8Array(17 * MIB));
+  const upload = same.upload();
+  await upload.run();
+  assert.deepEqual([upload.sent, String(upload.crc)], [17 * MIB, String(crc64(new Uint8Array(17 * MIB)))]);
+  await assert.rejects(taken().upload().run(), says(/already exists/u));
+  assert.equal(same.count("UploadPart"), 0);
+});
+
 test("a whole that differs from its parts is no success", async () => {
   const other = (reply) => Object.assign(reply.headers, { [CRC]: "1" });
   const world = worldOf({ CompleteMultipartUpload: [other] });
