@@ -421,9 +421,10 @@ def _refusal(
     path: str, reason: PermissionError, kind: type[NotSignedError] = NotSignedError
 ) -> NotSignedError:
     action = getattr(reason, "action", None) or Action.HeadObject
-    why = f" ({reason.message})" if isinstance(reason, NotSignedError) else ""
-    msg = f"{action} is not granted{why}{_UNKNOWN.get(action, '')}"
-    return kind(msg, path=path, action=action)
+    # A signer service says what it permits instead.
+    is_told = isinstance(reason, NotSignedError) and reason.code is not None
+    why = reason.message if is_told else f"{action} is not granted"
+    return kind(f"{why}{_UNKNOWN.get(action, '')}", path=path, action=action)
 
 
 def _unseen(error: PermissionError) -> PermissionError:

@@ -380,8 +380,8 @@ def _error(
     operation: Operation | None,
     hint: str | None = None,
 ) -> OSSPresignedError:
-    detail = problem.detail and f"({problem.detail})"
-    reason = " ".join(filter(None, (problem.code, detail)))
+    code = f"({problem.code})" if problem.detail and problem.code else problem.code
+    reason = " ".join(filter(None, (problem.detail, code)))
     text += (f": {reason}" if reason else "") + (f"; {hint}" if hint else "")
     error = family(text, path=operation.path if operation else None)
     error.status, error.code = problem.status, problem.code or None
