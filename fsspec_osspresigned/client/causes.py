@@ -198,22 +198,27 @@ _ROWS = (
         "start again",
     ),
     _Row(
-        "FileAlreadyExists ObjectAlreadyExists", "the object is already there",
-        "use another key",
+        "FileAlreadyExists ObjectAlreadyExists", "the object exists already",
+        "use another name; for a presigned URL, ask its owner", "use another name",
+    ),
+    _Row(
+        "own-object", "this process itself has stored the object already",
+        "a program that writes it several times needs a signature that permits replacing",
+        "a program that writes it several times needs overwrite=True",
     ),
     _Row(
         "not-locked", "it may not be replaced, or a directory has its name",
-        "use another key",
+        "use another name; for a presigned URL, ask its owner", "use another name",
     ),
     _Row(
         "hidden-object",
-        "the object is already there, and stays as it is: it was reported as missing, "
+        "the object exists already, and stays as it is: it was reported as missing, "
         "because HeadObject or listing is not granted",
         "ask the signer for that permission, or use another name. The storage option "
         "overwrite=True replaces objects that cannot be seen: an append would then replace "
         "the table",
     ),
-    _Row("FileImmutable", "the object is write-once", "use another key"),
+    _Row("FileImmutable", "the object is write-once", "use another name"),
     _Row(
         "InvalidDigest BadDigest InvalidCRC64", "the body was damaged in transit", _AGAIN
     ),
@@ -508,7 +513,7 @@ def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
         "the URL was changed or cut, or it is signed for another method or other headers "
         f"than those sent{sent}",
         "use the URL exactly as it was given, with exactly the headers that were signed; "
-        "the usual one is Content-Type",
+        "the usual one is Content-Type; a URL for downloads cannot upload",
     )
     if pieces is None:
         yield edited

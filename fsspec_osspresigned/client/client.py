@@ -414,6 +414,7 @@ class Client:
             now=now,
             offset=self.clock_offset,
             by_keys=self.holds_keys,
+            is_ours=self.written.receipt(operation.path) is not None,
         )
         window.note_failure(failure)
         raise failure

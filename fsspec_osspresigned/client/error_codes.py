@@ -160,6 +160,7 @@ def from_reply(
     now: Callable[[], float] = time.time,
     offset: float | None = None,
     by_keys: bool = False,
+    is_ours: bool = False,
 ) -> ReplyError:
     """Return the exception for an error reply of the store, with the likeliest cause.
 
@@ -169,7 +170,8 @@ def from_reply(
 
     *signed* is the request; without it, less is known. *offset* is how many seconds this
     machine's clock, *now*, is ahead of the store's; None if unknown. *by_keys* says that
-    this process has signed with an access key that it holds.
+    this process has signed with an access key that it holds, *is_ours* that it has
+    stored an object of this name.
     """
     document = members(reply.body, reply.headers)
     hide = hider(signed, document)
@@ -189,17 +191,13 @@ def from_reply(
         signed=signed,
         url=_facts(signed),
         object_key=operation.key,
-        row=_row_of(operation, signed, code),
+        row=_row_of(operation, signed, code, is_ours=is_ours),
         now=now(),
         offset=offset,
     )
     kind, reason = meaning(refusal)
     causes, differences = ranked(refusal, reason, hide)
     best = causes[0] if causes and causes[0].evidence != "possible" else None
-    why = ""
-    if best is not None:
-        why = f": {best.cause}" + (f": {best.remedy}" if best.remedy else "")
-        why += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
     explanation = None
     if best is not None and reason is not None:
         explanation = Explanation(
@@ -211,8 +209,11 @@ def from_reply(
         )
     request_id = hide(mark(reply.request_id or document.get("RequestId", "")))
     text = f"{operation.action} was refused with HTTP {reply.status}"
-    text += f" {code}" if code else ""
-    text += (f" ({message})" if message else "") + why
+    text += (f" {code}" if code else "") + (f": {message}" if message else "")
+    if best is not None:
+        said = best.cause + (f": {best.remedy}" if best.remedy else "")
+        said += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
+        text = f"{said} ({text})"
     if signed is not None and signed.carry_out is not None:
         text = message  # of the upload server, whose call was another one
     marked = [f"EC {ec}"] if ec else []
@@ -283,12 +284,16 @@ def _is_clock(refusal: Refusal, reason: Refused | None) -> bool:
     return False
 
 
-def _row_of(operation: Operation, signed: SignedRequest | None, code: str) -> str:
+def _row_of(
+    operation: Operation, signed: SignedRequest | None, code: str, *, is_ours: bool
+) -> str:
     """Return the row of the causes that the request decides; empty if it does not."""
     if code != "FileAlreadyExists" or signed is None:
         return ""
     if not forbids_overwrite(signed):
         return "not-locked"
+    if is_ours:
+        return "own-object"
     return "hidden-object" if FORBID_OVERWRITE in operation.optional_headers else ""
 
 

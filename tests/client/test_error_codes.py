@@ -463,7 +463,7 @@ def test_directory_in_the_way_of_an_object():
     locked = sign(headers={"X-Oss-Forbid-Overwrite": "true"})
     for found in (error(reply, locked), from_reply(PUT, reply)):
         assert type(found) is errors.ObjectExistsError
-        assert "the object is already there" in found.message
+        assert "the object exists already" in found.message
 
 
 @pytest.fixture
@@ -607,6 +607,6 @@ def test_a_quoted_policy_gives_nothing_away(said):
 def test_a_lock_in_a_form():
     """The form forbids to overwrite by a field, so the object is simply there."""
     reply = refused("FileAlreadyExists", status=409)
-    assert "another key" in str(post_error(reply))
+    assert "another name" in str(post_error(reply))
     locked = post_error(reply, **{"X-Oss-Forbid-Overwrite": "true"})
-    assert "the object is already there" in str(locked)
+    assert "the object exists already" in str(locked)

@@ -73,6 +73,8 @@ def test_an_object_that_a_look_missed_is_kept(blind, owner, old, verb, options, 
     assert owner.stored() == {"d/a": old}
     blind.pipe_file(f"{ROOT}/d/b", b"new")
     blind.pipe_file(f"{ROOT}/d/b", b"newer")  # its own
+    with pytest.raises(ObjectExistsError, match="this process itself has stored"):
+        blind.pipe_file(f"{ROOT}/d/b", b"newest", overwrite=False)
     assert owner.stored() == {"d/a": old, "d/b": b"newer"}
 
 

@@ -67,7 +67,7 @@ class TokenOptions(PolicyOptions):
         "Number of objects; retries of a name count once.", type=click.IntRange(min=1))
     max_bytes: int | None = option("--max-bytes SIZE",
         "Bytes of all objects together: 10GiB.", type=SIZE)
-    overwrite: bool = flag("--overwrite", "Permit replacing existing objects.")
+    overwrite: bool = flag("--overwrite", "Permit replacing existing objects; zarr and xarray need it.")
     # fmt: on
 
     def add(self, name: str) -> str:
@@ -78,7 +78,9 @@ class TokenOptions(PolicyOptions):
         bucket, prefix = split_path(self.prefix)
         shown = shown_text(self.prefix)
         if not prefix and not self.prefix.endswith("/"):
-            msg = f"--prefix {shown} is the whole bucket: add a prefix, or write {shown}/"
+            msg = (
+                f"--prefix {shown} is the whole bucket: add a prefix, or write {shown}/"
+            )
             raise ConfigurationError(msg)
         if prefix and not prefix.endswith("/"):
             msg = f"--prefix {shown} also permits names that begin so: end it with a slash"
