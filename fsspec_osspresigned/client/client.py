@@ -120,6 +120,13 @@ class Client:
 
         return isinstance(self.signer, KeySigner)
 
+    @property
+    def asks_service(self) -> bool:
+        """Whether a signer service signs every request."""
+        from ..signers.http import HTTPSigner  # noqa: PLC0415 - loaded with the signer
+
+        return isinstance(self.signer, HTTPSigner)
+
     async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
 
@@ -414,6 +421,7 @@ class Client:
             now=now,
             offset=self.clock_offset,
             by_keys=self.holds_keys,
+            by_signer=self.asks_service,
         )
         window.note_failure(failure)
         raise failure

@@ -28,12 +28,19 @@ from .token_store import TokenStore
 def make_signer(settings: SignerSettings) -> KeySigner:
     provider = credential_provider(settings.credentials)
     from_environment = settings.credentials == ENVIRONMENT
-    signer = KeySigner.from_options(
-        settings.region,
-        settings.endpoint,
-        style=settings.style,
-        credentials=None if from_environment else provider,
-    )
+    try:
+        signer = KeySigner.from_options(
+            settings.region,
+            settings.endpoint,
+            style=settings.style,
+            credentials=None if from_environment else provider,
+        )
+    except ConfigurationError as error:
+        # The service has neither an option nor an argument of that name.
+        own = "OSS_REGION, or region under [signer]"
+        raise ConfigurationError(
+            [text.replace("OSS_REGION or region=", own) for text in error.problems]
+        ) from None
     key = provider() if from_environment else None
     if key and key.security_token is not None and key.expires_at is None:
         msg = "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from fsspec_osspresigned.owner.service.token_store import TokenStore
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signing.signed_url import describe
 from fsspec_osspresigned.tools.cli.app import run
+from fsspec_osspresigned.units import shown_moment
 from tests.owner.service.conftest import TOKEN, policy_text
 from tests.owner.service.test_app import KEYS, send
 
@@ -198,6 +200,9 @@ def test_token_ends(store):
     policy = evolve(FIVE, max_objects=None, expires_at=time.time() + 300)
     _, reply = ask(policy)
     assert 200 <= reply["results"][0]["expires_in"] <= 300
+    assert (
+        math.ceil(policy.expires_at - time.time()) == policy.permissions()["expires_in"]
+    )
     status, reply = ask(evolve(policy, expires_at=1_767_225_600.0))
     assert (status, reply["code"]) == (401, "unauthorized")
     assert reply["detail"] == "the token expired at 2026-01-01T00:00:00Z"
@@ -206,10 +211,13 @@ def test_token_ends(store):
 # -- the policy file ---------------------------------------------------------------------
 
 
-def test_policy_file_has_them_too():
-    """With the time as TOML has it."""
+@pytest.mark.parametrize("mark", ["", '"'])
+def test_policy_file_has_them_too(mark):
+    """With the time as TOML has it, or as a text."""
     text = policy_text(
-        "expires = 2026-12-31T18:00:00+08:00", "max_objects = 7", 'max_bytes = "2GiB"'
+        f"expires = {mark}2026-12-31T18:00:00+08:00{mark}",
+        "max_objects = 7",
+        'max_bytes = "2GiB"',
     )
     [policy] = parse_policies(text).tokens.values()
     assert policy.expires_at == datetime(2026, 12, 31, 10, tzinfo=UTC).timestamp()
@@ -289,25 +297,40 @@ def test_a_policy_without_tokens_needs_an_added_one(keys, tmp_path, capsys):
     assert [policy.name for policy in keeper.rules.tokens.values()] == ["bob"]
 
 
-def test_invitation_is_an_address_and_a_command(policy_file, capsys):
-    """Both have the token; the address has it after the #, which is never sent."""
+def test_invitation_is_an_address_and_two_commands(policy_file, capsys):
+    """The address has the token after the #, which is never sent; no command has it."""
     call = ["serve", "invite", "bob", "--policy", str(policy_file), "--expires", "90d"]
     place = ("--prefix", "examplebucket/of partner+1/")
     assert run([*call, *place, "--url", "https://sign.example.com/"]) == 0
-    address, command = capsys.readouterr().out.splitlines()
-    [entry] = TokenStore(policy_file.with_suffix(".sqlite3")).entries()
+    ended = capsys.readouterr()
+    address, shown, save, command = ended.out.splitlines()
+    database = policy_file.with_suffix(".sqlite3")
+    assert ended.err == f"added to {database}, which the service must use\n"
+    [entry] = TokenStore(database).entries()
     token = address.partition("#token=")[2].partition("&")[0]
     assert entry["sha256"] == hash_token(token)
     assert address == (
         f"https://sign.example.com/#token={token}&examplebucket/of%20partner%2B1/"
     )
+    assert shown == token
+    assert save.startswith("(umask 077; cat > osspresigned-token) ")
     assert command == (
-        f"OSSPRESIGNED_TOKEN={token} osspresigned put FILE "
-        "'examplebucket/of partner+1/' --signer https://sign.example.com "
-        "--token env:OSSPRESIGNED_TOKEN"
+        "osspresigned put FILE 'examplebucket/of partner+1/' "
+        "--signer https://sign.example.com --token file:osspresigned-token"
     )
     [policy] = added_tokens([entry]).values()
     assert 89 < (policy.expires_at - time.time()) / 86_400 <= 90
+
+
+def test_invitation_may_end_at_a_time(policy_file, capsys):
+    """To the second; without --url, its address is told to be of this machine."""
+    end = shown_moment(time.time() + 86_400)
+    call = ["serve", "invite", "bob", "--policy", str(policy_file), *PREFIX]
+    assert run([*call, "--expires", end]) == 0
+    assert "is this machine alone: give --url" in capsys.readouterr().err
+    [entry] = TokenStore(policy_file.with_suffix(".sqlite3")).entries()
+    ends = datetime.fromisoformat(entry["expires"]) - datetime.fromisoformat(end)
+    assert abs(ends) <= timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +341,7 @@ def test_invitation_is_an_address_and_a_command(policy_file, capsys):
         (["bob", "--prefix", "B/partner/"], "buckets"),
         (["bob", *PREFIX, "--once", "--max-objects", "3"], "leave out one"),
         (["bob", *PREFIX, "--expires", "4000d"], "3650d"),
+        (["bob", *PREFIX, "--expires", "2020-12-31T18:00:00Z"], "is not a lifetime"),
         (["bob", *PREFIX, "--url", "http://sign.example.com"], "--url"),
     ],
 )
