@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,8 @@ def serve(wanted: ServeOptions) -> None:
         room = Output(sys.stdout).room
         for policy in policies.tokens.values():
             click.echo("\n".join(pairs([*_granted(policy)], room)))
+            if policy.expires_at is not None and policy.expires_at <= time.time():
+                warnings.warn(f"token {policy.name!r} has expired", stacklevel=2)
         return
     with needs("server"):
         from ...owner.service.process import ServiceSettings, launch  # noqa: PLC0415 - an extra

@@ -163,9 +163,13 @@ def add(name: str, wanted: TokenOptions) -> None:
 @click.command(name="list")
 @JSON
 def list_tokens(wanted: PolicyOptions, *, as_json: bool) -> None:
-    """List the added tokens with what is left of their quotas."""
+    """List the added tokens, and those of the policy with a quota, with what is left."""
     store = wanted.store()
-    for policy in added_tokens(store.entries()).values():
+    tokens = [*added_tokens(store.entries()).values()]
+    if store.path.exists():
+        listed = wanted.policies(needs_tokens=False).tokens
+        tokens += [policy for policy in listed.values() if policy.has_quota]
+    for policy in tokens:
         left = store.left(policy)
         if as_json:
             told = {"name": policy.name, **policy.permissions(), **left}
@@ -176,7 +180,8 @@ def list_tokens(wanted: PolicyOptions, *, as_json: bool) -> None:
 
 def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
     yield f"{shown_text(policy.name)}: {shown_text(', '.join(policy.prefixes))}"
-    yield shown_end(policy.expires_at, time.time())
+    if policy.expires_at is not None:
+        yield shown_end(policy.expires_at, time.time())
     if policy.max_objects is not None:
         yield f"{left['objects_left']} of {policy.max_objects} objects left"
     if policy.max_bytes is not None:

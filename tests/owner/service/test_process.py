@@ -748,7 +748,9 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
     )
     call = ["serve", "--policy", str(place), "--check"]
     assert cli.main(call) == 0
-    told = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    ended = capsys.readouterr()
+    assert ended.err == "warning: token 'lab' has expired\n"
+    told = dict(line.split("  ", 1) for line in ended.out.splitlines())
     assert {name: text.strip() for name, text in told.items()} == {
         "token": "lab",
         "paths": "examplebucket/a/..., examplebucket/b/...",
@@ -773,6 +775,7 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     """A machine without uvicorn is told what to install."""
     name = "fsspec_osspresigned.owner.service.process"
+    importlib.import_module(name)  # so that it can be taken away
     monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)

@@ -366,6 +366,20 @@ def test_a_name_is_given_once(policy_file, capsys):
     assert listed["prefixes"] == ["examplebucket/partner/"]
 
 
+def test_quotas_of_the_policy_file_are_listed(policy_file, store, capsys):
+    """Beside the added tokens; other tokens of the file have nothing to count."""
+    policy_file.write_text(policy_text("max_objects = 7"))
+    [policy] = parse_policies(policy_file.read_text()).tokens.values()
+    given = ("--policy", str(policy_file), "--tokens", str(store.path))
+    assert run(["serve", "token", "list", *given]) == 0
+    assert capsys.readouterr().out == ""
+    assert count(store, policy, put("a"), put("b")) == []
+    assert run(["serve", "token", "list", *given]) == 0
+    assert (
+        capsys.readouterr().out == "writer: examplebucket/data/, 5 of 7 objects left\n"
+    )
+
+
 def test_database_that_is_none_is_named(policy_file, capsys):
     """The message has its path and what SQLite says."""
     Path(policy_file.with_suffix(".sqlite3")).write_bytes(os.urandom(4096))
