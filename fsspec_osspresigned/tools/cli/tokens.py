@@ -121,7 +121,7 @@ def invite(name: str, wanted: TokenOptions, url: str) -> None:
     click.echo(f"{url}/#token={made}&{quote(wanted.prefix)}")
     click.echo(
         f"OSSPRESIGNED_TOKEN={made} osspresigned put FILE "
-        f"{shlex.quote(wanted.prefix)} --signer {url} --token env:OSSPRESIGNED_TOKEN"
+        f"{shlex.quote(wanted.prefix)} --signer {shlex.quote(url)} --token env:OSSPRESIGNED_TOKEN"
     )
 
 
@@ -172,7 +172,10 @@ def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
 def revoke(name: str, wanted: PolicyOptions) -> None:
     """Revoke an added token; URLs that were signed for it stay valid until they expire."""
     if not wanted.store().revoke(name):
-        raise ConfigurationError(f"there is no added token {name!r}")
+        msg = (
+            f"there is no added token {name!r}: remove one of the policy from its file"
+        )
+        raise ConfigurationError(msg)
     click.echo(f"revoked {shown_text(name)}", err=True)
 
 
