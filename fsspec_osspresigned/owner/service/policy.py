@@ -125,11 +125,16 @@ class Policy:
         return self.max_objects is not None or self.max_bytes is not None
 
     def life(self, wish: int | None = None) -> int:
-        """Return the seconds that a signature may live, at most *wish* if given."""
-        lives = [self.max_expires_in, wish or self.max_expires_in]
+        """Return the seconds that a signature may live, at most *wish* if given.
+
+        ServiceError if the token has less than one left.
+        """
+        life = min(self.max_expires_in, wish or self.max_expires_in)
         if self.expires_at is not None:
-            lives.append(max(1, int(self.expires_at - time.time())))
-        return min(lives)
+            life = min(life, int(self.expires_at - time.time()))
+        if life < 1:
+            raise ServiceError("forbidden", "the token has expired")
+        return life
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""

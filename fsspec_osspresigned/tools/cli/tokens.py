@@ -139,7 +139,7 @@ def invite(name: str, wanted: TokenOptions, url: str) -> None:
         "(umask 077; cat > osspresigned-token)   # paste the token, Enter, Ctrl-D"
     )
     click.echo(
-        f"osspresigned put FILE {prefix} --signer {url} --token file:osspresigned-token"
+        f"osspresigned put FILE {prefix} --signer {shlex.quote(url)} --token file:osspresigned-token"
     )
 
 
@@ -195,7 +195,10 @@ def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
 def revoke(name: str, wanted: PolicyOptions) -> None:
     """Revoke an added token; URLs that were signed for it stay valid until they expire."""
     if not wanted.store().revoke(name):
-        raise ConfigurationError(f"there is no added token {name!r}")
+        msg = (
+            f"there is no added token {name!r}: remove one of the policy from its file"
+        )
+        raise ConfigurationError(msg)
     click.echo(f"revoked {shown_text(name)}", err=True)
 
 
