@@ -159,7 +159,7 @@ def test_image(tmp_path):
     (tmp_path / "policy.toml").write_text(policy)
     mount = f"{tmp_path}:/etc/osspresigned:ro"
     command = [engine, "run", "--rm", "--read-only", "-v", mount, name, "--check"]
-    assert b"workers: " in subprocess.run(command, stdout=-1, check=True).stdout
+    assert b"workers\n" in subprocess.run(command, stdout=-1, check=True).stdout
 
 
 def test_function(tmp_path, monkeypatch):

@@ -110,7 +110,8 @@ class TokenOptions(PolicyOptions):
             raise ConfigurationError(f"the policy has a token {name!r} already")
         store = self.store()
         store.add(entry)
-        click.echo(f"added to {store.path}, which the service must use", err=True)
+        text = f"added to {store.path}, which the service must use (--tokens)"
+        click.echo(text, err=True)
         return made
 
 
@@ -132,6 +133,7 @@ def invite(name: str, wanted: TokenOptions, url: str) -> None:
     if is_loopback(urlsplit(url).hostname or ""):
         warnings.warn(f"{url} is this machine alone: give --url", stacklevel=2)
     made, url = wanted.add(name), url.rstrip("/")
+    click.echo("the address needs serve --ui", err=True)
     prefix = shlex.quote(wanted.prefix)
     click.echo(f"{url}/#token={made}&{quote(wanted.prefix)}")
     click.echo(made)

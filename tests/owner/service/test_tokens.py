@@ -388,7 +388,10 @@ def test_invitation_is_an_address_and_two_commands(policy_file, capsys):
     ended = capsys.readouterr()
     address, shown, save, command = ended.out.splitlines()
     database = policy_file.with_suffix(".sqlite3")
-    assert ended.err == f"added to {database}, which the service must use\n"
+    assert ended.err.splitlines() == [
+        f"added to {database}, which the service must use (--tokens)",
+        "the address needs serve --ui",
+    ]
     [entry] = TokenStore(database).entries()
     token = address.partition("#token=")[2].partition("&")[0]
     assert entry["sha256"] == hash_token(token)
