@@ -118,10 +118,13 @@ def test_what_leaves_the_body_discards_everything(parted, owner, tmp_path, error
 
 def test_an_interrupted_file_is_discarded_in_silence(parted, owner, caplog):
     """Its block and the transaction discard it, and the second finds nothing to do."""
-    with pytest.raises(KeyboardInterrupt), parted.transaction:
-        with parted.open(f"{ROOT}/open", "wb") as file:
-            file.write(os.urandom(3 * PART))
-            raise KeyboardInterrupt
+    with (
+        pytest.raises(KeyboardInterrupt),
+        parted.transaction,
+        parted.open(f"{ROOT}/open", "wb") as file,
+    ):
+        file.write(os.urandom(3 * PART))
+        raise KeyboardInterrupt
     parted.pipe_file(f"{ROOT}/after", b"x")  # after what the engine had to do
     assert not [r for r in caplog.records if r.levelname == "ERROR"]
     assert not owner.oss.uploads(ROOT)
