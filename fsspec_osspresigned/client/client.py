@@ -28,7 +28,6 @@ from ..http.transfer import PLAIN, Exchange, LargeReplyError
 from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
-    Action,
     Operation,
     Receipt,
     Reply,
@@ -50,7 +49,6 @@ from .retry import (
     RetryPolicy,
     Timing,
     Verb,
-    may_have_acted,
 )
 
 if TYPE_CHECKING:
@@ -254,9 +252,7 @@ class Client:
         try:
             return attempts.after(error, last=once)
         finally:
-            is_deletion = operation.action is Action.DeleteObject
-            is_lost = is_deletion and may_have_acted(error)
-            if is_lost or error.outcome is Outcome.UNKNOWN:  # the index may be outdated
+            if error.outcome is Outcome.UNKNOWN:  # the index may be outdated
                 self.written.doubt(operation.path)
 
     async def _attempt(
@@ -310,9 +306,8 @@ class Client:
             del error  # its traceback would keep the body in memory
 
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
-        is_deletion = operation.action is Action.DeleteObject
-        changes = is_deletion or operation.action.publishes
-        if changes and isinstance(error, asyncio.CancelledError):  # it may have acted
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        if is_cancelled and operation.action.changes:  # it may have acted
             self.written.doubt(operation.path)
 
     async def _prepared(
