@@ -51,6 +51,7 @@ class Refusal:
     text: str = field(repr=False)  # the message, or all that a user has pasted
     form: bool = False  # the request sent a form
     by_keys: bool = False  # this process signed it, with an access key that it holds
+    by_signer: bool = False  # a signer service signed it, asked for what was sent
     signed: SignedRequest | None = field(default=None, repr=False)
     is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
     url: SignedURL  # facts of the presigned URL, or of the fields of a form
@@ -128,7 +129,7 @@ _ROWS = (
     _Row(
         Refused.WRONG_REGION, "the bucket is in another region",
         "tell the owner, who must sign for the region of the bucket",
-        "set region= or OSS_REGION",
+        "set region= or OSS_REGION to",  # _elsewhere adds the region
     ),
     _Row(
         Refused.DENIED, "the key that signed lacks the permission",
@@ -345,8 +346,8 @@ _OWN_SECRET = Cause(
 _OTHER_SECRET = Cause(
     "possible",
     "the signer's secret does not belong to its key, or it signs another method or header",
-    "compare the text that the signer signs with what the store received, and check the "
-    "secret for blanks around it",
+    "tell the owner, who checks OSS_ACCESS_KEY_SECRET of the signer, and compares the "
+    "text that it signs with what the store received",
 )
 _LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
 _NOTABLE = 30.0  # seconds of clock offset that may be a cause
@@ -476,7 +477,7 @@ def _elsewhere(refusal: Refusal, row: _Row) -> Cause:
     found = _cause(refusal, row, cause)
     if refusal.by_keys:
         name = region_of(where) or (where if "." not in where else "")
-        found = evolve(found, remedy=f"{row.own} to {name or 'that of the bucket'}")
+        found = evolve(found, remedy=f"{row.own} {name or 'that of the bucket'}")
     return found
 
 
@@ -498,6 +499,9 @@ def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
         yield Cause("proven", cause, remedy)
     if refusal.by_keys:
         yield _OWN_SECRET
+        return
+    if refusal.by_signer:
+        yield evolve(_OTHER_SECRET, evidence="likely")
         return
     yield from _of_pieces(refusal, found)
     yield _OTHER_SECRET

@@ -156,9 +156,8 @@ class Resumption:
                 # Else a process may have completed it, and died right after.
             except OSSPresignedError as error:
                 is_usual = isinstance(error, NotSignedError)  # few policies grant it
-                level = logging.DEBUG if is_usual else logging.INFO
-                text = "%s: the store could not be asked: %s"
-                _log.log(level, text, old.path, error.message)
+                say = _log.debug if is_usual else _log.info
+                say("%s: the store could not be asked: %s", old.path, error.message)
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:

@@ -43,11 +43,11 @@ def permissions(connection: ConnectionOptions, *, as_json: bool) -> None:
             known["expires_at"] = shown_moment(found.expires_at)
         out.line(json.dumps(known, indent=2))
         return
-    for line in pairs([*_rows(found)], out.room):
+    for line in pairs([*rows(found)], out.room):
         out.line(line)
 
 
-def _rows(found: Permissions) -> Iterator[tuple[str, str]]:
+def rows(found: Permissions) -> Iterator[tuple[str, str]]:
     places = (p if p.endswith("/") else f"{p}..." for p in found.prefixes)
     yield "paths", shown_text(f"below {', '.join(places)}")
     yield "actions", shown_text(", ".join(found.actions))

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { readResult, signerAt } from "./page/signer.js";
+import { permissionsAt, readResult, signerAt } from "./page/signer.js";
 import { explain } from "./page/texts.js";
 
 const PUT = { action: "PutObject", bucket: "b", key: "k", content_length: 3 };
@@ -50,6 +50,21 @@ test("a token that has ended is told from a wrong one", async () => {
   await assert.rejects(ask(() => ended), says(/ended at Nov 25, 2026.* Ask for a new one/u));
   const wrong = { status: 401, detail: "no valid bearer token" };
   await assert.rejects(ask(() => wrong), says(/^The token is wrong or was revoked\. .*new one\.$/u));
+});
+
+test("only a signer without the call does not tell what a token permits", async () => {
+  const tell = (status) => async () => ({ status, json: async () => ({ actions: [] }), headers: { get: () => null } });
+  const ask = (fetch) => permissionsAt("https://sign.example.com/v1/permissions", "token", fetch);
+  assert.deepEqual(await ask(tell(200)), { actions: [] });
+  assert.equal(await ask(tell(404)), undefined);
+  await assert.rejects(ask(tell(401)), { kind: "token" });
+  await assert.rejects(ask(tell(503)), { kind: "again" });
+  await assert.rejects(
+    ask(async () => {
+      throw new TypeError();
+    }),
+    { kind: "again" },
+  );
 });
 
 test("a refusal says why", async () => {
