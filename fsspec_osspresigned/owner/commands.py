@@ -37,7 +37,7 @@ def command(request: SignedRequest, key: str, shell: Shell) -> str:
     if name[0] in "-.@":  # not standard input, and no option
         name = f"./{name}"
     # --globoff: the name may contain brackets, which curl would expand.
-    words = ["--globoff", *_METHODS[request.method](name)]
+    words = ["--fail", "--globoff", *_METHODS[request.method](name)]
     for header, value in request.headers.items():
         words += ["--header", f"{header}: {value}" if value else f"{header};"]
     words.append(request.url.reveal())
@@ -46,13 +46,11 @@ def command(request: SignedRequest, key: str, shell: Shell) -> str:
     return " ".join(["curl.exe", *map(_for_powershell, words)])
 
 
-# The reply of the store says why it refuses; curl 7.76 and later print it.
-_REPORT = ("--fail-with-body", "--write-out", "HTTP %{http_code}\\n")
 _METHODS: Mapping[str, Callable[[str], list[str]]] = {
-    "PUT": lambda name: [*_REPORT, "--upload-file", name],
-    "GET": lambda name: ["--fail", "--output", name],
-    "HEAD": lambda _: ["--fail", "--head"],
-    "DELETE": lambda _: [*_REPORT, "--request", "DELETE"],
+    "PUT": lambda name: ["--upload-file", name],
+    "GET": lambda name: ["--output", name],
+    "HEAD": lambda _: ["--head"],
+    "DELETE": lambda _: ["--request", "DELETE"],
 }
 
 

@@ -753,7 +753,7 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
     told = dict(line.split("  ", 1) for line in ended.out.splitlines())
     assert {name: text.strip() for name, text in told.items()} == {
         "token": "lab",
-        "paths": "examplebucket/a/..., examplebucket/b/...",
+        "paths": "below examplebucket/a/, examplebucket/b/",
         "actions": "HeadObject, PutObject",
         "overwrite": "permitted",
         "URLs": "valid for 1 h at most",
