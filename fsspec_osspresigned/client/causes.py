@@ -51,6 +51,7 @@ class Refusal:
     text: str = field(repr=False)  # the message, or all that a user has pasted
     form: bool = False  # the request sent a form
     by_keys: bool = False  # this process signed it, with an access key that it holds
+    by_signer: bool = False  # a signer service signed it, asked for what was sent
     signed: SignedRequest | None = field(default=None, repr=False)
     is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
     url: SignedURL  # facts of the presigned URL, or of the fields of a form
@@ -198,22 +199,27 @@ _ROWS = (
         "start again",
     ),
     _Row(
-        "FileAlreadyExists ObjectAlreadyExists", "the object is already there",
-        "use another key",
+        "FileAlreadyExists ObjectAlreadyExists", "the object exists already",
+        "use another name; for a presigned URL, ask its owner", "use another name",
+    ),
+    _Row(
+        "own-object", "this process itself has stored the object already",
+        "a program that writes it several times needs a signature that permits replacing",
+        "a program that writes it several times needs overwrite=True",
     ),
     _Row(
         "not-locked", "it may not be replaced, or a directory has its name",
-        "use another key",
+        "use another name; for a presigned URL, ask its owner", "use another name",
     ),
     _Row(
         "hidden-object",
-        "the object is already there, and stays as it is: it was reported as missing, "
+        "the object exists already, and stays as it is: it was reported as missing, "
         "because HeadObject or listing is not granted",
         "ask the signer for that permission, or use another name. The storage option "
         "overwrite=True replaces objects that cannot be seen: an append would then replace "
         "the table",
     ),
-    _Row("FileImmutable", "the object is write-once", "use another key"),
+    _Row("FileImmutable", "the object is write-once", "use another name"),
     _Row(
         "InvalidDigest BadDigest InvalidCRC64", "the body was damaged in transit", _AGAIN
     ),
@@ -344,8 +350,8 @@ _OWN_SECRET = Cause(
 _OTHER_SECRET = Cause(
     "possible",
     "the signer's secret does not belong to its key, or it signs another method or header",
-    "compare the text that the signer signs with what the store received, and check the "
-    "secret for blanks around it",
+    "tell the owner, who checks OSS_ACCESS_KEY_SECRET of the signer, and compares the "
+    "text that it signs with what the store received",
 )
 _LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
 _NOTABLE = 30.0  # seconds of clock offset that may be a cause
@@ -502,6 +508,9 @@ def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
     if refusal.by_keys:
         yield _OWN_SECRET
         return
+    if refusal.by_signer:
+        yield evolve(_OTHER_SECRET, evidence="likely")
+        return
     yield from _of_pieces(refusal, found)
     yield _OTHER_SECRET
 
@@ -516,7 +525,7 @@ def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
         "the URL was changed or cut, or it is signed for another method or other headers "
         f"than those sent{sent}",
         "use the URL exactly as it was given, with exactly the headers that were signed; "
-        "the usual one is Content-Type",
+        "the usual one is Content-Type; a URL for downloads cannot upload",
     )
     if pieces is None:
         yield edited

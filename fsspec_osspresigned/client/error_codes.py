@@ -160,6 +160,8 @@ def from_reply(
     now: Callable[[], float] = time.time,
     offset: float | None = None,
     by_keys: bool = False,
+    by_signer: bool = False,
+    is_ours: bool = False,
 ) -> StoreError:
     """Return the exception for an error reply of the store, with the likeliest cause.
 
@@ -169,7 +171,9 @@ def from_reply(
 
     *signed* is the request; without it, less is known. *offset* is how many seconds this
     machine's clock, *now*, is ahead of the store's; None if unknown. *by_keys* says that
-    this process has signed with an access key that it holds.
+    this process has signed with an access key that it holds, *by_signer* that a signer
+    service has signed, which was asked for the headers that were sent, *is_ours* that
+    this process has stored an object of this name.
     """
     document = members(reply.body, reply.headers)
     hide = hider(signed, document)
@@ -186,20 +190,17 @@ def from_reply(
         text=f"{code} {message}",
         form=operation.action.spec.form,
         by_keys=by_keys,
+        by_signer=by_signer,
         signed=signed,
         url=_facts(signed),
         object_key=operation.key,
-        row=_row_of(operation, signed, code),
+        row=_row_of(operation, signed, code, is_ours=is_ours),
         now=now(),
         offset=offset,
     )
     kind, reason = meaning(refusal)
     causes, differences = ranked(refusal, reason, hide)
     best = causes[0] if causes and causes[0].evidence != "possible" else None
-    why = ""
-    if best is not None:
-        why = f": {best.cause}" + (f": {best.remedy}" if best.remedy else "")
-        why += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
     explanation = None
     if best is not None and reason is not None:
         explanation = Explanation(
@@ -211,8 +212,11 @@ def from_reply(
         )
     request_id = hide(mark(reply.request_id or document.get("RequestId", "")))
     text = f"{operation.action} was refused with HTTP {reply.status}"
-    text += f" {code}" if code else ""
-    text += (f" ({message})" if message else "") + why
+    text += (f" {code}" if code else "") + (f": {message}" if message else "")
+    if best is not None:
+        said = best.cause + (f": {best.remedy}" if best.remedy else "")
+        said += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
+        text = f"{said} ({text})"
     if signed is not None and signed.carry_out is not None:
         text = message  # of the upload server, whose call was another one
     marked = [f"EC {ec}"] if ec else []
@@ -283,12 +287,16 @@ def _is_clock(refusal: Refusal, reason: RefusalReason | None) -> bool:
     return False
 
 
-def _row_of(operation: Operation, signed: SignedRequest | None, code: str) -> str:
+def _row_of(
+    operation: Operation, signed: SignedRequest | None, code: str, *, is_ours: bool
+) -> str:
     """Return the row of the causes that the request decides; empty if it does not."""
     if code != "FileAlreadyExists" or signed is None:
         return ""
     if not forbids_overwrite(signed):
         return "not-locked"
+    if is_ours:
+        return "own-object"
     return "hidden-object" if FORBID_OVERWRITE in operation.optional_headers else ""
 
 

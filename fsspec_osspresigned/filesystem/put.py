@@ -130,7 +130,8 @@ class PutCall:
             raise ObjectExistsError(msg, path=path)
         with contextlib.suppress(FileNotFoundError, PermissionError):
             await OSSCalls(self.client, Target(path)).head()
-            raise ObjectExistsError("the object is already there", path=path)
+            msg = "the object exists already: use another name"
+            raise ObjectExistsError(msg, path=path)
 
     async def on_engine(
         self,

@@ -131,9 +131,12 @@ class HTTPSigner(Signer):
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if problem := service_problem(url, allow_http=allow_http) or (
-            "has a query: give the signer's base URL" if "?" in url else None
-        ):
+        problem = service_problem(url, allow_http=allow_http)
+        if "#" in url:
+            problem = "has a part after #: leave it out; after token= it is the token"
+        elif "?" in url:
+            problem = problem or "has a query: give the signer's base URL"
+        if problem:
             raise ConfigurationError(f"signer={SecretURL(url).shown()!r} {problem}")
         self._url = f"{url.rstrip('/')}/v1"
         self._host = urlsplit(url).hostname or ""

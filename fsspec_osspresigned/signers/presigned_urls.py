@@ -24,6 +24,7 @@ from ..signing.signed_url import damage, describe
 from ..units import shown_moment
 from ..url_checks import (
     http_problem,
+    is_web,
     object_of,
     own_header_problem,
     url_problem,
@@ -137,6 +138,10 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     """Return map entry, bucket (None if unknown) and key for a presigned URL."""
     line, lines = split_url_file(text.reveal())
     url = SecretURL(line)
+    if line.startswith(("'", '"', "\u201c")):
+        msg = "the text of presigned_url= begins with a quotation mark: remove it"
+        raise ConfigurationError(msg)
+    headers = headers_in(lines) if is_web(line) else None
     if problem := url_problem(line):
         if (kind := kind_of(text.reveal().encode())) not in ("", "presigned URL"):
             raise ConfigurationError(f"presigned_url= is wrong: {mistaken(kind)}")
@@ -166,7 +171,7 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
             "and quote it in a shell"
         )
         raise ConfigurationError(msg)
-    request = MapRequest(url=url, headers=headers_in(lines))
+    request = MapRequest(url=url, headers=headers)
     return MapEntry(put=request), bucket, key
 
 

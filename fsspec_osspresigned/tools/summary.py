@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ..errors import Outcome, StoreUnavailableError
+from ..errors import ObjectExistsError, Outcome, StoreUnavailableError
 from ..units import MIB, short_bytes, shown_seconds, shown_text
 from .language import translated, translated_list, translated_whole
 from .terminal import ExitCode, Failure, code_of_all, told
@@ -18,6 +18,7 @@ _REQUEST = re.compile(
     r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
 )
 _DOCTOR = "to find the cause, run: osspresigned doctor BUCKET/KEY (or --url-file FILE)"
+_IGNORE = "put --ignore-existing skips files whose object exists"
 _MAX_PATHS = 10  # shown of equal failures
 
 
@@ -65,6 +66,9 @@ class Summary:
         overloaded = all(isinstance(error, StoreUnavailableError) for error in errors)
         if self.code is ExitCode.NETWORK and not overloaded:
             yield translated(_DOCTOR)
+        exists = any(isinstance(error, ObjectExistsError) for error in errors)
+        if self.verb == "uploaded" and exists:
+            yield translated(_IGNORE)
         yield self._last()
 
     def _reasons(self) -> dict[str, list[Failure]]:
@@ -75,11 +79,10 @@ class Summary:
         return reasons
 
     def _reason(self, failure: Failure) -> str:
-        word = f"not {self.verb}"
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
             return told(failure.error)
-        if failure.outcome is Outcome.UNKNOWN and self.verb == "uploaded":
-            word = "unknown whether uploaded"
+        is_unknown = failure.outcome is Outcome.UNKNOWN
+        word = f"{'unknown whether' if is_unknown else 'not'} {self.verb}"
         return f"{word}: {told(failure.error)}"
 
     def _last(self) -> str:

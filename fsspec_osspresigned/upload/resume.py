@@ -24,6 +24,7 @@ from ..engine.engine import blocking, user_code, waiting
 from ..engine.logs import Logger
 from ..errors import (
     InvalidRequestError,
+    NotSignedError,
     OSSPresignedError,
     OutcomeUnknownError,
     SourceChangedError,
@@ -154,9 +155,9 @@ class Resumption:
                     reason = "its upload no longer exists in the store"
                 # Else a process may have completed it, and died right after.
             except OSSPresignedError as error:
-                _log.info(
-                    "%s: the store could not be asked: %s", old.path, error.message
-                )
+                is_usual = isinstance(error, NotSignedError)  # few policies grant it
+                say = _log.debug if is_usual else _log.info
+                say("%s: the store could not be asked: %s", old.path, error.message)
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:

@@ -33,8 +33,8 @@ def headers_in(lines: Sequence[str]) -> Mapping[str, str] | None:
     pairs = [(match[1], match[2] or "") for match in matches if match is not None]
     if len(pairs) < len(lines):
         raise ConfigurationError(
-            "the URL has several lines: a presigned URL is one, without breaks; below "
-            "it, each line is a header (Name: value)"
+            "the URL is broken over several lines: join them; below it, each line is a "
+            "header (Name: value)"
         )
     headers = dict(pairs)
     problems = [*header_problems(headers)]

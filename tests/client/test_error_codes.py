@@ -65,13 +65,11 @@ def refused(code="", *, ec="", status=403, date=None, message="no", **members):
     return Reply(status=status, headers=headers, body=body)
 
 
-def error(reply, signed=None, *, now=NOW + 60.0, offset=None, by_keys=False):
+def error(reply, signed=None, *, now=NOW + 60.0, offset=None, **more):
     """Return the exception, as the client makes it."""
     signed = signed or sign()
     offset = clock_offset(reply.headers, lambda: now, offset)
-    return from_reply(
-        PUT, reply, signed, now=lambda: now, offset=offset, by_keys=by_keys
-    )
+    return from_reply(PUT, reply, signed, now=lambda: now, offset=offset, **more)
 
 
 CASES = [
@@ -507,7 +505,7 @@ def test_directory_in_the_way_of_an_object():
     locked = sign(headers={"X-Oss-Forbid-Overwrite": "true"})
     for found in (error(reply, locked), from_reply(PUT, reply)):
         assert type(found) is errors.ObjectExistsError
-        assert "the object is already there" in found.message
+        assert "the object exists already" in found.message
 
 
 @pytest.fixture
@@ -657,6 +655,6 @@ def test_a_quoted_policy_gives_nothing_away(said):
 def test_a_lock_in_a_form():
     """The form forbids to overwrite by a field, so the object is simply there."""
     reply = refused("FileAlreadyExists", status=409)
-    assert "another key" in str(post_error(reply))
+    assert "another name" in str(post_error(reply))
     locked = post_error(reply, **{"X-Oss-Forbid-Overwrite": "true"})
-    assert "the object is already there" in str(locked)
+    assert "the object exists already" in str(locked)

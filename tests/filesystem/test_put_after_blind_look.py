@@ -73,6 +73,8 @@ def test_an_object_that_a_look_missed_is_kept(blind, owner, old, verb, options, 
     assert owner.stored() == {"d/a": old}
     blind.pipe_file(f"{ROOT}/d/b", b"new")
     blind.pipe_file(f"{ROOT}/d/b", b"newer")  # its own
+    with pytest.raises(ObjectExistsError, match="this process itself has stored"):
+        blind.pipe_file(f"{ROOT}/d/b", b"newest", overwrite=False)
     assert owner.stored() == {"d/a": old, "d/b": b"newer"}
 
 
@@ -200,8 +202,9 @@ def test_a_deletion_whose_reply_is_lost_leaves_no_record(only, oss, owner):
     fs = only("DeleteObject", retries=0)
     fs.pipe_file(PATH, b"own")
     oss.faults.add(Fault(action="DeleteObject", drop_reply=True))
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError) as caught:
         fs.rm_file(PATH)
+    assert caught.value.outcome == "unknown"
     assert owner.stored() == {}
     with pytest.raises(NotCoveredError):
         fs.cat_file(PATH)

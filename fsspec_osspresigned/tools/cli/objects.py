@@ -240,6 +240,9 @@ def get(
     """
     if target == "-":
         raise click.UsageError("cat writes objects to standard output")
+    places = [path for path in paths if path.endswith("/")]
+    if places and not recursive:
+        raise click.UsageError(f"{places[0]} is a directory: add --recursive")
     kept = {"resume_dir": default_resume_dir()} if resume else {}
     filesystem = connection.filesystem(**STRICT, **transfer.options(), **kept)
     several = len(paths) > 1

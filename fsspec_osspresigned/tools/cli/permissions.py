@@ -12,6 +12,7 @@ from attrs import asdict
 
 from ...signers.base import Permissions
 from ...units import (
+    short_bytes,
     shown_bytes,
     shown_end,
     shown_moment,
@@ -42,19 +43,20 @@ def permissions(connection: ConnectionOptions, *, as_json: bool) -> None:
             known["expires_at"] = shown_moment(found.expires_at)
         out.line(json.dumps(known, indent=2))
         return
-    for line in pairs([*_rows(found)], out.room):
+    for line in pairs([*rows(found)], out.room):
         out.line(line)
 
 
-def _rows(found: Permissions) -> Iterator[tuple[str, str]]:
-    yield "paths", shown_text(", ".join(f"{prefix}..." for prefix in found.prefixes))
+def rows(found: Permissions) -> Iterator[tuple[str, str]]:
+    places = (p if p.endswith("/") else f"{p}..." for p in found.prefixes)
+    yield "paths", shown_text(f"below {', '.join(places)}")
     yield "actions", shown_text(", ".join(found.actions))
     if found.max_size is not None:
         yield "size", f"{shown_bytes(found.max_size)} for each object at most"
     if found.objects_left is not None:
-        yield "objects", f"{found.objects_left} more"
+        yield "objects", f"{found.objects_left} left"
     if found.bytes_left is not None:
-        yield "bytes", f"{shown_bytes(found.bytes_left)} more in all"
+        yield "bytes", f"{short_bytes(found.bytes_left)} left"
     if found.content_types is not None:
         yield "content types", shown_text(", ".join(found.content_types))
     yield "overwrite", "permitted" if found.overwrite else "existing objects are kept"

@@ -26,6 +26,7 @@ from ...model import Receipt
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
+from ...url_checks import MAX_URL, has_signature, is_web
 from ..language import translated, translated_list, translated_whole
 from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
@@ -212,6 +213,7 @@ def _split(
             raise click.UsageError(
                 f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
             )
+        _refuse_file(arguments[-1])
         return arguments[:-1], arguments[-1]
     source, *target = arguments
     if target[1:]:
@@ -219,6 +221,22 @@ def _split(
     if os.path.isdir(source):
         raise click.UsageError(f"{source} is a directory, the URL is for one file")
     return [source], "".join(target)
+
+
+def _refuse_file(target: str) -> None:
+    """Raise UsageError if *target* is a file with a URL, or a file where a bucket must be."""
+    if not os.path.isfile(target):
+        return
+    with open(target, encoding="latin-1") as file:
+        begin = file.read(MAX_URL)
+    if is_web(begin) and has_signature(begin):
+        msg = f"{target} holds a presigned URL: give it as --url-file {target}"
+        raise click.UsageError(msg)
+    if "/" not in target:
+        msg = (
+            f"{target} is a file: the last argument is the destination, BUCKET/PREFIX/"
+        )
+        raise click.UsageError(msg)
 
 
 @frozen

@@ -132,8 +132,8 @@ def _client_of(connection: ConnectionOptions) -> Client:
     try:
         return connection.filesystem(signer="keys").client
     except ConfigurationError as error:
-        other = "without keys, give the --signer or --map that began the uploads"
-        raise ConfigurationError([*error.problems, other]) from None
+        remedy = "give the --signer or --map that began the uploads, or keys"
+        raise ConfigurationError([remedy, *error.problems]) from None
 
 
 def _chosen(kept: ResumeDirectory, paths: Sequence[str]) -> list[FoundJournal]:

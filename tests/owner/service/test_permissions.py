@@ -87,6 +87,14 @@ def test_refusals_name_what_is_granted(server):
         PermissionError, match="GetObject is not granted: only HeadObject, PutObject"
     ):
         fs.sign("examplebucket/lab/a.csv")
+    with (
+        pytest.warns(UserWarning, match="count as missing"),
+        pytest.raises(
+            PermissionError, match="granted: examplebucket/lab/, "
+        ) as outside,
+    ):
+        fs.info("examplebucket/elsewhere/a.csv")
+    assert "unknown whether the object exists" in str(outside.value)
 
 
 def test_signer_without_the_call_is_told_plainly():
@@ -110,7 +118,7 @@ def test_command_prints_them(server, capsys):
     """For people as lines, for programs as JSON."""
     assert run(["permissions", "--signer", server.url, *GIVEN]) == 0
     assert capsys.readouterr().out == (
-        "paths          examplebucket/lab/..., examplebucket/tables/...\n"
+        "paths          below examplebucket/lab/, examplebucket/tables/\n"
         "actions        HeadObject, PutObject\n"
         "size           1 MiB for each object at most\n"
         "content types  text/csv\n"

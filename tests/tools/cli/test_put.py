@@ -105,8 +105,9 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
     ("text", "why"),
     [
         (b" \n", "holds nothing"),
-        (b"https://h/k?a=1\nhttps://h/k?a=2", "several lines"),
-        (b"https://h/k?a=1\nbroken", "several lines"),
+        (b"https://h/k?a=1\nhttps://h/k?a=2", "several lines: join them"),
+        (b"https://h/k?a=1%2\nbroken", "several lines: join them"),
+        (b'"https://h/k?a=1"\nx: y', "begins with a quotation mark: remove it"),
         (b"https://h/k?a=1\na: b\na: c", "a header is repeated"),
         (b"https://h/k?a=1\nCookie: c", "'Cookie' may not be set"),
         (b"no url", "of --url-file"),
@@ -209,11 +210,15 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             "end the destination with a slash",
         ),
         ([f"oss://{BUCKET}/in/a.csv", "."], "osspresigned get downloads it"),
+        (["data/a.csv", "f"], "f is a file: the last argument is the destination"),
+        (["data/a.csv", "a.url"], "URL: give it as --url-file a.url"),
     ],
 )
 def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
     """It says what is wrong, before anything is sent."""
     (tree / "e").mkdir()
+    (tree.parent / "f").touch()
+    (tree.parent / "a.url").write_text(url("k"))
     ended = run("put", *arguments, stdin=url("k").encode())
     assert ended.code == 2
     assert why in ended.err
@@ -291,7 +296,8 @@ def test_no_overwrite(run, oss, tree):
     assert run("put", "data/a.csv", f"{TO}k", *KEYS, "--no-overwrite").code == 0
     ended = run("put", "data/b/c.csv", f"{TO}k", *KEYS, "--no-overwrite")
     assert ended.code == 1
-    assert "already there" in ended.err
+    assert "the object exists already: use another name\n" in ended.err
+    assert "put --ignore-existing skips files whose object exists\n" in ended.err
     assert stored(oss) == {"in/k": b"a"}
 
 
@@ -469,7 +475,31 @@ def test_signer_service_by_token(run, oss, signer, tree):
     (tree.parent / "token").write_text("another-made-up-one")
     ended = run(*call, "--token", "file:token")
     assert ended.code == 3
-    assert "(no valid bearer token); check --token\n" in ended.err
+    advice = "check --token, or ask the owner for a new token\n"
+    assert f"no valid bearer token (unauthorized); {advice}" in ended.err
+
+
+def test_token_that_has_expired_is_replaced_by_the_owner(run, signer_of, tree):
+    """There is nothing to check on this machine."""
+    options = signer_of(*Action, expires_at=1_767_225_600.0)
+    ended = run("put", "data/a.csv", TO, *options)
+    assert ended.code == 3
+    assert (
+        "expired at 2026-01-01T00:00:00Z (unauthorized); ask the owner for a new one"
+        in ended.err
+    )
+    assert "check" not in ended.err
+
+
+def test_wrong_secret_of_the_signer_is_named(run, oss, signer_of, tree, monkeypatch):
+    """The signer was asked for what was sent, so no header is the cause."""
+    options = signer_of(*Action)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "not-the-secret-of-this-key")
+    ended = run("put", "data/a.csv", TO, *options)
+    assert ended.code == 3
+    assert "the signer's secret does not belong to its key" in ended.err
+    assert "tell the owner, who checks OSS_ACCESS_KEY_SECRET" in ended.err
+    assert "Content-Type" not in ended.err
 
 
 def test_rate_holds_for_all(run, oss, tree, monkeypatch):

@@ -172,7 +172,7 @@ def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
     oss.faults.add(Fault(action="AbortMultipartUpload", key="a", **refused))
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1
     said = capsys.readouterr()
-    assert f"{BUCKET}/a: not aborted: AbortMultipartUpload was refused" in said.err
+    assert f"{BUCKET}/a: not aborted: the key that signed lacks" in said.err
     assert f"{BUCKET}/b: upload" in said.out
     assert len(os.listdir(place)) == 1
 
@@ -229,6 +229,5 @@ def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatc
     hosts = ["--allowed-host", "127.0.0.1=examplebucket"]
     assert cli.main(["uploads", "abort", place, "--yes", *hosts]) == 2
     said = capsys.readouterr().err
-    assert "OSS_ACCESS_KEY_ID" in said
-    assert "give the --signer or --map that began the uploads" in said
+    assert said.index("give the --signer or --map") < said.index("OSS_ACCESS_KEY_ID")
     assert len(os.listdir(place)) == 2

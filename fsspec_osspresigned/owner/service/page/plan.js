@@ -44,7 +44,7 @@ export function destinationOf(bucket, folder) {
 
 /** Return token, bucket and folder that stand after the # of the page's address. */
 export function destinationIn(hash) {
-  const [, token = "", place] = /^#?(?:token=([^&]*)&)?(.*)$/su.exec(hash);
+  const [, token = "", place] = /^#?(?:token=([^&]*)&?)?(.*)$/su.exec(hash);
   try {
     const [bucket, ...rest] = decodeURIComponent(place).split("/");
     return { token, bucket, prefix: rest.join("/") };

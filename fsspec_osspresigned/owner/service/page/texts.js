@@ -56,8 +56,8 @@ export const TEXTS = {
   resume: ["Continue", "继续"],
   paused: ["Paused, {size} sent", "已暂停，已上传 {size}"],
   replaces: [
-    "{count} of these files exist already and would be replaced: {names}. Replace them?",
-    "其中 {count} 个文件已存在，将被覆盖：{names}。是否覆盖？",
+    "{count} of these files exist already, or the page cannot see whether they exist: {names}. Replace them?",
+    "其中 {count} 个文件已存在，或无法确认是否存在：{names}。是否覆盖？",
   ],
   uploadMany: ["Upload {count} files", "上传 {count} 个文件"],
   cancelAll: ["Cancel all", "全部取消"],
@@ -78,6 +78,7 @@ export const TEXTS = {
   summary: ["{stored} of {all} stored and checked", "已上传并校验 {stored}/{all} 个文件"],
   countFailed: [", {count} failed", "，{count} 个失败"],
   countCancelled: [", {count} cancelled", "，{count} 个已取消"],
+  tooMuch: [". Only {size} may still be uploaded", "，但只能再上传 {size}"],
   countReady: ["{count} ready, {size}", "{count} 个文件待上传，共 {size}"],
   progress: ["{sent} of {total}", "{sent}/{total}"],
   pace: [", {rate} a second, about {time} left", "，每秒 {rate}，大约还需 {time}"],
@@ -99,9 +100,10 @@ export const TEXTS = {
   pageFailed: ["This page failed. Reload it, then try again.", "页面出错，请刷新后重试。"],
   // Replies of the signer.
   tokenRefused: [
-    "The token was not accepted. Paste it again, whole and without spaces.",
-    "令牌无效，请重新完整粘贴，不要带空格。",
+    "The token is wrong or was revoked. Copy it again, whole, or ask for a new one.",
+    "令牌有误或已被撤销，请重新完整复制，或索取新的令牌。",
   ],
+  tokenEnded: ["This invitation ended at {time}. Ask for a new one.", "此邀请已于 {time} 失效，请索取新的邀请。"],
   notGranted: [
     "This token does not permit this upload. Ask the person who gave you the token.",
     "此令牌没有该权限，请联系提供令牌的人。",
@@ -113,8 +115,8 @@ export const TEXTS = {
   headerRefused: ["The signer refuses a header that the upload needs.", "签名服务拒绝了上传所需的请求头。"],
   tooLarge: ["The file is larger than this token allows.", "文件超过此令牌允许的大小。"],
   quotaUsed: [
-    "This token permits no further upload. Ask the person who gave it to you.",
-    "此令牌的上传额度已用完，请联系提供令牌的人。",
+    "The upload exceeds the quota of this token. Ask the person who gave it to you.",
+    "上传超出此令牌的额度，请联系提供令牌的人。",
   ],
   badRequest: [
     "The signer does not accept bucket, folder or file name.",
@@ -153,8 +155,8 @@ export const TEXTS = {
     "Bucket 的跨域规则（CORS）不允许此页面读取校验值。Bucket 拥有者需要暴露 ETag 和 x-oss-hash-crc64ecma 响应头。",
   ],
   taken: [
-    "An object with this name already exists and must not be replaced. Choose another folder or name.",
-    "同名文件（Object）已存在且不允许覆盖，请更换目录或文件名。",
+    "A file with this name already exists and must not be replaced. Rename the file.",
+    "同名文件（Object）已存在且不允许覆盖，请重命名文件。",
   ],
   unknown: [
     "The store's last reply was lost, and this token does not permit to check the object. The file is most likely stored. Ask the owner of the bucket, or upload it again.",

@@ -212,6 +212,14 @@ export class Transfer {
 
   // -- parts ---------------------------------------------------------------------------
 
+  /** Return if the object, for which no upload may be opened, has the bytes of the file. */
+  async proveFile() {
+    const { crc } = await this.outside.read(this.file.slice(0, this.size), false);
+    this.crc = crc;
+    await this.prove(crc, "taken");
+    this.settled = this.size;
+  }
+
   async multi() {
     const entry = this.outside.journal.get(this.name);
     if (entry && !this.uploadId) {
@@ -231,6 +239,10 @@ export class Transfer {
         this.outside.journal.put(this.name);
         return;
       } catch (error) {
+        if (error.kind === "taken") {
+          await this.proveFile();
+          return;
+        }
         if (error.kind !== "gone" && error.kind !== "mixed") {
           throw error;
         }
@@ -374,11 +386,11 @@ export class Transfer {
   }
 }
 
-/** Return whether an object exists; false too if the signer or the store does not say. */
-export async function objectExists(outside, target) {
+/** Return whether no object has a name; false too if the signer or the store does not say. */
+export async function isFree(outside, target) {
   try {
     const { status } = await outside.send(await outside.sign({ action: "HeadObject", ...target }), null, {});
-    return status === 200;
+    return status === 404;
   } catch {
     return false;
   }

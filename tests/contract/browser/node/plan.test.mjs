@@ -25,6 +25,7 @@ test("a destination", () => {
   assert.deepEqual(plan.destinationIn("#b/in/x%20y/"), { token: "", bucket: "b", prefix: "in/x y/" });
   const invited = { token: "a-B_9", bucket: "b", prefix: "in/&=x/" };
   assert.deepEqual(plan.destinationIn("#token=a-B_9&b/in/%26%3Dx/"), invited);
+  assert.deepEqual(plan.destinationIn("#token=a-B_9"), { token: "a-B_9", bucket: "", prefix: "" });
   assert.deepEqual(plan.destinationIn("#%"), { token: "", bucket: "", prefix: "" });
   assert.deepEqual(plan.destinationIn(""), { token: "", bucket: "", prefix: "" });
 });

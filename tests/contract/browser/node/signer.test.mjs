@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { readResult, signerAt } from "./page/signer.js";
+import { permissionsAt, readResult, signerAt } from "./page/signer.js";
 import { explain } from "./page/texts.js";
 
 const PUT = { action: "PutObject", bucket: "b", key: "k", content_length: 3 };
@@ -12,8 +12,8 @@ function ask(answer) {
     assert.equal(address, "https://sign.example.com/v1/sign");
     assert.equal(call.headers.Authorization, "Bearer token");
     assert.deepEqual(JSON.parse(call.body), { requests: [PUT] });
-    const { status = 200, results, after = null } = answer();
-    return { status, json: async () => ({ results }), headers: { get: () => after } };
+    const { status = 200, results, detail, after = null } = answer();
+    return { status, json: async () => ({ results, detail }), headers: { get: () => after } };
   });
   return sign(PUT);
 }
@@ -38,6 +38,33 @@ test("what may pass is told from what does not", async () => {
   }
   await assert.rejects(ask(fail), { kind: "again" });
   await assert.rejects(ask(() => ({ status: 401 })), { kind: "token" });
+});
+
+test("a token that has ended is told from a wrong one", async () => {
+  const says = (pattern) => (error) => {
+    assert.equal(error.kind, "token");
+    assert.match(explain(error), pattern);
+    return true;
+  };
+  const ended = { status: 401, detail: "the token expired at 2026-11-25T16:44:29Z" };
+  await assert.rejects(ask(() => ended), says(/ended at Nov 25, 2026.* Ask for a new one/u));
+  const wrong = { status: 401, detail: "no valid bearer token" };
+  await assert.rejects(ask(() => wrong), says(/^The token is wrong or was revoked\. .*new one\.$/u));
+});
+
+test("only a signer without the call does not tell what a token permits", async () => {
+  const tell = (status) => async () => ({ status, json: async () => ({ actions: [] }), headers: { get: () => null } });
+  const ask = (fetch) => permissionsAt("https://sign.example.com/v1/permissions", "token", fetch);
+  assert.deepEqual(await ask(tell(200)), { actions: [] });
+  assert.equal(await ask(tell(404)), undefined);
+  await assert.rejects(ask(tell(401)), { kind: "token" });
+  await assert.rejects(ask(tell(503)), { kind: "again" });
+  await assert.rejects(
+    ask(async () => {
+      throw new TypeError();
+    }),
+    { kind: "again" },
+  );
 });
 
 test("a refusal says why", async () => {

@@ -5,7 +5,7 @@ import { combine, crc64 } from "./page/crc64.js";
 import { Journal } from "./page/journal.js";
 import { MIB, UploadError } from "./page/plan.js";
 import { explain } from "./page/texts.js";
-import { Slots, Transfer } from "./page/transfer.js";
+import { Slots, Transfer, isFree } from "./page/transfer.js";
 
 const TARGET = { bucket: "b", key: "k" };
 const CRC = "x-oss-hash-crc64ecma";
@@ -166,6 +166,17 @@ test("a name that is taken", async () => {
   assert.equal(same.count("AbortMultipartUpload"), 1);
 });
 
+test("a large file whose name is taken is stored if its bytes are", async () => {
+  const taken = () => worldOf({ InitiateMultipartUpload: [error("FileAlreadyExists", 409)] });
+  const same = taken();
+  same.parts.set(1, new Uint8Array(17 * MIB));
+  const upload = same.upload();
+  await upload.run();
+  assert.deepEqual([upload.sent, String(upload.crc)], [17 * MIB, String(crc64(new Uint8Array(17 * MIB)))]);
+  await assert.rejects(taken().upload().run(), says(/already exists/u));
+  assert.equal(same.count("UploadPart"), 0);
+});
+
 test("a whole that differs from its parts is no success", async () => {
   const other = (reply) => Object.assign(reply.headers, { [CRC]: "1" });
   const world = worldOf({ CompleteMultipartUpload: [other] });
@@ -200,4 +211,15 @@ test("cancelling removes what was sent", async () => {
   assert.equal(world.count("AbortMultipartUpload"), 1);
   assert.equal(world.count("Complete"), 0);
   assert.deepEqual(world.outside.journal.all(), {});
+});
+
+test("a name is free only if the store says so", async () => {
+  const replies = [404, 200, 403, 429, 503, 0].map((status) => error("", status));
+  const { outside } = worldOf({ HeadObject: [...replies] });
+  const found = [];
+  for (const _ of replies) {
+    found.push(await isFree(outside, TARGET));
+  }
+  assert.deepEqual(found, [true, false, false, false, false, false]);
+  assert.equal(await isFree(worldOf({}, ["HeadObject"]).outside, TARGET), false);
 });
