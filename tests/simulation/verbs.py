@@ -10,6 +10,10 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
+from fsspec.callbacks import Callback
+
+from .world import Broken
+
 # When the operation of a caller began, the paths that it uses (none for all), its name.
 operation_of_caller: ContextVar[tuple[float, Sequence[str], str]] = ContextVar(
     "operation", default=(0.0, (), "")
@@ -18,6 +22,15 @@ operation_of_caller: ContextVar[tuple[float, Sequence[str], str]] = ContextVar(
 
 class ByUserError(Exception):
     """An exception of the user's own, within a ``with`` block."""
+
+
+class Counted(Callback):
+    """Counts the bytes of a call, in which those of a failed try are taken back."""
+
+    def check(self, *sizes: int) -> None:
+        if self.value not in sizes or self.size not in sizes:
+            counted = f"{self.value} of {self.size} bytes"
+            raise Broken(f"{counted} were counted, and {sizes} were sent or fetched")
 
 
 class Plain:
