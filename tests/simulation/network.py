@@ -283,7 +283,8 @@ class Network:
         event.status, dice, fate = answer.status, self.world.random, event.fate
         lines = [f"HTTP/1.1 {answer.status} X"]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-        head, body = ("\r\n".join(lines) + "\r\n\r\n").encode(), answer.body
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        body = b"" if event.method == "HEAD" else answer.body
         if "Transfer-Encoding" in answer.headers:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         end = "open"
