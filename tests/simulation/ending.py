@@ -225,6 +225,18 @@ class Ending:
         with self._step("sync without a listing"):
             await verbs.in_thread(self._sync_blind)
 
+    async def unseen(self, verbs: Any) -> None:
+        """Whether an object exists that nobody may see is unknown, or said missing."""
+        is_error = self.fs.storage_options.get("unknown") == "error"
+        for verb in (verbs.cat_file, verbs.info):
+            try:
+                await verb(f"{self.root}/unseen")
+            except PermissionError as error:
+                if isinstance(error, FileNotFoundError) == is_error:
+                    raise Broken(f"what nobody may see is {error!r}") from error
+            else:
+                raise Broken("an object is read that nobody may see")
+
     async def _directories(self, verbs: Any) -> None:
         new = f"{self.root}/new"
         with self._step("makedirs"):
@@ -389,18 +401,19 @@ class Ending:
                 self._is(f"{shallow}/{name}", None if name == "c/e/f" else data)
 
     async def _refused(self, verbs: Any) -> None:
-        """Whatever happens to one of many objects, 16 equal refusals end the call."""
+        """16 equal refusals in a row end a call of many objects, and no others do."""
         objects = dict(self._data(f"refused{number}", 17) for number in range(40))
-        self.network.is_forbidden = True
-        try:
-            await verbs.pipe(objects, on_error="return", batch_size=4)
-        except UploadErrors as error:
-            if not 16 <= len(error.failures) < 24:
-                raise Broken(f"after refusals, the call goes on: {error}") from error
-        else:
-            raise Broken("40 refusals are no failure")
-        finally:
-            self.network.is_forbidden = False
+        looks = self.fs.storage_options.get("overwrite") is False
+        for statuses in ((403,),) if looks else ((403,), (403, 400)):
+            self.network.refusals = statuses
+            try:
+                failed = await verbs.pipe(objects, on_error="return", batch_size=4)
+            except UploadErrors as error:
+                failed = [*error.failures]
+            self.network.refusals = ()
+            wanted = range(40, 41) if len(statuses) == 2 else range(16, 24)
+            if len(failed) not in wanted:
+                raise Broken(f"after {len(failed)} times {statuses}, a call ends")
 
     def _sync(self) -> None:
         local, down = self.place / "up", self.place / "down"

@@ -9,6 +9,8 @@ import asyncio
 import math
 import pickle
 import random
+import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -16,11 +18,16 @@ from typing import Any
 
 from attrs import define, field
 
-from fsspec_osspresigned.errors import IntegrityError, OSSPresignedError, Outcome
+from fsspec_osspresigned.errors import (
+    IntegrityError,
+    OSSPresignedError,
+    Outcome,
+    ReplyError,
+)
 from fsspec_osspresigned.model import Receipt
 
 from .causes import FAULTS, Circumstances, unexplained
-from .network import Event, Network
+from .network import LATE, Event, Network
 from .signers import TOKEN
 from .store import BUCKETS, KEY, Commit
 from .verbs import operation_of_caller
@@ -28,6 +35,8 @@ from .world import EPOCH, Broken, World
 
 _NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
 _FAMILIES = {kind for kind in OSError.__subclasses__() if kind.__module__ == "builtins"}
+_FORBIDDEN = 403
+_is_odd = re.compile(r"\bNone\b|\bnan\b|\(\)|\[\]|:\s*$|<\w+ object").search
 NAMED = 8  # bytes from which on a content names the call that wrote it
 # The writes of the call that a task makes, which may be cancelled.
 writes_of_call: ContextVar[list[Write] | None] = ContextVar("writes", default=None)
@@ -66,18 +75,6 @@ def _is_doubtful(event: Event) -> bool:
     publishes = event.method in ("PUT", "POST") and not event.is_part
     is_doubtful = FAULTS[event.fate].is_doubtful and event.is_taken
     return publishes and not event.is_initiate and is_doubtful
-
-
-def _check_facts(error: OSSPresignedError) -> None:
-    """What programs read of *error* fits its class, and survives the way to a process."""
-    families = _FAMILIES & {*type(error).__mro__}
-    if families and not families & {*type(OSError(error.errno, "")).__mro__}:
-        raise Broken(f"{error!r} has the errno {error.errno}")
-    if error.filename != error.path or error.tries < 1 or not error.message:
-        raise Broken(f"{error!r} is of {error.filename}, and has {error.tries} tries")
-    copy = pickle.loads(pickle.dumps(error))
-    if (str(copy), repr(vars(copy))) != (str(error), repr(vars(error))):
-        raise Broken(f"a pickle of {error!r} is {copy!r}")
 
 
 @define(eq=False)
@@ -147,7 +144,29 @@ class Ledger:
             if why := unexplained(each, self._circumstances(each)):
                 raise Broken(f"{each!r} was raised, but {why}")
             if isinstance(each, OSSPresignedError):
-                _check_facts(each)
+                self._check_facts(each)
+
+    def _check_facts(self, error: OSSPresignedError) -> None:
+        """What *error* says fits its class, and survives the way to another process."""
+        families = _FAMILIES & {*type(error).__mro__}
+        if families and not families & {*type(OSError(error.errno, "")).__mro__}:
+            raise Broken(f"{error!r} has the errno {error.errno}")
+        if error.filename != error.path or error.tries < 1:
+            raise Broken(f"{error!r} is of {error.filename}, tries: {error.tries}")
+        if not error.message or _is_odd(error.message):
+            raise Broken(f"{error!r} has a message with a gap")
+        copy = pickle.loads(pickle.dumps(error))
+        if (str(copy), repr(vars(copy))) != (str(error), repr(vars(error))):
+            raise Broken(f"a pickle of {error!r} is {copy!r}")
+        if not isinstance(error, ReplyError):
+            return
+        found = error.explanation
+        if error.status == _FORBIDDEN and not (found and found.cause and found.remedy):
+            raise Broken(f"{error!r} does not say why")
+        if found and found.clock_offset is not None:
+            ahead = time.time() - self.network.server.clock()
+            if min(abs(found.clock_offset - ahead + late) for late in (0, LATE)) > 2:
+                raise Broken(f"{error!r} has a clock that is {found.clock_offset} off")
 
     def _circumstances(self, error: BaseException) -> Circumstances:
         began, paths, verb = operation_of_caller.get()

@@ -21,7 +21,7 @@ from .store import Answer, Request, Server
 from .world import Broken, World
 
 _SHORTEST = 0.99  # seconds: less than any time limit of a program
-_LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
+LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
 _WRITES = ("PUT", "POST")
 _WHAT = re.compile(r"(?:^|&)(uploads|(?:uploadId|partNumber)=[^&]*)")
 
@@ -103,7 +103,7 @@ class Network:
     is_down: bool = False  # no connection can be opened
     # How many parts arrive before each later one is lost, and all requests to complete.
     parts_left: int | None = None
-    is_forbidden: bool = False  # the store refuses all requests
+    refusals: tuple[int, ...] = ()  # statuses of the replies to all requests, in turn
     # Method and target -> when it may be sent again, as a reply said; None: not noted.
     waits: dict[tuple[str, ...], float] | None = None
 
@@ -200,7 +200,7 @@ class Network:
         """Take a whole request; the store acts on it when ``answer`` is called, or later."""
         event.sent_at = sent_at = self.world.now
         fate, body, store = event.fate, request.body, self.server.store
-        if fate in ("early", "lose_whole", "busy", "impostor") or self.is_forbidden:
+        if fate in ("early", "lose_whole", "busy", "impostor") or self.refusals:
             return
         is_damaged = fate == "damage" and body and request.method in _WRITES
         is_copy = any(b"x-oss-copy-source:" in line for line in request.lines)
@@ -213,7 +213,7 @@ class Network:
             event.acted, store.sent_at = True, sent_at
             store.damages_next = bool(is_damaged) or damages_copy
             store.damages_copy = damages_copy
-            late = _LATE if fate == "expired" else 0.0
+            late = LATE if fate == "expired" else 0.0
             self.server.clock.jump(late)
             try:
                 answer = self.server.act(evolve(request, body=body))
@@ -232,8 +232,9 @@ class Network:
             return Stream([], "closed")
         if fate in ("busy", "early"):
             return self.reply(event, self._busy(event))
-        if self.is_forbidden:
-            return self.reply(event, refusal(403))
+        if self.refusals:
+            status = self.refusals[len(self.events) % len(self.refusals)]
+            return self.reply(event, refusal(status))
         if fate == "impostor" and request.method in _WRITES:
             return self.reply(event, _PAGE)
         if event.act is None:  # it was no write
@@ -324,9 +325,17 @@ _PAGE = Answer("", 200, {"Content-Length": "6", "Content-Type": "text/html"}, b"
 EARLY = Answer("", 200, {"Content-Length": "0", "ETag": f'"{"0" * 32}"'}, b"")
 
 
+_CODES = {
+    400: "InvalidArgument",
+    403: "AccessDenied",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+}
+
+
 def refusal(status: int) -> Answer:
     """Return a reply of a store that cannot do it now."""
-    code = {503: "ServiceUnavailable", 403: "AccessDenied"}.get(status, "InternalError")
+    code = _CODES[status]
     text = f"<Error><Code>{code}</Code><RequestId>{uuid.uuid4().hex[:24]}</RequestId></Error>"
     headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}
     return Answer("", status, headers, text.encode())

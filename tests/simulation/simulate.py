@@ -596,6 +596,8 @@ class Runner(Operations):
             is_blind = self.program["signer"] == "writer"
             is_blind &= self.options.get("unknown") != "error"
             self._end(self.fs, is_loop, "remembered" if is_blind else "writes")
+        if self.program["signer"] == "writer" and self.options["signer"] != "keys":
+            self._end(self.fs, is_loop, "unseen")
 
     def _ending(self, fs: Any) -> Ending:
         name = f"end-{type(self).__name__}-{next(self.numbers)}"
