@@ -46,6 +46,7 @@ _SIGNER = (
 FAULTS: Mapping[str, Fault] = {
     "ok": Fault(),
     "hints": Fault(),
+    "unread": Fault(),
     "refuse": Fault(_STALLED),
     "down": Fault(_LOST),
     "lose_request": Fault(_LOST, is_doubtful=True),

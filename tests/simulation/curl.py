@@ -207,6 +207,8 @@ class Curl:
             connection = self.connection
             assert connection is not None
             connection.is_unread = how == "unread"
+            if connection.is_unread:  # it is not used, so nothing fails
+                event.fate = "unread"
             asked = self._called(pycurl.PREREQFUNCTION, *connection.addresses)
             if asked != pycurl.PREREQFUNC_OK:
                 text = "operation aborted by pre-request callback"

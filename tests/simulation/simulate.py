@@ -297,11 +297,13 @@ class Runner(Operations):
             if options.get("checksum") == "md5":  # which a form cannot be compared by
                 del options["checksum"]
             terms = GrantTerms(bucket=BUCKET, prefix="", expires_in=86_400)
-            grant = sign_grant(
-                KEY, Endpoint.parse(HOST), terms, region=REGION, now=EPOCH
-            )
+            version = self.program["options"].get("signature_version", "v4")
+            facts = {"version": version, "region": REGION, "now": EPOCH}
+            grant = sign_grant(KEY, Endpoint.parse(HOST), terms, **facts)
             fields = json.loads(grant.text())["fields"]
-            self.server.signatures.add(fields["x-oss-signature"])
+            self.server.signatures.add(
+                fields.get("x-oss-signature") or fields["Signature"]
+            )
             return {"grant": grant.text(), "signer": "keys", **options}
         return {"url_map": self._map(), "signer": "keys", **options}
 
