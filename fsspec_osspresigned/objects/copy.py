@@ -233,7 +233,7 @@ class _UploadOfCopy:
     async def begin(self) -> None:
         """Initiate the upload; abort it if ``abort`` was called meanwhile."""
         try:
-            self.upload_id, _ = await self.calls.initiate()
+            self.upload_id, _ = await self.calls.initiate(is_over=lambda: self.is_ended)
             if self.is_ended:
                 await self.calls.abort(self.upload_id, once=True)
         finally:
