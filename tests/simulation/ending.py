@@ -405,7 +405,7 @@ class Ending:
         objects = dict(self._data(f"refused{number}", 17) for number in range(40))
         looks = self.fs.storage_options.get("overwrite") is False
         for statuses in ((403,),) if looks else ((403,), (403, 400)):
-            self.network.refusals = statuses
+            self.network.refusals, first = statuses, len(self.network.events)
             try:
                 failed = await verbs.pipe(objects, on_error="return", batch_size=4)
             except UploadErrors as error:
@@ -414,6 +414,9 @@ class Ending:
             wanted = range(40, 41) if len(statuses) == 2 else range(16, 24)
             if len(failed) not in wanted:
                 raise Broken(f"after {len(failed)} times {statuses}, a call ends")
+            events = self.network.events[first:]
+            if any(sum(o.at <= e.at < o.ended for o in events) > 4 for e in events):
+                raise Broken("more objects are sent at a time than batch_size says")
 
     def _sync(self) -> None:
         local, down = self.place / "up", self.place / "down"

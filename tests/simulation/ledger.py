@@ -427,7 +427,8 @@ class Ledger:
             and write.began <= commit.at <= self._now()
             and (commit.data in write.contents or commit.is_damaged)
         ]
-        if any(commit.is_damaged for commit in commits):
+        is_named = min(map(len, write.contents)) >= NAMED
+        if any(commit.is_damaged for commit in commits) or not (commits or is_named):
             return
         is_right = any(
             receipt.size == commit.facts["size"]
