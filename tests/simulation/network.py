@@ -251,10 +251,9 @@ class Network:
 
     def _busy(self, event: Event) -> Answer:
         """Return a reply 503; each second one says when to come back."""
-        answer = refusal(503)
+        answer, seconds = refusal(503), 3
         if len(self.events) % 2:
             return answer
-        seconds = 3
         if self.waits is not None and event.method in (*_WRITES, "HEAD"):
             self.waits[event.target] = self.world.now + seconds
         return evolve(answer, headers={**answer.headers, "Retry-After": str(seconds)})

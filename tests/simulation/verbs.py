@@ -27,9 +27,17 @@ class ByUserError(Exception):
 class Counted(Callback):
     """Counts the bytes of a call, in which those of a failed try are taken back."""
 
-    def check(self, *sizes: int) -> None:
-        if self.value not in sizes or self.size not in sizes:
-            counted = f"{self.value} of {self.size} bytes"
+    least = 0  # the increment that takes back most
+
+    def relative_update(self, inc: int = 1) -> None:
+        self.least = min(self.least, inc)
+        super().relative_update(inc)
+
+    def check(self, *sizes: int, is_even: bool = False) -> None:
+        """Check that one of *sizes* was counted; *is_even* if no try has failed."""
+        is_counted = self.value in sizes and self.size in sizes
+        if not is_counted or (is_even and self.least):
+            counted = f"{self.value} of {self.size} bytes, with {self.least},"
             raise Broken(f"{counted} were counted, and {sizes} were sent or fetched")
 
 
