@@ -128,7 +128,7 @@ _ROWS = (
     _Row(
         Refused.WRONG_REGION, "the bucket is in another region",
         "tell the owner, who must sign for the region of the bucket",
-        "set region= or OSS_REGION",
+        "set region= or OSS_REGION to",  # _elsewhere adds the region
     ),
     _Row(
         Refused.DENIED, "the key that signed lacks the permission",
@@ -471,7 +471,7 @@ def _elsewhere(refusal: Refusal, row: _Row) -> Cause:
     found = _cause(refusal, row, cause)
     if refusal.by_keys:
         name = region_of(where) or (where if "." not in where else "")
-        found = evolve(found, remedy=f"{row.own} to {name or 'that of the bucket'}")
+        found = evolve(found, remedy=f"{row.own} {name or 'that of the bucket'}")
     return found
 
 

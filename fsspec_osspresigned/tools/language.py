@@ -19,7 +19,12 @@ import click
 # As of gettext, with one of our own first.
 _VARIABLES = ("OSSPRESIGNED_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 _HOLE = re.escape("{}")
-_COUNTS = "counts"  # the section of texts that are translated as a whole
+_WHOLE = "whole"  # the section of texts that are translated only as a whole
+_GLUE = "\u2060"  # in the place of a blank at which no line may end
+_WIDE = re.compile("([\u3001-\u9fff\uff00-\uff60])")  # two columns each
+# After an opening bracket; before a closing one, a comma, colon or full stop.
+_NO_BREAK = re.compile("(?<=\uff08) | (?=[\u3001\u3002\uff09\uff0c\uff1a\uff1b\uff1f])")
+_FILLED = re.compile(f"{_WIDE.pattern}[ {_GLUE}]")
 
 
 def is_chinese() -> bool:
@@ -42,37 +47,48 @@ def translated(text: str) -> str:
     rows = [
         row
         for section, texts in catalogue().items()
-        if section != _COUNTS
+        if section != _WHOLE
         for row in texts.items()
     ]
-    pattern = _pattern(tuple(rows))
+    # The last hole of a phrase ends with its clause.
+    pattern = _pattern(tuple(rows), "[^;:]+")
     return pattern.sub(lambda match: _filled(match, rows), text)
 
 
-def translated_count(text: str) -> str:
-    """Return *text*, which is a count such as ``3 failed``, in Chinese."""
+def translated_whole(text: str) -> str:
+    """Return *text*, such as ``3 failed``, in Chinese if it is known as a whole."""
     if not is_chinese():
         return text
-    rows = [*catalogue()[_COUNTS].items()]
-    match = _pattern(tuple(rows)).fullmatch(text)
+    rows = [*catalogue()[_WHOLE].items()]
+    match = _pattern(tuple(rows), ".+").fullmatch(text)
     return text if match is None else _filled(match, rows)
 
 
+def translated_list(texts: Iterable[str], mark: str = ", ") -> str:
+    """Return *texts*, each translated as a whole, with *mark* between them."""
+    return translated_whole(mark).join(map(translated_whole, texts))
+
+
 @cache
-def _pattern(rows: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
-    """Return a pattern of the English texts of *rows*; the name of a group is its number."""
+def _pattern(rows: tuple[tuple[str, str], ...], last: str) -> re.Pattern[str]:
+    """Return a pattern of the English texts of *rows*; the name of a group is its number.
+
+    *last* is the pattern of a hole at the end of a text.
+    """
     # The longest first, because it may contain a shorter one.
     ordered = sorted(enumerate(rows), key=lambda row: -len(row[1][0]))
-    each = (f"(?P<r{number}>{_as_pattern(row[0])})" for number, row in ordered)
-    return re.compile("|".join(each))
+    each = (f"(?P<r{number}>{_as_pattern(row[0], last)})" for number, row in ordered)
+    return re.compile(f"(?:{'|'.join(each)})(?:[:;,] )?")
 
 
-def _as_pattern(english: str) -> str:
+def _as_pattern(english: str, last: str) -> str:
     whole = re.escape(english)
-    if english[0].isalnum():  # no part of a word
+    if whole.startswith(_HOLE):  # a number, so that nothing before it is swallowed
+        whole = rf"(?<!\S)(\d\S*){whole.removeprefix(_HOLE)}"
+    elif english[0].isalnum():  # no part of a word
         whole = rf"(?<![\w-]){whole}"
-    if whole.endswith(_HOLE):  # up to the next clause
-        whole = f"{whole.removesuffix(_HOLE)}([^;:]+)"
+    if whole.endswith(_HOLE):
+        whole = f"{whole.removesuffix(_HOLE)}({last})"
     elif english[-1].isalnum():
         whole = rf"{whole}(?![\w-])"
     return whole.replace(_HOLE, "(.+?)")
@@ -82,11 +98,17 @@ def _filled(match: re.Match[str], rows: Sequence[tuple[str, str]]) -> str:
     name = match.lastgroup or ""
     chinese = rows[int(name.removeprefix("r"))][1]
     first = match.re.groupindex[name]
-    return chinese.format(*match.groups()[first : first + chinese.count("{}")])
+    text = chinese.format(*match.groups()[first : first + chinese.count("{}")])
+    mark = match.string[match.end(name) : match.end()]
+    return text + catalogue()[_WHOLE].get(mark, mark)
 
 
 class HelpFormatter(click.HelpFormatter):
-    """Formatter of click that writes help in the language of the user."""
+    """Formatter of click that writes help in the language of the user.
+
+    click wraps lines only at blanks, and counts a Chinese character as one column. Until
+    the text is complete, a blank or glue after each character mends both.
+    """
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         """Write the line with the command and the names of its arguments."""
@@ -108,10 +130,16 @@ class HelpFormatter(click.HelpFormatter):
             [(name, _paragraph(text)) for name, text in rows], *args, **more
         )
 
+    def getvalue(self) -> str:
+        """Return the text."""
+        return _FILLED.sub(r"\1", super().getvalue())
+
 
 def _paragraph(text: str) -> str:
     if not is_chinese():
         return text
     if text.startswith("\b"):  # its lines stay as they are
-        return "\n".join(map(translated, text.split("\n")))
-    return translated(" ".join(text.split()))
+        text = "\n".join(map(translated, text.split("\n")))
+    else:
+        text = translated(" ".join(text.split()))
+    return _NO_BREAK.sub(_GLUE, _WIDE.sub(r"\1 ", text))

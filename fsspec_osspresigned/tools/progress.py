@@ -30,7 +30,7 @@ from rich.text import Text
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import short_bytes, shown_local, shown_text
-from .language import translated_count
+from .language import translated_list
 from .terminal import ExitCode, Failure, code_of
 
 if TYPE_CHECKING:
@@ -288,13 +288,14 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             done, total = self.files_done, self.files
         # A new total given to update() would make it forget the rate.
         self._task.total, self._task.finished_time = total or None, None
-        files = ""
-        if self.files:
-            files = translated_count(f"{self.files_done}/{self.files} files")
+        files = [f"{self.files_done}/{self.files} files"] if self.files else []
         if self.files and self.files_failed:
-            files += f", {translated_count(f'{self.files_failed} failed')}"
+            files.append(f"{self.files_failed} failed")
         self._bar.update(
-            self._task.id, completed=done, files=files, description=self._under_way()
+            self._task.id,
+            completed=done,
+            files=translated_list(files),
+            description=self._under_way(),
         )
         if self.interrupted:
             return

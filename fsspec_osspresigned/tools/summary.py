@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ..errors import Outcome, StoreUnavailableError
 from ..units import MIB, short_bytes, shown_seconds, shown_text
-from .language import translated, translated_count
+from .language import translated, translated_list, translated_whole
 from .terminal import ExitCode, Failure, code_of_all, told
 
 # The only difference between messages that are equal otherwise.
@@ -55,7 +55,7 @@ class Summary:
             if len(failures) == 1:
                 yield f"{failures[0].name}: {translated(self._reason(failures[0]))}"
                 continue
-            yield f"{len(failures)} {translated(reason)}"
+            yield translated(f"{len(failures)} {reason}")
             for failure in failures[:_MAX_PATHS]:
                 yield f"  {failure.name}{translated(_hint(_nearest(failure)[:1]))}"
             if len(failures) > _MAX_PATHS:
@@ -86,7 +86,7 @@ class Summary:
         of = "" if self.done == self.files else f" of {self.files}"
         files = f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
         begin = translated("interrupted: ") if self.interrupted else ""
-        begin += translated_count(files) + self._moved(of)
+        begin += translated_list([files, *self._moved(of)])
         ends = []
         failed = [f for f in self.failures if f.outcome is not Outcome.STORED]
         if failed:
@@ -97,22 +97,22 @@ class Summary:
             early = "stopped early, " if self.given_up else ""
             ends.append(f"{early}{self.untried} left")
         if self.also:
-            ends += [", ".join(map(translated_count, self.also))]
-        return "; ".join([begin, *map(translated_count, ends)])
+            ends.append(translated_list(self.also))
+        return translated_list([begin, *ends], "; ")
 
-    def _moved(self, of: str) -> str:
-        """Return how much was moved, how fast, and to where."""
+    def _moved(self, of: str) -> Iterator[str]:
+        """Yield how much was moved, how fast, and to where."""
         if self.size is None or not (self.size or self.done):
-            return ""
+            return
         took = f"{max(self.seconds, 0.1):.1f} s"
         if self.seconds >= 60:  # noqa: PLR2004 - a minute
             took = shown_seconds(self.seconds)
         sent = " sent" if self.verb == "uploaded" and (of or self.resumed) else ""
-        moved = translated_count(f"{short_bytes(self.size)}{sent} in {took}")
+        moved = translated_whole(f"{short_bytes(self.size)}{sent} in {took}")
         if self.size >= MIB:  # the rate of so little would be noise
             moved += f" ({short_bytes(self.size / max(self.seconds, 1e-3))}/s)"
-        where = translated_count(f"to {shown_text(self.place)}") if self.place else ""
-        return f", {moved} {where}".rstrip()
+        where = f" to {shown_text(self.place)}" if self.place else ""
+        yield moved + translated_whole(where)
 
     def as_dict(self) -> dict[str, Any]:
         return {

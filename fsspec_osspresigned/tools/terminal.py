@@ -274,14 +274,19 @@ def told(error: BaseException) -> str:
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
         return "not found"
-    text = why(error)
-    for ours, theirs in _REWORDED.items():
-        text = text.replace(ours, theirs)
+    text = in_flags(why(error))
     tries = getattr(error, "tries", 1)
     if code_of(error) is ExitCode.NETWORK and tries > 1:
         text += f", after {tries} tries"
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         text += ": choose another --port"
+    return text
+
+
+def in_flags(text: str) -> str:
+    """Return *text* with flags in place of storage options."""
+    for ours, theirs in _REWORDED.items():
+        text = text.replace(ours, theirs)
     return re.sub(_OPTION, _flag, text)
 
 

@@ -261,10 +261,8 @@ def refuse_expired(grant: Grant, path: str) -> None:
     """Raise NotSignedError if the presigned URLs or the grant have expired."""
     expiry = grant.expires_at
     if expiry is not None and expiry <= time.time():
-        what = "grant" if grant.action.spec.form else "presigned URL"
-        msg = (
-            f"its {what} expired at {shown_moment(expiry)}: ask the owner for a new one"
-        )
+        what = "its grant" if grant.action.spec.form else "its presigned URL"
+        msg = f"{what} expired at {shown_moment(expiry)}: ask the owner for a new one"
         raise NotSignedError(msg, path=path)
 
 

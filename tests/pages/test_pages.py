@@ -319,6 +319,7 @@ HOSTS = {
     "filesystem-spec.readthedocs.io",
     "fsspec-osspresigned.github.io",
     "github.com",
+    "help.aliyun.com",
     "www.alibabacloud.com",
 }
 

@@ -15,7 +15,7 @@ from ...owner.explain import Explained, explain
 from ...owner.refusal import MAX_TEXT
 from ...units import shown_text
 from ..language import translated
-from ..terminal import Output, code_of, pairs
+from ..terminal import Output, code_of, in_flags, pairs
 from .options import JSON, PLACE, examples
 
 _EXAMPLES = """\
@@ -89,4 +89,4 @@ def _rows(explained: Explained) -> Iterator[tuple[str, str]]:
         yield "difference", shown_text(line)
     for each in explained.causes:
         yield each.evidence, shown_text(each.cause)
-        yield "remedy", shown_text(each.remedy)
+        yield "remedy", shown_text(in_flags(each.remedy))

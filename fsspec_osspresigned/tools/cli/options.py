@@ -36,7 +36,7 @@ from ...secret import Secret
 from ...signers.description import names_objects
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
-from ..language import HelpFormatter, translated, translated_count
+from ..language import HelpFormatter, translated, translated_whole
 from ..progress import MOVING, RateLimit, TransferProgress
 from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
@@ -297,11 +297,11 @@ def confirmed(
         msg = "standard input is not a terminal: give --yes, or --dry-run first"
         raise click.UsageError(msg)
     for name in names[:MAX_SHOWN]:
-        click.echo(f"{prefix}{shown_text(name)}", err=True)
+        click.echo(f"{translated(prefix)}{shown_text(name)}", err=True)
     if len(names) > MAX_SHOWN:
         click.echo(translated(f"and {len(names) - MAX_SHOWN} more{more}"), err=True)
     question = f"{verb} {counted(len(names), what)}?"
-    return click.confirm(translated_count(question), err=True)
+    return click.confirm(translated_whole(question), err=True)
 
 
 def without_none(**options: Any) -> dict[str, Any]:
@@ -481,7 +481,7 @@ class ReportOptions:
         if self.as_json:
             self.event(event, **members)
         else:
-            (output or self.out).line(translated(text))
+            (output or self.out).line(translated(translated_whole(text)))
 
     def remark(self, text: str, event: str, **members: Any) -> None:
         """Print *text* to standard error, unless --quiet is given.

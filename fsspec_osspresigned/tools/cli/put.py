@@ -26,6 +26,7 @@ from ...model import Receipt
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
+from ..language import translated, translated_list, translated_whole
 from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
 from ..terminal import ExitCode, Failure, code_of_all, told
@@ -278,7 +279,7 @@ class _Put:
             fits = fits if chosen.rules else ""
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
         for name in plan.left_out:
-            transfer.err.line(f"left out: {shown_text(name)}")
+            transfer.err.line(translated_whole(f"left out: {shown_text(name)}"))
         if dry_run:
             return self._would(filesystem, plan)
         progress.files = len(locals_of) + len(plan.failures)
@@ -311,7 +312,7 @@ class _Put:
                     "the next run sends unfinished files whole; --resume would keep the "
                     "stored parts of entries with part URLs"
                 )
-            transfer.err.line(hint)
+            transfer.err.line(translated(hint))
         return code
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
@@ -336,9 +337,10 @@ class _Put:
             reason = f"cannot be uploaded: {told(failure.error)}"
             text = f"{shown_text(failure.path)}: {reason}"
             transfer.would(text, "failed", transfer.err, **failure.as_dict())
-        text = f"{counted(count, 'file')}, {short_bytes(total)} to upload"
-        text += f"; {skipped} skipped" if skipped else ""
-        transfer.remark(text, "plan", files=count, bytes=total)
+        texts = [f"{counted(count, 'file')}, {short_bytes(total)} to upload"]
+        texts += [f"{skipped} skipped"] if skipped else []
+        plan_text = translated_list(texts, "; ")
+        transfer.remark(plan_text, "plan", files=count, bytes=total)
         return code_of_all([each.error for each in failures], went_well=count)
 
     def stdin(self, target: str) -> ExitCode:

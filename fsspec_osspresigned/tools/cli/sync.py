@@ -22,6 +22,7 @@ from click.core import ParameterSource
 from ...errors import ConfigurationError
 from ...model import Receipt
 from ...units import short_bytes, shown_text
+from ..language import translated_list
 from ..progress import TransferProgress
 from ..sync.plan import Extra, Filter, How, NameList, Rule, Why
 from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
@@ -468,7 +469,7 @@ class _Report:
 
     def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
         self.transfer.remark(
-            ", ".join([f"{sent} to {self.verb}", *_counted(result)]),
+            translated_list([f"{sent} to {self.verb}", *_counted(result)]),
             event,
             **{result.verb: sent},
             same=result.same,

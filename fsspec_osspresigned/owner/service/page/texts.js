@@ -45,7 +45,7 @@ export const TEXTS = {
   givenUp: ["Given up. The sent parts are removed.", "已放弃，已上传的分片已删除。"],
   partsStay: [
     "Given up. The sent parts stay until the owner of the bucket removes them.",
-    "已放弃。已上传的分片会保留，直到存储空间的所有者将其删除。",
+    "已放弃。已上传的分片会保留，直到 Bucket 拥有者将其删除。",
   ],
   files: ["Files", "文件列表"],
   allFiles: ["All files", "全部文件"],
@@ -137,20 +137,20 @@ export const TEXTS = {
   // Replies of the store.
   refused: [
     "The store refused ({code}). Tell the owner of the bucket.",
-    "OSS 拒绝了请求（{code}），请联系存储空间的所有者。",
+    "OSS 拒绝了请求（{code}），请联系 Bucket 拥有者。",
   ],
   trouble: ["The store has trouble ({code}). Try again later.", "OSS 暂时不可用（{code}），请稍后重试。"],
   expired: [
     "The store says that each new signed URL has expired. Tell the owner of the signer.",
-    "OSS 认为每个新的签名URL都已过期，请联系签名服务的所有者。",
+    "OSS 认为每个新的签名 URL 都已过期，请联系签名服务的所有者。",
   ],
   unreachable: [
     "{host} cannot be reached. Check the network, then try again. If it never works, the bucket needs a CORS rule for this page.",
-    "无法连接 {host}，请检查网络后重试。如果始终失败，存储空间需要为此页面设置跨域规则（CORS）。",
+    "无法连接 {host}，请检查网络后重试。如果始终失败，Bucket 需要为此页面设置跨域规则（CORS）。",
   ],
   notExposed: [
     "The bucket's CORS rule does not let this page read the store's checksums. The owner of the bucket must expose ETag and x-oss-hash-crc64ecma.",
-    "存储空间的跨域规则（CORS）不允许此页面读取校验值。存储空间的所有者需要暴露 ETag 和 x-oss-hash-crc64ecma 响应头。",
+    "Bucket 的跨域规则（CORS）不允许此页面读取校验值。Bucket 拥有者需要暴露 ETag 和 x-oss-hash-crc64ecma 响应头。",
   ],
   taken: [
     "An object with this name already exists and must not be replaced. Choose another folder or name.",
@@ -158,7 +158,7 @@ export const TEXTS = {
   ],
   unknown: [
     "The store's last reply was lost, and this token does not permit to check the object. The file is most likely stored. Ask the owner of the bucket, or upload it again.",
-    "OSS 的最后一次响应丢失，而此令牌不能查询文件（Object）。文件很可能已存储：请询问存储空间的所有者，或重新上传。",
+    "OSS 的最后一次响应丢失，而此令牌不能查询文件（Object）。文件很可能已存储：请询问 Bucket 拥有者，或重新上传。",
   ],
   damaged: ["The bytes arrive damaged. Try another network or computer.", "数据在传输中损坏，请更换网络或电脑后重试。"],
   differs: [

@@ -59,7 +59,7 @@ test("an error says more where there is more", () => {
   const error = { kind: "final", message: "refused", values: { code: "AccessDenied", id: "5F" } };
   assert.equal(explain(error), "The store refused (AccessDenied). Tell the owner of the bucket. Request 5F.");
   useLanguage("zh");
-  assert.equal(explain(error), "OSS 拒绝了请求（AccessDenied），请联系存储空间的所有者。请求ID：5F。");
+  assert.equal(explain(error), "OSS 拒绝了请求（AccessDenied），请联系 Bucket 拥有者。请求ID：5F。");
   useLanguage("en");
   assert.equal(explain(new TypeError("x is undefined")), "This page failed. Reload it, then try again.");
 });
