@@ -70,6 +70,11 @@ class Action(enum.StrEnum):
         """True if the call makes an object visible."""
         return self.spec.publishes
 
+    @property
+    def changes(self) -> bool:
+        """True if the call publishes or removes an object."""
+        return self.publishes or self is Action.DeleteObject
+
 
 # Headers by the calls that take them (OSS API reference, the pages of the calls).
 COPY_SOURCE = "x-oss-copy-source"

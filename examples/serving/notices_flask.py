@@ -1,4 +1,8 @@
-"""A web service that OSS notifies of each object that a token has uploaded."""
+"""A web service that OSS notifies of each object that a token has uploaded.
+
+The signature says only that OSS sent the call, for whichever customer and at whatever
+time: look at the object (HEAD) before you rely on it.
+"""
 import base64, requests
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,7 +29,7 @@ def verify():
         address, signature = (base64.b64decode(request.headers.get(n, "")) for n in sent)
         key = public_key(address.decode())
         key.verify(signature, signed, padding.PKCS1v15(), hashes.MD5())
-    except (ValueError, InvalidSignature):
+    except (OSError, ValueError, InvalidSignature):  # OSError: no key at the address
         abort(403)
 
 @app.post("/uploaded")

@@ -51,6 +51,7 @@ class Refusal:
     text: str = field(repr=False)  # the message, or all that a user has pasted
     form: bool = False  # the request sent a form
     by_keys: bool = False  # this process signed it, with an access key that it holds
+    by_signer: bool = False  # a signer service signed it, asked for what was sent
     signed: SignedRequest | None = field(default=None, repr=False)
     is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
     url: SignedURL  # facts of the presigned URL, or of the fields of a form
@@ -340,8 +341,8 @@ _OWN_SECRET = Cause(
 _OTHER_SECRET = Cause(
     "possible",
     "the signer's secret does not belong to its key, or it signs another method or header",
-    "compare the text that the signer signs with what the store received, and check the "
-    "secret for blanks around it",
+    "tell the owner, who checks OSS_ACCESS_KEY_SECRET of the signer, and compares the "
+    "text that it signs with what the store received",
 )
 _LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
 _NOTABLE = 30.0  # seconds of clock offset that may be a cause
@@ -493,6 +494,9 @@ def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
         yield Cause("proven", cause, remedy)
     if refusal.by_keys:
         yield _OWN_SECRET
+        return
+    if refusal.by_signer:
+        yield evolve(_OTHER_SECRET, evidence="likely")
         return
     yield from _of_pieces(refusal, found)
     yield _OTHER_SECRET

@@ -29,7 +29,6 @@ from ..http.transfer import PLAIN, Exchange, LargeReplyError
 from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
-    Action,
     Operation,
     Receipt,
     Reply,
@@ -51,7 +50,6 @@ from .retry import (
     RetryPolicy,
     Timing,
     Verb,
-    may_have_acted,
 )
 
 if TYPE_CHECKING:
@@ -124,6 +122,13 @@ class Client:
         from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded with the signer
 
         return isinstance(self.signer, KeySigner)
+
+    @property
+    def asks_service(self) -> bool:
+        """Whether a signer service signs every request."""
+        from ..signers.http import HTTPSigner  # noqa: PLC0415 - loaded with the signer
+
+        return isinstance(self.signer, HTTPSigner)
 
     async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
@@ -258,9 +263,7 @@ class Client:
         try:
             return attempts.after(error, last=once)
         finally:
-            is_deletion = operation.action is Action.DeleteObject
-            is_lost = is_deletion and may_have_acted(error)
-            if is_lost or error.outcome is Outcome.UNKNOWN:  # the index may be outdated
+            if error.outcome is Outcome.UNKNOWN:  # the index may be outdated
                 self.written.doubt(operation.path)
 
     async def _attempt(
@@ -314,9 +317,8 @@ class Client:
             del error  # its traceback would keep the body in memory
 
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
-        is_deletion = operation.action is Action.DeleteObject
-        changes = is_deletion or operation.action.publishes
-        if changes and isinstance(error, asyncio.CancelledError):  # it may have acted
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        if is_cancelled and operation.action.changes:  # it may have acted
             self.written.doubt(operation.path)
 
     async def _prepared(
@@ -425,6 +427,7 @@ class Client:
             now=now,
             offset=self.clock_offset,
             by_keys=self.holds_keys,
+            by_signer=self.asks_service,
         )
         window.note_failure(failure)
         raise failure

@@ -160,6 +160,7 @@ def from_reply(
     now: Callable[[], float] = time.time,
     offset: float | None = None,
     by_keys: bool = False,
+    by_signer: bool = False,
 ) -> ReplyError:
     """Return the exception for an error reply of the store, with the likeliest cause.
 
@@ -169,7 +170,8 @@ def from_reply(
 
     *signed* is the request; without it, less is known. *offset* is how many seconds this
     machine's clock, *now*, is ahead of the store's; None if unknown. *by_keys* says that
-    this process has signed with an access key that it holds.
+    this process has signed with an access key that it holds, *by_signer* that a signer
+    service has signed, which was asked for the headers that were sent.
     """
     document = members(reply.body, reply.headers)
     hide = hider(signed, document)
@@ -186,6 +188,7 @@ def from_reply(
         text=f"{code} {message}",
         form=operation.action.spec.form,
         by_keys=by_keys,
+        by_signer=by_signer,
         signed=signed,
         url=_facts(signed),
         object_key=operation.key,

@@ -412,7 +412,7 @@ class OSSCalls:
         def parse(reply: Reply) -> PartReceipt:
             etag = _document(reply, operation, "CopyPartResult", _etag_of, ReplyError)
             stated = reply.headers.get(CRC_HEADER)
-            crc = None if stated is None else int(stated)
+            crc = int(stated) if stated is not None and is_number(stated) else None
             return _part_receipt(operation, len(span), etag or reply.etag, crc)
 
         return await self.client.call(operation, parse=parse)

@@ -7,8 +7,8 @@ Each call may be repeated. A second read changes nothing. A second upload of a p
 an object replaces it with the same bytes. A second Abort or Delete does nothing. A
 second Initiate leaves an empty upload behind, because the first ID was lost. Only a
 second Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails if the first
-one succeeded. After a call that publishes, the outcome is therefore *unknown*
-(:class:`Attempts`), and ``operations`` checks the object.
+one succeeded. After a call that publishes or deletes, the outcome is therefore *unknown*
+(:class:`Attempts`), and ``operations`` checks an object that may be published.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Attempts:
         )
         failure.tries = self._count
         self._doubtful = self._doubtful or may_have_acted(failure)
-        if self._doubtful and self._operation.action.publishes:
+        if self._doubtful and self._operation.action.changes:
             failure.outcome = Outcome.UNKNOWN
         if decision.verb is Verb.GIVE_UP or last:
             if self._count > 1:

@@ -84,7 +84,8 @@ def refuse_clashes(
     """Raise ConfigurationError if two objects have the same destination.
 
     On a disk (*local*), a destination must also not be a file and a directory at once,
-    nor need a directory where a file exists. *known* means that each source is known to
+    nor need a directory where a file exists, nor have the name of an unfinished download.
+    *known* means that each source is known to
     be an object or a directory; only then may no object replace an existing directory.
     """
     seen: dict[str, str] = {}
@@ -103,6 +104,10 @@ def refuse_clashes(
             problems.append(
                 f"{item.path!r} would be {target!r}, a directory that is there"
             )
+        elif local and _is_unfinished(target):  # where the bytes of another may be
+            name = "the name of an unfinished download"
+            advice = "get it alone, to a name of your own"
+            problems.append(f"{item.path!r} has {name}: {advice}")
     _refuse([*problems, *(_obstacles(seen, files) if local else ())])
 
 
@@ -158,7 +163,8 @@ class Kind(Enum):
     UNFINISHED = "unfinished download"
 
 
-_is_unfinished = re.compile(r"\.osspresigned-[0-9a-f]{16}").fullmatch  # by ``get``
+# Name of a file that ``get`` has begun.
+_is_unfinished = re.compile(r"(?:^|[/\\])\.osspresigned-[0-9a-f]{16}\Z").search
 
 
 @frozen

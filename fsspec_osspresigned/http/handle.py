@@ -399,8 +399,8 @@ def addresses_of(descriptor: int) -> Addresses | None:
 class IdleHandles:
     """Idle handles, the least recently used first; thread-safe.
 
-    At most *most* are kept, each for *seconds*. Handles beyond these limits are closed
-    when a handle is next taken or added.
+    At most *most* are kept, each for *seconds*, or for twice as long. Handles beyond these
+    limits are closed when a handle is next taken or added.
     """
 
     def __init__(
@@ -410,8 +410,9 @@ class IdleHandles:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
-        # A finalizer may come back in here, so loops go over a list of the keys.
+        # A finalizer may come back in here, so no loop goes over what it may change.
         self._lock = threading.RLock()
+        self._next_look = 0.0  # by *clock*; before it, no handle is closed for its age
         self._since: dict[Handle, float] = {}
         self._along: dict[Route, list[Handle]] = {}  # the latest last; none is empty
 
@@ -421,8 +422,7 @@ class IdleHandles:
     def take(self, route: Route) -> Handle | None:
         """Return the handle along *route* that was used last; None if there is none."""
         with self._lock:
-            since = self._since.values()
-            if since and next(iter(since)) < self._clock() - self._seconds:
+            if self._clock() >= self._next_look:
                 self._close_old()
             handles = self._along.get(route)
             if handles is None:
@@ -440,8 +440,8 @@ class IdleHandles:
         limit for one route.
         """
         with self._lock:
-            since = self._since.values()
-            if since and next(iter(since)) < self._clock() - self._seconds:
+            now = self._clock()
+            if now >= self._next_look:
                 self._close_old()
             if most is not None and len(self._along.get(handle.route, ())) >= most:
                 handle.close()
@@ -451,7 +451,7 @@ class IdleHandles:
                 for oldest in list(self._since)[:surplus]:
                     self._close(oldest)
             self._along.setdefault(handle.route, []).append(handle)
-            self._since[handle] = self._clock()
+            self._since[handle] = now
 
     def drop(self, routes: Collection[Route] | None = None) -> None:
         """Close the idle handles along *routes*; None closes all."""
@@ -468,9 +468,11 @@ class IdleHandles:
         self._since, self._along = {}, {}
 
     def _close_old(self) -> None:
-        end, since = self._clock() - self._seconds, self._since
-        while (oldest := next(iter(since), None)) is not None and since[oldest] < end:
-            self._close(oldest)
+        now = self._clock()
+        self._next_look = now + self._seconds
+        for handle, since in list(self._since.items()):
+            if since < now - self._seconds:
+                self._close(handle)
 
     def _close(self, handle: Handle) -> None:
         if self._since.pop(handle, None) is None:

@@ -28,6 +28,7 @@ from ..errors import (
     SourceChangedError,
     UploadDiscardedError,
 )
+from ..files import is_at
 from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
@@ -152,6 +153,9 @@ class AtomicFile:
                 # The file that is replaced keeps its mode, where the system has modes.
                 with contextlib.suppress(OSError, AttributeError):
                     os.fchmod(descriptor, mode & 0o777)
+            if self._is_kept and not is_at(descriptor, self._name):
+                msg = "another program replaced the partial file: get it again"
+                raise FileNotFoundError(errno.ENOENT, msg, self.path)
             if not self._name:
                 try:
                     self._link(self.path)
@@ -192,11 +196,14 @@ class AtomicFile:
         with self._lock:
             if closes:
                 self._is_discarded = True
-                self._close()
+                if os.name != "posix":  # Windows cannot remove an open file
+                    self._close()
             if self._name and not self._is_kept:
                 with contextlib.suppress(OSError):
                     os.unlink(self._name)
             self._name = ""
+            if closes:
+                self._close()  # and unlock it, after its name is gone
 
     def _close(self) -> None:
         if self._writing:
@@ -290,10 +297,15 @@ class _FirstBytes(MemorySink):
 
 @define(eq=False)
 class RangeWriter:
-    """Sink that writes a range into a file at *offset*, and computes its CRC-64."""
+    """Sink that writes a range into a file, and computes its CRC-64.
+
+    The range is that from *offset* to *stop*; None is the end of the object. A block that
+    would reach beyond it raises NetworkError, since the bytes there are another range's.
+    """
 
     download: Download
     offset: int
+    stop: int | None = None
     size: int = 0
     crc64: int = 0
 
@@ -302,7 +314,11 @@ class RangeWriter:
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
-        self.download.file.write(block, self.offset + self.size)
+        start = self.offset + self.size
+        if self.stop is not None and start + len(block) > self.stop:
+            msg = "more bytes came than were asked for"
+            raise NetworkError(msg, path=self.download.path)
+        self.download.file.write(block, start)
         self.take(block)
 
     def take(self, block: bytes) -> None:
@@ -347,9 +363,8 @@ class Download:
         try:
             await self._get(first, sink, in_thread=False)
             is_all = not first.partial or first.total == sink.size
-        except WholeError:
-            # Some stores have no range of an empty object, others no ranges at all.
-            is_all, first.partial = first.total == 0, False
+        except WholeError:  # a large object, of a store without ranges
+            is_all, first.partial = False, False
             sink.begin()
         if is_all:
             await self.fill(sink.bytes())
@@ -401,13 +416,16 @@ class Download:
         await blocking(self.file.write, begun.bytes(), 0)
 
         async def work(offset: int) -> RangeWriter:
-            writer, index = RangeWriter(self, offset), jobs.index(offset)
-            stop = min(offset + step, total)
+            stop, index = min(offset + step, total), jobs.index(offset)
+            writer = RangeWriter(self, offset, stop)
             if partial is not None and partial.done[index]:
                 await blocking(self._take_again, writer, stop)
                 return writer
             piece = Range(self.path, offset, stop, writer, version=version)
-            await reading.fetch(self.client, piece, in_thread=True)
+            try:
+                await reading.fetch(self.client, piece, in_thread=True)
+            except WholeError:
+                raise piece.refused("the whole object came") from None
             if partial is not None:
                 await blocking(self._mark, partial, index)
             return writer

@@ -239,31 +239,37 @@ class Lookup:
                 self.client, path, start, end, version, in_thread=in_thread
             )
         except PermissionError as error:
-            return self._kept(path, _unseen(error))[start:end]
+            return (await self._kept(path, _unseen(error)))[start:end]
 
     async def fill(self, download: Download, refused: PermissionError) -> int:
         """Complete *download*, which was *refused*, with a body that this process kept."""
         if download.file.begun:
             raise refused  # memory must not be mixed with what the store sent
-        body = self._kept(download.path, _unseen(refused))
+        body = await self._kept(download.path, _unseen(refused))
         await download.fill(body)
         return len(body)
 
-    def _kept(self, path: str, reason: PermissionError) -> bytes:
+    async def _kept(self, path: str, reason: PermissionError) -> bytes:
         """Return the body of an object of this process that was kept in memory.
 
         Raises:
-            NotSignedError: this process wrote the object, but its body was not kept;
-                *reason* is the cause.
-            FileNotFoundError: *path* is a recorded directory.
-            OSError: the error of :meth:`blind`, if *path* is not recorded.
+            PermissionError: the object exists, but its body was not kept; *reason* is
+                the cause.
+            FileNotFoundError: *path* is a recorded directory, or missing.
+            OSError: the error of :meth:`blind`, if nothing shows the object.
         """
         body = self.client.written.body(path)
         if body is not None:
             return body
-        info = self._remembered(path, reason)
+        try:
+            info = await reading.stat(self.client, path)
+        except PermissionError as error:
+            _unseen(error)
+            info = self._remembered(path, reason)
         if info["type"] == "directory":
             raise FileNotFoundError(2, "a directory, not an object", path)
+        if self.client.written.receipt(path) is None:
+            raise reason
         msg = (
             "this process wrote it, but reading it back is not signed, and only small "
             "bodies that were in memory are kept"
@@ -314,10 +320,9 @@ class Lookup:
             denied = isinstance(reason, AccessDeniedError)
             why = f" ({reason.strerror})" if denied else ""
             text = (
-                f"looking into {root!r} is not signed (HeadObject, GetObject, "
-                f"ListObjectsV2){why}: objects that this process did not write count as "
-                "missing, and are kept if the signature can forbid replacing "
-                "(unknown='error' refuses)"
+                f"looking into {root!r} is not signed ({_action(reason)}){why}: objects "
+                "that this process did not write count as missing, and are kept if the "
+                "signature can forbid replacing (unknown='error' refuses)"
             )
             warn_user(text, BlindAnswerWarning)
         raise _refusal(path, reason, ObjectNotVisibleError) from reason
@@ -414,11 +419,15 @@ def _refuse(path: str, reason: PermissionError) -> NoReturn:
 def _refusal(
     path: str, reason: PermissionError, kind: type[NotSignedError] = NotSignedError
 ) -> NotSignedError:
-    action = getattr(reason, "action", None) or Action.HeadObject
+    action = _action(reason)
     lists = action is Action.ListObjectsV2
     unknown = "what exists there" if lists else "whether the object exists"
     msg = f"{action} is not granted: it is unknown {unknown}"
     return kind(msg, path=path, action=action)
+
+
+def _action(reason: PermissionError) -> Action:
+    return getattr(reason, "action", None) or Action.HeadObject
 
 
 def _unseen(error: PermissionError) -> PermissionError:

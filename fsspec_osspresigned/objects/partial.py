@@ -6,6 +6,7 @@ belong to, and one byte for each range: 1 after the range has reached the disk.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -34,15 +35,21 @@ class PartialFile:
     def open(cls, path: str, content: str, total: int, ranges: int) -> Self | None:
         """Open or create the partial file of the destination *path*.
 
-        If it belongs to something else than *content*, it is emptied. Returns None if
-        another process uses it, or it is another user's.
+        A new one gets the permissions that *path* has. If it belongs to something else than
+        *content*, it is emptied. Returns None if it cannot be used: another process uses
+        it, it is another user's or no regular file, or the directory has no locks.
         """
         directory, base = os.path.split(os.path.abspath(path))
         os.makedirs(directory, exist_ok=True)
         digest = hashlib.sha256(os.fsencode(base)).hexdigest()[:16]
         name = os.path.join(directory, PREFIX + digest)
-        flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
-        descriptor = open_regular(name, flags, 0o666, one_link=True)
+        flags, mode = os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o666
+        with contextlib.suppress(OSError):
+            mode = os.stat(path).st_mode & 0o777
+        try:
+            descriptor = open_regular(name, flags, mode, one_link=True)
+        except OSError:
+            return None
         try:
             lock(descriptor)
             # Its last owner may have published it just now.
@@ -50,7 +57,7 @@ class PartialFile:
                 return cls(
                     name, descriptor, total, _marks(descriptor, content, total, ranges)
                 )
-        except BlockingIOError:
+        except OSError:
             pass
         except BaseException:
             os.close(descriptor)

@@ -19,11 +19,11 @@ from attrs import define, field
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
 from ..http.checksums import crc64
 from ..http.transfer import Sink
-from ..model import Action, FrozenDict
+from ..model import NO_HEADERS, Action, FrozenDict
 from ..parsing import is_number
 
 _PARTIAL_CONTENT = 206
-_is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullmatch
+_is_range = re.compile(r"bytes ([0-9]{1,14})-([0-9]{1,14})/([0-9]{1,14})").fullmatch
 
 
 @define(eq=False)
@@ -93,6 +93,7 @@ class Range:
     sink: Sink
     version: Version | None = field(default=None, kw_only=True)  # None accepts any
     takes_whole: bool = field(default=False, kw_only=True)  # or the whole object
+    asks_whole: bool = field(default=False, init=False)  # sends no Range
     expected: int | None = field(default=None, init=False)  # bytes of the reply
     total: int | None = field(default=None, init=False)  # bytes of the whole object
     etag: str = field(default="", init=False)  # as the header has it
@@ -103,6 +104,8 @@ class Range:
     @property
     def free(self) -> Mapping[str, str]:
         """Unsigned headers to send with the request."""
+        if self.asks_whole:
+            return NO_HEADERS
         return _headers(
             self.start, self.stop, self.version.etag if self.version else ""
         )
@@ -123,17 +126,19 @@ class Range:
             return
         match = _is_range(headers.get("content-range", ""))
         if not match:
-            raise self._bad("it names no range")
+            raise self.refused("it names no range")
         first, last, total = map(int, match.groups())
         self._see(headers, total)
         start = self.start if self.start >= 0 else max(0, total + self.start)
         stop = total if self.stop is None else min(self.stop, total)
         if (first, last + 1) != (start, stop):
-            raise self._bad(f"{match[0]} came for {self.free['Range']}")
+            raise self.refused(f"{match[0]} came for {self.free['Range']}")
         self.expected = stop - start
 
     def _see(self, headers: Mapping[str, str], total: int | None) -> None:
         self.etag, self.total, self.headers = headers.get("etag", ""), total, headers
+        if self.etag.startswith("W/"):  # it may stay when the bytes change (RFC 9110)
+            self.etag = ""
         if self.version is not None:
             self.version.check(self.etag, total, self.path)
 
@@ -150,7 +155,8 @@ class Range:
             msg = f"{self._taken} bytes came, {self.expected} were announced"
             raise NetworkError(msg, path=self.path)
 
-    def _bad(self, why: str) -> ReplyError:
+    def refused(self, why: str) -> ReplyError:
+        """Return the error for a reply that is not this range."""
         msg = f"the reply to GetObject is not the range that was asked for: {why}"
         return ReplyError(msg, path=self.path, action=Action.GetObject)
 

@@ -82,6 +82,13 @@ async def fetch(
     except InvalidRequestError as error:
         known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        if is_beyond and piece.start == 0 and known.total is None:
+            # Some stores have no range of an empty object. That it is empty is seen.
+            if piece.asks_whole:
+                raise
+            piece.asks_whole = True
+            await fetch(client, piece, check, in_thread=in_thread)
+            return
         if is_beyond and (known.total is None or max(piece.start, 0) >= known.total):
             piece.total = 0  # nothing exists at or after its start
             raise WholeError from error

@@ -14,6 +14,11 @@ Shell = Literal["sh", "powershell"]
 
 # PowerShell reads these characters like an apostrophe.
 _QUOTES = re.compile("(['\u2018-\u201b])")
+# Windows reads them as the path of another place, or as a device.
+_NO_FILE = re.compile(
+    r'.*[\\/:*?"<>|].*|(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?',
+    re.IGNORECASE,
+)
 
 
 def command(request: SignedRequest, key: str, shell: Shell) -> str:
@@ -23,8 +28,11 @@ def command(request: SignedRequest, key: str, shell: Shell) -> str:
     that name, or a header, cannot be in a command.
     """
     name = key.rpartition("/")[2]
-    if not name or not name.isprintable():
-        msg = f"the key {key!r} does not end in the name of a file: use --print"
+    is_windows = shell == "powershell"
+    is_elsewhere = name in (".", "..") or (is_windows and _NO_FILE.fullmatch(name))
+    if not name or not name.isprintable() or is_elsewhere:
+        kind = "file of Windows" if is_windows else "file"
+        msg = f"the key {key!r} does not end in the name of a {kind}: use --print"
         raise ConfigurationError(msg)
     if name[0] in "-.@":  # not standard input, and no option
         name = f"./{name}"

@@ -200,15 +200,17 @@ class KeySigner(Signer):
         problems = _missing_keys() if credentials is None else []
         parsed = None
         if text or region:
-            # A text with dots would be the host of another bucket.
-            if not text and (problem := region_problem(region)):
+            # Without an endpoint, a text with dots would be the host of another bucket.
+            is_used = not text or (region and version != "v1")
+            if is_used and (problem := region_problem(region)):
                 problems.append(problem)
             try:
                 parsed = Endpoint.parse(
                     text or public_endpoint(region or ""), style=style
                 )
             except ConfigurationError as error:
-                problems += error.problems
+                source = "" if endpoint or not text else "OSS_ENDPOINT: "
+                problems += [f"{source}{problem}" for problem in error.problems]
         else:
             problems.append(
                 "neither region nor endpoint is known: set OSS_REGION or region=, for "

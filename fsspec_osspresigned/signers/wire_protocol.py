@@ -73,7 +73,7 @@ _FAMILIES: dict[int, type[OSSPresignedError]] = {
     413: TooLargeError,
 }
 _HINTS = {
-    401: "check signer_token=",
+    401: "check signer_token=, or ask the owner for a new token",
     404: "check its URL, to which /v1/sign is appended",
     413: "even a single request is too large for it",
     **dict.fromkeys(range(300, 400), "redirects are not followed: give its final URL"),
@@ -364,6 +364,8 @@ def error_of_call(
     status, hint = problem.status, _HINTS.get(problem.status)
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
         hint = "no token was given: set signer_token="
+    elif status == 401 and "expired" in problem.detail:  # noqa: PLR2004 - HTTP status
+        hint = "ask the owner for a new one"
     text = f"the signer at {host} refused the call with HTTP {status}"
     return _error(signer_error(status), text, problem, operation, hint)
 

@@ -22,6 +22,6 @@ __all__, __getattr__, __dir__ = lazy(
     "SIGNATURE_FIELDS STATUS_FIELD TOKEN_FIELD TYPE_FIELD V4_FIELDS form_values "
     "lower_names pinned_fields policy_text post_signature sign_policy "
     "signature_conditions",
-    presigning="PresignRequest",
+    presigning="PresignRequest region_problem",
     signed_url="SignedURL damage describe",
 )

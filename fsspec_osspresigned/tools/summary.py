@@ -75,11 +75,10 @@ class Summary:
         return reasons
 
     def _reason(self, failure: Failure) -> str:
-        word = f"not {self.verb}"
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
             return told(failure.error)
-        if failure.outcome is Outcome.UNKNOWN and self.verb == "uploaded":
-            word = "unknown whether uploaded"
+        is_unknown = failure.outcome is Outcome.UNKNOWN
+        word = f"{'unknown whether' if is_unknown else 'not'} {self.verb}"
         return f"{word}: {told(failure.error)}"
 
     def _last(self) -> str:

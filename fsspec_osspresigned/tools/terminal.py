@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -278,8 +279,11 @@ def told(error: BaseException) -> str:
     tries = getattr(error, "tries", 1)
     if code_of(error) is ExitCode.NETWORK and tries > 1:
         text += f", after {tries} tries"
-    if getattr(error, "errno", None) == errno.EADDRINUSE:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
         text += ": choose another --port"
+    if number in (errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN):
+        text += ": choose another --host"
     return text
 
 

@@ -76,7 +76,12 @@ ALONE = TransferContext()
 
 
 async def upload_source(
-    client: Client, target: Target, source: Source, context: TransferContext = ALONE
+    client: Client,
+    target: Target,
+    source: Source,
+    context: TransferContext = ALONE,
+    *,
+    is_again: bool = False,
 ) -> Receipt:
     """Store *source* under *target* and return the receipt.
 
@@ -97,10 +102,10 @@ async def upload_source(
         try:
             return await _upload(upload, source, context)
         except _PART_SIZE_ERRORS:  # the size is known by now
-            if (await planned(client, target, source.size))[0] == plan:
+            if is_again or (await planned(client, target, source.size))[0] == plan:
                 raise
             context = evolve(context, prefetcher=None)
-            return await upload_source(client, target, source, context)
+            return await upload_source(client, target, source, context, is_again=True)
     try:
         body: Body = source
         if not isinstance(source, MemoryBody):
@@ -401,6 +406,7 @@ class Upload:
         with suppress(TimeoutError):  # what is left was logged
             async with self._abort_limit:
                 await mode.discard(reason, once=short)
+        self._abort_limit = None
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[Any]]) -> None:
         waited = 0.0

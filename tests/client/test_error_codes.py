@@ -65,13 +65,11 @@ def refused(code="", *, ec="", status=403, date=None, message="no", **members):
     return Reply(status=status, headers=headers, body=body)
 
 
-def error(reply, signed=None, *, now=NOW + 60.0, offset=None, by_keys=False):
+def error(reply, signed=None, *, now=NOW + 60.0, offset=None, **more):
     """Return the exception, as the client makes it."""
     signed = signed or sign()
     offset = clock_offset(reply.headers, lambda: now, offset)
-    return from_reply(
-        PUT, reply, signed, now=lambda: now, offset=offset, by_keys=by_keys
-    )
+    return from_reply(PUT, reply, signed, now=lambda: now, offset=offset, **more)
 
 
 CASES = [

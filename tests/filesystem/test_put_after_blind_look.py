@@ -200,8 +200,9 @@ def test_a_deletion_whose_reply_is_lost_leaves_no_record(only, oss, owner):
     fs = only("DeleteObject", retries=0)
     fs.pipe_file(PATH, b"own")
     oss.faults.add(Fault(action="DeleteObject", drop_reply=True))
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError) as caught:
         fs.rm_file(PATH)
+    assert caught.value.outcome == "unknown"
     assert owner.stored() == {}
     with pytest.raises(NotSignedError):
         fs.cat_file(PATH)

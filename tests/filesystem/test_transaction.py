@@ -116,6 +116,21 @@ def test_what_leaves_the_body_discards_everything(parted, owner, tmp_path, error
     assert set(owner.stored()) == {"after"}
 
 
+def test_an_interrupted_file_is_discarded_in_silence(parted, owner, caplog):
+    """Its block and the transaction discard it, and the second finds nothing to do."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        parted.transaction,
+        parted.open(f"{ROOT}/open", "wb") as file,
+    ):
+        file.write(os.urandom(3 * PART))
+        raise KeyboardInterrupt
+    parted.pipe_file(f"{ROOT}/after", b"x")  # after what the engine had to do
+    assert not [r for r in caplog.records if r.levelname == "ERROR"]
+    assert not owner.oss.uploads(ROOT)
+    assert set(owner.stored()) == {"after"}
+
+
 class Rows:
     """A Parquet file that is written row group by row group, and ends in a footer."""
 

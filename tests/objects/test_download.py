@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import secrets
 import signal
 import stat
 import threading
@@ -12,10 +13,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from attrs import evolve
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.emulator import Fault, StoredObject
+from fsspec_osspresigned.emulator import Fault, StoredObject, reading
 from fsspec_osspresigned.engine import abort_at_exit, engine
 from fsspec_osspresigned.engine.engine import blocking, run
 from fsspec_osspresigned.errors import (
@@ -23,13 +25,16 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     IntegrityError,
     InvalidRequestError,
+    ReplyError,
     SourceChangedError,
     UploadDiscardedError,
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import SMALL
+from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.objects.download import AtomicFile, Download
+from tests.loopback_server import LoopbackServer
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/d/a.bin"
@@ -127,11 +132,20 @@ def test_a_store_without_etags_sends_all_in_one(parts, owner, tmp_path):
 
 
 def test_a_store_that_has_no_range_of_an_empty_object(parts, owner, tmp_path):
-    """416 to the first byte means that there is none; another refusal is an error."""
-    parts.pipe_file(PATH, b"")
-    owner.oss.faults.add(Fault(action="GetObject", status=416, code="InvalidRange"))
-    parts.get_file(PATH, tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == b""
+    """416 to the first byte is asked about again; another refusal is an error."""
+    no_range = Fault(action="GetObject", status=416, code="InvalidRange")
+    for data in (b"", b"small", LARGE):
+        parts.pipe_file(PATH, data)
+        owner.oss.faults.add(no_range)
+        parts.get_file(PATH, tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == data
+        owner.oss.faults.add(no_range)
+        assert parts.cat_file(PATH, 0, 3) == data[:3]
+    owner.oss.faults.add(evolve(no_range, times=None))
+    with pytest.raises(InvalidRequestError):
+        parts.get_file(PATH, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == LARGE
+    owner.oss.faults.clear()
     owner.oss.faults.add(Fault(action="GetObject", status=400, code="BadThing"))
     with pytest.raises(InvalidRequestError):
         parts.get_file(PATH, tmp_path / "b")
@@ -154,6 +168,68 @@ def test_a_store_without_ranges_sends_all_at_once(
     assert (tmp_path / "a").read_bytes() == data
     assert (told.size, told.value) == (size, size)
     assert len(owner.actions()) <= 3
+
+
+class Overlong(LoopbackServer):
+    """Answers the first request of range *hit* with more bytes, and no length."""
+
+    hit, etag = 5, '"ABC"'
+
+    def __init__(self, status):
+        super().__init__()
+        self.status, self.requests = status, []
+
+    def serve(self, request):
+        first, _, last = request.headers["Range"].removeprefix("bytes=").partition("-")
+        first, last = int(first), min(int(last), len(LARGE) - 1)
+        is_hit = first // PART == self.hit and first not in self.requests
+        if is_hit:  # the neighbours come first
+            time.sleep(0.3)
+        self.requests.append(first)
+        request.send_response(self.status if is_hit else 206)
+        request.send_header("ETag", self.etag)
+        request.send_header("x-oss-request-id", secrets.token_hex(8))
+        request.send_header("x-oss-hash-crc64ecma", str(crc64(LARGE)))
+        if not is_hit or self.status == 206:
+            span = f"bytes {first}-{last}/{len(LARGE)}"
+            request.send_header("Content-Range", span)
+        body = LARGE[first : last + 1]
+        if is_hit:
+            body = LARGE if self.status == 200 else body + b"x" * 5000
+            request.send_header("Transfer-Encoding", "chunked")
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        else:
+            request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+
+@pytest.mark.parametrize("status", [200, 206])
+def test_a_reply_that_is_too_long_changes_no_other_range(
+    environment, monkeypatch, tmp_path, status
+):
+    """The bytes of the neighbours stay, although only this range is got again."""
+    with Overlong(status) as store:
+        monkeypatch.setenv("OSS_ENDPOINT", store.url)
+        fs = OSSPresignedFileSystem(signer="keys", part_size=PART)
+        fs.get_file(PATH, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == LARGE
+    assert len([first for first in store.requests if first // PART == 5]) == 2
+
+
+def test_a_whole_object_in_place_of_a_later_range_is_told(parts, tmp_path, monkeypatch):
+    """The error says what came."""
+    parts.pipe_file(PATH, LARGE)
+    real = reading.wanted_range
+
+    def first_alone(call, size):
+        begins = call.headers["range"].startswith("bytes=0-")
+        return real(call, size) if begins else None
+
+    monkeypatch.setattr(reading, "wanted_range", first_alone)
+    with pytest.raises(ReplyError, match="the whole object came"):
+        parts.get_file(PATH, tmp_path / "a")
+    assert left(tmp_path) == []
 
 
 def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):

@@ -14,6 +14,7 @@ from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
     NetworkError,
+    NotSignedError,
     ObjectExistsError,
     Refused,
 )
@@ -208,6 +209,19 @@ def test_what_is_seen_wins_over_what_is_remembered(only):
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     assert fs.isdir(f"{ROOT}/d")
     assert not fs.isdir(f"{ROOT}/e")
+
+
+def test_what_is_seen_but_not_read_exists(only, fs):
+    """Where HEAD alone is signed, reading is refused, and nothing counts as missing."""
+    fs.pipe_file(f"{ROOT}/x", b"x")
+    looks = only("HeadObject")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert looks.info(f"{ROOT}/x")["size"] == 1
+        with pytest.raises(NotSignedError, match="GetObject"):
+            looks.cat(f"{ROOT}/x")
+        with pytest.raises(FileNotFoundError):
+            looks.cat(f"{ROOT}/none")
 
 
 def test_an_own_directory_that_others_emptied_holds_nothing(only, fs):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 
 import pytest
 from fsspec.callbacks import Callback
 
+from fsspec_osspresigned import sync_down
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
+    ConfigurationError,
     IntegrityError,
     InvalidRequestError,
     SourceChangedError,
@@ -200,13 +203,45 @@ def test_a_link_is_not_followed(resuming, owner, place, tmp_path):
     (tmp_path / "victim").write_bytes(b"victim")
     partial.unlink()
     partial.symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError, match=partial.name):
+    for _ in range(2):
         resuming.get_file(PATH, place)
-    partial.unlink()
-    os.link(tmp_path / "victim", partial)
-    with pytest.raises(OSError, match="hard link"):
-        resuming.get_file(PATH, place)
-    assert (tmp_path / "victim").read_bytes() == b"victim"
+        assert place.read_bytes() == LARGE
+        assert (tmp_path / "victim").read_bytes() == b"victim"
+        partial.unlink()
+        os.link(tmp_path / "victim", partial)
+
+
+def test_what_arrived_is_no_more_public_than_the_file(resuming, owner, place):
+    """The partial file has the permissions of the file that it will replace."""
+    place.chmod(0o600)
+    assert stat.S_IMODE(stop(resuming, owner, place).stat().st_mode) == 0o600
+
+
+def test_an_object_has_not_the_name_of_a_partial_file(resuming, owner, place):
+    """Else its bytes could become those of the other object, or the other way round."""
+    name = stop(resuming, owner, place).name
+    resuming.pipe_file(f"{ROOT}/d/{name}", b"evil")
+    with pytest.raises(ConfigurationError, match="name of an unfinished download"):
+        resuming.get(f"{ROOT}/d/", str(place.parent), recursive=True)
+    with pytest.raises(ConfigurationError, match="name of an unfinished download"):
+        sync_down(f"{ROOT}/d", str(place.parent), filesystem=resuming)
+    assert place.read_bytes() == b"old"
+    assert left(place) == [name]
+
+
+def test_a_partial_file_that_another_program_replaced_is_not_published(
+    resuming, owner, place
+):
+    """What has its name at the end may be anything."""
+    partial = stop(resuming, owner, place)
+
+    class Replaces(Callback):
+        def relative_update(self, inc=1):
+            partial.unlink(missing_ok=True)
+            partial.write_bytes(b"evil")
+
+    with pytest.raises(FileNotFoundError, match="another program"):
+        resuming.get_file(PATH, place, callback=Replaces())
     assert place.read_bytes() == b"old"
 
 

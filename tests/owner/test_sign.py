@@ -305,6 +305,10 @@ def test_powershell_command_has_the_words_of_curl(keys, capsys, name):
     [
         (["bucket/k/", "--curl"], "does not end in the name of a file"),
         (["bucket/k\n", "--curl"], "does not end in the name of a file"),
+        (["bucket/..", "--curl"], "does not end in the name of a file"),
+        (["bucket/..\\k", "--powershell"], "the name of a file of Windows"),
+        (["bucket/C:k.exe", "--powershell"], "the name of a file of Windows"),
+        (["bucket/NUL.csv", "--powershell"], "the name of a file of Windows"),
         (["bucket/k", "--powershell", "--header", 'a="b"'], "double quote"),
     ],
 )

@@ -224,6 +224,15 @@ def test_region_and_endpoint(region, endpoint, options, wanted):
     assert made.credentials().access_key_id == "id-1"
 
 
+def test_endpoint_of_the_environment_is_named(environment):
+    """Nobody gave it on this line."""
+    environment.setenv("OSS_ENDPOINT", "oss cn")
+    with pytest.raises(
+        ConfigurationError, match="OSS_ENDPOINT: endpoint host 'oss cn'"
+    ):
+        KeySigner.from_options("cn-hangzhou")
+
+
 def test_everything_missing_is_one_error(environment):
     """Keys, region and endpoint are named together."""
     environment.delenv("OSS_ACCESS_KEY_ID")
@@ -247,6 +256,7 @@ def test_everything_missing_is_one_error(environment):
         (None, "files.example.com", "does not tell its region"),
         ("cn-beijing", "oss-cn-hangzhou.aliyuncs.com", "does not fit"),
         (None, "ftp://x", "use https or http"),
+        ("oss-cn-hangzhou", "files.example.com", "is not a region id"),
     ],
 )
 def test_region_and_endpoint_that_do_not_do(region, endpoint, problem):

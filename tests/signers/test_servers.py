@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -277,6 +278,18 @@ def test_parts_get_the_size_that_the_server_wants(case, server, connect):
     assert server.content(f"{case.folder}b.bin") == LARGE
     begun = [call for call in server.calls if "uploadurls" in call]
     assert len(begun) == 3  # the first one was given up
+
+
+@each(["dataverse"])
+def test_a_server_that_changes_its_mind_is_asked_twice(
+    case, server, connect, monkeypatch
+):
+    """An upload ends, whatever size of parts each reply names."""
+    sizes = itertools.count(6 * MIB)
+    monkeypatch.setattr(type(server), "part_size", property(lambda _: next(sizes)))
+    with pytest.raises(ValueError, match="give part_size="):
+        connect(part_size=None).pipe_file(f"{case.folder}a.bin", LARGE)
+    assert len([call for call in server.calls if "uploadurls" in call]) == 2
 
 
 @each(["dataverse"])

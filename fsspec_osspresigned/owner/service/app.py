@@ -56,6 +56,7 @@ _MAX_DEPTH = 6
 _MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
 _OPERATION = tuple(fields_dict(Operation))
+_MAX_UPLOAD_ID = 1024  # of OSS it has 32 characters
 
 
 @frozen(kw_only=True)
@@ -78,7 +79,8 @@ class AccessRecord:
     # How often each code of the protocol was answered.
     codes: Counter[str] = field(factory=Counter)
     milliseconds: float = 0.0  # from the call's headers to the reply
-    fault: str | None = None  # the class of an exception that should not have been
+    # What is wrong with the service, or the class of an unforeseen exception.
+    fault: str | None = None
     client: str | None = None  # address of the connection, a proxy's if there is one
     unhashed: str | None = None  # name of a policy whose sha256 is the token itself
 
@@ -194,6 +196,8 @@ class Service:
             response = _problem(408, "the call was incomplete")
         except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
             call.fault = type(error).__name__
+            if isinstance(error, ConfigurationError):
+                call.fault = error.message
             response = _problem(500, "the signer failed")
         if response.status_code in _CODES:
             call.codes[_CODES[response.status_code]] += 1
@@ -230,7 +234,10 @@ class Service:
     ) -> Response:
         _, policy = self.admitted(request, call)
         self.limits.charge(policy, 1)
-        left = await run_in_threadpool(self.store.left, policy) if self.store else {}
+        left = {}
+        if self.store:
+            async with self.limits.turn(policy, request.stream()):
+                left = await run_in_threadpool(self.store.left, policy)
         headers = {"Cache-Control": "no-store"}
         return JSONResponse({**policy.permissions(), **left}, headers=headers)
 
@@ -241,9 +248,11 @@ class Service:
         )
 
     async def answer(self, request: Request, call: AccessRecord) -> Response:
-        rules, policy = self.admitted(request, call)
+        _, policy = self.admitted(request, call)
         self.limits.charge(policy)
         async with self.limits.turn(policy, request.stream()) as body:
+            # While the body came, the token may have been revoked.
+            rules, policy = self.admitted(request, call)
             return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
 
     def reply(
@@ -448,13 +457,15 @@ def operation_of(
     if not spec.on_bucket:
         names["key"] = _name(request, "key", check_key)
     if spec.upload_id:
-        names["upload_id"] = _name(request, "upload_id")
+        names["upload_id"] = _name(request, "upload_id", _check_upload_id)
     needs_size = is_sized and bool(spec.body)
     return Operation(
         action=action,
         **names,
         part_number=_number(request, "part_number", MAX_PARTS, needed=spec.part_number),
-        content_length=_number(request, "content_length", 2**53, 0, needed=needs_size),
+        content_length=_number(
+            request, "content_length", spec.largest, 0, needed=needs_size
+        ),
         expires_in=_number(request, "expires_in", MAX_V4_LIFE),
         headers=_headers(request, "headers"),
         optional_headers=_headers(request, "optional_headers"),
@@ -466,12 +477,14 @@ def _invalid(detail: str) -> ServiceError:
     return ServiceError("invalid_request", detail)
 
 
+def _check_upload_id(text: str) -> str | None:
+    if text.isascii() and 0 < len(text) <= _MAX_UPLOAD_ID:
+        return None
+    return f"must have 1 to {_MAX_UPLOAD_ID} characters of ASCII"
+
+
 def _name(
-    request: Mapping[str, Any],
-    member: str,
-    check: Callable[[str], str | None] = lambda text: (
-        None if text else "must not be empty"
-    ),
+    request: Mapping[str, Any], member: str, check: Callable[[str], str | None]
 ) -> str:
     value = request.get(member)
     if not isinstance(value, str):

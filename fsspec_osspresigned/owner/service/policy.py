@@ -7,10 +7,12 @@ import difflib
 import hashlib
 import json
 import logging
+import math
 import re
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -36,6 +38,7 @@ from ...model import (
 )
 from ...parsing import is_int
 from ...signing.endpoint import Endpoint, check_bucket
+from ...signing.presigning import region_problem
 from ...units import bytes_of, seconds_of, shown_bytes
 from ..grants import GrantTerms
 
@@ -122,11 +125,16 @@ class Policy:
         return self.max_objects is not None or self.max_bytes is not None
 
     def life(self, wish: int | None = None) -> int:
-        """Return the seconds that a signature may live, at most *wish* if given."""
-        lives = [self.max_expires_in, wish or self.max_expires_in]
+        """Return the seconds that a signature may live, at most *wish* if given.
+
+        ServiceError if the token has less than one left.
+        """
+        life = min(self.max_expires_in, wish or self.max_expires_in)
         if self.expires_at is not None:
-            lives.append(max(1, int(self.expires_at - time.time())))
-        return min(lives)
+            life = min(life, int(self.expires_at - time.time()))
+        if life < 1:
+            raise ServiceError("forbidden", "the token has expired")
+        return life
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""
@@ -143,7 +151,8 @@ class Policy:
             "content_types": self.content_types,
         }
         if self.expires_at is not None:
-            reply["expires_in"] = max(0, int(self.expires_at - time.time()))
+            # Rounded up, because the call has taken a moment.
+            reply["expires_in"] = max(0, math.ceil(self.expires_at - time.time()))
         return {name: value for name, value in reply.items() if value is not None}
 
     def reads(self, source: str) -> bool:
@@ -402,8 +411,7 @@ def added_tokens(entries: Iterable[Mapping[str, Any]]) -> dict[str, Policy]:
     problems: list[str] = []
     tokens = {}
     for entry in entries:
-        ends = {"expires": datetime.fromisoformat(entry["expires"])}
-        table = _Table({**entry, **ends}, f"{entry['name']}: ", problems)
+        table = _Table(entry, f"{entry['name']}: ", problems)
         digest = table.get("sha256", _hash, "", required=True)
         tokens[digest] = _policy(table)
     if problems:
@@ -418,7 +426,7 @@ def parse_policies(text: str, *, needs_tokens: bool = True) -> Policies:
 
     Raises:
         ConfigurationError: the message lists every mistake with its place, such as
-            ``tokens[2].actions[0]``.
+            ``token 'lab': actions[0]``.
     """
     try:
         document = tomllib.loads(text)
@@ -436,7 +444,7 @@ def parse_policies(text: str, *, needs_tokens: bool = True) -> Policies:
     entries = top.get_list("tokens", _table, minimum=least, required=needs_tokens) or []
     for index, entry in enumerate(entries):
         place = f"tokens[{index}]"
-        table = _Table(entry, f"{place}.", problems)
+        table = _Table(entry, _place(entry, f"{place}."), problems)
         digest = table.get("sha256", _hash, "", required=True)
         policy = _policy(table)
         if digest in tokens:
@@ -526,7 +534,7 @@ class _Table:
 def _signer(table: _Table) -> SignerSettings:
     settings = SignerSettings(
         style=table.get("style", _one_of(STYLES), None),
-        region=table.get("region", _text, None),
+        region=table.get("region", _region, None),
         endpoint=table.get("endpoint", _text, None),
         credentials=table.get("credentials", _one_of(PROVIDERS), ENVIRONMENT),
     )
@@ -641,6 +649,13 @@ _count: Callable[[Any], int] = _valid(
 )
 
 
+def _place(entry: Mapping[str, Any], default: str) -> str:
+    try:
+        return f"token {_name(entry.get('name'))[:_MAX_SHOWN]!r}: "
+    except _MemberError:
+        return default
+
+
 def _life(value: Any) -> int:
     try:
         return seconds_of(f"{value}s" if is_int(value) else _text(value))
@@ -659,6 +674,8 @@ def _size(value: Any) -> int:
 
 
 def _moment(value: Any) -> float:
+    with suppress(ValueError):
+        value = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise _MemberError("must be a time with its zone, such as 2026-12-31T18:00:00Z")
     return value.timestamp()
@@ -671,6 +688,12 @@ def _hash(value: Any) -> str:
     if value.lower() == hash_token(""):
         raise _MemberError("is the hash of nothing")
     return value.lower()
+
+
+def _region(value: Any) -> str:
+    if problem := region_problem(_text(value)):
+        raise _MemberError(f"is wrong: {problem}")
+    return str(value)
 
 
 def _bucket(value: Any) -> str:

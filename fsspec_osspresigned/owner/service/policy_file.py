@@ -28,12 +28,19 @@ from .token_store import TokenStore
 def make_signer(settings: SignerSettings) -> KeySigner:
     provider = credential_provider(settings.credentials)
     from_environment = settings.credentials == ENVIRONMENT
-    signer = KeySigner.from_options(
-        settings.region,
-        settings.endpoint,
-        style=settings.style,
-        credentials=None if from_environment else provider,
-    )
+    try:
+        signer = KeySigner.from_options(
+            settings.region,
+            settings.endpoint,
+            style=settings.style,
+            credentials=None if from_environment else provider,
+        )
+    except ConfigurationError as error:
+        # The service has neither an option nor an argument of that name.
+        own = "OSS_REGION, or region under [signer]"
+        raise ConfigurationError(
+            [text.replace("OSS_REGION or region=", own) for text in error.problems]
+        ) from None
     key = provider() if from_environment else None
     if key and key.security_token is not None and key.expires_at is None:
         msg = "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not"
@@ -58,13 +65,16 @@ class PolicyFile:
     _settings: SignerSettings | None = field(default=None, init=False)
     _stamp: object = field(default=None, init=False)  # None: to be read in any case
     _seen: object = field(default=None, init=False)
-    _problems: Sequence[str] = field(default=(), init=False)
+    _problems: Sequence[str] = field(factory=list, init=False)
 
     def load(self) -> dict[str, Any]:
         """Read the file, use its rules, and return facts for the log.
 
         ConfigurationError if it is invalid; the old rules then stay.
         """
+        return self._load(self.store.entries())
+
+    def _load(self, added: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         self._stamp = FileStamp.read(self.path)
         has_store = self.store.path.exists()
         policies = parse_policies(self._text(), needs_tokens=not has_store)
@@ -72,7 +82,7 @@ class PolicyFile:
             self.signer = make_signer(policies.signer)
             self._settings = policies.signer
         self._listed = policies.tokens
-        self._merge(self.store.entries())
+        self._merge(added)
         return {"tokens": len(self.rules.tokens)}
 
     def _merge(self, added: Sequence[Mapping[str, Any]]) -> None:
@@ -92,6 +102,7 @@ class PolicyFile:
         """Load the file again if it changed, or with *force*, and log the result.
 
         Added and revoked tokens are taken each time, also while the file is invalid.
+        While the database cannot be read, the last ones stay.
 
         The file must be unchanged for one interval, because a partly written file can
         be a valid policy. A failed load is repeated at each interval, because only the
@@ -99,22 +110,23 @@ class PolicyFile:
         """
         now = FileStamp.read(self.path)
         is_settled, self._seen = now == self._seen, now
-        is_unchanged = not force and (now == self._stamp or not is_settled)
+        problems: list[str] = []
+        if force or (now != self._stamp and is_settled):
+            try:
+                facts = self._load(self._added)
+            except Exception as error:  # noqa: BLE001 - the next one must still be read
+                self._stamp = None
+                problems += _problems_of(error)
+            else:
+                self.say("policy_reloaded", **facts)
         try:
             if (added := self.store.entries()) != self._added:
                 self._merge(added)
-            if is_unchanged:
-                return
-            facts = self.load()
         except Exception as error:  # noqa: BLE001 - the next one must still be read
-            problems = getattr(error, "problems", (type(error).__name__,))
-            self._stamp = None
-            if force or problems != self._problems:
-                self.say("policy_refused", problems=list(problems))
-            self._problems = problems
-        else:
-            self._problems = ()
-            self.say("policy_reloaded", **facts)
+            problems += _problems_of(error)
+        if problems and (force or problems != self._problems):
+            self.say("policy_refused", problems=problems)
+        self._problems = problems
 
     def _text(self) -> str:
         try:
@@ -124,6 +136,10 @@ class PolicyFile:
         except UnicodeDecodeError as error:
             problem = f"{self.path} is not UTF-8 at byte {error.start}"
         raise ConfigurationError(problem)
+
+
+def _problems_of(error: Exception) -> Sequence[str]:
+    return getattr(error, "problems", (type(error).__name__,))
 
 
 async def watch(

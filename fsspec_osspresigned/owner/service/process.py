@@ -175,6 +175,9 @@ def launch(settings: ServiceSettings) -> None:
     store = TokenStore.of(settings.policy_file, settings.tokens_file)
     policy = PolicyFile(path=settings.policy_file, store=store, say=say)
     policy.load()
+    for token in policy.rules.tokens.values():
+        with store.counting(token):
+            pass  # opens the database, if the token has a quota
     with listen(settings.host, settings.port) as listener:
         logging.basicConfig(handlers=[LineHandler()])
         asyncio.run(serve(settings, policy, listener))

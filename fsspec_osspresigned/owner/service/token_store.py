@@ -27,6 +27,9 @@ _SCHEMA = """
         token TEXT, path TEXT, upload TEXT, part INTEGER, size INTEGER NOT NULL,
         PRIMARY KEY (token, path, upload, part)
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS totals (
+        token TEXT PRIMARY KEY, objects INTEGER NOT NULL, size INTEGER NOT NULL
+    );
 """
 _SECONDS = 10.0  # to wait for another process
 # The calls that make an object; the row of one has no upload and part 0.
@@ -57,7 +60,7 @@ class TokenStore:
         """Return the added tokens, each as a table ``[[tokens]]`` of a policy file."""
         if not self.path.exists():
             return []
-        with self._rows() as rows:
+        with self._rows("BEGIN") as rows:
             found = rows.execute("SELECT entry FROM tokens ORDER BY name").fetchall()
         return [json.loads(entry) for (entry,) in found]
 
@@ -66,7 +69,7 @@ class TokenStore:
         name = entry["name"]
         try:
             with self._rows() as rows:
-                rows.execute("DELETE FROM used WHERE token = ?", (name,))
+                _forget(rows, name)
                 rows.execute(
                     "INSERT INTO tokens VALUES (?, ?)", (name, json.dumps(entry))
                 )
@@ -79,16 +82,16 @@ class TokenStore:
         if not self.path.exists():
             return False
         with self._rows() as rows:
-            rows.execute("DELETE FROM used WHERE token = ?", (name,))
-            return (
-                rows.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount > 0
-            )
+            found = rows.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount
+            if found:  # a token of the policy file keeps what it has used
+                _forget(rows, name)
+        return found > 0
 
     def left(self, policy: Policy) -> dict[str, int]:
         """Return what is left of the quotas: ``objects_left`` and ``bytes_left``."""
         if not policy.has_quota:
             return {}
-        with self._rows() as rows:
+        with self._rows("BEGIN") as rows:
             usage = _Usage.read(rows, policy)
         left = {
             "objects_left": (policy.max_objects, usage.objects),
@@ -109,16 +112,22 @@ class TokenStore:
             yield _Usage.read(rows, policy).count
 
     @contextmanager
-    def _rows(self) -> Iterator[sqlite3.Connection]:
-        # Of SQLite's own making, the file would be readable for others.
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        opened = sqlite3.connect(self.path, timeout=_SECONDS, isolation_level=None)
-        with closing(opened) as rows, _told(self.path):
-            rows.executescript(_SCHEMA)
-            rows.execute("BEGIN IMMEDIATE")
-            with rows:
-                yield rows
+    def _rows(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        with _told(self.path):
+            # Of SQLite's own making, the file would be readable for others.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            opened = sqlite3.connect(self.path, timeout=_SECONDS, isolation_level=None)
+            with closing(opened) as rows:
+                rows.executescript(_SCHEMA)
+                rows.execute(begin)
+                with rows:
+                    yield rows
+
+
+def _forget(rows: sqlite3.Connection, name: str) -> None:
+    rows.execute("DELETE FROM used WHERE token = ?", (name,))
+    rows.execute("DELETE FROM totals WHERE token = ?", (name,))
 
 
 @contextmanager
@@ -127,8 +136,12 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError:
         raise
-    except sqlite3.Error as error:
-        raise ConfigurationError(f"cannot use the tokens in {path}: {error}") from None
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        msg = (
+            f"cannot use the tokens in {path}: {why}: --tokens FILE names another file"
+        )
+        raise ConfigurationError(msg) from None
 
 
 @define
@@ -143,27 +156,25 @@ class _Usage:
     @classmethod
     def read(cls, rows: sqlite3.Connection, policy: Policy) -> _Usage:
         found = rows.execute(
-            "SELECT COUNT(*) FILTER (WHERE part = 0), COALESCE(SUM(size), 0) "
-            "FROM used WHERE token = ?",
-            (policy.name,),
+            "SELECT objects, size FROM totals WHERE token = ?", (policy.name,)
         )
-        return cls(rows, policy, *found.fetchone())
+        return cls(rows, policy, *found.fetchone() or (0, 0))
 
     def count(self, operation: Operation) -> None:
         """Count *operation*; ServiceError if it exceeds a quota.
 
         A name counts once, and so does a part of an upload, with the largest of its
-        sizes: a retry costs nothing.
+        sizes: a retry costs nothing. A part without bytes to count leaves no row.
         """
         action, policy = operation.action, self.policy
+        is_counted = policy.max_bytes is not None and action.spec.body == "data"
+        size = (operation.content_length or 0) if is_counted else 0
         if action in _MAKE:
             slot: tuple[str, int] = "", 0
-        elif action is Action.UploadPart:
+        elif size:
             slot = operation.upload_id or "", operation.part_number or 0
         else:
             return
-        is_data = action.spec.body == "data"
-        size = (operation.content_length or 0) if is_data else 0
         place = policy.name, operation.path, *slot
         known = self.rows.execute(
             "SELECT size FROM used "
@@ -186,4 +197,8 @@ class _Usage:
             "INSERT INTO used VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET size = MAX(size, excluded.size)",
             (*place, size),
+        )
+        self.rows.execute(
+            "INSERT OR REPLACE INTO totals VALUES (?, ?, ?)",
+            (policy.name, self.objects, self.size),
         )

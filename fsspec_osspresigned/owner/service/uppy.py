@@ -52,10 +52,11 @@ class _Uppy:
         return await self.service.recorded(request, self._presigned)
 
     async def _presigned(self, request: Request, call: AccessRecord) -> Response:
-        rules, policy = self.service.admitted(request, call)
+        _, policy = self.service.admitted(request, call)
         limits = self.service.limits
         limits.charge(policy)
         async with limits.turn(policy, request.stream()) as body:
+            rules, policy = self.service.admitted(request, call)
             limits.charge(policy, max(1, len(body) * MAX_REQUESTS // MAX_REQUEST_BODY))
             call.requests = 1
             if not isinstance(rules.signer, KeySigner):

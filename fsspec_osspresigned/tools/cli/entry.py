@@ -15,6 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     *arguments* None uses ``sys.argv``.
     """
     _open_closed_streams()
+    # A name that the terminal's encoding lacks is shown with escapes, as on standard error.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from . import app  # noqa: PLC0415 - it needs the extra `cli`
     except KeyboardInterrupt:

@@ -480,8 +480,10 @@ class ReportOptions:
         """
         if self.as_json:
             self.event(event, **members)
+        elif output is None:  # no phrase within a name is translated
+            self.out.line(translated_whole(text))
         else:
-            (output or self.out).line(translated(translated_whole(text)))
+            output.line(translated(translated_whole(text)))
 
     def remark(self, text: str, event: str, **members: Any) -> None:
         """Print *text* to standard error, unless --quiet is given.

@@ -42,11 +42,11 @@ def permissions(connection: ConnectionOptions, *, as_json: bool) -> None:
             known["expires_at"] = shown_moment(found.expires_at)
         out.line(json.dumps(known, indent=2))
         return
-    for line in pairs([*_rows(found)], out.room):
+    for line in pairs([*rows(found)], out.room):
         out.line(line)
 
 
-def _rows(found: Permissions) -> Iterator[tuple[str, str]]:
+def rows(found: Permissions) -> Iterator[tuple[str, str]]:
     yield "paths", shown_text(", ".join(f"{prefix}..." for prefix in found.prefixes))
     yield "actions", shown_text(", ".join(found.actions))
     if found.max_size is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,18 @@ from attrs import fields_dict, frozen
 from ...errors import SITE, ConfigurationError
 from ...owner.service.policy import (
     Policies,
+    Policy,
     hash_token,
     parse_policies,
     token_problem,
 )
 from ...owner.service.token_store import TokenStore
-from ...units import shown_text
+from ...signers.base import Permissions
+from ...units import shown_bytes, shown_text
 from ...url_checks import is_loopback
+from ..terminal import Output, pairs
 from .options import UncutGroup, examples, flag, needs, option, takes
+from .permissions import rows
 
 _EXAMPLES = """\
   osspresigned serve --policy policy.toml --check
@@ -95,8 +100,11 @@ def serve(wanted: ServeOptions) -> None:
     store = wanted.store()
     if wanted.checks:
         policies = wanted.policies(needs_tokens=not store.path.exists())
-        for line in _granted(policies):
-            click.echo(line)
+        room = Output(sys.stdout).room
+        for policy in policies.tokens.values():
+            click.echo("\n".join(pairs([*_granted(policy)], room)))
+            if policy.expires_at is not None and policy.expires_at <= time.time():
+                warnings.warn(f"token {policy.name!r} has expired", stacklevel=2)
         return
     with needs("server"):
         from ...owner.service.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
@@ -110,7 +118,14 @@ def serve(wanted: ServeOptions) -> None:
     launch(ServiceSettings(**{name: getattr(wanted, name) for name in names}))
 
 
-def _granted(policies: Policies) -> Iterator[str]:
-    for policy in policies.tokens.values():
-        places = ", ".join(map(shown_text, policy.prefixes))
-        yield f"{shown_text(policy.name)}: {', '.join(sorted(policy.actions))} in {places}"
+def _granted(policy: Policy) -> Iterator[tuple[str, str]]:
+    yield "token", shown_text(policy.name)
+    permitted = policy.permissions()
+    permitted.pop("expires_in", None)
+    yield from rows(Permissions(**permitted, expires_at=policy.expires_at))
+    if policy.max_objects is not None:
+        yield "objects", f"{policy.max_objects} at most"
+    if policy.max_bytes is not None:
+        yield "bytes", f"{shown_bytes(policy.max_bytes)} at most in all"
+    if policy.callback is not None:
+        yield "callback", policy.callback

@@ -22,7 +22,7 @@ from click.core import ParameterSource
 from ...errors import ConfigurationError
 from ...model import Receipt
 from ...units import short_bytes, shown_text
-from ..language import translated_list
+from ..language import translated, translated_list
 from ..progress import TransferProgress
 from ..sync.plan import Extra, Filter, How, NameList, Rule, Why
 from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
@@ -431,7 +431,7 @@ class _Report:
         ]
         for name, size, why in differing:
             shown = "" if size is None else f", {short_bytes(size)}"
-            text = f"{shown_text(name)}: {why}{shown}"
+            text = shown_text(name) + translated(f": {why}{shown}")
             self.transfer.would(text, "differs", name=name, size=size, why=why)
         self._rest(result)
         code = ExitCode.FAILED if differing else ExitCode.OK

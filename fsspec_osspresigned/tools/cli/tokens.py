@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import shlex
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import click
 from attrs import frozen
@@ -17,8 +19,9 @@ from attrs import frozen
 from ...errors import ConfigurationError
 from ...model import Action, split_path
 from ...owner.service.policy import Policy, added_tokens, hash_token
+from ...parsing import moment
 from ...units import seconds_of, shown_bytes, shown_end, shown_text
-from ...url_checks import service_problem
+from ...url_checks import is_loopback, service_problem
 from .options import (
     JSON,
     SIZE,
@@ -53,15 +56,21 @@ _LOCAL = "http://127.0.0.1:8080"
 _MAX_DAYS = 3650
 
 
+def _life(text: str) -> int:
+    if (end := moment(text)) is not None:
+        text = f"{math.ceil(end - time.time())}s"
+    return seconds_of(text, _MAX_DAYS)
+
+
 @frozen(kw_only=True)
 class TokenOptions(PolicyOptions):
     # fmt: off
     prefix: str = option("--prefix BUCKET/PREFIX/",
         "Where the token permits uploads; end it with a slash.",
         type=object_path, required=True)
-    expires_in: int = option("--expires LIFE", "Lifetime of the token: 2h, 7d, 90d.",
-        type=read_by(lambda text: seconds_of(text, _MAX_DAYS)), default="7d",
-        show_default=True)
+    expires_in: int = option("--expires LIFE",
+        "Lifetime of the token: 2h, 7d, 90d, or its end: 2026-12-31T18:00:00Z.",
+        type=read_by(_life), default="7d", show_default=True)
     once: bool = flag("--once", "Permit one object only, as --max-objects 1.")
     max_objects: int | None = option("--max-objects N",
         "Number of objects; retries of a name count once.", type=click.IntRange(min=1))
@@ -99,7 +108,10 @@ class TokenOptions(PolicyOptions):
         listed = self.policies(needs_tokens=False).tokens
         if policy.name in {known.name for known in listed.values()}:
             raise ConfigurationError(f"the policy has a token {name!r} already")
-        self.store().add(entry)
+        store = self.store()
+        store.add(entry)
+        text = f"added to {store.path}, which the service must use (--tokens)"
+        click.echo(text, err=True)
         return made
 
 
@@ -109,19 +121,27 @@ class TokenOptions(PolicyOptions):
 @click.option("--url", default=_LOCAL, show_default=True,
               help="Address at which uploaders reach the service.")  # fmt: skip
 def invite(name: str, wanted: TokenOptions, url: str) -> None:
-    """Invite someone to upload: make a token, and print an address and a command.
+    """Invite someone to upload: make a token, and print an address and two commands.
 
-    The address opens the upload page (serve --ui), which asks for nothing more. Whoever
-    has the address or the command can upload until the token expires: send them like a
-    password. An address in a browser's history stays there.
+    The address opens the upload page (serve --ui), which asks for nothing more. The next
+    line is the token, for the commands. Whoever has one of them can upload until the
+    token expires: send them like a password. An address in a browser's history stays
+    there.
     """
     if problem := service_problem(url, allow_http=False):
         raise click.UsageError(f"--url {problem}")
+    if is_loopback(urlsplit(url).hostname or ""):
+        warnings.warn(f"{url} is this machine alone: give --url", stacklevel=2)
     made, url = wanted.add(name), url.rstrip("/")
+    click.echo("the address needs serve --ui", err=True)
+    prefix = shlex.quote(wanted.prefix)
     click.echo(f"{url}/#token={made}&{quote(wanted.prefix)}")
+    click.echo(made)
     click.echo(
-        f"OSSPRESIGNED_TOKEN={made} osspresigned put FILE "
-        f"{shlex.quote(wanted.prefix)} --signer {url} --token env:OSSPRESIGNED_TOKEN"
+        "(umask 077; cat > osspresigned-token)   # paste the token, Enter, Ctrl-D"
+    )
+    click.echo(
+        f"osspresigned put FILE {prefix} --signer {shlex.quote(url)} --token file:osspresigned-token"
     )
 
 
@@ -145,9 +165,13 @@ def add(name: str, wanted: TokenOptions) -> None:
 @click.command(name="list")
 @JSON
 def list_tokens(wanted: PolicyOptions, *, as_json: bool) -> None:
-    """List the added tokens with what is left of their quotas."""
+    """List the added tokens, and those of the policy with a quota, with what is left."""
     store = wanted.store()
-    for policy in added_tokens(store.entries()).values():
+    tokens = [*added_tokens(store.entries()).values()]
+    if store.path.exists():
+        listed = wanted.policies(needs_tokens=False).tokens
+        tokens += [policy for policy in listed.values() if policy.has_quota]
+    for policy in tokens:
         left = store.left(policy)
         if as_json:
             told = {"name": policy.name, **policy.permissions(), **left}
@@ -158,7 +182,8 @@ def list_tokens(wanted: PolicyOptions, *, as_json: bool) -> None:
 
 def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
     yield f"{shown_text(policy.name)}: {shown_text(', '.join(policy.prefixes))}"
-    yield shown_end(policy.expires_at, time.time())
+    if policy.expires_at is not None:
+        yield shown_end(policy.expires_at, time.time())
     if policy.max_objects is not None:
         yield f"{left['objects_left']} of {policy.max_objects} objects left"
     if policy.max_bytes is not None:
@@ -172,7 +197,10 @@ def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
 def revoke(name: str, wanted: PolicyOptions) -> None:
     """Revoke an added token; URLs that were signed for it stay valid until they expire."""
     if not wanted.store().revoke(name):
-        raise ConfigurationError(f"there is no added token {name!r}")
+        msg = (
+            f"there is no added token {name!r}: remove one of the policy from its file"
+        )
+        raise ConfigurationError(msg)
     click.echo(f"revoked {shown_text(name)}", err=True)
 
 

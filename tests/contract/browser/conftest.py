@@ -193,8 +193,8 @@ def make_world(
     worlds: list[World] = []
     with contextlib.ExitStack() as stack:
 
-        def make(more: str = "", **emulator: Any) -> World:
-            oss = stack.enter_context(Emulator(**emulator))
+        def make(more: str = "") -> World:
+            oss = stack.enter_context(Emulator())
             looks = (
                 f'\n[[tokens]]\nname = "looks"\nsha256 = "{hash_token(LOOKING)}"\n'
                 'buckets = ["examplebucket"]\nprefixes = ["granted/"]\n'

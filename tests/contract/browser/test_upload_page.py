@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator import Fault, server
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.owner import service
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
@@ -217,13 +217,47 @@ def test_replacing_is_asked_for(world, tmp_path):
     page.start()
     asked = page.until(lambda: page.run("return window.asked"))
     assert asked.startswith(
-        "1 of these files exist already and would be replaced: a.bin."
+        "1 of these files exist already, or the page cannot see whether they exist: a.bin."
     )
     assert page.states() == ["ready"] * 2
     page.run("window.answer = true")
     page.start()
     page.until(lambda: page.states() == ["stored"] * 2)
     assert world.stored("a.bin") == files[0].read_bytes()
+
+
+def test_nothing_is_replaced_unasked(world, tmp_path):
+    """Neither by a token that was typed last, nor unseen, nor in another folder."""
+    page, file = world.page, made(tmp_path, "a.bin", 20)
+    page.upload(file, token=LOOKING)
+    assert page.ends() == ["stored"]
+    kept = file.read_bytes()
+    page.driver.get("about:blank")
+    page.open()
+    page.run("window.asked = 0; window.confirm = () => { asked += 1; return answer; }")
+    page.run("window.answer = false")
+    page.choose(made(tmp_path, "a.bin", 10, seed=2))
+
+    def is_declined(number):
+        page.until(lambda: page.run("return window.asked") == number)
+        page.until(lambda: page.states() == ["ready"])
+        assert world.stored("a.bin") == kept
+
+    page.type("token", LOOKING)
+    page.start()
+    is_declined(1)
+    world.oss.faults.add(Fault(action="HeadObject", status=503))
+    page.start()
+    is_declined(2)
+    assert not world.oss.faults.pending
+    page.run("window.answer = true")
+    page.type("folder", "outside/")
+    page.start()
+    assert page.ends() == ["failed"]
+    page.run("window.answer = false")
+    page.type("folder", "granted/")
+    page.press("#list button")
+    is_declined(4)
 
 
 def test_pause_keeps_the_parts(world, tmp_path):
@@ -396,9 +430,10 @@ def test_limits_of_size(make_world, tmp_path):
     assert world.oss.uploads("examplebucket") == []
 
 
-def test_bucket_without_a_rule(make_world, tmp_path):
+def test_bucket_without_a_rule(monkeypatch, make_world, tmp_path):
     """A bucket that knows nothing of the page: the page says what is missing."""
-    world = make_world(origins=("https://elsewhere.example",))
+    monkeypatch.setattr(server, "CORSMiddleware", lambda app, **_: app)
+    world = make_world()
     world.page.upload(made(tmp_path, "a.bin", 10))
     world.page.until(lambda: "Waiting to try again" in world.page.text())
     world.page.press("#list button")

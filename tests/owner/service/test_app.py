@@ -246,7 +246,9 @@ def test_other_places_answer_with_problems(server):
         ({"key": "/data/k"}, "key"),
         ({"action": "ListObjectsV2"}, "takes no key"),
         ({"action": "UploadPart", "part_number": 1}, "upload_id must be a string"),
-        ({"action": "ListParts", "upload_id": ""}, "must not be empty"),
+        ({"action": "ListParts", "upload_id": ""}, "1 to 1024 characters"),
+        ({"action": "ListParts", "upload_id": "u" * 1025}, "1 to 1024 characters"),
+        ({"action": "ListParts", "upload_id": "\ud800"}, "1 to 1024 characters"),
         ({"action": "UploadPart", "upload_id": "U"}, "part_number must be"),
         (
             {"action": "UploadPart", "upload_id": "U", "part_number": 10001},
@@ -255,6 +257,7 @@ def test_other_places_answer_with_problems(server):
         ({"content_length": ...}, "content_length must be"),
         ({"content_length": True}, "content_length must be"),
         ({"content_length": -1}, "content_length must be"),
+        ({"content_length": (5 << 30) + 1}, "content_length must be"),
         ({"expires_in": 0}, "expires_in must be"),
         ({"expires_in": 604801}, "expires_in must be"),
         ({"headers": None}, "headers must not be null"),

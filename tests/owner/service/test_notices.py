@@ -169,10 +169,11 @@ def test_a_service_that_refuses_leaves_the_object(oss, signer, oss_callback):
         {"sent": "token=other"},
         {"public": "https://gosspublic.alicdn.com.example.org/key.pem"},
         {"public": "http://gosspublic.alicdn.com/callback_pub_key_v1.pem"},
+        {"public": "https://gosspublic.alicdn.com/missing.pem"},
     ],
 )
 def test_only_what_oss_signed_is_taken(oss_callback, forged, capsys):
-    """Another body, or a key from another address, is refused."""
+    """Another body, a key from another address, or none there, is refused."""
     url = POLICY.callback
     assert oss_callback.post(url, "token=one").status_code == 200
     assert capsys.readouterr().out == "{'token': 'one'}\n"

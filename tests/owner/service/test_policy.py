@@ -22,6 +22,7 @@ from fsspec_osspresigned.owner.service.policy import (
     token_problem,
 )
 from fsspec_osspresigned.signers.wire_protocol import ITEM_STATUS
+from fsspec_osspresigned.signing import region_problem
 from fsspec_osspresigned.units import MIB
 
 HASH = hash_token("a-token-of-one")
@@ -147,20 +148,22 @@ def test_signer_is_optional():
 def test_every_mistake_is_told_at_once_with_its_place():
     """Nobody fixes a policy one restart at a time."""
     text = (
-        'tolkens = 1\n[signer]\nstyle = "odd"\nendpoint = "ftp://a/b?c"\n'
+        'tolkens = 1\n[signer]\nstyle = "odd"\nregion = "oss-cn-hangzhou"\n'
+        'endpoint = "ftp://a/b?c"\n'
         + entry()
         + entry(name='"n"', buckets='["B", 3]', action='["PutObject"]')
         + entry(name="3", sha256='"my-plain-token"', actions='["putobject"]')
     )
     assert problems(text) == (
         "signer.style must be one of virtual, path, cname",
+        f"signer.region is wrong: {region_problem('oss-cn-hangzhou')}",
         "signer.endpoint is wrong: endpoint scheme 'ftp': use https or http",
         "signer.endpoint is wrong: the endpoint holds more than https://HOST[:PORT]",
-        *(p for p in problems(text) if p.startswith("tokens[1].buckets[0] is wrong")),
-        "tokens[1].buckets[1] must be a string",
-        "tokens[1].action is not known: did you mean actions?",
-        "tokens[1].sha256 is that of 'n' too",
-        "tokens[1].name is that of tokens[0] too",
+        *(p for p in problems(text) if p.startswith("token 'n': buckets[0] is wrong")),
+        "token 'n': buckets[1] must be a string",
+        "token 'n': action is not known: did you mean actions?",
+        "token 'n': sha256 is that of 'n' too",
+        "token 'n': name is that of tokens[0] too",
         "tokens[2].sha256 must be 64 hex digits: osspresigned serve --hash-token",
         "tokens[2].name must be a string that can be printed",
         "tokens[2].actions[0] is not an action: did you mean PutObject?",
@@ -252,7 +255,8 @@ def test_each_member_is_read_strictly(members, said):
     """A policy that could mean something else is no policy."""
     found = problems(entry(**members))
     assert len(found) == 1
-    assert found[0].startswith(f"tokens[0].{said}")
+    place = "tokens[0]." if "name" in members else "token 'n': "
+    assert found[0].startswith(f"{place}{said}")
 
 
 @pytest.mark.parametrize(

@@ -675,8 +675,10 @@ def test_bad_policy_does_not_start(keys, policy_file, capsys):
     policy_file.write_text(policy_text("typo = 1", "acls = [3]"))
     assert cli.main(["serve", "--policy", str(policy_file)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: 2 problems:\n- tokens[0].acls[0] must be one of")
-    assert "tokens[0].typo" in said
+    assert said.startswith(
+        "error: 2 problems:\n- token 'writer': acls[0] must be one of"
+    )
+    assert "token 'writer': typo" in said
 
 
 def test_taken_port_names_the_option(keys, policy_file, capsys):
@@ -694,7 +696,15 @@ def test_missing_keys_are_told_before_the_start(policy_file, capsys):
     said = capsys.readouterr().err
     assert "OSS_ACCESS_KEY_ID" in said
     assert "OSS_ACCESS_KEY_SECRET" in said
-    assert "OSS_REGION" in said
+    assert "set OSS_REGION, or region under [signer], for example cn-hangzhou" in said
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_host_that_is_none_names_the_option(keys, policy_file, capsys, host):
+    """An address of another machine, and a name that nobody knows."""
+    call = ["serve", "--policy", str(policy_file), "--host", host]
+    assert cli.main(call) == 1
+    assert "choose another --host" in capsys.readouterr().err
 
 
 def test_policy_is_required(capsys):
@@ -731,17 +741,32 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
         buckets = ["examplebucket"]
         prefixes = ["a/", "b/"]
         actions = ["PutObject", "HeadObject"]
+        max_objects = 7
+        callback = "https://app.example.com/uploaded"
+        expires = 2026-01-01T00:00:00Z
         """
     )
     call = ["serve", "--policy", str(place), "--check"]
     assert cli.main(call) == 0
-    said = "lab: HeadObject, PutObject in examplebucket/a/, examplebucket/b/\n"
-    assert capsys.readouterr().out == said
+    ended = capsys.readouterr()
+    assert ended.err == "warning: token 'lab' has expired\n"
+    told = dict(line.split("  ", 1) for line in ended.out.splitlines())
+    assert {name: text.strip() for name, text in told.items()} == {
+        "token": "lab",
+        "paths": "examplebucket/a/..., examplebucket/b/...",
+        "actions": "HeadObject, PutObject",
+        "overwrite": "permitted",
+        "URLs": "valid for 1 h at most",
+        "token expires": told["token expires"],
+        "objects": "7 at most",
+        "callback": "https://app.example.com/uploaded",
+    }
+    assert told["token expires"].startswith("2026-01-01T00:00:00Z (EXPIRED")
     place.write_text(place.read_text().replace("Head", "Heat").replace('"a/"', "1"))
     assert cli.main(call) == 2
     err = capsys.readouterr().err
-    assert "tokens[0].actions[1]" in err
-    assert "tokens[0].prefixes[0]" in err
+    assert "token 'lab': actions[1]" in err
+    assert "token 'lab': prefixes[0]" in err
     place.write_bytes(b"\xff")
     assert cli.main(call) == 2
     assert "is not UTF-8 at byte 0" in capsys.readouterr().err
@@ -750,6 +775,7 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     """A machine without uvicorn is told what to install."""
     name = "fsspec_osspresigned.owner.service.process"
+    importlib.import_module(name)  # so that it can be taken away
     monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)

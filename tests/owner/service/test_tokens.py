@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import socket
+import sqlite3
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,7 @@ from fsspec_osspresigned.owner.service.app import (
     create_app,
     create_ruled_app,
 )
+from fsspec_osspresigned.owner.service.limits import RateLimits
 from fsspec_osspresigned.owner.service.policy import (
     Policy,
     ServiceError,
@@ -29,12 +34,16 @@ from fsspec_osspresigned.owner.service.policy import (
     parse_policies,
 )
 from fsspec_osspresigned.owner.service.policy_file import PolicyFile
+from fsspec_osspresigned.owner.service.process import ServiceSettings, launch
 from fsspec_osspresigned.owner.service.token_store import TokenStore
+from fsspec_osspresigned.owner.service.uppy import uppy_route
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signing.signed_url import describe
 from fsspec_osspresigned.tools.cli.app import run
+from fsspec_osspresigned.units import shown_moment
 from tests.owner.service.conftest import TOKEN, policy_text
 from tests.owner.service.test_app import KEYS, send
+from tests.owner.service.test_uppy import JSON, SITE
 
 KIB = 1024
 FIVE = Policy(
@@ -106,6 +115,35 @@ def test_an_upload_in_parts_is_one_object(store):
     assert store.left(FIVE) == {"objects_left": 4}
 
 
+def test_parts_leave_no_row_where_only_objects_count(store):
+    """Otherwise the holder could fill the disk, and delay the owner's commands."""
+    assert count(store, FIVE, put("large")) == []
+    size = store.path.stat().st_size
+    with store.counting(FIVE) as counted:
+        for number in range(1, 1001):
+            counted(part(number, KIB, f"{number:032X}"))
+    assert store.path.stat().st_size == size
+    assert store.left(FIVE) == {"objects_left": 4}
+
+
+def test_reading_waits_for_no_writer(store):
+    """The service takes revoked tokens, and tells what is left, while another counts."""
+    assert count(store, FIVE, put("a")) == []
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert store.left(FIVE) == {"objects_left": 4}
+        assert store.entries() == []
+
+
+def test_questions_of_one_token_wait_in_its_own_queue(store):
+    """So they take the threads of the service from nobody."""
+    rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): FIVE})
+    app = create_ruled_app(lambda: rules, store=store, limits=RateLimits(calls=0))
+    with LoopbackServer(app) as server:
+        given = {"token": f"Bearer {TOKEN}", "method": "GET"}
+        assert send(server, b"", **given, path="/v1/permissions")[0] == 429
+
+
 def test_bytes_count_by_part(store):
     """The same part again costs nothing, another upload of the same name does."""
     policy = evolve(FIVE, max_objects=None, max_bytes=10 * KIB)
@@ -172,6 +210,23 @@ def test_size_is_signed_if_bytes_count(store):
     assert "content-length" in describe(SecretURL(result["url"])).additional_headers
 
 
+def test_database_that_cannot_be_made_is_told(keys, policy_file, tmp_path):
+    """At the start, and in the log of each call: nothing is signed uncounted."""
+    missing = TokenStore(tmp_path / "missing" / "tokens.sqlite3")
+    said = f"cannot use the tokens in {missing.path}: No such file or directory"
+    rules, told = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): FIVE}), []
+    app = create_ruled_app(lambda: rules, store=missing, tell=told.append)
+    item = {"action": "HeadObject", "bucket": "examplebucket", "key": "in/a"}
+    with LoopbackServer(app) as server:
+        token = f"Bearer {TOKEN}"
+        assert send(server, {"requests": [item]}, token=token)[0] == 500
+    assert told[0].fault == f"{said}: --tokens FILE names another file"
+    policy_file.write_text(policy_text("max_objects = 1"))
+    settings = ServiceSettings(policy_file=policy_file, tokens_file=missing.path, host="192.0.2.1")  # fmt: skip
+    with pytest.raises(ConfigurationError, match="cannot use the tokens in"):
+        launch(settings)
+
+
 def test_quota_needs_the_file():
     """An application without one would permit everything."""
     with pytest.raises(ConfigurationError, match="quotas need the file"):
@@ -198,18 +253,54 @@ def test_token_ends(store):
     policy = evolve(FIVE, max_objects=None, expires_at=time.time() + 300)
     _, reply = ask(policy)
     assert 200 <= reply["results"][0]["expires_in"] <= 300
+    assert (
+        math.ceil(policy.expires_at - time.time()) == policy.permissions()["expires_in"]
+    )
     status, reply = ask(evolve(policy, expires_at=1_767_225_600.0))
     assert (status, reply["code"]) == (401, "unauthorized")
     assert reply["detail"] == "the token expired at 2026-01-01T00:00:00Z"
 
 
+@pytest.mark.parametrize("path", ["/v1/sign", "/s3/presign"])
+def test_call_that_began_before_the_revocation_is_refused(path):
+    """Nobody keeps a call in hand by holding back the end of its body."""
+    tokens = {hash_token(TOKEN): evolve(FIVE, max_objects=None)}
+    app = create_ruled_app(
+        lambda: ServiceRules(signer=KEYS, tokens=tokens),
+        routes=lambda service: [uppy_route(service, [SITE])],
+    )
+    item = {"action": "HeadObject", "bucket": "examplebucket", "key": "in/a"}
+    body = json.dumps({"requests": [item], "method": "PUT", "key": "a"}).encode()
+    head = {"Authorization": f"Bearer {TOKEN}", "Content-Length": len(body), **JSON}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    with (
+        LoopbackServer(app) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n{lines}\r\n".encode())  # fmt: skip
+        # The service asks for the body, so it has taken the token.
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+        tokens.clear()
+        connection.sendall(body)
+        assert connection.recv(100).startswith(b"HTTP/1.1 401")
+
+
+def test_nothing_is_signed_in_the_last_second_of_a_token():
+    """A signature lives for whole seconds, and would outlive the token."""
+    with pytest.raises(ServiceError, match="the token has expired"):
+        evolve(FIVE, expires_at=time.time() + 0.9).life()
+
+
 # -- the policy file ---------------------------------------------------------------------
 
 
-def test_policy_file_has_them_too():
-    """With the time as TOML has it."""
+@pytest.mark.parametrize("mark", ["", '"'])
+def test_policy_file_has_them_too(mark):
+    """With the time as TOML has it, or as a text."""
     text = policy_text(
-        "expires = 2026-12-31T18:00:00+08:00", "max_objects = 7", 'max_bytes = "2GiB"'
+        f"expires = {mark}2026-12-31T18:00:00+08:00{mark}",
+        "max_objects = 7",
+        'max_bytes = "2GiB"',
     )
     [policy] = parse_policies(text).tokens.values()
     assert policy.expires_at == datetime(2026, 12, 31, 10, tzinfo=UTC).timestamp()
@@ -289,25 +380,53 @@ def test_a_policy_without_tokens_needs_an_added_one(keys, tmp_path, capsys):
     assert [policy.name for policy in keeper.rules.tokens.values()] == ["bob"]
 
 
-def test_invitation_is_an_address_and_a_command(policy_file, capsys):
-    """Both have the token; the address has it after the #, which is never sent."""
+def test_invitation_is_an_address_and_two_commands(policy_file, capsys):
+    """The address has the token after the #, which is never sent; no command has it."""
     call = ["serve", "invite", "bob", "--policy", str(policy_file), "--expires", "90d"]
     place = ("--prefix", "examplebucket/of partner+1/")
-    assert run([*call, *place, "--url", "https://sign.example.com/"]) == 0
-    address, command = capsys.readouterr().out.splitlines()
-    [entry] = TokenStore(policy_file.with_suffix(".sqlite3")).entries()
+    assert run([*call, *place, "--url", "https://sign.example.com/a;b/"]) == 0
+    ended = capsys.readouterr()
+    address, shown, save, command = ended.out.splitlines()
+    database = policy_file.with_suffix(".sqlite3")
+    assert ended.err.splitlines() == [
+        f"added to {database}, which the service must use (--tokens)",
+        "the address needs serve --ui",
+    ]
+    [entry] = TokenStore(database).entries()
     token = address.partition("#token=")[2].partition("&")[0]
     assert entry["sha256"] == hash_token(token)
     assert address == (
-        f"https://sign.example.com/#token={token}&examplebucket/of%20partner%2B1/"
+        f"https://sign.example.com/a;b/#token={token}&examplebucket/of%20partner%2B1/"
     )
+    assert shown == token
+    assert save.startswith("(umask 077; cat > osspresigned-token) ")
     assert command == (
-        f"OSSPRESIGNED_TOKEN={token} osspresigned put FILE "
-        "'examplebucket/of partner+1/' --signer https://sign.example.com "
-        "--token env:OSSPRESIGNED_TOKEN"
+        "osspresigned put FILE 'examplebucket/of partner+1/' "
+        "--signer 'https://sign.example.com/a;b' --token file:osspresigned-token"
     )
     [policy] = added_tokens([entry]).values()
     assert 89 < (policy.expires_at - time.time()) / 86_400 <= 90
+
+
+def test_invitation_may_end_at_a_time(policy_file, capsys):
+    """To the second; without --url, its address is told to be of this machine."""
+    end = shown_moment(time.time() + 86_400)
+    call = ["serve", "invite", "bob", "--policy", str(policy_file), *PREFIX]
+    assert run([*call, "--expires", end]) == 0
+    assert "is this machine alone: give --url" in capsys.readouterr().err
+    [entry] = TokenStore(policy_file.with_suffix(".sqlite3")).entries()
+    ends = datetime.fromisoformat(entry["expires"]) - datetime.fromisoformat(end)
+    assert abs(ends) <= timedelta(seconds=1)
+
+
+def test_token_of_the_policy_file_is_revoked_there(policy_file, capsys):
+    """The command says so, and leaves its quota as it is."""
+    store, policy = TokenStore.of(policy_file), evolve(FIVE, name="writer")
+    assert count(store, policy, put("a")) == []
+    call = ["serve", "token", "revoke", "writer", "--policy", str(policy_file)]
+    assert run(call) == 2
+    assert "remove one of the policy from its file" in capsys.readouterr().err
+    assert store.left(policy) == {"objects_left": 4}
 
 
 @pytest.mark.parametrize(
@@ -318,6 +437,7 @@ def test_invitation_is_an_address_and_a_command(policy_file, capsys):
         (["bob", "--prefix", "B/partner/"], "buckets"),
         (["bob", *PREFIX, "--once", "--max-objects", "3"], "leave out one"),
         (["bob", *PREFIX, "--expires", "4000d"], "3650d"),
+        (["bob", *PREFIX, "--expires", "2020-12-31T18:00:00Z"], "is not a lifetime"),
         (["bob", *PREFIX, "--url", "http://sign.example.com"], "--url"),
     ],
 )
@@ -340,6 +460,20 @@ def test_a_name_is_given_once(policy_file, capsys):
     assert run(["serve", "token", "list", "--json", *call[4:6]]) == 0
     [listed] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert listed["prefixes"] == ["examplebucket/partner/"]
+
+
+def test_quotas_of_the_policy_file_are_listed(policy_file, store, capsys):
+    """Beside the added tokens; other tokens of the file have nothing to count."""
+    policy_file.write_text(policy_text("max_objects = 7"))
+    [policy] = parse_policies(policy_file.read_text()).tokens.values()
+    given = ("--policy", str(policy_file), "--tokens", str(store.path))
+    assert run(["serve", "token", "list", *given]) == 0
+    assert capsys.readouterr().out == ""
+    assert count(store, policy, put("a"), put("b")) == []
+    assert run(["serve", "token", "list", *given]) == 0
+    assert (
+        capsys.readouterr().out == "writer: examplebucket/data/, 5 of 7 objects left\n"
+    )
 
 
 def test_database_that_is_none_is_named(policy_file, capsys):

@@ -33,7 +33,7 @@ export function readResult({ error, method, url, headers = {} }) {
 
 const PRIVATE = { cache: "no-store", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer" };
 
-/** Return what a token permits; undefined if the signer does not tell. An unknown token raises. */
+/** Return what a token permits; undefined if the signer has no such call. Other replies raise. */
 export async function permissionsAt(address, token, fetch) {
   let reply;
   try {
@@ -42,18 +42,24 @@ export async function permissionsAt(address, token, fetch) {
       return await reply.json();
     }
   } catch {
+    throw new UploadError("signerSilent", "again");
+  }
+  if (reply.status === 404) {
     return undefined;
   }
-  if (reply.status === 401) {
-    throw await unauthorized(reply);
-  }
-  return undefined;
+  throw await refusalOf(reply);
 }
 
-/** Return the error of a token that the signer does not accept, with its reason. */
-async function unauthorized(reply) {
-  const { detail } = await reply.json().catch(() => ({}));
-  return new UploadError("tokenRefused", "token", { detail });
+/** Return the error of a reply that signs nothing; of a token that is not accepted, with its reason. */
+async function refusalOf(reply) {
+  const { status, headers } = reply;
+  if (status === 401) {
+    const { detail } = await reply.json().catch(() => ({}));
+    return new UploadError("tokenRefused", "token", { detail });
+  }
+  const kind = status === 429 || status >= 500 ? "again" : "final";
+  const after = Math.min(60, Number(headers.get("Retry-After")) || 0) * 1000;
+  return Object.assign(new UploadError("signerAnswered", kind, { status }), { after });
 }
 
 /** Return a function that signs one request; `token` is asked each time. */
@@ -74,11 +80,5 @@ export const signerAt = (address, token, fetch) => async (request) => {
   if (results) {
     return readResult(results[0]);
   }
-  const { status, headers } = reply;
-  if (status === 401) {
-    throw await unauthorized(reply);
-  }
-  const kind = status === 429 || status >= 500 ? "again" : "final";
-  const after = Math.min(60, Number(headers.get("Retry-After")) || 0) * 1000;
-  throw Object.assign(new UploadError("signerAnswered", kind, { status }), { after });
+  throw await refusalOf(reply);
 };

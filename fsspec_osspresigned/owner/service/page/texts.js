@@ -56,8 +56,8 @@ export const TEXTS = {
   resume: ["Continue", "继续"],
   paused: ["Paused, {size} sent", "已暂停，已上传 {size}"],
   replaces: [
-    "{count} of these files exist already and would be replaced: {names}. Replace them?",
-    "其中 {count} 个文件已存在，将被覆盖：{names}。是否覆盖？",
+    "{count} of these files exist already, or the page cannot see whether they exist: {names}. Replace them?",
+    "其中 {count} 个文件已存在，或无法确认是否存在：{names}。是否覆盖？",
   ],
   uploadMany: ["Upload {count} files", "上传 {count} 个文件"],
   cancelAll: ["Cancel all", "全部取消"],

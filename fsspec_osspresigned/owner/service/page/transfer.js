@@ -374,11 +374,11 @@ export class Transfer {
   }
 }
 
-/** Return whether an object exists; false too if the signer or the store does not say. */
-export async function objectExists(outside, target) {
+/** Return whether no object has a name; false too if the signer or the store does not say. */
+export async function isFree(outside, target) {
   try {
     const { status } = await outside.send(await outside.sign({ action: "HeadObject", ...target }), null, {});
-    return status === 200;
+    return status === 404;
   } catch {
     return false;
   }

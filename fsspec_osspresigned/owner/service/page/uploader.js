@@ -14,7 +14,7 @@ import {
   timeText,
   useLanguage,
 } from "./texts.js";
-import { Slots, Transfer, abortUpload, objectExists } from "./transfer.js";
+import { Slots, Transfer, abortUpload, isFree } from "./transfer.js";
 
 const FILES_AT_ONCE = 3;
 const REQUESTS_AT_ONCE = 4;
@@ -35,7 +35,7 @@ let sentBefore = 0;
 let painting;
 let spoken = 0;
 let grantText;
-let permissions;
+let permissions; // the promise of what the token permits
 let permittedText = () => "";
 let problemText = () => "";
 
@@ -157,7 +157,7 @@ class Row {
     paint();
   }
 
-  /** Take the destination of now; what was begun for another one is not this upload. */
+  /** Return the upload to the destination of now; one that was begun for another is dropped. */
   aim() {
     const { target } = this;
     if (JSON.stringify(target) !== JSON.stringify(this.transfer?.target)) {
@@ -166,16 +166,17 @@ class Row {
         painting ??= setTimeout(paint, PAINT_EVERY);
       });
     }
+    return this.transfer;
   }
 
-  /** Upload the file, if nothing has happened to it while it waited. */
-  async run() {
-    if (this.state !== "waiting") {
+  /** Run an upload, if nothing has happened to the row while it waited. */
+  async run(transfer) {
+    if (this.state !== "waiting" || this.transfer !== transfer) {
       return;
     }
     this.turn("sending");
     try {
-      await this.transfer.run();
+      await transfer.run();
       this.time = new Date().toISOString();
       this.turn("stored");
     } catch (error) {
@@ -206,36 +207,45 @@ function add(chosen) {
   paint();
 }
 
-/** Return whether the person agrees to replace the objects that some rows would replace. */
-async function mayReplace(some) {
-  if (!permissions?.actions.includes("HeadObject") || permissions.overwrite === false) {
-    return true; // nothing can be asked, or nothing is replaced
+/** Return whether the person agrees to replace what some rows, each with its upload, may replace. */
+async function mayReplace(aimed) {
+  try {
+    const found = await permissions;
+    if (!found?.actions.includes("HeadObject") || found.overwrite === false) {
+      return true; // nothing can be asked, or nothing is replaced
+    }
+  } catch (error) {
+    if (error.kind === "token") {
+      return true; // nothing will be signed
+    }
   }
   const slots = new Slots(REQUESTS_AT_ONCE);
-  const found = await Promise.all(some.map(({ target }) => slots.hold(() => objectExists(outside, target))));
-  const names = some.filter((_, index) => found[index]).map(({ path }) => path);
+  const free = await Promise.all(aimed.map(([, { target }]) => slots.hold(() => isFree(outside, target))));
+  const names = aimed.filter((_, index) => !free[index]).map(([{ path }]) => path);
   const shown = names.slice(0, 10).join(", ") + (names.length > 10 ? ", …" : "");
   return !names.length || window.confirm(text("replaces", { count: names.length, names: shown }));
 }
 
-/** Upload some rows, if the fields are filled in. */
+/** Upload some rows, if the fields are filled in and the person agrees. */
 async function enqueue(some) {
   if (!checkFields()) {
     return;
   }
-  const fresh = some.filter(({ state }) => state === "ready");
-  if (fresh.length && !(await mayReplace(fresh))) {
-    return;
-  }
-  const idle = some.filter((row) => rows.includes(row) && !isOpen(row) && row.state !== "stored");
-  if (!rows.some(isOpen)) {
+  const isFirst = !rows.some(isOpen);
+  const aimed = some.map((row) => [row, row.aim()]);
+  some.forEach((row) => row.turn("waiting"));
+  paint();
+  const isAgreed = await mayReplace(aimed);
+  if (isFirst) {
     began = Date.now();
     sentBefore = sumOf(rows, ({ sent }) => sent);
   }
-  for (const row of idle) {
-    row.aim();
-    row.turn("waiting");
-    fileSlots.hold(() => row.run()).then(settle);
+  for (const [row, transfer] of aimed) {
+    if (isAgreed) {
+      fileSlots.hold(() => row.run(transfer)).then(settle);
+    } else if (row.state === "waiting") {
+      row.turn("ready");
+    }
   }
   paint();
   paintUnfinished();
@@ -399,10 +409,11 @@ function checkFields() {
 async function askPermissions() {
   const token = fields.token.value.trim();
   const address = new URL("v1/permissions", document.baseURI).href;
+  permissions = token ? permissionsAt(address, token, (...call) => window.fetch(...call)) : undefined;
   let found;
   let refusal;
   try {
-    found = token ? await permissionsAt(address, token, (...call) => window.fetch(...call)) : undefined;
+    found = await permissions;
   } catch (error) {
     refusal = error;
   }
@@ -410,7 +421,6 @@ async function askPermissions() {
     return; // another one was pasted meanwhile
   }
   const asked = Date.now();
-  permissions = found;
   permittedText = () => (refusal ? explain(refusal) : found ? permissionText(found, asked) : "");
   if (found?.prefixes.length === 1 && !fields.bucket.value && !fields.folder.value) {
     const [bucket, ...rest] = found.prefixes[0].split("/");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { readResult, signerAt } from "./page/signer.js";
+import { permissionsAt, readResult, signerAt } from "./page/signer.js";
 import { explain } from "./page/texts.js";
 
 const PUT = { action: "PutObject", bucket: "b", key: "k", content_length: 3 };
@@ -38,6 +38,21 @@ test("what may pass is told from what does not", async () => {
   }
   await assert.rejects(ask(fail), { kind: "again" });
   await assert.rejects(ask(() => ({ status: 401 })), { kind: "token" });
+});
+
+test("only a signer without the call does not tell what a token permits", async () => {
+  const tell = (status) => async () => ({ status, json: async () => ({ actions: [] }), headers: { get: () => null } });
+  const ask = (fetch) => permissionsAt("https://sign.example.com/v1/permissions", "token", fetch);
+  assert.deepEqual(await ask(tell(200)), { actions: [] });
+  assert.equal(await ask(tell(404)), undefined);
+  await assert.rejects(ask(tell(401)), { kind: "token" });
+  await assert.rejects(ask(tell(503)), { kind: "again" });
+  await assert.rejects(
+    ask(async () => {
+      throw new TypeError();
+    }),
+    { kind: "again" },
+  );
 });
 
 test("a refusal says why", async () => {

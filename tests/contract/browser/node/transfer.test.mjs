@@ -5,7 +5,7 @@ import { combine, crc64 } from "./page/crc64.js";
 import { Journal } from "./page/journal.js";
 import { MIB, UploadError } from "./page/plan.js";
 import { explain } from "./page/texts.js";
-import { Slots, Transfer } from "./page/transfer.js";
+import { Slots, Transfer, isFree } from "./page/transfer.js";
 
 const TARGET = { bucket: "b", key: "k" };
 const CRC = "x-oss-hash-crc64ecma";
@@ -200,4 +200,15 @@ test("cancelling removes what was sent", async () => {
   assert.equal(world.count("AbortMultipartUpload"), 1);
   assert.equal(world.count("Complete"), 0);
   assert.deepEqual(world.outside.journal.all(), {});
+});
+
+test("a name is free only if the store says so", async () => {
+  const replies = [404, 200, 403, 429, 503, 0].map((status) => error("", status));
+  const { outside } = worldOf({ HeadObject: [...replies] });
+  const found = [];
+  for (const _ of replies) {
+    found.push(await isFree(outside, TARGET));
+  }
+  assert.deepEqual(found, [true, false, false, false, false, false]);
+  assert.equal(await isFree(worldOf({}, ["HeadObject"]).outside, TARGET), false);
 });
