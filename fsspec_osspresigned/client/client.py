@@ -22,6 +22,7 @@ from ..errors import (
     OSSPresignedError,
     Outcome,
     ReceiptFailedError,
+    UploadDiscardedError,
 )
 from ..http.body import EMPTY, SMALL, Body
 from ..http.transfer import PLAIN, Exchange, LargeReplyError
@@ -63,6 +64,10 @@ if TYPE_CHECKING:
 
 def _itself(reply: Reply) -> Any:
     return reply
+
+
+def never() -> bool:
+    return False
 
 
 class Client:
@@ -158,14 +163,17 @@ class Client:
         parse: Callable[[Reply], T] = _itself,
         prefetcher: Prefetcher | None = None,
         once: bool = False,
+        is_over: Callable[[], bool] = never,
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
         Each try sends *body* from its start. *parse* reads a 2xx reply; an error that it
         raises fails the try. *prefetcher* signs the first try; the client's own signer
-        signs all later tries. *once* permits no retry.
+        signs all later tries. *once* permits no retry. *is_over* is asked before each
+        retry, and ends the call by returning True.
 
         Raises:
+            UploadDiscardedError: *is_over* has returned True.
             NotCoveredError: the signer does not sign the operation.
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
@@ -213,6 +221,9 @@ class Client:
                 signed = None
             else:
                 await self._timing.sleep(decision.seconds)
+            if is_over():
+                msg = "the upload was discarded before its next try"
+                raise UploadDiscardedError(msg, path=operation.path)
 
     async def _signed_ahead(
         self, operation: Operation, prefetcher: Prefetcher | None

@@ -57,7 +57,7 @@ from ..options.target import Target
 from ..parsing import is_number, moment
 from ..signers.base import MultipartGrant
 from ..units import KIB
-from .client import Client
+from .client import Client, never
 from .local_index import Info, directory_info, object_info
 
 if TYPE_CHECKING:
@@ -215,11 +215,13 @@ class OSSCalls:
         prefetcher: Prefetcher | None = None,
         part_count: int | None = None,
         part_size: int | None = None,
+        *,
+        is_over: Callable[[], bool] = never,
     ) -> tuple[str, str]:
         """Begin a multipart upload; return its ID, and host and port of its store.
 
         *part_count* is the number of parts that will follow, *part_size* the bytes of each
-        but the last; None if they are unknown.
+        but the last; None if they are unknown. *is_over* is as in ``Client.call``.
         """
         last = self.target.operation(Action.CompleteMultipartUpload)
         operation = evolve(
@@ -235,7 +237,9 @@ class OSSCalls:
             root = "InitiateMultipartUploadResult"
             return _document(reply, operation, root, _upload_id), reply.host
 
-        return await self.client.call(operation, parse=parse, prefetcher=prefetcher)
+        return await self.client.call(
+            operation, parse=parse, prefetcher=prefetcher, is_over=is_over
+        )
 
     async def complete(
         self,

@@ -18,7 +18,12 @@ from ..engine import abort_at_exit
 from ..engine.engine import in_background, to_its_end
 from ..engine.logs import Logger
 from ..engine.scope import in_parallel
-from ..errors import IntegrityError, InvalidRequestError, ObjectExistsError
+from ..errors import (
+    IntegrityError,
+    InvalidRequestError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
 from ..http.checksums import CRC_HEADER, combine
 from ..model import FORBID_OVERWRITE, MAX_PARTS, PartReceipt
 from ..options.target import Target
@@ -87,6 +92,7 @@ class Copying:
 
         Raises:
             IntegrityError: the copy differs from its source.
+            ObjectNotFoundError: the source does not exist; its ``path`` is the source.
             SourceChangedError: the source was replaced during the copy.
         """
         source = self.source or await self._look()
@@ -94,6 +100,10 @@ class Copying:
             if source is not None and source.size > MAX_SINGLE_COPY:
                 return await self._in_parts(source)
             return await self._at_once(source)
+        except ObjectNotFoundError as error:
+            if error.code == "NoSuchKey":  # the target need not exist
+                error.path = error.filename = self.path
+            raise
         except InvalidRequestError as error:
             if source is not None and is_changed(error):
                 raise changed(self.path) from error
@@ -223,7 +233,7 @@ class _UploadOfCopy:
     async def begin(self) -> None:
         """Initiate the upload; abort it if ``abort`` was called meanwhile."""
         try:
-            self.upload_id, _ = await self.calls.initiate()
+            self.upload_id, _ = await self.calls.initiate(is_over=lambda: self.is_ended)
             if self.is_ended:
                 await self.calls.abort(self.upload_id, once=True)
         finally:

@@ -273,8 +273,10 @@ class Multipart:
         self._watch = ExpiryWatch(path, job.size, job.expires_at)
         self._prefetcher: Prefetcher | None = None
 
-    async def begin(self) -> None:
+    async def begin(self, is_over: Callable[[], bool]) -> None:
         """Initiate the upload, unless its owner or an earlier process has initiated it.
+
+        It is not tried again once *is_over* returns True.
 
         Raises NotCoveredError if a multipart upload is not granted.
         """
@@ -289,7 +291,7 @@ class Multipart:
         if not self.upload_id:
             count = None if job.size is None else sum(1 for _ in job.plan.cut(job.size))
             self.upload_id, host = await self._calls.initiate(
-                job.prefetcher, count, job.plan.part_size
+                job.prefetcher, count, job.plan.part_size, is_over=is_over
             )
         if resumption is not None:
             await blocking(resumption.record_upload, self.upload_id, host)

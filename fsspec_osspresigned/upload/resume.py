@@ -24,7 +24,7 @@ from ..engine.engine import blocking, user_code, waiting
 from ..engine.logs import Logger
 from ..errors import (
     InvalidRequestError,
-    NotSignedError,
+    NotCoveredError,
     OSSPresignedError,
     OutcomeUnknownError,
     SourceChangedError,
@@ -155,7 +155,7 @@ class Resumption:
                     reason = "its upload no longer exists in the store"
                 # Else a process may have completed it, and died right after.
             except OSSPresignedError as error:
-                is_usual = isinstance(error, NotSignedError)  # few policies grant it
+                is_usual = isinstance(error, NotCoveredError)  # few policies grant it
                 say = _log.debug if is_usual else _log.info
                 say("%s: the store could not be asked: %s", old.path, error.message)
             else:

@@ -470,7 +470,7 @@ class Upload:
         return True
 
     async def _begin_or_discard(self, multipart: Multipart) -> None:
-        await multipart.begin()
+        await multipart.begin(lambda: self._ended)
         if self._over:  # the upload was discarded meanwhile
             await multipart.discard(None, once=True)
 

@@ -265,7 +265,10 @@ def test_a_copy_whose_reply_tells_no_checksum_is_looked_at(fs, owner):
 
 
 def test_a_copy_where_nobody_may_look(only, owner):
-    """CopyObject alone is enough; own objects stay known under their new name."""
+    """CopyObject alone is enough; own objects stay known under their new name.
+
+    If the source does not exist, the error names the source.
+    """
     fs = only("CopyObject")
     fs.pipe_file(PATH, b"1")
     owner.oss.clear()
@@ -273,8 +276,9 @@ def test_a_copy_where_nobody_may_look(only, owner):
     assert owner.actions() == ["CopyObject"]
     assert fs.info(COPY)["size"] == 1
     assert fs.cat_file(COPY) == b"1"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as missing:
         fs.cp_file(f"{ROOT}/none", COPY)
+    assert missing.value.filename == missing.value.path == f"{ROOT}/none"
     assert fs.cat_file(COPY) == b"1"
 
 

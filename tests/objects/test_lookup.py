@@ -14,7 +14,7 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     ExistenceNotVerifiedWarning,
     NetworkError,
-    NotSignedError,
+    NotCoveredError,
     ObjectExistsError,
     RefusalReason,
 )
@@ -224,7 +224,7 @@ def test_what_is_seen_but_not_read_exists(only, fs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert looks.info(f"{ROOT}/x")["size"] == 1
-        with pytest.raises(NotSignedError, match="GetObject"):
+        with pytest.raises(NotCoveredError, match="GetObject"):
             looks.cat(f"{ROOT}/x")
         with pytest.raises(FileNotFoundError):
             looks.cat(f"{ROOT}/none")

@@ -50,6 +50,7 @@ _SIGNER = (
 FAULTS: Mapping[str, Fault] = {
     "ok": Fault(),
     "hints": Fault(),
+    "unread": Fault(),
     "refuse": Fault(_STALLED),
     "down": Fault(_LOST),
     "lose_request": Fault(_LOST, is_doubtful=True),
@@ -163,6 +164,8 @@ def _too_early(error: BaseException, seen: Circumstances) -> str:
         min(most, seen.options.get("retries", 5)),
         seen.options.get("retry_timeout", 300),
     )
+    if error.tries > seen.options.get("retries", 5) + 2:  # one with a new signature
+        return f"it was sent {error.tries} times"
     wait = max(min(_LONGEST, 0.25 * 2.0 ** (error.tries - 1)), error.retry_after or 0.0)
     if error.tries > retries or seen.seconds + wait > limit:
         return ""

@@ -207,6 +207,8 @@ class Curl:
             connection = self.connection
             assert connection is not None
             connection.is_unread = how == "unread"
+            if connection.is_unread:  # it is not used, so nothing fails
+                event.fate = "unread"
             asked = self._called(pycurl.PREREQFUNCTION, *connection.addresses)
             if asked != pycurl.PREREQFUNC_OK:
                 text = "operation aborted by pre-request callback"
@@ -246,7 +248,9 @@ class Curl:
     def _conversation(self, event: Event, how: str) -> Generator[Wait, None, bool]:
         net, connection = self._network, self.connection
         assert connection is not None
-        event.is_taken = not self._options.get(pycurl.UPLOAD)
+        # Without a body, all of the request is the head.
+        is_upload = self._options.get(pycurl.UPLOAD)
+        event.is_taken = not (is_upload and self._options[pycurl.INFILESIZE_LARGE])
         if how in ("closed", "reset"):
             yield from self._wait(pycurl.POLL_IN, net.delay())
             raise _died(how)

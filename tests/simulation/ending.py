@@ -10,12 +10,11 @@ import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine import abort_at_exit
@@ -25,10 +24,13 @@ from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
 from .ledger import Ledger
 from .network import Event, Network
 from .store import BUCKETS
-from .verbs import ByUserError
+from .verbs import ByUserError, Counted
 from .world import Broken, World
 
-_PATIENCE = 60.0  # virtual seconds that one step may take
+_PATIENCE = 20.0  # virtual seconds that one step may take
+# Actions of one step that changes or reads objects: the same in each program.
+_LOOK, _COPY, _DELETE = ["HeadObject"], ["CopyObject"], ["DeleteObject"]
+_READ, _LIST = ["GetObject"], ["ListObjectsV2"]
 _SMALL, _LARGE = 1000, 262_145
 
 
@@ -40,6 +42,7 @@ class Ending:
     ) -> None:
         self.fs, self.ledger, self.place = fs, ledger, place / folder
         self.root, self.publishes = f"{BUCKETS[0]}/{folder}", publishes
+        self.is_blind = False  # what the record answers is warned of
         self.network: Network = ledger.network
         self.place.mkdir()
 
@@ -65,10 +68,15 @@ class Ending:
             raise Broken(f"at the end, {path} has {sizes[0]} bytes, not {sizes[1]}")
 
     @contextmanager
-    def _step(self, what: str) -> Iterator[None]:
-        """Let a step end in time; its objects are written by it, and by no later one."""
+    def _step(self, what: str, actions: list[str] | None = None) -> Iterator[None]:
+        """Let a step end in time, and warn of nothing.
+
+        Its objects are written by it, and by no later one. If they are given, *actions* are
+        all of its requests.
+        """
         world: World = self.network.world
         began, first = world.now, len(self.ledger.writes)
+        before, warned = len(self.network.events), len(self.ledger.warned)
         try:
             yield
         except OSError as error:
@@ -77,6 +85,18 @@ class Ending:
             write.ended = world.now
         if world.now - began > _PATIENCE:
             raise Broken(f"at the end, {what} takes {world.now - began:.0f} s")
+        texts = self.ledger.warned[warned:]
+        if texts and not self.is_blind:
+            raise Broken(f"at the end, {what} warns: {texts}")
+        folder = f"/{self.root.partition('/')[2]}"
+        events = [e for e in self.network.events[before:] if e.path.startswith(folder)]
+        events += [e for e in self.network.events[before:] if e.path == "/"]
+        done = Counter(str(event.action) for event in events)
+        wanted = done if actions is None else Counter(actions)
+        if self.fs.storage_options.get("overwrite") is False:  # looks before each
+            del done["HeadObject"], wanted["HeadObject"]
+        if done != wanted:
+            raise Broken(f"at the end, {what} needs {done}")
 
     def _check_requests(self, events: list[Event], path: str, size: int) -> None:
         """The same bytes and options give the same requests."""
@@ -102,15 +122,14 @@ class Ending:
                 receipt = await verbs.pipe_file(path, data)
                 self._check_requests(self.network.events[first:], path, size)
                 self._is(path, data)
-                if (receipt.path, receipt.size) != (path, size):
-                    raise Broken(f"the receipt of {path} is {receipt}")
+                self.ledger.check_receipt(self.ledger.writes[-1], receipt)
         with self._step("put_file"):
             path, data = self._data("put", _LARGE)
-            counted = _Counted()
-            await verbs.put_file(self._local("put", data), path, callback=counted)
+            counted, local = Counted(), self._local("put", data)
+            receipt = await verbs.put_file(local, path, callback=counted)
             self._is(path, data)
-            if (counted.least, counted.value) != (0, _LARGE):
-                raise Broken(f"{counted.value} of {_LARGE} bytes were counted")
+            self.ledger.check_receipt(self.ledger.writes[-1], receipt)
+            counted.check(_LARGE, is_even=True)
         with self._step("open"):
             await verbs.in_thread(self._opened)
         with self._step("transaction"):
@@ -128,10 +147,14 @@ class Ending:
                 buffer[:size] = data[at : at + size]
                 file.write(memoryview(buffer)[:size])
                 buffer[:] = bytes(len(buffer))
-        for file, (path, data) in zip(files, objects, strict=True):
-            self._is(path, None)
+        writes = self.ledger.writes[-count:]
+        for file, write in zip(files, writes, strict=True):
+            self._is(write.path, None)
             file.close()
-            self._is(path, data)
+            self._is(write.path, *write.contents)
+            self.ledger.check_receipt(write, file.receipt)
+            if (file.tell(), file.closed, file.failed) != (_LARGE, True, False):
+                raise Broken(f"a closed file is at {file.tell()}: {file!r}")
         path, data = self._data("raised", _LARGE)
         is_discarded = not self.publishes
         with self._raised(is_discarded), self.fs.open(path, "wb") as file:
@@ -177,13 +200,14 @@ class Ending:
                 self._is(path, None)
             if fails:
                 raise ByUserError
-        told = [receipt.path for receipt in published.receipts]
-        if told != [path for path, _ in objects]:
-            raise Broken(f"a transaction has receipts of {told}")
+        writes = self.ledger.writes[-len(objects) :]
+        for write, receipt in zip(writes, published.receipts, strict=True):
+            self.ledger.check_receipt(write, receipt)
 
     async def remembered(self, verbs: Any) -> None:
         """Write, and look at what was written, which the signer grants nobody to see."""
         await self.writes(verbs)
+        self.is_blind = True
         with self._step("a look at the records"):
             written = {f"{self.root}/put": _LARGE, f"{self.root}/first": _SMALL}
             sizes = {path: (await verbs.info(path))["size"] for path in written}
@@ -200,6 +224,18 @@ class Ending:
         await self._directories(verbs)
         with self._step("sync without a listing"):
             await verbs.in_thread(self._sync_blind)
+
+    async def unseen(self, verbs: Any) -> None:
+        """Whether an object exists that nobody may see is unknown, or said missing."""
+        is_error = self.fs.storage_options.get("unknown") == "error"
+        for verb in (verbs.cat_file, verbs.info):
+            try:
+                await verb(f"{self.root}/unseen")
+            except PermissionError as error:
+                if isinstance(error, FileNotFoundError) == is_error:
+                    raise Broken(f"what nobody may see is {error!r}") from error
+            else:
+                raise Broken("an object is read that nobody may see")
 
     async def _directories(self, verbs: Any) -> None:
         new = f"{self.root}/new"
@@ -252,38 +288,45 @@ class Ending:
     async def _reads(self, verbs: Any) -> None:
         path, data = f"{self.root}/put", self._at(f"{self.root}/put")
         assert data is not None
-        with self._step("a read"):
+        now, local, counted = self.network.world.now, self.place / "got", Counted()
+        local.write_bytes(b"old")
+        local.chmod(0o640)
+        with self._step("info", _LOOK):
             info = await verbs.info(path)
-            local = self.place / "got"
-            local.write_bytes(b"old")
-            local.chmod(0o640)
-            counted = Callback()
+            if info["name"] != path or info["type"] != "file" or not info["crc64"]:
+                raise Broken(f"at the end, info of {path} is {info}")
+            self.ledger.check_info(info, now)
+        with self._step("get_file"):
             await verbs.get_file(path, str(local), callback=counted)
+            counted.check(_LARGE, is_even=True)
+        with self._step("cat_file"):
+            found = {"cat_file": await verbs.cat_file(path) == data}
+        with self._step("cat_file of a range"):
+            found["a range"] = await verbs.cat_file(path, 7, -9) == data[7:-9]
+        with self._step("cat_ranges"):
             ranges = await verbs.cat_ranges([path] * 3, [0, 5, 90_000], [9, 99_999, -7])
-            spans = [data[0:9], data[5:99_999], data[90_000:-7]]
-            found = {
-                "cat_file": await verbs.cat_file(path) == data,
-                "cat_file of a range": await verbs.cat_file(path, 7, -9) == data[7:-9],
-                "cat_ranges": [bytes(item) for item in ranges] == spans,
-                "get_file": local.read_bytes() == data,
-                "mode": local.stat().st_mode & 0o777 == 0o640,
-                "callback": counted.value == len(data),
-                "info": (info["size"], info["type"]) == (len(data), "file"),
-                "exists": await verbs.exists(path),
-                "not exists": not await verbs.exists(f"{path}-not"),
-                "open": await verbs.in_thread(lambda: self._read(path)) == data,
-            }
-        with self._step("a read of nothing"):
+        with self._step("exists", _LOOK):
+            found["exists"] = await verbs.exists(path)
+        with self._step("not exists", _LOOK + _LIST):
+            found["not exists"] = not await verbs.exists(f"{path}-not")
+        with self._step("open"):
+            found["open"] = await verbs.in_thread(lambda: self._read(path)) == data
+        with self._step("a read of nothing", _READ):
             try:
                 await verbs.cat_file(f"{path}-not")
-            except FileNotFoundError:
-                pass
+            except FileNotFoundError as error:
+                found["the name"] = error.filename == f"{path}-not"
             else:
                 raise Broken("an object that is not there is read")
+        spans = [data[0:9], data[5:99_999], data[90_000:-7]]
+        found["cat_ranges"] = [bytes(item) for item in ranges] == spans
+        found["get_file"] = local.read_bytes() == data
+        found["mode"] = local.stat().st_mode & 0o777 == 0o640
         self._all(found, path)
 
     def _read(self, path: str) -> bytes:
         with self.fs.open(path, "rb") as file:
+            self.ledger.check_info(file.info(), self.network.world.now)
             file.seek(50_000)
             tail = file.read()
             file.seek(0)
@@ -292,18 +335,18 @@ class Ending:
     async def _changes(self, verbs: Any) -> None:
         path, moved = f"{self.root}/put", f"{self.root}/moved"
         data = self._at(path)
-        with self._step("cp_file"):
+        with self._step("cp_file", _LOOK + _COPY):
             copied, _ = self._data("copied", 0)
             self.ledger.copying(path, copied)
             await verbs.cp_file(path, copied)
             self._is(copied, data)
-        with self._step("mv"):
+        with self._step("mv", _LIST + _LOOK * 3 + _COPY + _DELETE):
             self.ledger.copying(copied, moved)
             self.ledger.deletes(copied)
             await verbs.mv(copied, moved)
             self._is(copied, None)
             self._is(moved, data)
-        with self._step("overwrite=False"):
+        with self._step("overwrite=False", _LOOK):
             _, other = self._data("moved", _SMALL)
             try:
                 await verbs.pipe_file(moved, other, overwrite=False)
@@ -311,13 +354,13 @@ class Ending:
                 self._is(moved, data)
             else:
                 raise Broken(f"{moved} was replaced")
-        with self._step("rm_file"):
+        with self._step("rm_file", _DELETE):
             self.ledger.deletes(moved)
             await verbs.rm_file(moved)
             self._is(moved, None)
 
     async def _trees(self, verbs: Any) -> None:
-        sizes = {"a": 0, "b": 17, "c/d": _SMALL, "c/e/f": 17}
+        sizes = {"a": 0, "b": 17, "c/d %2Bü&": _SMALL, "c/e/f": 17}
         local, there = self.place / "tree", f"{self.root}/tree"
         back = self.place / "back"
         (local / "c" / "e").mkdir(parents=True)
@@ -347,6 +390,8 @@ class Ending:
             await verbs.rm(there, recursive=True)
             for name in (*sizes, "c/"):
                 self._is(f"{there}/{name}", None)
+        with self._step("a store that refuses"):
+            await self._refused(verbs)
         with self._step("a tree of two levels"):
             shallow = f"{self.root}/shallow"
             for name, data in objects.items():
@@ -354,6 +399,24 @@ class Ending:
             await verbs.put(f"{local}/", f"{shallow}/", recursive=True, maxdepth=2)
             for name, data in objects.items():
                 self._is(f"{shallow}/{name}", None if name == "c/e/f" else data)
+
+    async def _refused(self, verbs: Any) -> None:
+        """16 equal refusals in a row end a call of many objects, and no others do."""
+        objects = dict(self._data(f"refused{number}", 17) for number in range(40))
+        looks = self.fs.storage_options.get("overwrite") is False
+        for statuses in ((403,),) if looks else ((403,), (403, 400)):
+            self.network.refusals, first = statuses, len(self.network.events)
+            try:
+                failed = await verbs.pipe(objects, on_error="return", batch_size=4)
+            except UploadErrors as error:
+                failed = [*error.failures]
+            self.network.refusals = ()
+            wanted = range(40, 41) if len(statuses) == 2 else range(16, 24)
+            if len(failed) not in wanted:
+                raise Broken(f"after {len(failed)} times {statuses}, a call ends")
+            events = self.network.events[first:]
+            if any(sum(o.at <= e.at < o.ended for o in events) > 4 for e in events):
+                raise Broken("more objects are sent at a time than batch_size says")
 
     def _sync(self) -> None:
         local, down = self.place / "up", self.place / "down"
@@ -525,24 +588,13 @@ class Ending:
             self.network.parts_left = None
         (upload,) = self._uploads("resumed")
         missing, before = 3 - len(upload.parts), self.network.server.calls["UploadPart"]
-        counted = _Counted()
+        counted = Counted()
         fs.put_file(local, path, callback=counted)
         self._is(path, data)
-        if (counted.least, counted.value) != (0, _LARGE):
-            raise Broken(f"bytes were counted from {counted.least} to {counted.value}")
+        counted.check(_LARGE, is_even=True)
         sent = self.network.server.calls["UploadPart"] - before
         if sent != missing:
             raise Broken(f"a resumed upload sent {sent} of {missing} missing parts")
-
-
-class _Counted(Callback):
-    """Counts bytes, and notes the least increment below 0."""
-
-    least = 0
-
-    def relative_update(self, inc: int = 1) -> None:
-        self.least = min(self.least, inc)
-        super().relative_update(inc)
 
 
 def _written(file: Path, data: bytes) -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import pickle
 import random
+import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -15,16 +18,25 @@ from typing import Any
 
 from attrs import define, field
 
-from fsspec_osspresigned.errors import IntegrityError, Outcome
+from fsspec_osspresigned.errors import (
+    IntegrityError,
+    OSSPresignedError,
+    Outcome,
+    StoreError,
+)
+from fsspec_osspresigned.model import Receipt
 
 from .causes import FAULTS, Circumstances, unexplained
-from .network import Event, Network
+from .network import LATE, Event, Network
 from .signers import TOKEN
-from .store import BUCKETS, KEY
+from .store import BUCKETS, KEY, Commit
 from .verbs import operation_of_caller
-from .world import Broken, World
+from .world import EPOCH, Broken, World
 
 _NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
+_FAMILIES = {kind for kind in OSError.__subclasses__() if kind.__module__ == "builtins"}
+_FORBIDDEN = 403
+_is_odd = re.compile(r"\bNone\b|\bnan\b|\(\)|\[\]|:\s*$|<\w+ object").search
 NAMED = 8  # bytes from which on a content names the call that wrote it
 # The writes of the call that a task makes, which may be cancelled.
 writes_of_call: ContextVar[list[Write] | None] = ContextVar("writes", default=None)
@@ -76,6 +88,7 @@ class Ledger:
     # destination -> source and time of copies.
     copies: dict[str, list[tuple[str, list[float]]]] = field(factory=dict)
     texts: list[str] = field(factory=list)  # that a person could see
+    warned: list[str] = field(factory=list)  # those of them that warn
     keeps_uploads: bool = False  # resume_dir is in use
     may_refuse: bool = False  # the signer may refuse to sign an abort
     unchecked: bool = False  # ``checksum="none"``: what was damaged is not noticed
@@ -130,6 +143,30 @@ class Ledger:
         for each in (getattr(error, "failures", None) or {"": error}).values():
             if why := unexplained(each, self._circumstances(each)):
                 raise Broken(f"{each!r} was raised, but {why}")
+            if isinstance(each, OSSPresignedError):
+                self._check_facts(each)
+
+    def _check_facts(self, error: OSSPresignedError) -> None:
+        """What *error* says fits its class, and survives the way to another process."""
+        families = _FAMILIES & {*type(error).__mro__}
+        if families and not families & {*type(OSError(error.errno, "")).__mro__}:
+            raise Broken(f"{error!r} has the errno {error.errno}")
+        if error.filename != error.path or error.tries < 1:
+            raise Broken(f"{error!r} is of {error.filename}, tries: {error.tries}")
+        if not error.message or _is_odd(error.message):
+            raise Broken(f"{error!r} has a message with a gap")
+        copy = pickle.loads(pickle.dumps(error))
+        if (str(copy), repr(vars(copy))) != (str(error), repr(vars(error))):
+            raise Broken(f"a pickle of {error!r} is {copy!r}")
+        if not isinstance(error, StoreError):
+            return
+        found = error.explanation
+        if error.status == _FORBIDDEN and not (found and found.cause and found.remedy):
+            raise Broken(f"{error!r} does not say why")
+        if found and found.clock_offset is not None:
+            ahead = time.time() - self.network.server.clock()
+            if min(abs(found.clock_offset - ahead + late) for late in (0, LATE)) > 2:
+                raise Broken(f"{error!r} has a clock that is {found.clock_offset} off")
 
     def _circumstances(self, error: BaseException) -> Circumstances:
         began, paths, verb = operation_of_caller.get()
@@ -234,6 +271,8 @@ class Ledger:
         ]
         fates = {e.fate for e in events}
         is_lied = fates & {"false_proof", "early_good"}
+        if not getattr(write.why, "differs", True):  # it misses what proves the bytes
+            is_lied = fates & {"no_crc", "no_proof", "early_good"}
         if write.said == "damaged" and not (damaged or is_lied):
             raise Broken(f"{write} was said damaged, and nothing was: {write.why!r}")
         is_found = commits or (damaged and self.unchecked) or (is_there and not is_sure)
@@ -340,18 +379,77 @@ class Ledger:
 
     def versions(self, path: str, began: float) -> list[bytes | None]:
         """Return the contents that an object has had since *began*."""
-        found: list[bytes | None] = [None]
-        for commit in self.network.server.store.history:
-            if f"{commit.bucket}/{commit.key}" != path:
-                continue
-            if commit.at < began and not self.is_blind:
-                found = [commit.data]
-            else:
-                found.append(commit.data)
+        found: list[bytes | None] = []
+        for commit in self._commits(path, began):
+            found.append(None if commit is None else commit.data)
             # The client remembers what it sent, and has not noticed the damage.
-            if commit.is_damaged and self.unchecked:
+            if commit is not None and commit.is_damaged and self.unchecked:
                 found += [c for w in self.writes if w.path == path for c in w.contents]
         return found
+
+    def _commits(self, path: str, began: float) -> list[Commit | None]:
+        """Return the commits whose object there was since *began*; None is none yet."""
+        found: list[Commit | None] = [None]
+        for commit in self.network.server.store.history:
+            if f"{commit.bucket}/{commit.key}" == path:
+                if commit.at < began and not self.is_blind:
+                    found = []
+                found.append(commit)
+        return found
+
+    def check_info(self, info: Mapping[str, Any], began: float) -> None:
+        """*info* is that of one version since *began*; it may leave out what it can.
+
+        Nothing may be left out by a reply of the store to HEAD, which has a CRC-64.
+        """
+        path, is_own = info["name"], "status" in info  # from the record
+        if info["mtime"] != info["LastModified"]:
+            raise Broken(f"{path} has two times of modification: {info}")
+        said = {n: v for n, v in info.items() if v not in (None, "")}
+        commits = [c for c in self._commits(path, began) if c is not None and c.facts]
+        if self.unchecked and any(c.is_damaged for c in commits):
+            return
+        for commit in commits:
+            wrong = {n for n, v in commit.facts.items() if said.get(n, v) != v}
+            wrong -= {"LastModified"} if is_own else set()  # by the client's clock
+            is_whole = is_own or "crc64" not in said or commit.facts.keys() <= {*said}
+            if not wrong and is_whole:
+                return
+        known = [c.facts for c in commits]
+        raise Broken(f"info of {path} is {info}, and none of {known}")
+
+    def check_receipt(self, write: Write, receipt: Receipt) -> None:
+        """*receipt* says what *write* has stored, and by how many requests."""
+        commits = [
+            commit
+            for commit in self.network.server.store.history
+            if f"{commit.bucket}/{commit.key}" == write.path == receipt.path
+            and write.began <= commit.at <= self._now()
+            and (commit.data in write.contents or commit.is_damaged)
+        ]
+        is_named = min(map(len, write.contents)) >= NAMED
+        if any(commit.is_damaged for commit in commits) or not (commits or is_named):
+            return
+        is_right = any(
+            receipt.size == commit.facts["size"]
+            and (receipt.etag in ("", commit.facts["ETag"]) or self.unchecked)
+            and receipt.crc64 in (None, commit.facts["crc64"])
+            and receipt.content_type in (None, commit.facts["ContentType"])
+            for commit in commits
+        )
+        parts = [part.part_number for part in receipt.parts]
+        sized = sum(part.size for part in receipt.parts) in (0, receipt.size)
+        is_whole = parts == [*range(1, len(parts) + 1)] and sized
+        lasted = self._now() - write.asked
+        is_in_time = 0 <= EPOCH + self._now() - receipt.stored_at <= lasted
+        is_in_time &= 0 <= receipt.seconds <= lasted
+        is_known = (receipt.status, bool(receipt.upload_id)) == ("stored", bool(parts))
+        if not (is_right and is_whole and is_in_time and is_known):
+            raise Broken(f"{write} has the receipt {receipt.as_dict()}")
+        fates = {e.fate for e in self.network.events if e.ended >= write.asked}
+        is_even = fates <= {"ok", "hints", "slow", "unread"} and not self.other_faults
+        if is_even and (receipt.retries or receipt.resigns):
+            raise Broken(f"{write} was not tried again, and says so: {receipt}")
 
     def lasting(self, prefix: str, began: float) -> list[str]:
         """Return the names below *prefix* that one version has had since *began*."""
@@ -362,18 +460,14 @@ class Ledger:
             if path.startswith(prefix) and None not in self.versions(path, began)
         ]
 
-    def check_listing(self, root: str, sizes: Mapping[str, int], began: float) -> None:
-        """*sizes* by path are those of a listing of *root* that took from *began* on."""
+    def check_listing(self, root: str, found: Mapping[str, Any], began: float) -> None:
+        """*found* is ``info`` by path, of a listing of *root* that took from *began* on."""
         if self.may_refuse:  # the record may answer, and learns of a write when it ends
             began = 0.0
-        for path, size in sizes.items():
-            versions = {v and len(v) for v in self.versions(path, began)}
-            if size not in versions | (
-                {0} if b"" in self.versions(path, began) else set()
-            ):
-                raise Broken(f"a listing has {path} with {size} bytes, not {versions}")
+        for info in found.values():
+            self.check_info(info, began)
         for name in self.lasting(f"{root}/", began):
-            if f"{root}/{name}" not in sizes:
+            if f"{root}/{name}" not in found:
                 raise Broken(f"a listing of {root} has no {name}")
 
     def check_end(self) -> None:

@@ -21,8 +21,9 @@ from .store import Answer, Request, Server
 from .world import Broken, World
 
 _SHORTEST = 0.99  # seconds: less than any time limit of a program
-_LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
+LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
 _WRITES = ("PUT", "POST")
+_WHAT = re.compile(r"(?:^|&)(uploads|(?:uploadId|partNumber)=[^&]*)")
 
 
 @define
@@ -74,6 +75,7 @@ class Event:
     is_initiate: bool = False
     upload_id: str = ""
     is_taken: bool = False  # the client has given the network all of it
+    target: tuple[str, ...] = ()  # without its signature
     # When the network had all of it, and what the store then does.
     sent_at: float = math.inf
     act: Callable[[], Answer] | None = None
@@ -101,11 +103,18 @@ class Network:
     is_down: bool = False  # no connection can be opened
     # How many parts arrive before each later one is lost, and all requests to complete.
     parts_left: int | None = None
+    refusals: tuple[int, ...] = ()  # statuses of the replies to all requests, in turn
+    # Method and target -> when it may be sent again, as a reply said; None: not noted.
+    waits: dict[tuple[str, ...], float] | None = None
 
     def begin(self, method: str, target: str) -> Event:
         """Return a new exchange, and draw what happens to it."""
         path, _, query = target.partition("?")
         event = Event(self.world.now, method, path)
+        event.target = (method, path, *_WHAT.findall(query))
+        if (self.waits or {}).get(event.target, 0.0) > self.world.now:
+            msg = f"{event.target} is sent again before the time that its reply named"
+            self.world.fail(Broken(msg))
         event.upload_id = parse_qs(query).get("uploadId", [""])[0]
         event.is_part = "partNumber=" in query
         event.is_initiate = method == "POST" and "uploads" in query.split("&")
@@ -191,7 +200,7 @@ class Network:
         """Take a whole request; the store acts on it when ``answer`` is called, or later."""
         event.sent_at = sent_at = self.world.now
         fate, body, store = event.fate, request.body, self.server.store
-        if fate in ("early", "lose_whole", "busy", "impostor"):
+        if fate in ("early", "lose_whole", "busy", "impostor") or self.refusals:
             return
         is_damaged = fate == "damage" and body and request.method in _WRITES
         is_copy = any(b"x-oss-copy-source:" in line for line in request.lines)
@@ -204,7 +213,7 @@ class Network:
             event.acted, store.sent_at = True, sent_at
             store.damages_next = bool(is_damaged) or damages_copy
             store.damages_copy = damages_copy
-            late = _LATE if fate == "expired" else 0.0
+            late = LATE if fate == "expired" else 0.0
             self.server.clock.jump(late)
             try:
                 answer = self.server.act(evolve(request, body=body))
@@ -222,7 +231,10 @@ class Network:
         if fate == "lose_whole":
             return Stream([], "closed")
         if fate in ("busy", "early"):
-            return self.reply(event, refusal(503))
+            return self.reply(event, self._busy(event))
+        if self.refusals:
+            status = self.refusals[len(self.events) % len(self.refusals)]
+            return self.reply(event, refusal(status))
         if fate == "impostor" and request.method in _WRITES:
             return self.reply(event, _PAGE)
         if event.act is None:  # it was no write
@@ -236,6 +248,15 @@ class Network:
         if fate == "busy_acted":
             answer = refusal(500)
         return self.reply(event, self._altered(request.method, fate, answer))
+
+    def _busy(self, event: Event) -> Answer:
+        """Return a reply 503; each second one says when to come back."""
+        answer, seconds = refusal(503), 3
+        if len(self.events) % 2:
+            return answer
+        if self.waits is not None and event.method in (*_WRITES, "HEAD"):
+            self.waits[event.target] = self.world.now + seconds
+        return evolve(answer, headers={**answer.headers, "Retry-After": str(seconds)})
 
     def _altered(self, method: str, fate: str, answer: Answer) -> Answer:
         headers, body = dict(answer.headers), answer.body
@@ -262,7 +283,8 @@ class Network:
         event.status, dice, fate = answer.status, self.world.random, event.fate
         lines = [f"HTTP/1.1 {answer.status} X"]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-        head, body = ("\r\n".join(lines) + "\r\n\r\n").encode(), answer.body
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        body = b"" if event.method == "HEAD" else answer.body
         if "Transfer-Encoding" in answer.headers:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         end = "open"
@@ -302,9 +324,17 @@ _PAGE = Answer("", 200, {"Content-Length": "6", "Content-Type": "text/html"}, b"
 EARLY = Answer("", 200, {"Content-Length": "0", "ETag": f'"{"0" * 32}"'}, b"")
 
 
+_CODES = {
+    400: "InvalidArgument",
+    403: "AccessDenied",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+}
+
+
 def refusal(status: int) -> Answer:
     """Return a reply of a store that cannot do it now."""
-    code = "ServiceUnavailable" if status == 503 else "InternalError"
+    code = _CODES[status]
     text = f"<Error><Code>{code}</Code><RequestId>{uuid.uuid4().hex[:24]}</RequestId></Error>"
     headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}
     return Answer("", status, headers, text.encode())

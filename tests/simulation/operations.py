@@ -15,6 +15,7 @@ from typing import Any
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.errors import UploadInProgressError
+from fsspec_osspresigned.model import Receipt
 
 from . import disk as disks
 from . import processes
@@ -22,7 +23,7 @@ from .ledger import NAMED, Ledger, Write
 from .network import Network
 from .programs import Program
 from .store import BUCKETS, Server
-from .verbs import ByUserError, operation_of_caller
+from .verbs import ByUserError, Counted, operation_of_caller
 from .world import Broken, World
 
 BUCKET = BUCKETS[0]
@@ -119,6 +120,8 @@ class Operations:
                 # A discarded file is closed without an error.
                 write.say("interrupted" if write.is_discarded else "stored")
             self.ledger.check_said(write)
+            if isinstance(result, Receipt):
+                self.ledger.check_receipt(write, result)
         return result
 
     def _given(self, operation: dict[str, Any]) -> dict[str, Any]:
@@ -177,6 +180,8 @@ class Operations:
             else:
                 write.say("interrupted")  # no error says more of this one
             self.ledger.check_said(write)
+            if write.path in found:
+                self.ledger.check_receipt(write, found[write.path])
 
     def _source(self, write: Write) -> str:
         place = self.place / f"source-{write.number}"
@@ -187,9 +192,10 @@ class Operations:
         data = self.ledger.content(operation["size"])
         write = self.ledger.write(self._path(operation), data)
         local = self._source(write)
-        await self._guarded(
-            [write], verbs.put_file(local, write.path, **self._given(operation))
-        )
+        given: dict[str, Any] = {**self._given(operation), "callback": Counted()}
+        await self._guarded([write], verbs.put_file(local, write.path, **given))
+        if write.said == "stored" and not write.why:
+            given["callback"].check(*map(len, write.contents))
         with suppress(FileNotFoundError):
             os.unlink(local)
 
@@ -206,6 +212,7 @@ class Operations:
         self.ledger.resumes[first.number] = local
         same = type(verbs)(fs)
         await self._guarded([first], same.put_file(local, first.path))
+        self.network.waits = None  # the next call need not wait
         again = self.ledger.write(first.path, b"")
         if operation["edits"]:
             again.contents[:] = [self._edited(local)]
@@ -477,8 +484,9 @@ class Operations:
         is_old = self.dice.random() < 0.5
         if is_old:
             local.write_bytes(b"old")
+        counted = Counted()
         try:
-            await verbs.get_file(path, str(local))
+            await verbs.get_file(path, str(local), callback=counted)
         except BaseException as error:
             self.ledger.note_error(error)
             left = local.read_bytes() if local.exists() else None
@@ -488,16 +496,13 @@ class Operations:
                 raise
         else:
             self.ledger.check_read(path, local.read_bytes(), began)
+            counted.check(local.stat().st_size)
 
     async def _do_info(self, operation: dict[str, Any], verbs: Any) -> None:
         path, began = self._path(operation), self.world.now
         info = await self._looked(path, verbs.info(path))
         if info is not None and info["type"] == "file":
-            sizes = {len(v) for v in self.ledger.versions(path, began) if v is not None}
-            if info["size"] not in sizes:
-                raise Broken(
-                    f"info of {path} says {info['size']} bytes, there were {sizes}"
-                )
+            self.ledger.check_info(info, began)
 
     async def _do_list(self, operation: dict[str, Any], verbs: Any) -> None:
         began = self.world.now
@@ -506,9 +511,7 @@ class Operations:
         except (OSError, ValueError) as error:
             self.ledger.note_error(error)
             return
-        self.ledger.check_listing(
-            BUCKET, {name: info["size"] for name, info in found.items()}, began
-        )
+        self.ledger.check_listing(BUCKET, found, began)
 
     async def _do_remove(self, operation: dict[str, Any], verbs: Any) -> None:
         path = self._path(operation)

@@ -110,6 +110,8 @@ class _Records(logging.Handler):
             raise Broken("a log handler runs in a thread of the engine")
         texts = self.ledger.texts
         texts.append(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            self.ledger.warned.append(record.getMessage())
         if record.exc_info:
             texts.append("".join(traceback.format_exception(*record.exc_info)))
         self.count += 1
@@ -231,9 +233,7 @@ class Runner(Operations):
         self.records = _Records(self.ledger)
         logging.getLogger().addHandler(self.records)
         warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *_, **__: self.ledger.texts.append(
-            str(message)
-        )
+        warnings.showwarning = self._warned
         sys.unraisablehook = lambda raised: self.problem(
             f"unraisable: {raised.exc_value!r} in {raised.object!r}"
         )
@@ -247,6 +247,10 @@ class Runner(Operations):
         except BaseException as error:  # noqa: BLE001 - told with the seed
             return self._result(self._told(error))
         return self._result(self.problems[0] if self.problems else None)
+
+    def _warned(self, message: object, *_: object, **__: object) -> None:
+        self.ledger.texts.append(str(message))
+        self.ledger.warned.append(str(message))
 
     def problem(self, text: str) -> None:
         if "KeyboardInterrupt" not in text:
@@ -293,11 +297,13 @@ class Runner(Operations):
             if options.get("checksum") == "md5":  # which a form cannot be compared by
                 del options["checksum"]
             terms = GrantTerms(bucket=BUCKET, prefix="", expires_in=86_400)
-            grant = sign_grant(
-                KEY, Endpoint.parse(HOST), terms, region=REGION, now=EPOCH
-            )
+            version = self.program["options"].get("signature_version", "v4")
+            facts = {"version": version, "region": REGION, "now": EPOCH}
+            grant = sign_grant(KEY, Endpoint.parse(HOST), terms, **facts)
             fields = json.loads(grant.text())["fields"]
-            self.server.signatures.add(fields["x-oss-signature"])
+            self.server.signatures.add(
+                fields.get("x-oss-signature") or fields["Signature"]
+            )
             return {"grant": grant.text(), "signer": "keys", **options}
         return {"url_map": self._map(), "signer": "keys", **options}
 
@@ -332,6 +338,7 @@ class Runner(Operations):
         }
         self.ledger.unchecked = self.options.get("checksum") == "none"
         self.ledger.is_single = self._is_single()
+        self.network.waits = {} if self.ledger.is_single else None
         self.ledger.must_succeed = program.get("is_patient", False)
         self.ledger.may_look = self._may_look()
         self.ledger.is_blind = program["signer"] == "writer" and not self._is_single()
@@ -467,11 +474,14 @@ class Runner(Operations):
     def _check_end(self, operation: dict[str, Any], stopped: float) -> None:
         seconds = self.world.now - stopped
         self.longest = max(self.longest, seconds)
-        if seconds > _STOPS:
+        # A handler of log records may write into the store, in the thread of the caller.
+        if seconds > _STOPS and not self.program.get("logs"):
             raise Broken(f"{operation} went on for {seconds:.1f} s after its end")
 
     def _ended(self, operation: dict[str, Any], began: float) -> None:
         self.calls += 1
+        if self.ledger.is_single:
+            self.network.waits = {}
         self.world.note(operation["do"], self.world.now)
         if self.world.now - began > max(
             _END, _END_OF_FILE * len(operation.get("sizes", ()))
@@ -565,7 +575,7 @@ class Runner(Operations):
 
     def _end_well(self) -> None:
         """Without faults, let a caller of one of their kinds do each verb once more."""
-        self.network.faults = Faults()
+        self.network.faults, self.network.waits = Faults(), None
         disks.install(Disk(self.world))
         if self.world.signer_faults:
             time.sleep(_LATEST)  # a call under way may answer as late as that
@@ -588,6 +598,8 @@ class Runner(Operations):
             is_blind = self.program["signer"] == "writer"
             is_blind &= self.options.get("if_unverifiable") != "error"
             self._end(self.fs, is_loop, "remembered" if is_blind else "writes")
+        if self.program["signer"] == "writer" and self.options["signer"] != "keys":
+            self._end(self.fs, is_loop, "unseen")
 
     def _ending(self, fs: Any) -> Ending:
         name = f"end-{type(self).__name__}-{next(self.numbers)}"
@@ -629,8 +641,29 @@ class Runner(Operations):
         left = [f.name for f in self.place.rglob("*") if _is_temporary(f.name)]
         if left:
             raise Broken(f"temporary files are left: {left}")
+        self._check_receipts()
         self.server.model.demands = {}
         self._ending(OSSPresignedFileSystem(signer="keys")).leave_open()
+
+    def _check_receipts(self) -> None:
+        """Each object that was said stored has a line in the directory of receipts."""
+        if "receipts" not in self.options or self.program["disk_faults"]:
+            return
+        lines = [
+            json.loads(line)
+            for file in Path(self.options["receipts"]).iterdir()
+            for line in file.read_text().splitlines()
+        ]
+        told = {(line["path"], line["size"]) for line in lines}
+        for write in self.ledger.writes:
+            sizes = {(write.path, len(content)) for content in write.contents}
+            if write.said == "stored" and not write.why and not sizes & told:
+                raise Broken(f"{write} has no line in {self.options['receipts']}")
+        for path, size in told:
+            bucket, _, key = path.partition("/")
+            known = [c.data for c in self.server.store.history if c.key == key]
+            if size not in [len(data) for data in known if data is not None]:
+                raise Broken(f"{path} has a receipt of {size} bytes in {bucket}")
 
 
 class SecondLife(Runner):

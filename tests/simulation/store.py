@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from fsspec_osspresigned.emulator.app import App
 from fsspec_osspresigned.emulator.messages import (
@@ -47,6 +49,7 @@ class Commit:
     data: bytes | None
     is_damaged: bool  # a bit was altered on the way
     sent_at: float = 0.0  # when the store had all of the request
+    facts: Mapping[str, Any] = field(factory=dict)  # what ``info`` must say of it
 
 
 class SimulatedStore(Store):
@@ -71,7 +74,15 @@ class SimulatedStore(Store):
         stored = super().put(bucket, stored, exclusive=exclusive)
         damaged = self.damages_next
         data, at = stored.data(), self.sent_at
-        self._note(Commit(_now(), bucket.name, stored.key, data, damaged, at))
+        facts = {
+            "size": stored.size,
+            "ETag": stored.etag,
+            "crc64": stored.crc64,
+            "LastModified": datetime.fromtimestamp(int(stored.modified), UTC),
+            "ContentType": stored.headers.get("content-type"),
+            "StorageClass": stored.headers.get("x-oss-storage-class", "Standard"),
+        }
+        self._note(Commit(_now(), bucket.name, stored.key, data, damaged, at, facts))
         return stored
 
     def add_part(self, upload: Any, part: Any, *, ec: str) -> None:

@@ -91,6 +91,7 @@ def test_only_an_invariant_finds_a_planted_fault(line, is_found):
         (ValueError("list.remove(x): x not in list"), {"refuse"}, False),
         (errors.NetworkError("cut off", tries=6), {"cut_reply"}, True),
         (errors.NetworkError("cut off", tries=5), {"cut_reply"}, False),
+        (errors.NetworkError("cut off", tries=8), {"cut_reply"}, False),
         (errors.NetworkError("cut off", tries=6), {"busy"}, False),
     ],
 )

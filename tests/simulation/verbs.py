@@ -10,6 +10,10 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
+from fsspec.callbacks import Callback
+
+from .world import Broken
+
 # When the operation of a caller began, the paths that it uses (none for all), its name.
 operation_of_caller: ContextVar[tuple[float, Sequence[str], str]] = ContextVar(
     "operation", default=(0.0, (), "")
@@ -18,6 +22,23 @@ operation_of_caller: ContextVar[tuple[float, Sequence[str], str]] = ContextVar(
 
 class ByUserError(Exception):
     """An exception of the user's own, within a ``with`` block."""
+
+
+class Counted(Callback):
+    """Counts the bytes of a call, in which those of a failed try are taken back."""
+
+    least = 0  # the increment that takes back most
+
+    def relative_update(self, inc: int = 1) -> None:
+        self.least = min(self.least, inc)
+        super().relative_update(inc)
+
+    def check(self, *sizes: int, is_even: bool = False) -> None:
+        """Check that one of *sizes* was counted; *is_even* if no try has failed."""
+        is_counted = self.value in sizes and self.size in sizes
+        if not is_counted or (is_even and self.least):
+            counted = f"{self.value} of {self.size} bytes, with {self.least},"
+            raise Broken(f"{counted} were counted, and {sizes} were sent or fetched")
 
 
 class Plain:

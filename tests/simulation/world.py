@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any
 
 EPOCH = 1_700_000_000.0  # seconds since 1970, when a world begins
+_MOST_AT_ONCE = 20_000  # steps while time stands still
 
 
 _PACKAGE = str(Path(__file__).parents[2] / "fsspec_osspresigned")
@@ -72,6 +73,7 @@ class World:
         self.random = random.Random(seed)
         self.now = 0.0
         self.steps, self.max_steps = 0, max_steps
+        self.moved = 0  # the step at which time has moved on for the last time
         self.digest = hashlib.sha256()
         self.lines: list[str] | None = None  # of the trace, to compare two of them
         self.turns: list[Turn] = []
@@ -172,6 +174,8 @@ class World:
         try:
             if self.steps > self.max_steps:
                 raise HangError(f"no end after {self.steps} steps\n{self.stacks()}")
+            if self.steps - self.moved > _MOST_AT_ONCE:
+                raise HangError(f"no wait for {_MOST_AT_ONCE} steps\n{self.stacks()}")
             self.at_step()
         except BaseException as error:  # noqa: BLE001 - no thread of the world may see it
             self.fail(error)
@@ -187,7 +191,7 @@ class World:
             moment = min((turn.deadline for turn in self.turns), default=math.inf)
             if moment == math.inf:
                 self.fail(HangError(f"all threads wait for ever:\n{self.stacks()}"))
-            self.now = moment
+            self.now, self.moved = moment, self.steps
 
     def stacks(self) -> str:
         frames = sys._current_frames()  # documented, in spite of its name
