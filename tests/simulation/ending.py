@@ -227,7 +227,7 @@ class Ending:
 
     async def unseen(self, verbs: Any) -> None:
         """Whether an object exists that nobody may see is unknown, or said missing."""
-        is_error = self.fs.storage_options.get("unknown") == "error"
+        is_error = self.fs.storage_options.get("if_unverifiable") == "error"
         for verb in (verbs.cat_file, verbs.info):
             try:
                 await verb(f"{self.root}/unseen")
