@@ -101,15 +101,6 @@ def test_an_error_needs_a_fault_of_its_kind(error, faults, is_explained):
     assert (unexplained(error, seen) == "") == is_explained
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_invariants_hold_in_many_programs():
-    """In a thousand more."""
-    done = simulate("--seeds", "1000:2000", "--quiet")
-    assert "1000 programs, 0 failed" in done.stdout, done.stdout + done.stderr
-    assert done.returncode == 0
-
-
 def test_a_draw_of_faults_is_fixed_and_each_changes_its_module():
     """The number of the draw says what is changed, and the result is Python."""
     plants = drawn(1, 20)
