@@ -156,7 +156,7 @@ class Network:
         event.ended = self.world.now
         self.world.note(event.at, event.action, event.fate, event.status)
         # Whoever waits for its time limit was told that the outcome is unknown.
-        is_soon, dice = event.ended - event.sent_at < _SHORTEST, self.world.random
+        is_soon, dice = event.ended - event.at < _SHORTEST, self.world.random
         if (
             event.act is not None
             and not event.acted
@@ -233,7 +233,8 @@ class Network:
         if fate in ("busy", "early"):
             return self.reply(event, self._busy(event))
         if self.refusals:
-            status = self.refusals[len(self.events) % len(self.refusals)]
+            status, *others = self.refusals
+            self.refusals = (*others, status)
             return self.reply(event, refusal(status))
         if fate == "impostor" and request.method in _WRITES:
             return self.reply(event, _PAGE)
