@@ -58,6 +58,11 @@ def lazy(
     return public(), load, public
 
 
+def deprecation(old: str, new: str) -> str:
+    """Return the text of the warning that *new* replaces *old*."""
+    return f"{old} is deprecated and will be removed in 0.4: use {new}"
+
+
 def current_name(name: str, renamed: Mapping[str, str]) -> str:
     """Return the name that replaces *name* in *renamed*, or *name* itself.
 
@@ -66,8 +71,7 @@ def current_name(name: str, renamed: Mapping[str, str]) -> str:
     if name not in renamed:
         return name
     new = renamed[name]
-    text = f"{name} is deprecated and will be removed in 0.4: use {new}"
-    warnings.warn(text, DeprecationWarning, stacklevel=3)
+    warnings.warn(deprecation(name, new), DeprecationWarning, stacklevel=3)
     return new
 
 

@@ -12,7 +12,7 @@ import fsspec
 from fsspec.config import apply_config, conf
 
 from ..client.client import Client, shared_client
-from ..compat import before_fork
+from ..compat import before_fork, deprecation
 from ..engine import abort_at_exit
 from ..engine.warn import warn_user
 from ..http.handle import may_have_proxy
@@ -90,8 +90,7 @@ def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     set_up = apply_config(kind, {})
     for old in sorted(DEPRECATED.keys() & {*given, *set_up}):
-        new = DEPRECATED[old]
-        text = f"{old}= is deprecated and will be removed in 0.4: use {new}="
+        text = deprecation(f"{old}=", f"{DEPRECATED[old]}=")
         warn_user(text, DeprecationWarning)
     given = renamed(given)
     configured = {DEPRECATED.get(name, name): set_up[name] for name in set_up}
@@ -154,9 +153,8 @@ def _make(options: Options) -> Client:
     if options.resume_dir is not None:
         from ..upload.journal import ResumeDirectory  # noqa: PLC0415 - only what is used
 
-        ResumeDirectory(
-            options.resume_dir
-        )  # an unusable directory fails before an upload
+        # An unusable directory fails before an upload.
+        ResumeDirectory(options.resume_dir)
     signer = make_signer(options, read_url)
     return Client(options, signer, transport, note=note)
 

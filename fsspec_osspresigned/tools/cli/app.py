@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ...compat import deprecation
 from ...secret import redact
 from ...units import shown_text
 from ..language import translated
@@ -102,8 +103,7 @@ class _NobodyReadsError(Exception):
 def _current(name: str) -> str:
     new = _DEPRECATED.get(name, name)
     if new != name:
-        text = f"{name} is deprecated and will be removed in 0.4: use {new}"
-        click.echo(f"warning: {text}", err=True)
+        click.echo(f"warning: {deprecation(name, new)}", err=True)
     return new
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from attrs import Factory, define, evolve, field, frozen
 
 from ...client.operations import OSSCalls
+from ...compat import deprecation
 from ...engine.engine import blocking, run, user_code
 from ...engine.scope import Scope
 from ...engine.warn import warn_user
@@ -419,8 +420,7 @@ def _takes_always(function: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
     @functools.wraps(function)
     def renamed(*args: P.args, **options: P.kwargs) -> SyncResult:
         if "always" in options:
-            text = "always= is deprecated and will be removed in 0.4: use ignore_times="
-            warn_user(text, DeprecationWarning)
+            warn_user(deprecation("always=", "ignore_times="), DeprecationWarning)
             options["ignore_times"] = options.pop("always")
         return function(*args, **options)
 
