@@ -482,11 +482,11 @@ def _elsewhere(refusal: Refusal, row: _Row) -> Cause:
         cause = (
             f"the URL is signed for the region{region}, the store is in another{there}"
         )
-    found = _cause(refusal, row, cause)
-    if refusal.by_keys:
-        name = region_of(where) or (where if "." not in where else "")
-        found = evolve(found, remedy=f"{row.own} {name or 'that of the bucket'}")
-    return found
+    wrong_region = _cause(refusal, row, cause)
+    if not refusal.by_keys:
+        return wrong_region
+    name = region_of(where) or (where if "." not in where else "")
+    return evolve(wrong_region, remedy=f"{row.own} {name or 'that of the bucket'}")
 
 
 def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:

@@ -67,6 +67,7 @@ def _itself(reply: Reply) -> Any:
 
 
 def never() -> bool:
+    """Return False: the default of *is_over*, for a call that nothing ends early."""
     return False
 
 
@@ -125,7 +126,7 @@ class Client:
 
     @property
     def asks_service(self) -> bool:
-        """Whether a signer service signs every request."""
+        """True if a signer service signs the requests."""
         from ..signers.http import HTTPSigner  # noqa: PLC0415 - loaded with the signer
 
         return isinstance(self.signer, HTTPSigner)

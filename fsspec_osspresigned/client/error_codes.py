@@ -214,9 +214,9 @@ def from_reply(
     text = f"{operation.action} was refused with HTTP {reply.status}"
     text += (f" {code}" if code else "") + (f": {message}" if message else "")
     if best is not None:
-        said = best.cause + (f": {best.remedy}" if best.remedy else "")
-        said += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
-        text = f"{said} ({text})"
+        advice = best.cause + (f": {best.remedy}" if best.remedy else "")
+        advice += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
+        text = f"{advice} ({text})"
     if signed is not None and signed.carry_out is not None:
         text = message  # of the upload server, whose call was another one
     marked = [f"EC {ec}"] if ec else []

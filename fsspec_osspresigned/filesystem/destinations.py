@@ -85,8 +85,8 @@ def refuse_clashes(
 
     On a disk (*local*), a destination must also not be a file and a directory at once,
     nor need a directory where a file exists, nor have the name of an unfinished download.
-    *known* means that each source is known to
-    be an object or a directory; only then may no object replace an existing directory.
+    *known* means that each source is known to be an object or a directory; only then may
+    no object replace an existing directory.
     """
     seen: dict[str, str] = {}
     problems: list[str] = []

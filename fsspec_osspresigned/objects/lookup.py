@@ -323,7 +323,8 @@ class Lookup:
             text = (
                 f"looking into {root!r} is not signed ({_action(reason)}){why}: objects "
                 "that this process did not write count as missing, and are kept if the "
-                "signature can forbid replacing (if_unverifiable='error' refuses)"
+                "signature can forbid replacing (if_unverifiable='error' raises an error "
+                "instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
         raise _refusal(path, reason, ObjectNotVisibleError) from reason

@@ -67,9 +67,8 @@ def test_a_map_grants_every_verb(make, owner):
     assert fs.ls(f"{ROOT}/d", detail=False) == [f"{ROOT}/d/a", f"{ROOT}/d/b"]
     assert fs.find(f"{ROOT}/d", maxdepth=1) == [f"{ROOT}/d/a", f"{ROOT}/d/b"]
     assert fs.glob(f"{ROOT}/d/*") == [f"{ROOT}/d/a", f"{ROOT}/d/b"]
-    with pytest.warns(
-        ExistenceNotVerifiedWarning
-    ):  # whether it is an object, nobody can say
+    # The map signs no call that shows whether it is an object.
+    with pytest.warns(ExistenceNotVerifiedWarning):
         assert fs.find(f"{ROOT}/d/tree") == []
     fs.rm_file(f"{ROOT}/d/a")
     assert owner.stored() == {"d/b": b"12345"}

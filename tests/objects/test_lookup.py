@@ -218,7 +218,7 @@ def test_what_is_seen_wins_over_what_is_remembered(only):
 
 
 def test_what_is_seen_but_not_read_exists(only, fs):
-    """Where HEAD alone is signed, reading is refused, and nothing counts as missing."""
+    """With HEAD alone, an object cannot be read, and one that HEAD misses is missing."""
     fs.pipe_file(f"{ROOT}/x", b"x")
     looks = only("HeadObject")
     with warnings.catch_warnings():

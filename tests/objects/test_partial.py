@@ -232,7 +232,7 @@ def test_an_object_has_not_the_name_of_a_partial_file(resuming, owner, place):
 def test_a_partial_file_that_another_program_replaced_is_not_published(
     resuming, owner, place
 ):
-    """What has its name at the end may be anything."""
+    """The file that has its name at the end was not checked."""
     partial = stop(resuming, owner, place)
 
     class Replaces(Callback):

@@ -226,7 +226,7 @@ class Ending:
             await verbs.in_thread(self._sync_blind)
 
     async def unseen(self, verbs: Any) -> None:
-        """Whether an object exists that nobody may see is unknown, or said missing."""
+        """A look that is not signed reports the object as missing, or raises an error."""
         is_error = self.fs.storage_options.get("if_unverifiable") == "error"
         for verb in (verbs.cat_file, verbs.info):
             try:

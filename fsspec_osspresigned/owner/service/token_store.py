@@ -27,6 +27,7 @@ _SCHEMA = """
         token TEXT, path TEXT, upload TEXT, part INTEGER, size INTEGER NOT NULL,
         PRIMARY KEY (token, path, upload, part)
     ) WITHOUT ROWID;
+    -- The sums of `used`: a call must not cost more after a million rows of its token.
     CREATE TABLE IF NOT EXISTS totals (
         token TEXT PRIMARY KEY, objects INTEGER NOT NULL, size INTEGER NOT NULL
     );
@@ -82,10 +83,11 @@ class TokenStore:
         if not self.path.exists():
             return False
         with self._rows() as rows:
-            found = rows.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount
-            if found:  # a token of the policy file keeps what it has used
+            done = rows.execute("DELETE FROM tokens WHERE name = ?", (name,))
+            was_added = done.rowcount > 0
+            if was_added:  # a token of the policy file keeps what it has used
                 _forget(rows, name)
-        return found > 0
+        return was_added
 
     def left(self, policy: Policy) -> dict[str, int]:
         """Return what is left of the quotas: ``objects_left`` and ``bytes_left``."""

@@ -609,11 +609,11 @@ class TransferOptions(ReportOptions):
 
         A low --bwlimit reduces the number, because a slow connection may look idle.
         """
-        most = self.max_concurrency
+        connections = self.max_concurrency
         if self.rate is not None:
             fitting = max(1, int(self.rate.per_second // _MIN_RATE_EACH))
-            most = min(most or CONNECTIONS, fitting)
-        return without_none(max_concurrency=most)
+            connections = min(connections or CONNECTIONS, fitting)
+        return without_none(max_concurrency=connections)
 
 
 @frozen(kw_only=True)

@@ -142,7 +142,7 @@ def zarr_open(w: World, options: dict[str, Any]) -> None:
 
 
 def refuses(w: World, write: Callable[[dict[str, Any]], None]) -> None:
-    """Check that ``if_unverifiable="error"`` refuses where nobody can look."""
+    """Check that ``if_unverifiable="error"`` fails a write if no look is signed."""
     import pytest
 
     if not w.sees:

@@ -701,7 +701,7 @@ def test_missing_keys_are_told_before_the_start(policy_file, capsys):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_host_that_is_none_names_the_option(keys, policy_file, capsys, host):
-    """An address of another machine, and a name that nobody knows."""
+    """Neither another machine's address nor a name without one can be listened on."""
     call = ["serve", "--policy", str(policy_file), "--host", host]
     assert cli.main(call) == 1
     assert "choose another --host" in capsys.readouterr().err

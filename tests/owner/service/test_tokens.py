@@ -136,7 +136,7 @@ def test_reading_waits_for_no_writer(store):
 
 
 def test_questions_of_one_token_wait_in_its_own_queue(store):
-    """So they take the threads of the service from nobody."""
+    """The threads of the service stay free for other tokens."""
     rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): FIVE})
     app = create_ruled_app(lambda: rules, store=store, limits=RateLimits(calls=0))
     with LoopbackServer(app) as server:
