@@ -235,8 +235,6 @@ class KeySigner(Signer):
             expires_in=expires_in,
         )
 
-    grant_waits = False
-
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
         return self.credentials is not environment_credentials

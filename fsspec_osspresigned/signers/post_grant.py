@@ -243,8 +243,6 @@ class PostGrantSigner(Signer):
     def waits(self) -> bool:  # type: ignore[override]  # depends on the source
         return self.source.waits
 
-    grant_waits = waits
-
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         return [self._sign(operation) for operation in operations]
 

@@ -52,7 +52,7 @@ _SENT_ANYWAY = {"host", "content-length"}
 class _PresignedSigner(Signer, ABC):
     """Base class of signers that return requests from entries of a URL map."""
 
-    waits = grant_waits = False
+    waits = False
     allow_http: bool = False
     clock: Callable[[], float] = time.time
 
@@ -98,8 +98,6 @@ class URLMapSigner(_PresignedSigner):
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the file
         return self.source.has_changed
-
-    grant_waits = waits
 
     @property
     def _is_local(self) -> bool:
@@ -202,8 +200,6 @@ class OneURLSigner(_PresignedSigner):
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the source
         return self.from_file
-
-    grant_waits = waits
 
     @property
     def path(self) -> str:
