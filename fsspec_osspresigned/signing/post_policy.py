@@ -362,7 +362,7 @@ def post_signature(
     """Return the signature of a policy: V4 for *region* and *day*, else V1."""
     if region is None:
         return sign_v1(secret, text)
-    return sign_v4(day_key(secret, day, region, "oss"), text)
+    return sign_v4(day_key(secret, day, region), text)
 
 
 def signature_conditions(
