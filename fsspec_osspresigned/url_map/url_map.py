@@ -7,7 +7,7 @@ from bisect import bisect
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 from unicodedata import normalize
 from urllib.parse import quote, unquote
 
@@ -60,28 +60,14 @@ class MapEntry:
     ls: MapRequest | None = None  # one page of objects whose names begin with the key
 
 
-# Nearly all entries of a large map are one PUT: only that is kept of them.
-Kept: TypeAlias = MapEntry | MapRequest | SecretURL
-
-
 @frozen(slots=False, eq=False, repr=False)
 class URLMap(Mapping[str, MapEntry]):
-    """Read-only mapping of ``bucket/key`` to the presigned requests for that object.
+    """Read-only mapping of ``bucket/key`` to the presigned requests for that object."""
 
-    An entry with only a PUT may be given as that request, or as its URL, which needs a
-    third of the memory for 100,000 objects.
-    """
-
-    _entries: Mapping[str, Kept] = field(factory=dict)
+    _entries: Mapping[str, MapEntry] = field(factory=dict)
 
     def __getitem__(self, path: str) -> MapEntry:
-        kept = self._entries[path]
-        if isinstance(kept, SecretURL):
-            return MapEntry(put=MapRequest(url=kept))
-        if isinstance(kept, MapRequest):
-            put = MapRequest(url=kept.url, headers=kept.headers)
-            return MapEntry(put=put, expires_at=kept.expires_at)
-        return kept
+        return self._entries[path]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
