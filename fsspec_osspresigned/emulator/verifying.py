@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
+from ..errors import ConfigurationError
 from ..signing.canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
@@ -38,7 +39,6 @@ from ..signing.post_policy import (
     V4_FIELDS,
     PolicyFault,
     PostPolicy,
-    PostPolicyError,
     lower_names,
     post_signature,
 )
@@ -434,7 +434,7 @@ def size_range(form: ReceivedForm) -> tuple[int, int] | None:
 def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
     try:
         policy = PostPolicy.parse(form.fields["policy"])
-    except PostPolicyError as error:
+    except ConfigurationError as error:
         message = f"Invalid Policy: {error.problems[0]}"
         return Refusal(status=400, code="InvalidPolicyDocument", message=message)
     for refusal in policy.judge(form.checked_fields, bucket=bucket, size=None, now=now):

@@ -30,7 +30,6 @@ from ..signing.post_policy import (
     V4_FIELDS,
     PolicyCondition,
     PostPolicy,
-    PostPolicyError,
     form_values,
     lower_names,
     pinned_fields,
@@ -269,7 +268,7 @@ class _Reader:
             return None
         try:
             return PostPolicy.parse(text)
-        except PostPolicyError as error:
+        except ConfigurationError as error:
             self.problems += error.problems
         return None
 

@@ -211,14 +211,6 @@ def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
     return PolicyCondition(operator, field, texts)
 
 
-class PostPolicyError(ValueError):
-    """The text is not a POST policy; ``problems`` lists every problem."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
-
-
 @frozen
 class PostPolicy:
     text: Secret  # the base64 text to send
@@ -227,12 +219,12 @@ class PostPolicy:
 
     @classmethod
     def parse(cls, text: str | Secret) -> PostPolicy:
-        """Return the policy in the base64 *text*; PostPolicyError lists all problems."""
+        """Return the policy in the base64 *text*; ConfigurationError lists all problems."""
         text = as_secret(text)
         expires_at, conditions, problems = _read(text)
         if problems:
             del conditions
-            raise PostPolicyError(problems)
+            raise ConfigurationError(problems)
         return cls(text, expires_at, conditions)
 
     def end(self, fields: Mapping[str, str]) -> float:
@@ -389,8 +381,8 @@ def sign_policy(
     :func:`signature_conditions` in the text for the same *now*, in seconds since the epoch.
 
     Raises:
-        ConfigurationError: OSS would refuse the policy; the message lists all reasons.
-        PostPolicyError: *text* is not a policy.
+        ConfigurationError: OSS would refuse the policy, or *text* is none; the message
+            lists all reasons.
     """
     problems = [*credential_problems(credentials)]
     if version not in ("v1", "v4"):

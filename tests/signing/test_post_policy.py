@@ -18,7 +18,6 @@ from fsspec_osspresigned.signing.post_policy import (
     PolicyCondition,
     PolicyFault,
     PostPolicy,
-    PostPolicyError,
     pinned_fields,
     policy_text,
     post_signature,
@@ -216,17 +215,17 @@ BAD = {
 def test_bad_texts_are_refused(name):
     """A text that is no policy is refused with the reason."""
     text, reason = BAD[name]
-    with pytest.raises(PostPolicyError, match=reason):
+    with pytest.raises(ConfigurationError, match=reason):
         PostPolicy.parse(text)
 
 
 def test_what_is_read_is_bounded():
     """A hostile policy makes neither a message without end nor work without end."""
-    with pytest.raises(PostPolicyError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         PostPolicy.parse(policy(*[{}] * MAX_CONDITIONS))
     assert len(caught.value.problems) == 21
     assert caught.value.problems[-1] == "and 980 more conditions are wrong"
-    with pytest.raises(PostPolicyError, match="has 1001 conditions: 1000 are read"):
+    with pytest.raises(ConfigurationError, match="has 1001 conditions: 1000 are read"):
         PostPolicy.parse(policy(*[{"a": "b"}] * (MAX_CONDITIONS + 1)))
 
 
@@ -278,7 +277,7 @@ def judged(text: str, form: dict[str, str], size: int, now: float) -> bool | Non
     """Return what the package says; None if the text is no policy for it."""
     try:
         found = PostPolicy.parse(text)
-    except PostPolicyError:
+    except ConfigurationError:
         return None
     given = {n: v for n, v in form.items() if n != "bucket"}
     return not found.judge(given, bucket="examplebucket", size=size, now=now)
