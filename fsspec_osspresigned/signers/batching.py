@@ -21,8 +21,8 @@ from .base import MAX_REQUESTS, Outcome, Signer, signed_each
 
 T = TypeVar("T")
 
-# A batch grows to this multiple of the last one, as long as its URLs would be used in
-# time: eight gets from one part to a full call in three steps.
+# A batch grows to this multiple of the last one, from one part to a full call in three
+# steps.
 _GROWTH = 8
 
 
@@ -59,8 +59,7 @@ class Prefetcher:
     """Batches the operations of several coroutines, and signs further ones in advance.
 
     One worker thread at a time calls the signer; operations that arrive meanwhile go into
-    the next call. The number of operations signed in advance grows, up to the number that
-    will be used in half the lifetime of the last batch, so that few URLs expire unused.
+    the next call. The number of operations signed in advance grows from call to call.
 
     Each operation of *coming* is signed once, roughly in the order of *coming*. If the
     operation that is requested then differs (another length), it is signed separately.
@@ -69,7 +68,6 @@ class Prefetcher:
         coming: returns the next operation to sign in advance, None if none is known yet.
         first: number of operations in the first batch.
         low: number of requests left at which the next batch is signed.
-        clock: returns monotonic seconds.
         now: returns seconds since the epoch.
     """
 
@@ -80,21 +78,17 @@ class Prefetcher:
         *,
         first: int = MAX_REQUESTS,
         low: int = 0,
-        clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._signer, self._coming, self._low = signer, coming, low
-        self._clock, self._now = clock, now
-        self._size = max(1, min(first, MAX_REQUESTS))
+        self._now = now
+        self._size = max(1, min(first, MAX_REQUESTS))  # of the next batch
         self._waiting: list[_Waiter] = []
         self._held: dict[tuple[object, ...], tuple[Operation, Outcome]] = {}
         self._stale: deque[Operation] = deque()
         self._failed: set[tuple[object, ...]] = set()  # of calls that failed
         self._invalidated = -math.inf  # issue of the last refused request in this call
         self._is_calling = False
-        self._asked_at: float | None = None
-        self._supply = 0  # prefetched requests after the last call
-        self._life: float | None = None
 
     async def sign(self, operation: Operation) -> SignedRequest:
         waiter = _Waiter(operation)
@@ -150,23 +144,14 @@ class Prefetcher:
         return [waiter.operation for waiter in wanted], False
 
     def _prefetched(self) -> list[Operation]:
-        now, size = self._clock(), self._size
-        if self._asked_at is not None:
-            in_time = MAX_REQUESTS
-            if self._life is not None:
-                used = self._supply - len(self._held) - len(self._stale)
-                rate = max(1, used) / max(now - self._asked_at, 1e-3)
-                in_time = max(1, int(rate * self._life / 2))
-            size = min(size * _GROWTH, MAX_REQUESTS, in_time)
         batch: list[Operation] = []
-        while len(batch) < size:
+        while len(batch) < self._size:
             operation = self._stale.popleft() if self._stale else self._coming()
             if operation is None:
                 break
             batch.append(operation)
         if batch:
-            self._asked_at, self._supply = now, len(self._held) + len(batch)
-            self._size = size
+            self._size = min(self._size * _GROWTH, MAX_REQUESTS)
         return batch
 
     async def _sign(self, batch: Sequence[Operation], *, is_announced: bool) -> bool:
@@ -183,8 +168,6 @@ class Prefetcher:
             failure = error
         waiting = self._waiting_by_slot()
         for operation, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, SignedRequest) and outcome.expires_at is not None:
-                self._life = max(0.0, outcome.expires_at - self._now())
             others = waiting[_slot(operation)]
             waiter = next((w for w in others if w.operation == operation), None)
             if waiter is not None:

@@ -66,7 +66,6 @@ def ahead_of(service, *numbers: int, first: int = 4, low: int = 0) -> Prefetcher
         following,
         first=first,
         low=low,
-        clock=lambda: service.time,
         now=lambda: service.time,
     )
 
