@@ -220,13 +220,13 @@ def test_dropped_demanded_header_is_found_in_a_batch_too():
         sign(ahead, wanted)
 
 
-def test_failed_call_leaves_each_to_sign_alone():
-    """When a call fails, who asked gets the error; the others are signed alone."""
+def test_next_call_after_a_failed_one_is_small():
+    """When a call fails, who asked gets the error; the next call has no others in it."""
 
     class Failing(Service):
         def sign(self, operations):
             found = super().sign(operations)
-            if len(operations) > 1:
+            if len(self.calls) == 1:
                 raise SignerUnavailableError("down", path="b/k")
             return found
 
@@ -236,7 +236,17 @@ def test_failed_call_leaves_each_to_sign_alone():
         sign(ahead, part(1))
     sign(ahead, part(2))
     sign(ahead, part(3))
-    assert service.calls == [[1, 2, 3], [2], [3]]
+    assert service.calls[:2] == [[1, 2, 3], [2]]
+    assert service.calls[2][:2] == [3, 10]
+
+
+def test_a_shorter_last_part_is_signed_alone():
+    """A stream knows the length of its last part late; no further parts are signed for it."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 99), first=4)
+    sign(ahead, part(1))
+    sign(ahead, part(2, size=3))
+    assert service.calls == [[1, 2, 3, 4], [2]]
 
 
 def test_a_proven_end_is_the_end_of_all_that_came_with_it():
