@@ -506,7 +506,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
-    close = close or [other for other in known if name.lower() in other.split("_")]
     return f": did you mean {close[0]!r}?" if close else ""
 
 

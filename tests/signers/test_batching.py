@@ -154,27 +154,6 @@ def test_failure_of_a_call_is_that_of_each_operation(failure, kind):
         assert [each.path for each in found] == ["b/x", "b/y", "b/z"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (lambda signed: signed[1:], "answered 1 requests to 2"),
-        (lambda signed: signed * 2, "answered 4 requests to 2"),
-        (lambda signed: [None, signed[1]], "returned a NoneType"),
-        (lambda signed: ["https://h/k", signed[1]], "returned a str"),
-    ],
-)
-def test_what_is_no_answer_is_an_error(answer, words):
-    """A signer of the user can return anything; whoever waits is told."""
-
-    class Odd(Service):
-        def sign_each(self, operations):
-            return answer(self.sign(operations))
-
-    first, _ = together(ahead_of(Odd()), part(1), part(2))
-    assert isinstance(first, SignerError)
-    assert words in first.message
-
-
 def test_an_error_comes_up_at_its_own_request():
     """A refusal of one of a batch refuses that one only, and costs no other call."""
 
@@ -208,16 +187,6 @@ def test_a_refused_batch_is_signed_one_by_one():
     kinds = [SignedRequest, NotCoveredError, SignedRequest]
     assert [type(each) for each in found] == kinds
     assert service.calls == [[1, 2, 3], [1], [2], [3]]
-
-
-def test_dropped_demanded_header_is_found_in_a_batch_too():
-    """What is signed ahead is checked like everything else."""
-    wanted = Operation(
-        action=Action.PutObject, bucket="b", key="k", headers={"x-oss-meta-a": "1"}
-    )
-    ahead = Prefetcher(Service(), iter([wanted, None]).__next__, first=2)
-    with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
-        sign(ahead, wanted)
 
 
 def test_next_call_after_a_failed_one_is_small():
