@@ -136,9 +136,6 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     """Return map entry, bucket (None if unknown) and key for a presigned URL."""
     line, lines = split_url_file(text.reveal())
     url = SecretURL(line)
-    if line.startswith(("'", '"', "\u201c")):
-        msg = "the text of presigned_url= begins with a quotation mark: remove it"
-        raise ConfigurationError(msg)
     headers = headers_in(lines) if is_web(line) else None
     if problem := url_problem(line):
         if (kind := kind_of(text.reveal().encode())) not in ("", "presigned URL"):

@@ -146,15 +146,6 @@ def test_v4_fields_must_be_named():
     (found,) = PostPolicy.parse(text).judge(form, bucket="b", size=1, now=NOW)
     assert found.fault is PolicyFault.EXTRA
     assert "x-oss-signature-version, x-oss-date" in found.text
-    with pytest.raises(ConfigurationError) as caught:
-        sign_policy(KEY, text, region="cn-hangzhou", now=NOW)
-    assert len(caught.value.problems) == 3
-    text = policy_text(
-        signature_conditions(STS, version="v4", region="cn-hangzhou", now=NOW - 60),
-        expires_at=END,
-    )
-    with pytest.raises(ConfigurationError, match="x-oss-date '20231203T121212Z' does"):
-        sign_policy(STS, text, region="cn-hangzhou", now=NOW)
 
 
 def test_description_holds_no_secret():
