@@ -18,7 +18,7 @@ from attrs import frozen
 
 from .. import parsing
 from ..errors import ConfigurationError
-from ..parsing import is_int, kind
+from ..parsing import is_int
 from ..secret import FormValue, Secret
 from ..units import oss_moment, shown_moment, shown_text
 from .canonical import (
@@ -162,51 +162,25 @@ class PolicyCondition:
         return PolicyRefusal(PolicyFault.FAILED, text, self.field)
 
 
-def read_condition(item: Any) -> PolicyCondition | str:
-    """Return the condition in *item*, a member of a policy; a text if it is invalid.
-
-    The text completes "condition N of the policy ...".
-    """
-    # A text, not an exception: a traceback would show the values.
-    if isinstance(item, dict):
-        if len(item) != 1:
-            return f"is an object with {len(item)} keys instead of one"
-        ((name, value),) = item.items()
-        item = ["eq", name, value]
-    if not isinstance(item, list):
-        return f"is {kind(item)}, not an object or list"
-    operator = item[0] if item else None
-    if operator not in OPERATORS:
-        shown = repr(operator[:40]) if isinstance(operator, str) else kind(operator)
-        return f"has the unknown operator {shown}: use {', '.join(OPERATORS)}"
-    if len(item) != 3:  # noqa: PLR2004 - operator and two more
-        return f"has {len(item)} elements instead of 3"
-    return _range(item) if operator == RANGE else _comparison(*item)
-
-
-def _range(item: list[Any]) -> PolicyCondition | str:
-    low, high = item[1:]
-    if not is_int(low) or not is_int(high):
-        return f"has a {RANGE} whose limits are not whole numbers"
-    if not 0 <= low <= high:
-        return f"has a {RANGE} from {low} to {high}, which is empty"
-    return PolicyCondition.range(low, high)
-
-
-def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
-    if not isinstance(name, str) or not name.removeprefix("$"):
-        return "names no field"
+def read_condition(item: Any) -> PolicyCondition | None:
+    """Return the condition in *item*, a member of a policy; None if it is invalid."""
+    if isinstance(item, dict) and len(item) == 1:
+        item = ["eq", *next(iter(item.items()))]
+    if not isinstance(item, list) or len(item) != 3:  # noqa: PLR2004 - operator and two more
+        return None
+    operator, name, value = item
+    if operator == RANGE:
+        is_range = is_int(name) and is_int(value) and 0 <= name <= value
+        return PolicyCondition.range(name, value) if is_range else None
+    if operator not in OPERATORS or not isinstance(name, str):
+        return None
     # Whether OSS knows a field without "$" is not documented: it is one here.
     field = name.removeprefix("$").lower()
-    if field == "bucket" and operator != "eq":
-        return f"compares the bucket by {operator!r}: only eq can"
-    is_list = operator in LISTS
-    values = value if is_list and isinstance(value, list) else [value]
-    if isinstance(value, list) is not is_list or not all(
-        isinstance(v, str) for v in values
-    ):
-        wanted = "a list of strings" if is_list else "a string"
-        return f"compares {field[:60]!r} by {operator!r}, which needs {wanted}"
+    values = value if operator in LISTS else [value]
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        return None
+    if not field or (field == "bucket" and operator != "eq"):
+        return None
     texts = tuple(v.replace("\\$", "$") for v in values)
     return PolicyCondition(operator, field, texts)
 
@@ -318,15 +292,11 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
         problem = f"the policy has {len(items)} conditions"
         return 0, (), [*problems, f"{problem}: {MAX_CONDITIONS} are read"]
     read = [read_condition(item) for item in items]
-    wrong = [
-        f"conditions[{index}] of the policy {problem}"
-        for index, problem in enumerate(read)
-        if isinstance(problem, str)
-    ]
-    problems += wrong[:_MAX_PROBLEMS]
-    if len(wrong) > _MAX_PROBLEMS:
-        problems.append(f"and {len(wrong) - _MAX_PROBLEMS} more conditions are wrong")
-    conditions = tuple(c for c in read if isinstance(c, PolicyCondition))
+    wrong = [f"conditions[{index}]" for index, c in enumerate(read) if c is None]
+    if wrong:
+        shown = ", ".join(wrong[:_MAX_PROBLEMS])
+        problems.append(f"OSS does not know {shown} of the policy")
+    conditions = tuple(filter(None, read))
     return expires_at or 0, conditions, problems
 
 

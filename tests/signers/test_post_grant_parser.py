@@ -14,7 +14,6 @@ from fsspec_osspresigned.signers.post_grant_parser import (
     read_grant,
     root_of,
 )
-from fsspec_osspresigned.signing.post_policy import PolicyCondition, policy_text
 from tests.signers.grants import (
     BUCKET,
     HOST,
@@ -174,29 +173,13 @@ def test_description_holds_no_secret():
     assert grant.describe()["signature"] == "v4"
 
 
-def changed(name: str, value: object, items: tuple = (), **facts: object) -> dict:
-    """Return our own shape with another field."""
-    given = document(*items, **facts)
-    given["fields"][name] = value
-    return given
-
-
-def without(name: str, **facts: object) -> dict:
-    """Return our own shape without a field."""
-    given = document(**facts)
-    del given["fields"][name]
-    return given
-
-
 def flat(**facts: object) -> dict:
     """Return the flat V4 shape with other members."""
     return {**V4, **facts}
 
 
-ACL = {"x-oss-object-acl": "private"}
 BAD = {
     "a list": ([], "not a list"),
-    "nothing": ({}, "it has no policy"),
     "two of them": (
         {"data": {"first": V4, "second": V1}}, "it has no policy",
     ),
@@ -215,33 +198,18 @@ BAD = {
         "it is a POST policy of Google Cloud Storage",
     ),
     "an error": ({"code": 401, "msg": "log in\n?Signature=abcdef"}, "it says: log in"),
-    "a newer version": ({**document(), "version": 2}, "reads version 1"),
-    "a bad end": ({**document(), "expires": 5}, '"expires" is not a time'),
     "fields as a list": ({**document(), "fields": [1]}, "its fields are a list"),
-    "a field as an object": (changed("x", {}), "the field 'x' is an object"),
-    "no host": (without("policy") | {"url": None}, "it has no host"),
     "a bucket as a number": ({**document(), "bucket": 5}, "its bucket is a number"),
     "another bucket": ({**document(), "bucket": "other"}, f"its host is for '{BUCKET}'"),
     "another bucket in the policy": (document(bucket="other"), "is for the bucket other"),
     "a broken host": (flat(host="https://a b/"), "its host holds a blank"),
-    "a host with a query": (flat(host=f"{URL}?a=b"), "its host has a query"),
-    "a host with a path": (flat(host=f"{URL}in/"), "has a path"),
     "a region alone": (
         {**V4, **flat_v4(bucket=None), "host": "oss-cn-hangzhou.aliyuncs.com"},
         "names no bucket",
     ),
-    "a bad bucket in the path": (flat(host="http://127.0.0.1/B"), "not a valid name"),
     "an unknown domain": (
         {**flat_v4(bucket=None), "host": "files.example.com"},
         "does not show the bucket: name it with allowed_hosts",
-    ),
-    "no signature": (without("x-oss-signature"), "it has no x-oss-signature"),
-    "no signature, V1": (without("Signature", version="v1"), "it has no signature"),
-    "no key": (without("OSSAccessKeyId", version="v1"), "neither an access key ID nor"),
-    "another version": (changed("x-oss-signature-version", "OSS9"), "is not OSS4"),
-    "a short credential": (changed("x-oss-credential", "a/b"), "is not of the form"),
-    "another day": (
-        changed("x-oss-date", "20260102T000000Z"), "not on the day",
     ),
     "another region": (
         {**document(), "url": f"https://{BUCKET}.oss-cn-beijing.aliyuncs.com/"},
@@ -251,24 +219,19 @@ BAD = {
         document(["starts-with", "$x-oss-signature", ""], version="v1"),
         "it lacks x-oss-signature",
     ),
-    "a policy without the V4 fields": (
-        {**V4, "policy": policy_text([PolicyCondition.range(0, 1)], expires_at=NOW)},
-        "does not name x-oss-signature-version",
-    ),
     "a redirect": (
         document(PREFIX, ["starts-with", "$success_action_redirect", "https://"]),
         "asks for a redirect",
-    ),
-    "another value than the pinned one": (
-        changed("x-oss-object-acl", "public-read", items=(PREFIX, ACL)),
-        "x-oss-object-acl 'public-read' does not meet",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_grants_are_refused(name):
-    """What cannot work is refused when it is read, with the reason."""
+    """What cannot work is refused when it is read, with the reason.
+
+    ``grant_cases.json`` has more of it, for the upload page, too.
+    """
     found, reason = BAD[name]
     assert any(reason in problem for problem in problems(found))
 
@@ -276,12 +239,16 @@ def test_bad_grants_are_refused(name):
 def test_all_problems_come_at_once():
     """Host, policy, signature and what they say of each other are named together."""
     given = {**flat_v4(bucket="other"), "x_oss_date": "20250101T000000Z"}
-    reasons = ("is for the bucket other", "not on the day", "x-oss-date '2025")
+    reasons = ("is for the bucket other", "not those of one", "x-oss-date '2025")
     found = problems(given)
     assert len(found) == 3
     assert all(reason in one for reason, one in zip(reasons, found, strict=True))
     found = problems({**given, "host": f"{HOST}?a"})
-    assert [one.split()[0] for one in found] == ["its", "x-oss-date", "x-oss-date"]
+    assert [one.split()[0] for one in found] == [
+        "its",
+        "x-oss-signature-version,",
+        "x-oss-date",
+    ]
     assert problems({"formData": {"policy": ""}}) == (
         "it has no policy",
         "it has no host or url to send the file to",

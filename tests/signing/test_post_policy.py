@@ -214,8 +214,9 @@ def test_what_is_read_is_bounded():
     """A hostile policy makes neither a message without end nor work without end."""
     with pytest.raises(ConfigurationError) as caught:
         PostPolicy.parse(policy(*[{}] * MAX_CONDITIONS))
-    assert len(caught.value.problems) == 21
-    assert caught.value.problems[-1] == "and 980 more conditions are wrong"
+    (problem,) = caught.value.problems
+    assert problem.startswith("OSS does not know conditions[0], conditions[1], ")
+    assert len(problem) < 400
     with pytest.raises(ConfigurationError, match="has 1001 conditions: 1000 are read"):
         PostPolicy.parse(policy(*[{"a": "b"}] * (MAX_CONDITIONS + 1)))
 
