@@ -184,7 +184,7 @@ class RequestWindow(_Window):
     def note(self, seconds: float, in_flight: int) -> None:
         """Record a reply that took *seconds* with *in_flight* requests in flight."""
         self._ignored = max(0, self._ignored - 1)
-        # What is being signed, or tried again, takes room in the window, too.
+        # Requests that are being signed or retried count, so three quarters are enough.
         self._is_full |= in_flight * 4 >= self.size * 3
         self._seconds.append(seconds)
         if len(self._seconds) < self.size:

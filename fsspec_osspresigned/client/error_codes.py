@@ -374,7 +374,7 @@ def hider(
     values = {value.strip() for name, value in pairs if name.lower() in _SECRET}
     # A credential begins with the key ID.
     values |= {value.partition("/")[0] for value in values}
-    # Of two secrets, one may begin with the other.
+    # The longest secret first, because one may begin with another.
     secrets = sorted((v for v in values if len(v) >= _MIN_HIDDEN), key=len)[::-1]
 
     def hide(text: str) -> str:

@@ -75,7 +75,7 @@ class Call:
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
-    # Of a PostObject, whose field ``key`` is then the key; None until it was read.
+    # The form of a PostObject, whose field ``key`` names the object; None until read.
     form: ReceivedForm | None = field(default=None, repr=False)
 
     @cached_property

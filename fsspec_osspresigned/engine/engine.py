@@ -639,7 +639,7 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _unharmed(task: asyncio.Task[T]) -> T:
-    # Not asyncio.shield: that logs the error of a task whose caller was cancelled.
+    # asyncio.shield would log the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait((task,))
     return task.result()

@@ -32,7 +32,7 @@ class Logger:
 
     def shows(self, level: int) -> bool:
         """Return whether records of *level* may be shown; never waits for a lock."""
-        # Not ``isEnabledFor``: a thread that configures logging holds its lock.
+        # ``isEnabledFor`` would wait for a thread that configures logging.
         logger: logging.Logger | None = self._logger
         while logger is not None and not logger.level:
             logger = logger.parent

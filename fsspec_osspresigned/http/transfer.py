@@ -60,9 +60,9 @@ _AT_ONCE = 64 * 1024
 _KEPT_LINES = 256  # heads of requests that a route keeps
 _UNASKED = "the server answered before it was asked"
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
-# What would begin a line of its own, or has no byte in a head.
+# Characters that would end a line of the head, or cannot be sent in one byte.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
-# What may be a piece of a header, and would forge lines where it is shown.
+# Characters of a header that could forge lines when it is shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Lines of a head (RFC 9112, 5), some of them folded.
 _VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
@@ -73,7 +73,7 @@ _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
 _AUTHORITY = "; REQUESTS_CA_BUNDLE names the file of a private authority"
-# What OpenSSL, libcurl and Python say, and what it means.
+# Messages of OpenSSL, libcurl and Python, and their meaning.
 _TLS_WORDS = (
     ("certificate verify failed", _AUTHORITY),
     (

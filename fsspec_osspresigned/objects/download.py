@@ -141,7 +141,7 @@ class AtomicFile:
     def publish(self) -> None:
         """Move the file to its destination, replacing an existing file.
 
-        Raises FileExistsError if a pipe or a device is there.
+        Raises FileExistsError if the destination is a pipe or a device.
         """
         mode = _mode_of(self.path)
         if mode is not None and _must_stay(self.path, mode):
@@ -177,7 +177,7 @@ class AtomicFile:
 
     async def end(self) -> None:
         """Remove the file unless it was published; later writes raise an error."""
-        # Not here while a thread has the lock: it may wait for the disk.
+        # A thread that holds the lock may wait for the disk, so it closes the file.
         if self.begun or self._name or self._lock.locked():
             await blocking(self.discard)
         else:

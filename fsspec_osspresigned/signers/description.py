@@ -75,7 +75,7 @@ def _json(_: Any, __: Any, value: Any) -> None:
 
 
 _TEXT = instance_of(str)
-# What the value of a key must be, by the annotation of its field; a text if none fits.
+# Description of a valid value, by the annotation of its field; text by default.
 _KINDS: Mapping[Any, Any] = {
     "Mapping[str, str]": deep_mapping(_TEXT, _TEXT),
     "Mapping[str, Any]": and_(instance_of(dict), _json),
@@ -99,7 +99,7 @@ class Call:
     multipart: Mapping[str, Any] = Factory(dict)  # a form, each field JSON or a text
     create_only: Mapping[str, str] = Factory(dict)  # headers: replace no object
     save: Mapping[str, str] = Factory(dict)  # name -> pointer, for later calls
-    failure: str | None = None  # what makes the reply a refusal, if it is there
+    failure: str | None = None  # pointer that exists only in a refusal
     url: str = ""  # of the signed request; in each of *urls* if several
     urls: str | None = None  # list, or object by part number
     number: str | None = None  # of a part, in each of *urls* or *list*

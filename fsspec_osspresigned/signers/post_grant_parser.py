@@ -336,7 +336,7 @@ class _Reader:
     ) -> None:
         has = lower_names(fields)
         for condition in policy.conditions:
-            # What it lacks can still be given with the object.
+            # Missing fields can still be set with the object.
             if condition.field in has:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]

@@ -360,7 +360,7 @@ class ResumeDirectory:
             ConfigurationError: other users can now write to the directory.
         """
         status = None
-        with contextlib.suppress(OSError):  # the lock tells why
+        with contextlib.suppress(OSError):  # taking the lock raises the reason
             status = self._make()  # a cleaner of old files may have removed it
         if status is not None:
             self._refuse_others(status)

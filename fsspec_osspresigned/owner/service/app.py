@@ -76,10 +76,10 @@ class AccessRecord:
     paths: tuple[str, ...] = ()
     requests: int = 0
     status: int = 0  # of the whole call
-    # How often each code of the protocol was answered.
+    # Number of answers for each code of the protocol.
     codes: Counter[str] = field(factory=Counter)
     milliseconds: float = 0.0  # from the call's headers to the reply
-    # What is wrong with the service, or the class of an unforeseen exception.
+    # Problem of the service, or the class of an unforeseen exception.
     fault: str | None = None
     client: str | None = None  # address of the connection, a proxy's if there is one
     unhashed: str | None = None  # name of a policy whose sha256 is the token itself
@@ -286,7 +286,7 @@ class Service:
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
 
-# What the signer raised -> the code of the item.
+# Class of the signer's exception -> code of the item.
 _ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
     (ConfigurationError, "invalid_request"),
     (TooLargeError, "too_large"),
@@ -403,7 +403,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     digest = hash_token(token.strip())
     granted = None
     for known, policy in rules.tokens.items():
-        # All of them are compared, so that time tells nothing.
+        # All hashes are compared, so the time reveals nothing.
         if hmac.compare_digest(known.lower(), digest):
             granted = policy
     headers = {"WWW-Authenticate": "Bearer"}
@@ -418,7 +418,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
     """Return the name of the policy whose hash is the token itself, or None.
 
-    The log then tells the owner of this mistake.
+    The log then reports this mistake to the owner.
     """
     token = authorization.partition(" ")[2].strip().lower()
     names = {known.lower(): policy.name for known, policy in rules.tokens.items()}

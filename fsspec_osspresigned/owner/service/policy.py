@@ -63,7 +63,7 @@ _CALLBACK = ("x-oss-callback", "x-oss-callback-var")
 _NAMED_ONLY = frozenset(
     ("x-oss-acl", OBJECT_ACL, *_CALLBACK, "x-oss-symlink-target"),
 )
-# The calls of URLs that OSS can notify somebody of.
+# Calls by URL after which OSS can send a notification.
 _NOTIFIED = (Action.PutObject, Action.CompleteMultipartUpload)
 # The signer alone decides them; as headers they would compete with the URL's.
 _OF_SIGNATURES = (
@@ -678,7 +678,7 @@ def _moment(value: Any) -> float:
 
 
 def _hash(value: Any) -> str:
-    # A token that stands here by mistake is never shown.
+    # This value may be a token by mistake, so it is never shown.
     if not isinstance(value, str) or not _HASH.fullmatch(value):
         raise _MemberError("must be 64 hex digits: osspresigned serve --hash-token")
     if value.lower() == hash_token(""):
