@@ -43,7 +43,7 @@ MODULES = ("fcntl", "termios", "resource", "pwd", "grp", "tty", "pty", "syslog")
 
 
 class Status:
-    """The result of a stat that tells no blocks, and no modes."""
+    """Result of a stat without blocks and modes."""
 
     def __init__(self, found: os.stat_result) -> None:
         self._found = found

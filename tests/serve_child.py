@@ -77,7 +77,7 @@ class Serve:
         return str(self._said("started")[0]["url"])
 
     def calls(self) -> list[dict[str, Any]]:
-        """Return the calls for signatures, as its access log tells them."""
+        """Return the calls for signatures from its access log."""
         return self._said("sign")
 
     def _said(self, event: str) -> list[dict[str, Any]]:

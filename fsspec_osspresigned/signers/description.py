@@ -44,7 +44,7 @@ def _words(text: str) -> list[str]:
 
 @frozen
 class _Table:
-    """What the table of a call may have; spaces separate names."""
+    """Keys that the table of a call may have, separated by spaces."""
 
     keys: list[str] = field(converter=_words)  # apart from those of the request
     # Calls whose replies may have named what this one uses.

@@ -334,5 +334,5 @@ def test_listing(reply):
 
 @given(reply=REPLIES)
 def test_head(reply):
-    """So are the facts about an object."""
+    """Invalid facts about an object raise an error of this package."""
     harmless(lambda: run(OSSCalls(client(reply), TARGET).info))

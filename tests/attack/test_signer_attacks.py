@@ -473,7 +473,7 @@ def test_wished_copy_source_is_none(service):
 
 
 def test_grant_of_copies_does_not_make_a_put_a_copy(service):
-    """The same token, the same header, the other call."""
+    """A token that may copy cannot use the copy header in a PUT."""
     found = service.code(
         "copier-token-0000",
         headers={"x-oss-copy-source": "/examplebucket/public/k"},

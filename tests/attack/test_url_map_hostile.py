@@ -265,7 +265,7 @@ def test_large_strings(place):
 
 
 def test_file_that_fails_while_it_is_read(tmp_path):
-    """An opener may raise what it likes: the place and the kind are told, no more."""
+    """If an opener raises an exception, only its class and the source are reported."""
     with pytest.raises(ConfigurationError, match=r"cannot read .*: Is a directory"):
         load(tmp_path)
 

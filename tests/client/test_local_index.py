@@ -87,7 +87,7 @@ def test_what_was_used_last_is_remembered():
 
 
 class Halting(str):
-    """A path; when it is put in its place again, another thread gets to run."""
+    """A path whose replacement in the index lets another thread run."""
 
     __slots__ = ("asked", "hashes", "listed")
     __eq__ = str.__eq__
@@ -167,7 +167,7 @@ def test_copies_of_own_objects_are_own_objects():
 
 @pytest.mark.parametrize(("known", "stated"), [(5, "6"), (5, None), (None, "None")])
 def test_a_copy_that_may_be_of_another_version_is_unknown(known, stated):
-    """Its CRC-64 is another one, or the store or the record does not tell it."""
+    """The CRC-64 differs, or is missing in the reply or in the record."""
     memory = LocalIndex()
     memory.remember(Receipt(path="b/x", size=1, crc64=known), b"x")
     memory.remember(Receipt(path="b/y", size=1, crc64=7), b"y")

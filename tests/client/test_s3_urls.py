@@ -69,7 +69,7 @@ def big(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"part_size": MIB}])
 @pytest.mark.parametrize("kept", [False, True])
 def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
-    """The first URL tells the store's kind; from then on no upload is begun in vain."""
+    """The first URL shows the kind of store, so no upload begins with small parts."""
     if kept:
         options = {**options, "resume_dir": str(tmp_path / "kept")}
     signer = S3Signer()

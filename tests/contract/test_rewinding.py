@@ -35,7 +35,7 @@ CUTS = 3
 
 @frozen
 class Bench:
-    """An OSS, a client of it that never waits, and a place for files."""
+    """A store, a client that retries without waiting, and a directory for files."""
 
     oss: Emulator
     client: Client

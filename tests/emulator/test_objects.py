@@ -232,7 +232,7 @@ def test_large_objects_are_in_files(make_client):
 
 
 def test_copies_keep_or_replace_properties(client, tree):
-    """A copy has the source's bytes, and its metadata unless told otherwise."""
+    """A copy has the source's bytes, and its metadata unless the request replaces it."""
     own = {"Content-Type": "text/csv", "x-oss-meta-a": "1", "x-oss-tagging": "t=1"}
     client.put("k", b"data", headers=own)
     source = {COPY: f"/{BUCKET}/k"}
@@ -339,7 +339,7 @@ def test_appends_add_up(client, oss, refusal):
 
 
 def test_two_appends_at_once(client, oss, monkeypatch, refusal):
-    """Of two at one position the later is refused, though both came in time."""
+    """If two appends have the same position, the later one is refused."""
     real = oss.store.replace
 
     def late(bucket, stored, before):
@@ -354,7 +354,7 @@ def test_two_appends_at_once(client, oss, monkeypatch, refusal):
 
 
 def test_deletion_of_many(client, tree):
-    """Each key is told, unless the request is quiet; odd ones come encoded."""
+    """The reply lists each key, encoded if needed, unless the request is quiet."""
 
     def delete(*keys, quiet="false", **query):
         rows = "".join(f"<Object><Key>{key}</Key></Object>" for key in keys)

@@ -65,7 +65,7 @@ def test_nothing_is_logged_of_a_signature(client, caplog):
 
 
 def test_serve_prints_how_to_reach_it():
-    """It says URL, keys and buckets, and ends when it is told to."""
+    """It prints URL, keys and buckets, and ends on a signal."""
     out, stop = io.StringIO(), threading.Event()
     options = {"out": out, "stop": stop, "buckets": ["some-bucket"]}
     thread = threading.Thread(target=serve, kwargs={"port": 0, **options})

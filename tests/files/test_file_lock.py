@@ -27,7 +27,7 @@ def place(tmp_path):
 
 
 def test_it_excludes_other_processes_until_it_is_killed(place):
-    """The second one is told the pid of the first; SIGKILL leaves nothing behind."""
+    """The second process gets the pid of the first; SIGKILL leaves no lock behind."""
     command = [sys.executable, "-c", HOLD, place]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "held\n"

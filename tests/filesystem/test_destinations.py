@@ -125,7 +125,7 @@ def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkey
 
 
 def test_links_in_a_tree(tree, blind, owner, tmp_path):
-    """A link to a file is its content; one to a directory is left out, and told."""
+    """A link to a file is uploaded; one to a directory is skipped with a warning."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"s")

@@ -36,7 +36,7 @@ def fs(environment):
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("size", [10, 3 * SIZE])
 def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size, many):
-    """Also if its object was complete already: nothing of the transaction is published."""
+    """A cancelled call fails the transaction, even if its object was complete."""
     begun, go, add = threading.Event(), threading.Event(), Transaction.add
 
     def slow(self, one):
@@ -157,7 +157,7 @@ async def cancel(task):
 def test_a_pipe_of_the_system_is_not_published_after_its_end(
     environment, owner, oss, tmp_path, size, on_exception
 ):
-    """Neither its last request nor the tries after it outlive a cancelled call."""
+    """A cancelled call ends its running request, and sends no further one."""
     fs = OSSPresignedFileSystem(
         signer="keys",
         part_size=2**20,

@@ -420,7 +420,7 @@ def test_metadata_is_read_back(full, only):
 
 
 def test_dates_versions_and_checksums(full, owner):
-    """They tell one version of an object from another, for caches."""
+    """They distinguish versions of an object, for caches."""
     full.pipe_file(PATH, b"1")
     now = dt.datetime.now(dt.UTC)
     assert abs((full.created(PATH) - now).total_seconds()) < 60
@@ -461,7 +461,7 @@ def test_a_store_without_dates(fs, monkeypatch):
 
 @pytest.mark.parametrize("date", ["yesterday", f"Wed, 25 Nov {10**20} 10:00:00 GMT"])
 def test_a_head_that_tells_nothing(fs, date):
-    """A size is needed; a date and a checksum are not."""
+    """A HEAD reply needs a size, but no date or checksum."""
     assert operations.size_of({"content-length": "5"}, PATH) == 5
     for headers in ({}, {"content-length": "-1"}, {"content-length": "many"}):
         with pytest.raises(StoreError, match="how large"):

@@ -245,7 +245,7 @@ def test_a_source_that_is_replaced_meanwhile(fs, owner):
 
 
 def test_a_copy_whose_reply_tells_no_checksum_is_looked_at(fs, owner):
-    """HEAD tells it then; where nobody may look the store's word counts."""
+    """HEAD decides then; without permission for it, the store's reply counts."""
     fs.pipe_file(PATH, b"1")
     owner.oss.faults.add(Fault(action="CopyObject", no_crc=True, times=None))
     owner.oss.clear()
@@ -497,7 +497,7 @@ def test_removing_trees_lists_and_patterns(full, owner):
 
 
 def test_removals_that_fail(fs, owner):
-    """All failures are told; the first one stops the rest, unless told otherwise."""
+    """All failures are reported. The first one stops the rest, unless asked otherwise."""
     fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abcdef"})
     # So slow that both are under way when the first of them fails.
     slow = {"refuse": "denied", "delay": 0.2, "times": None}
@@ -553,7 +553,7 @@ def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
 
 @pytest.mark.parametrize("width", [1, 4])
 def test_what_is_written_here_and_cannot_be_deleted_is_named(only, owner, width):
-    """A tool that clears its place first is told what is in the way, and what to ask for."""
+    """A tool that deletes first learns which permission is missing."""
     fs = only(max_concurrency=width)
     names = [f"{ROOT}/t/part.{n}" for n in range(5)]
     fs.pipe(dict.fromkeys(names, b"x"))

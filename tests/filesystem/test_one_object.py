@@ -81,7 +81,7 @@ def test_objects_are_not_changed_in_place(blind, owner, mode):
 
 
 def test_a_bad_layer_leaves_no_open_file(blind, owner):
-    """What is wrong with text or compression is told without a dangling upload."""
+    """Invalid text or compression options raise an error, and leave no upload."""
     with pytest.raises(ValueError, match="ompression"):
         blind.open(PATH, "wb", compression="none-such")
     with pytest.raises(LookupError):

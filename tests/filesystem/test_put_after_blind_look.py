@@ -108,7 +108,7 @@ def test_the_destination_of_put_is_no_such_look(blind, owner, old, tmp_path):
 
 @pytest.mark.parametrize("verb", ["find", "ls"])
 def test_a_directory_that_was_made_is_listed_blindly(blind, only, owner, old, verb):
-    """Only ``mkdir`` knows it: others may have written into it."""
+    """A directory made by ``mkdir`` may contain objects of others."""
     blind.mkdir(f"{ROOT}/d")
     with pytest.warns(ExistenceNotVerifiedWarning, match="listing .* is not signed"):
         assert getattr(blind, verb)(f"{ROOT}/d") == []
@@ -184,7 +184,7 @@ def test_parts_keep_an_object_too(only, owner, oss, fs, old):
 
 
 def test_a_lost_reply_is_not_taken_for_an_object_of_others(blind, only, oss, owner):
-    """The second try finds an object: the first try's, or not; HEAD tells."""
+    """If a retry finds an object, HEAD shows whether the first try wrote it."""
     assert not blind.exists(PATH)
     oss.faults.add(Fault(action="PutObject", drop_reply=True))
     with pytest.raises(OutcomeUnknownError):
@@ -280,7 +280,7 @@ class DropsWishes(OnlyActions):
 
 
 def test_a_signer_that_drops_the_header(environment, owner, old):
-    """It may: then the write is told."""
+    """A signer may drop the header: then the write gives a warning."""
     assert old
     fs = OSSPresignedFileSystem(signer=DropsWishes(WRITES))
     assert not fs.exists(PATH)

@@ -258,7 +258,7 @@ def test_what_changes_on_the_way_is_named(uploaded, version, change, line):
 
 @VERSIONS
 def test_a_url_that_was_cut_or_grew(uploaded, version):
-    """What copying did to the URL is told before anything else."""
+    """Damage to the URL by copying is the first cause that is named."""
     with Emulator([KEY]) as oss:
         error = uploaded(
             "url",

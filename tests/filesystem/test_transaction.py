@@ -195,7 +195,7 @@ def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some
 
 
 def test_a_file_that_a_thread_still_writes_fails_it(parted, owner):
-    """The thread is told at its next write."""
+    """The thread's next write raises the error."""
     told = []
     begun = threading.Event()
 
@@ -219,7 +219,7 @@ def test_a_file_that_a_thread_still_writes_fails_it(parted, owner):
 
 
 def test_receipts_that_fail_stop_nothing(only, owner):
-    """All is published, the marker too; the error says so, and has what was not told."""
+    """Everything is published; the error says so, and holds the missing receipts."""
     told = []
 
     def tell(receipt):
@@ -434,7 +434,7 @@ def test_the_last_object_is_published_after_all_others(blind, owner):
 
 
 def test_several_that_cannot_be_published_are_all_named(blind, owner):
-    """Each file whose body failed is told, and nothing is published."""
+    """Each file whose body failed is reported, and nothing is published."""
     raises = pytest.raises(UploadErrors, match="none of 3 objects")
     with raises as caught, blind.transaction:
         write(blind, "good")
@@ -576,7 +576,7 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
 
 
 def test_a_map_of_single_puts_holds_what_is_large(owner):
-    """Only one PUT is granted: the whole object waits, and goes out at the end."""
+    """If only one PUT is granted, the object waits on disk and is sent at the end."""
     fs = fsspec.filesystem(
         "osspresigned",
         url_map=owner.map_file("a", "b"),

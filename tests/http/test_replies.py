@@ -377,7 +377,7 @@ def test_early_success(serve, send_by_thread):
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Oops"])
 def test_long_error(serve, send, status):
-    """Of an error page only so much is read, and it is still the answer."""
+    """A long error page is truncated, and still returned."""
 
     def script(peer):
         peer.request()

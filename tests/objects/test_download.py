@@ -49,7 +49,7 @@ def parts(environment):
 
 
 class Told(Callback):
-    """Keeps what it is told, and by which branches."""
+    """Records the events of the callback and of its branches."""
 
     def __init__(self):
         super().__init__()
@@ -398,7 +398,7 @@ def test_a_place_that_cannot_be_written_is_an_error(parts, tmp_path):
 def test_a_process_that_is_killed_leaves_nothing(
     tmp_path, monkeypatch, unnamed, number
 ):
-    """Also on a system where a file that is not whole has a name."""
+    """A killed process leaves no file, also without unnamed temporary files."""
     if not unnamed:
         monkeypatch.delattr(os, "O_TMPFILE")
     place = tmp_path / "new" / "a"
@@ -560,7 +560,7 @@ def test_two_objects_that_would_be_one_file_are_refused(fs, tmp_path):
 
 
 def test_files_that_fail(fs, owner, tmp_path):
-    """All failures are told; on request the others arrive."""
+    """All failures are reported; with ``on_error`` the other files arrive."""
     fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abcd"})
     # So slow that both are under way when the first of them fails.
     slow = {"status": 400, "code": "BadThing", "delay": 0.2, "times": None}

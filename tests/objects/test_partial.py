@@ -100,7 +100,7 @@ def test_what_has_arrived_is_not_requested_again(resuming, owner, place):
     resuming.get(PATH, str(place))
     assert place.read_bytes() == LARGE
     assert left(place) == []
-    # The first one of each run tells the version; 13 ranges, of which 4 and 3 had come.
+    # The first request of a run gets the version; of 13 ranges, 4 and 3 were complete.
     assert owner.actions() == ["GetObject"] * (13 - 4 - 3)
 
 

@@ -42,7 +42,7 @@ def test_another_range_than_asked_for_is_refused(start, stop, told):
 
 
 def test_a_fitting_range_is_taken():
-    """The reply tells size and version of the whole object."""
+    """The reply states size and version of the whole object."""
     sink = MemorySink()
     piece = Range(PATH, -4, None, sink)
     piece.head(206, {"content-range": "bytes 5-8/9", "etag": '"E"'})
@@ -58,7 +58,7 @@ def test_a_fitting_range_is_taken():
 
 
 def test_a_whole_object_is_not_taken_for_a_range():
-    """Its head is enough to know better; what does not tell its size is read."""
+    """The head shows a wrong size; a reply without a size is read to its end."""
     piece = Range(PATH, 5, 9, MemorySink())
     with pytest.raises(WholeError):
         piece.head(200, {"content-length": "7", "etag": '"E"'})

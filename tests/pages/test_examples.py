@@ -321,7 +321,7 @@ def test_examples_together_are_a_map(oss, capsys, tmp_path):
 
 
 def test_entry_made_in_a_browser_carries_an_upload(oss, tmp_path):
-    """The same code signs with a temporary key, which ends up in the URL."""
+    """The code signs with a temporary key, whose token is in the URL."""
     more = f"""
         import OSS from 'ali-oss'
         const oss = new OSS({{

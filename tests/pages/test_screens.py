@@ -55,7 +55,7 @@ def loose(lines: list[str]) -> list[str]:
     ["?x-oss-signature=abc", "a" * 64, "Signature=", "Zm9yIGEgdGVzdCBvbmx5IQ/abcd="],
 )
 def test_a_secret_is_not_drawn(screenshots, text):
-    """What looks like one stops the drawing, and is not told."""
+    """Text that looks like a secret stops the drawing, and is not repeated."""
     with pytest.raises(ValueError, match="look like a secret") as refused:
         screenshots.drawn("help", f"first\n{text}\n")
     assert text not in str(refused.value)

@@ -80,7 +80,7 @@ def test_other_requests_are_signed_as_a_whole(operation):
 
 
 def test_next_second_reads_the_credentials_again():
-    """So do requests after a refusal, because the credentials have expired."""
+    """Credentials are read again a second later, or after the store refused them."""
     clock, reads = Clock(), []
 
     def credentials() -> Credentials:

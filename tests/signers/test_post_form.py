@@ -98,7 +98,7 @@ def test_headers_become_fields():
 
 
 def test_headers_without_a_field_are_refused():
-    """What a form cannot say is not dropped in silence."""
+    """A header for which a form has no field raises an error."""
     said = refusal(grant(), headers={"Content-MD5": "x", "Content-Language": "de"})
     assert "the header Content-MD5 has no field" in said
     assert "the header Content-Language has no field" in said

@@ -238,7 +238,7 @@ def test_an_outage_is_survived_as_long_as_a_grant_is_left():
     ],
 )
 def test_servers_without_a_grant_are_named(answer, reason):
-    """A redirect, a page or an error in place of a grant is told as what it is."""
+    """A redirect, a page or an error instead of a grant has its own message."""
     signer, _ = fetching(Server(answer))
     with pytest.raises(SignerError, match=reason) as caught:
         signer.sign([post()])

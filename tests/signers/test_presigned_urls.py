@@ -57,7 +57,7 @@ PARTS = [url("k", f"partNumber={n}&uploadId=U&") for n in (1, 2)]
 
 
 def test_absent_headers_pass_the_users_demands_and_no_guess():
-    """The URL cannot tell what was signed, so only what the user said goes along."""
+    """The URL does not show what was signed, so only the user's headers are sent."""
     operation = put(
         headers={"x-oss-meta-a": "1"}, optional_headers={"Content-Type": "a"}
     )

@@ -1,4 +1,4 @@
-"""What can be told about a signature that does not match, and what cannot."""
+"""Explanations of a signature that does not match."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_each_change_on_the_way_is_named(version, change, line):
 
 @VERSIONS
 def test_changed_queries_are_named_without_values(version):
-    """Parameters are told by name; those that V1 may not sign are left out."""
+    """Differing parameters are named, except those that V1 may not sign."""
     signed, key = sign(version, query={"uploadId": "U-secret", "x-oss-a": "1"})
     query = urlsplit(signed.url.reveal()).query
     other = query.replace("U-secret", "V-secret").replace("x-oss-a=1", "acl")

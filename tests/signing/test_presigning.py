@@ -397,7 +397,7 @@ def test_security_token(version, name):
 
 
 def test_received_and_refusal_hide_what_they_carry():
-    """Neither the query nor the echoed texts show in a repr."""
+    """A repr shows neither the query nor the echoed texts."""
     received = arrive(without(sign(credentials=STS), "x-oss-signature", "abcdef"))
     refusal = verify(received, find=find, now=NOW)
     for text in (repr(received), repr(refusal)):
@@ -533,7 +533,7 @@ def test_bad_endpoint(text, style):
     ],
 )
 def test_region_of_endpoint(host, region):
-    """Only public host names tell their region."""
+    """The region is read from public host names only."""
     assert Endpoint.parse(host).region == region
 
 
@@ -611,7 +611,7 @@ S3 = (
     ],
 )
 def test_describe(url, wanted):
-    """A URL tells version and life, whoever made it, and nothing secret."""
+    """Version and lifetime are read from any URL, and no secret is shown."""
     found = describe(SecretURL(url))
     host, path = ("h", "/p") if "//h/" in url or "@h" in url else (None, None)
     facts = {

@@ -185,7 +185,7 @@ def fs(
 def run(fs: OSSPresignedFileSystem, name: str, rows: int) -> None:
     write, _ = WRITERS[name]
     with warnings.catch_warnings():
-        # What pandas tells dask, and about fastparquet, is not our subject.
+        # Warnings of pandas about dask and fastparquet are not the subject here.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         warnings.simplefilter("ignore", DiscardWarning)

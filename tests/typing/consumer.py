@@ -79,7 +79,7 @@ def verbs(fs: OSSPresignedFileSystem) -> list[str]:
 
 
 def mirror() -> list[str]:
-    """What sync tells, and what comes of it."""
+    """Events and results of sync."""
 
     def tell(event: SyncEvent) -> None:
         assert_type(event.error, Exception | None)

@@ -131,7 +131,7 @@ def test_what_is_done_leaves_nothing_behind(place):
 
 
 def test_only_one_is_at_an_upload(place):
-    """The second one is told who has it; the first goes on undisturbed."""
+    """The second process gets the pid of the first, which continues undisturbed."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     with pytest.raises(UploadInProgressError, match=f"process {os.getpid()} on") as e:

@@ -1,4 +1,4 @@
-"""Who will be late is told while there is time to do something about it."""
+"""A warning is issued early if an upload will outlive its URLs."""
 
 from __future__ import annotations
 

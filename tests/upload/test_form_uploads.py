@@ -90,7 +90,7 @@ def test_receipt_of_a_form(oss, version, size):
 
 
 def test_a_form_is_not_resumed(oss, tmp_path, caplog):
-    """There are no parts to keep: a large file is told so, and sent as a whole."""
+    """A form cannot be resumed: a remark says so, and the file is sent whole."""
     caplog.set_level(logging.INFO, "fsspec_osspresigned.upload.resume")
     client = client_of(
         FormSigner(oss), multipart_threshold=100_000, resume_dir=tmp_path / "journals"

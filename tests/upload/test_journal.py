@@ -149,7 +149,7 @@ def test_a_part_of_other_types_is_none(name, value):
     ],
 )
 def test_another_version_or_an_impossible_head_is_no_journal(line):
-    """Then the upload begins anew."""
+    """A journal with such a first line is ignored."""
     assert parse(line) is None
 
 
@@ -171,7 +171,7 @@ def test_no_journal_is_none_and_a_huge_file_is_an_error(place):
 
 
 def test_a_link_is_not_followed(place, tmp_path):
-    """Neither when it is read nor when it is replaced."""
+    """A link in place of the journal is neither read nor replaced."""
     victim = tmp_path / "victim"
     victim.write_bytes(WHOLE)
     os.symlink(victim, place)

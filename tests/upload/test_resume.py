@@ -134,7 +134,7 @@ def world(tmp_path):
 
 
 def test_only_what_is_missing_is_sent(world):
-    """The second run sends the rest; the object and what is told about it are whole."""
+    """The second run sends the rest; object and receipt are complete."""
     error = world.interrupt()
     (note,) = error.__notes__[-1:]
     assert note.startswith("4 of 8 parts, 400 KiB of 700 KiB, are stored; ")
@@ -294,7 +294,7 @@ def test_the_journal_of_another_store_is_kept(world, elsewhere, lists, caplog):
 
 
 def test_a_file_that_changed_for_another_store_leaves_the_journal(world, elsewhere, caplog):  # fmt: skip
-    """Only the first store can abort its upload, so what says so is kept."""
+    """Only the first store can abort its upload, so the resume file is kept."""
     world.interrupt()
     world.file.write_bytes(DATA[::-1])
     elsewhere.put()
@@ -452,7 +452,7 @@ def test_an_owners_upload_goes_on(world, lists):
 
 
 def test_an_owners_upload_that_is_gone_is_said_before_the_first_byte(world):
-    """Only the owner can begin another one."""
+    """If the owner's upload is gone, only the owner can begin another one."""
     world.signer = owners(world.oss)
     world.interrupt()
     world.abort_all()
@@ -558,7 +558,7 @@ def page_of(numbers, *, more: bool) -> bytes:
     "pages", [[[1], [1]], [[], []], [[10_000], [1]], [[20_000], [1]]]
 )
 def test_a_list_that_does_not_move_on_ends(pages):
-    """Nor does one with numbers that no part has."""
+    """A journal with invalid part numbers is not used."""
     client = FakeClient([page_of(numbers, more=True) for numbers in pages])
     listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert not listing.whole

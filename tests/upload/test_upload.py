@@ -257,7 +257,7 @@ def test_callback_that_fails(oss, data):
     ids=range(4),
 )
 def test_what_verified_a_put(oss, facts, fault, verified):
-    """CRC where it came, MD5 against a plain ETag, or nothing; the receipt tells."""
+    """The receipt says whether CRC-64, MD5 or nothing was compared."""
     oss.faults.add(Fault(action="PutObject", times=None, **fault))
     assert store(make(oss), b"abc", **facts).verified == verified
 

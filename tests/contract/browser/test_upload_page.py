@@ -238,7 +238,7 @@ def test_replacing_is_asked_for(world, tmp_path):
 
 
 def test_nothing_is_replaced_unasked(world, tmp_path):
-    """Neither by a token that was typed last, nor unseen, nor in another folder."""
+    """The page asks before it replaces a file, also after a change of token or folder."""
     page, file = world.page, made(tmp_path, "a.bin", 20)
     page.upload(file, token=LOOKING)
     assert page.ends() == ["stored"]
@@ -334,7 +334,7 @@ def test_faults_that_pass(world, tmp_path, name):
 
 @pytest.mark.parametrize("token", [TOKEN, LOOKING])
 def test_lost_reply_at_the_end(world, tmp_path, token):
-    """Who may look finds the object; who may not is told that it is not known."""
+    """With HeadObject, the object is found; without, the page says it is unknown."""
     file = made(tmp_path, "big.bin", 17 * MIB)
     world.oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True))
     world.page.upload(file, token=token)
@@ -385,7 +385,7 @@ def test_folder(world, tmp_path):
 
 
 def test_refusal_of_the_store(world, tmp_path):
-    """What the store refuses is told with its code; nothing is left behind."""
+    """A refusal is shown with its code, and no parts are left behind."""
     world.oss.faults.add(Fault(action="UploadPart", code="AccessDenied", times=None))
     world.page.upload(made(tmp_path, "big.bin", 17 * MIB))
     assert world.page.ends() == ["failed"]
@@ -498,7 +498,7 @@ def changed(grant: Path, *, url: str | None = None, **fields: str) -> Path:
 
 
 def test_grant_files_of_no_use(world, tmp_path):
-    """What is no grant, has ended or leads elsewhere is told; no byte is sent."""
+    """An invalid, expired or foreign grant is reported, and no byte is sent."""
     page, grant, file = world.page, tmp_path / "grant.json", made(tmp_path, "a.bin", 9)
     world.strays = True
     page.open("")
@@ -652,7 +652,7 @@ def test_faults_that_pass_under_a_grant(world, tmp_path, name):
 
 
 def test_grant_that_keeps_what_is_there(world, tmp_path):
-    """A name that is taken is told, and stays."""
+    """An object that exists is reported, and stays unchanged."""
     page, file = world.page, made(tmp_path, "a.bin", 10)
     grant = signed_grant(world, tmp_path, overwrite=False)
     for states in (["stored"], ["failed"]):

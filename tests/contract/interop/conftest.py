@@ -258,7 +258,7 @@ def node(script: Callable[..., list[Any]]) -> Callable[..., Any]:
 
     def run(name: str, *needs: str, **values: Any) -> Any:
         with running(script(name, *needs), values) as process:
-            # Not by communicate(): what URLs are asked for comes back through it.
+            # communicate() cannot be used: the script asks for URLs through this pipe.
             said = process.stdout.read()
             errors = process.stderr.read().decode()
         assert process.returncode == 0, errors

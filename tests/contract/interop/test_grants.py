@@ -95,6 +95,6 @@ def test_python_server(oss, by_hand):
 @pytest.mark.timeout(240)  # a cluster's start, on a busy machine
 @pytest.mark.interop(GRANTS, "hmac of Python", TOOLS, note="V1, V4, STS")
 def test_tools_by_a_python_server(oss, by_hand, tmp_path):
-    """The same tools work by its address."""
+    """The tools work with the address of the server, too."""
     program.run(by_hand, f"{BUCKET}/user-dir", tmp_path)
     program.check(oss, f"{BUCKET}/user-dir", tmp_path)

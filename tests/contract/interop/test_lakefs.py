@@ -125,7 +125,7 @@ def test_link(oss, server, spec, fs):
 
 @row("lakefs-spec", "create only")
 def test_create_only(oss, server, spec, fs):
-    """Neither replaces an object that exists, and each sees those of the other."""
+    """Neither client replaces an existing object, and each sees the other's objects."""
     with spec.open("repo/main/a", "xb") as file:
         file.write(b"old")
     with pytest.raises(FileExistsError):

@@ -209,7 +209,7 @@ def test_resumable(bucket, oss, tmp_path):
 
 @does("buckets")
 def test_buckets(bucket, oss, identity):
-    """The service lists its buckets and tells about each of them."""
+    """The service lists its buckets and describes each of them."""
     service = oss2.Service(auth_of(identity), oss.url, region=REGION)
     names = [found.name for found in oss2.BucketIterator(service, max_keys=1)]
     assert names == [BUCKET, "second"]

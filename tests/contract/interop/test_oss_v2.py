@@ -243,7 +243,7 @@ def test_asynchronous_client(oss, identity):
 
 @does("buckets")
 def test_buckets(client):
-    """The service lists its buckets and tells about each of them."""
+    """The service lists its buckets and describes each of them."""
     pages = client.list_buckets_paginator(limit=1).iter_page(sdk.ListBucketsRequest())
     assert [b.name for page in pages for b in page.buckets] == [BUCKET, "second"]
     info = client.get_bucket_info(sdk.GetBucketInfoRequest(BUCKET)).bucket_info

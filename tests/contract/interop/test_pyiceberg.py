@@ -271,7 +271,7 @@ def test_what_exists_is_not_replaced(table):
 
 
 def test_a_race_is_decided_by_the_store(table):
-    """Of two writers that begin at the same time, the later one replaces nothing."""
+    """If two writers begin at the same time, the later one replaces nothing."""
     output = table.io.new_output(f"{WAREHOUSE}/a")
     late = output.create()
     late.write(b"late")

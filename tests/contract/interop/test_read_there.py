@@ -32,7 +32,7 @@ WROTE = {
 
 @frozen
 class Seen:
-    """An object as a reader sees it; None is what it does not tell."""
+    """An object as a reader sees it; None for a fact that the reader does not report."""
 
     data: bytes
     part: bytes

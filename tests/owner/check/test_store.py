@@ -83,7 +83,7 @@ def is_empty(oss):
 
 @pytest.mark.parametrize("store_options", KINDS, indirect=True)
 def test_emulator_is_as_expected(oss, folder):
-    """Each fact that a source tells holds, and nothing is left."""
+    """Each fact with a source holds, and nothing is left in the bucket."""
     results = list(check_store(folder, FACTS))
     assert [r.name for r in results] == [fact.name for fact in FACTS]
     assert [str(r) for r in results if r.outcome == "failed"] == []

@@ -224,7 +224,7 @@ def test_brackets_in_strings_are_no_values(server):
 
 
 def test_other_places_answer_with_problems(server):
-    """A wrong path or method is told in the same form."""
+    """A wrong path or method gets problem details, too."""
     for path in ("/v2/sign", "/v1/sign/"):
         status, reply, _ = send(server, b"", path=path)
         assert (status, reply["code"]) == (404, "not_found")

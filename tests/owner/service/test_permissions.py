@@ -50,7 +50,7 @@ def filesystem(url, reference="env:OSSPRESIGNED_TOKEN"):
 
 
 def test_method_returns_what_the_policy_says(server):
-    """Nothing of the policy that is for the owner alone is told, such as its name."""
+    """The reply contains nothing that only concerns the owner, such as the name."""
     assert filesystem(server.url).permissions() == Permissions(
         prefixes=("examplebucket/lab/", "examplebucket/tables/"),
         actions=("HeadObject", "PutObject"),

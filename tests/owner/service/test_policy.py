@@ -271,7 +271,7 @@ def test_each_member_is_read_strictly(members, said):
     ],
 )
 def test_shape_of_the_file_is_checked(text, said):
-    """What is no table of tokens is told as such."""
+    """A value that is no table of tokens gives a clear error."""
     assert problems(text)[0].startswith(said)
 
 
@@ -518,7 +518,7 @@ def test_copy_sources_replace_what_may_be_read(source, allowed):
 
 @pytest.mark.parametrize("name", ["x-oss-copy-source", "X-OSS-Copy-Source"])
 def test_an_optional_copy_source_is_never_signed(name):
-    """Only the demanded one is compared with what may be read."""
+    """Only the required source, which is checked, is signed."""
     actions = {Action.CopyObject, Action.GetObject}
     copy = Operation(
         action=Action.CopyObject,

@@ -312,7 +312,7 @@ class _Absent:
     ],
 )
 def test_signers_that_make_no_grants(signer, code):
-    """V1, a signer without keys, and one that has none now are told apart."""
+    """V1, a signer without keys, and one whose keys are missing have own errors."""
     with pytest.raises(ServiceError) as error:
         grant_members(signer, ONE, "examplebucket/in/")
     assert error.value.code == code

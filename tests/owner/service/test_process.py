@@ -110,7 +110,7 @@ def test_calls_are_told_without_secrets():
 
 
 def test_a_fault_ends_one_call_only():
-    """What should not happen is a 500 that says nothing, and is told by class."""
+    """An unforeseen exception gives an empty 500, and its class in the log."""
 
     class Faulty:
         def sign(self, operations):
@@ -125,7 +125,7 @@ def test_a_fault_ends_one_call_only():
 
 
 def test_requests_per_minute_are_counted_per_token():
-    """Who asks too much is told when to come back; others go on."""
+    """A token above its rate gets Retry-After; other tokens are not affected."""
     now = [0.0]
     text = policy_text("requests_per_minute = 6")
     text += "\n" + policy_text(token="another-token-00", name="free")
@@ -324,7 +324,7 @@ def test_store_enforces_what_the_policy_signed():
 
 
 def test_filesystem_lives_with_sizes_and_locks(monkeypatch):
-    """The client sends signed lengths, and tells both refusals apart."""
+    """The client sends signed lengths, and raises a different error for each refusal."""
     text = policy_text("max_size = 1000", "max_part_size = 500", "overwrite = false")
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
     with Emulator() as oss:
@@ -383,7 +383,7 @@ class Chain:
     ],
 )
 def test_urls_end_before_the_temporary_key(chain, life):
-    """A key whose end nobody tells is good for as long as the chain keeps it fresh."""
+    """No URL outlives its key; a key without a known expiry counts as short-lived."""
     source = providers.ChainCredentials(chain=chain, clock=lambda: NOW)
     signer = KeySigner(
         credentials=source,
@@ -701,7 +701,7 @@ def test_missing_keys_are_told_before_the_start(policy_file, capsys):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_host_that_is_none_names_the_option(keys, policy_file, capsys, host):
-    """Neither another machine's address nor a name without one can be listened on."""
+    """Foreign addresses and unknown host names are refused."""
     call = ["serve", "--policy", str(policy_file), "--host", host]
     assert cli.main(call) == 1
     assert "choose another --host" in capsys.readouterr().err
@@ -773,7 +773,7 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
 
 
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
-    """A machine without uvicorn is told what to install."""
+    """Without uvicorn, the error says what to install."""
     name = "fsspec_osspresigned.owner.service.process"
     importlib.import_module(name)  # so that it can be taken away
     monkeypatch.delitem(sys.modules, name)

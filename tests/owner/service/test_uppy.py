@@ -95,7 +95,7 @@ def page(oss):
 
 
 def test_only_named_sites_may_ask(page):
-    """A browser is told so before and after the call, also after a refusal."""
+    """Preflights, replies and refusals have the CORS headers."""
     service = page()
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}  # fmt: skip
     name = "access-control-allow-origin"

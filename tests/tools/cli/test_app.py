@@ -97,7 +97,7 @@ def test_former_options_are_taken(capsys, former, new):
     ],
 )
 def test_options_of_other_tools_are_told_ours(capsys, call, advice):
-    """Not the one that is spelt most alike; and a command that lacks it says why."""
+    """The suggestion is the option of the same meaning, or a reason why there is none."""
     assert cli.main(call.split()) == 2
     said = capsys.readouterr().err
     assert "error: No such option" in said

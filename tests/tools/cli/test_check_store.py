@@ -92,7 +92,7 @@ def test_objects_of_others_stay(oss, run, prefix):
 
 
 def test_difference_is_exit_code_1(oss, run):
-    """A fact that failed, and what could not be removed, are told."""
+    """A failed fact is reported, and so are objects that could not be removed."""
     oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
     ended = run(*STORE, "--yes", "--prefix", "mine/")
     assert ended.code == 1

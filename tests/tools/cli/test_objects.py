@@ -64,7 +64,7 @@ def test_get_to_standard_output_is_refused(run, objects):
 
 
 def test_cat_is_compared(run, objects):
-    """Nothing can be taken back there, so the exit code tells."""
+    """Printed bytes cannot be taken back, so the exit code reports the failure."""
     objects.faults.add(Fault(action="HeadObject", wrong_crc=True))
     ended = run("cat", f"{BUCKET}/top", *KEYS)
     assert ended.code == 1
@@ -73,7 +73,7 @@ def test_cat_is_compared(run, objects):
 
 @pytest.mark.parametrize("command", ["get", "sync"])
 def test_an_interrupted_download_is_resumed(run, oss, tmp_path, monkeypatch, command):
-    """The same command again gets what is missing, and says so."""
+    """A second run downloads only the missing parts, and says so."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setitem(conf, "osspresigned", {"part_size": 100 * KIB})
     data = os.urandom(1000 * KIB)
@@ -176,7 +176,7 @@ def test_rm(run, objects):
 
 
 def test_rm_where_it_cannot_look(run, objects, signer_of):
-    """Only there it says "deleted" of what may never have been: OSS does not tell."""
+    """Without HEAD, "deleted" is printed for a missing object too."""
     by = signer_of(Action.DeleteObject)
     ended = run("rm", f"{FROM}a.csv", f"{FROM}nowhere", *by)
     assert (ended.code, ended.err) == (0, "deleted 2 files\n")
@@ -197,7 +197,7 @@ def test_a_prefix_needs_recursive(run, objects, tmp_path, command, path):
 
 
 def test_rm_of_a_directory_asks(run, objects, monkeypatch):
-    """At a terminal it asks, elsewhere it wants --yes; a dry run only tells."""
+    """At a terminal it asks, elsewhere it needs --yes; a dry run only lists."""
     everything = stored(objects)
     ended = run("rm", FROM, "-r", "--dry-run", *KEYS)
     names = "a.csv", "b/c.csv", "b/d e.bin"
@@ -266,7 +266,7 @@ def test_cat(run, objects):
 
 
 def test_stat(run, objects):
-    """What HeadObject tells, of each object."""
+    """The facts of HeadObject are printed for each object."""
     ended = run("stat", f"{BUCKET}/top", f"{FROM}a.csv", *KEYS)
     lines = ended.out.splitlines()
     assert lines[0].split() == ["object", f"{BUCKET}/top"]

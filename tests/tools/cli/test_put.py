@@ -428,7 +428,7 @@ def test_directory_that_cannot_be_read_is_a_failure(run, oss, tree, monkeypatch)
 
 
 def test_named_pipes_are_streams_by_url_and_in_a_list(run, oss, url, tmp_path):
-    """Also for one presigned URL, and several of them in one command."""
+    """A named pipe is read as a stream, alone by a URL or among other sources."""
     (tmp_path / "one.url").touch(mode=0o600)
     (tmp_path / "one.url").write_text(url("in/p"))
     by_url = ("put", "pipe", "--url-file", "one.url", "--allow-http")
@@ -536,7 +536,7 @@ def test_interrupt_says_what_is_done(run, oss, tree, interrupted):
 
 
 def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
-    """And what is not signed; nothing is sent."""
+    """The dry run lists files with and without a signature, and sends nothing."""
     ended = run("put", "data", f"{BUCKET}/in/", "-n", *KEYS)
     assert ended.code == 0
     line = f"upload {BUCKET}/in/data/a.csv from data/a.csv, 1 B"

@@ -76,7 +76,7 @@ def test_they_are_listed(interrupted, place, tmp_path, capsys):
 
 
 def test_they_are_listed_as_json(interrupted, place, capsys):
-    """The same for programs, sizes in bytes and ages in seconds."""
+    """JSON has sizes in bytes and ages in seconds."""
     assert cli.main(["uploads", "list", place, "--json", f"{BUCKET}/b"]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert one["path"] == f"{BUCKET}/b"

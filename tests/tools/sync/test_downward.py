@@ -77,7 +77,7 @@ def test_all_is_fetched_once(stored, full, owner, target):
     assert files(target) == FILES
     assert (result.sent, result.sent_bytes) == (5, sum(map(len, FILES.values())))
     assert (result.verb, exit_code(result), result.is_complete) == ("fetched", 0, True)
-    age(target, -60)  # else the times are too close to tell
+    age(target, -60)  # otherwise the times are too close to compare
     owner.oss.clear()
     result = sync_down(f"osspresigned://{SOURCE}/", str(target), filesystem=full)
     assert (result.sent, result.same, exit_code(result)) == (0, 5, 0)
@@ -242,7 +242,7 @@ def test_empty_source_deletes_nothing(stored, target):
 
 
 def test_nothing_is_deleted_after_a_failure(stored, owner, target):
-    """Neither if a download fails, nor if a key cannot be a file."""
+    """Nothing is deleted if a download fails or a key cannot be a file."""
     write(target, {"old": b"old"})
     owner.oss.faults.add(Fault(action="GetObject", key="out/a.csv", refuse="denied"))
     with pytest.raises(UploadErrors, match="4 of 5 files fetched") as caught:

@@ -47,7 +47,7 @@ def memory():
 
 
 class Listed(AbstractFileSystem):
-    """A filesystem that lists what it is told to, in one listing."""
+    """A filesystem with one fixed listing."""
 
     protocol = "listed"
     cachable = False
@@ -78,7 +78,7 @@ def entries(*infos, root="r"):
 
 
 def test_local_source_is_what_put_sends(source, tmp_path):
-    """Its names, sizes and times; what cannot be looked at is told."""
+    """Names, sizes and times are listed; unreadable entries are reported."""
     (source / "hollow").mkdir()
     (source / "broken").symlink_to(source / "none")
     found = {one.name: one for one in source_of(f"file://{source}", {}).entries()}
@@ -170,7 +170,7 @@ def test_directory_that_leads_out_is_refused(monkeypatch):
 
 
 def test_one_listing_is_used_where_there_is_one():
-    """Of a filesystem that has a ``find`` of its own; directories are no files."""
+    """A filesystem with its own ``find`` works; directories are no files."""
     info = {"name": "r/a", "size": 1, "type": "file"}
     marker = {"name": "r/d/", "size": 0, "type": "directory"}
     link = {"name": "r/l", "size": 0, "type": "link"}

@@ -65,7 +65,7 @@ def test_torn_or_strange_lines_do_not_count(place):
 
 
 def test_a_power_cut_after_the_end_takes_nothing(place, monkeypatch):
-    """Nor does one after the file was written anew."""
+    """A power cut after the run loses nothing, also if the file was rewritten."""
     disk = PowerCut(monkeypatch)
     for number in range(20):
         with SyncState(place, spare=3) as state:
@@ -75,7 +75,7 @@ def test_a_power_cut_after_the_end_takes_nothing(place, monkeypatch):
 
 
 def test_superseded_lines_are_dropped_in_time(place):
-    """The file does not grow for ever."""
+    """Outdated lines are removed, so the file stays small."""
     for _ in range(20):
         with SyncState(place, spare=3) as state:
             state.record("b/a", ONE)
@@ -97,7 +97,7 @@ def test_other_files_are_left_alone(place):
 
 
 def test_one_process_at_a_time(place):
-    """The second is told who is there; afterwards the file is free."""
+    """The second process gets the pid of the first; afterwards the file is free."""
     with (
         SyncState(place),
         pytest.raises(
@@ -110,7 +110,7 @@ def test_one_process_at_a_time(place):
 
 
 def test_link_is_followed_to_the_file(place, tmp_path):
-    """And stays a link."""
+    """The state is written to the target, and the link stays a link."""
     link = tmp_path / "link"
     place.touch()
     link.symlink_to(place)

@@ -83,7 +83,7 @@ def test_only_changes_are_sent(fs, owner, source):
 
 
 def test_file_of_the_same_second_is_compared_by_its_bytes(fs, owner, source):
-    """Times that cannot tell are not believed: HEAD and CRC-64 decide."""
+    """If the times are too close, HEAD and CRC-64 decide."""
     write(source, {"now": b"now"}, age=0)
     sync(source, DEST, filesystem=fs)
     owner.oss.clear()
@@ -427,7 +427,7 @@ def test_blind_without_state_is_refused(only, owner, source):
 
 
 def test_state_makes_the_second_run_send_nothing(only, owner, source, state):
-    """And a changed file is sent, whatever its time is."""
+    """Only a changed file is sent again, even if its time is older."""
     blind = only()
     assert sync(source, DEST, filesystem=blind, state=state).sent == 5
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
@@ -498,7 +498,7 @@ def test_state_is_written_as_files_finish(only, owner, source, state):
 
 @pytest.mark.parametrize("through", ["source", "link"])
 def test_state_in_the_source_is_not_sent(only, owner, source, through):
-    """Nor its lock; it changes while it is written, and is nobody's business."""
+    """The state file and its lock are not uploaded."""
     (source.parent / "link").symlink_to(source)
     place = source.parent / through
     options = {"filesystem": only(), "state": place / "logs" / "s[t]{a}*?\\te"}
@@ -508,7 +508,7 @@ def test_state_in_the_source_is_not_sent(only, owner, source, through):
 
 
 def test_state_is_for_one_at_a_time(only, source, state):
-    """The second one is told so, and sends nothing."""
+    """The second run is refused, and sends nothing."""
     with (
         SyncState(state),
         pytest.raises(UploadInProgressError, match="wait until it has ended"),
@@ -587,7 +587,7 @@ def test_names_that_cannot_be_keys_are_refused(fs, owner, source):
 
 
 def test_file_that_cannot_be_read_for_comparison_fails_alone(fs, source, monkeypatch):
-    """Its bytes would have told whether it is the same."""
+    """A file that cannot be compared counts as failed; the others are compared."""
     from fsspec_osspresigned.tools.sync.source import LocalSource  # noqa: PLC0415
 
     sync(source, DEST, filesystem=fs)
