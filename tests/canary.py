@@ -179,7 +179,7 @@ class Canary:
                 seen[run] = place
 
     def ignore(self, text: str) -> None:
-        """Whatever is in *text* is no leak."""
+        """Do not report texts that occur in *text*."""
         self._ignored.update(_run.findall(text))
 
     def see_error(self, error: BaseException | None) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a store answers, only our errors come out of reading it."""
+"""Reading any reply of a store raises no errors but those of this package."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_initiate(reply):
 
 @given(reply=REPLIES, crc=st.none() | st.integers(0, 2**64 - 1))
 def test_complete(reply, crc):
-    """What is no clear success is one of our errors."""
+    """A reply that is no clear success raises an error of this package."""
     granted = MultipartGrant(upload_id="U")
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
     calls = OSSCalls(client(reply), TARGET)

@@ -33,7 +33,7 @@ Item = dict[str, Any]
 
 @frozen(kw_only=True)
 class Answer:
-    """What the signer sends; None never comes, and an endless one comes slowly."""
+    """The signer's reply; None is never sent, and an endless one is sent slowly."""
 
     body: bytes | None
     endless: bool = False

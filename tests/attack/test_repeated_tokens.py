@@ -24,7 +24,7 @@ TOKEN = "tok/CANARY+secret/4711=="
 PASSWORD = "CANARY/pass word+4711"
 PAIR = f"user:{PASSWORD}"
 BASE64 = base64.b64encode(PAIR.encode()).decode()
-# What a server makes of a text -> the JSON of its message.
+# Encoding that a server may apply to a text -> JSON of its message.
 SPELLINGS = {
     "as sent": json.dumps,
     "slashes of PHP": lambda text: json.dumps(text).replace("/", r"\/"),

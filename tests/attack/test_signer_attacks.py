@@ -523,7 +523,7 @@ def test_url_that_is_misused_is_refused_by_the_store(service, old, new, headers,
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
 def test_url_is_for_one_method(service, method):
-    """What lets write does not let read or delete."""
+    """Permission to write includes no permission to read or delete."""
     result = service.ask()
     assert service.send(method, result["url"], {}, b"")[0] == 403
 
@@ -565,7 +565,7 @@ MEMBERS = st.sampled_from(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 def test_nothing_that_is_asked_breaks_the_service(service, changed):
-    """Whatever the members are, the answer is a signature or a refusal, never a 500."""
+    """Any values of a request give a signature or a refusal, never a 500."""
     request = {
         "action": "PutObject",
         "bucket": "examplebucket",

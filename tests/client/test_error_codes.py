@@ -1,4 +1,4 @@
-"""Which case a refusal is, by the error documents of OSS and of S3."""
+"""Reasons of refusals, from the error documents of OSS and of S3."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_each_case(code, ec, status, members, reason, words):
 
 @pytest.mark.parametrize("code", [*MEANINGS, ""])
 def test_program_that_signs_with_keys_has_no_owner_to_tell(code):
-    """What is wrong is its own to mend."""
+    """The remedy never refers to an owner."""
     ec = code if code[:1].isdigit() else ""
     for status in (307, 400, 403, 503):
         reply = refused("" if ec else code, ec=ec, status=status)

@@ -1,4 +1,4 @@
-"""What a store says about an error, and what of it may be repeated."""
+"""Error documents of stores, and the parts of them that messages may repeat."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def names(found):
 
 
 def test_objects_and_directories_are_listed():
-    """Whatever is below a directory, each once."""
+    """Return the paths below a directory, each once."""
     memory = LocalIndex()
     for path in ("b/d/x", "b/d/e/y", "b/d/e/z", "b/top"):
         memory.remember(Receipt(path=path, size=1), None)
@@ -177,7 +177,7 @@ def test_a_copy_that_may_be_of_another_version_is_unknown(known, stated):
 
 
 def test_directory_just_made_is_there_until_something_is_written():
-    """Whoever makes a directory finds it; after the first write the store answers."""
+    """A directory that was made is found; after the first write, the store decides."""
     memory = LocalIndex()
     for path in ("b/made", "b/made/in", "b/other"):
         memory.remember_directory(path, asked=True)
@@ -231,7 +231,7 @@ def test_many_blind_looks_become_their_directory(monkeypatch):
 
 
 def test_a_blind_look_of_another_process_has_a_time(monkeypatch):
-    """What was written before it, it did not see; the same look counts once."""
+    """A look does not cover objects that were written before it."""
     monkeypatch.setattr(local_index, "MAX_PREFIXES", 2)
     now = 1_000.0
     monkeypatch.setattr(local_index.time, "time", lambda: now)

@@ -133,7 +133,7 @@ class Run:
 
     @property
     def hidden(self) -> dict[str, str]:
-        """What must not be found anywhere."""
+        """Secrets that must not be found anywhere."""
         named = {f"signature {n}": text for n, text in enumerate(self.signatures)}
         return {"token": self.token, "key secret": self.key_secret, **named}
 

@@ -41,7 +41,7 @@ def test_cuts(peer, oss, poster, members, end, count):
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_cut_of_a_request_without_a_body(client, oss, peer, method):
-    """What has no body is cut at its end, and does not act."""
+    """A request without a body is cut at its end, and is not executed."""
     client.put("stays", b"x")
     oss.faults.add(Fault(cut_after=5))
     peer.ask(method, "stays")
@@ -241,7 +241,7 @@ def test_slow_in_both_directions(client, poster, oss, monkeypatch, how):
 
 
 def test_a_slow_reply_may_end_the_connection(peer, oss):
-    """What the client wants to close is closed behind a slow reply."""
+    """The connection is closed after a slow reply if the client asks for it."""
     oss.faults.add(Fault(bytes_per_second=100_000))
     peer.ask("PUT", "slow", b"x", extra="Connection: close\r\n")
     came, end = peer.rest()

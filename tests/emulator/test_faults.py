@@ -23,7 +23,7 @@ PART_CALL = Call(action="UploadPart", bucket="b", key="a/[1].bin", query="partNu
 CRC = "x-oss-hash-crc64ecma"
 
 
-# What a rule matches, and how often.
+# Rules: the requests that they match, and how often.
 
 
 def test_a_fault_strikes_as_often_as_it_says():
@@ -54,7 +54,7 @@ def test_a_fault_strikes_as_often_as_it_says():
     ],
 )
 def test_a_fault_matches_what_it_names(rule, matches):
-    """What a rule leaves out matches everything."""
+    """An attribute that a rule omits matches everything."""
     assert Fault(**rule).matches(PART_CALL) is matches
 
 
@@ -216,7 +216,7 @@ def test_reasons_speak_of_the_key_that_signed(client, oss, refusal, version):
 
 
 def test_a_region_is_never_its_own_other(make_client, tree):
-    """Wherever the emulator stands, the wrong region names another one."""
+    """The fault "wrong region" names another region than the emulator's."""
     fault = Fault(refuse="wrong-region")
     with Emulator(region="eu-central-1", faults=[fault]) as oss:
         reply = make_client(oss).call("PUT", "k", region="eu-central-1")

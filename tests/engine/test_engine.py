@@ -89,7 +89,7 @@ def test_run_in_the_thread_of_the_loop():
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("in_worker", [False, True])
 def test_interrupt_of_user_code(kind, in_worker):
-    """What ends a program is raised to the caller, and does not end the loop."""
+    """SystemExit and the like are raised to the caller, and do not end the loop."""
     error, go = kind(7), threading.Event()
 
     def raises():

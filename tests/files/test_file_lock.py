@@ -107,7 +107,7 @@ def test_a_holder_that_has_not_signed_yet_is_another_process(place):
 
 
 def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
-    """What ``flock`` says is passed on, and no descriptor is left open."""
+    """Errors of ``flock`` are raised, and no descriptor is left open."""
 
     def none(*_):
         raise OSError(95, "Operation not supported")
@@ -130,7 +130,7 @@ def test_a_hard_link_is_not_written_to(place, tmp_path):
 
 
 def test_a_link_is_not_followed(place, tmp_path):
-    """Who can write there cannot make us write elsewhere."""
+    """A symbolic link at the path of the lock is refused."""
     (tmp_path / "victim").write_text("x")
     os.symlink(tmp_path / "victim", place)
     with pytest.raises(OSError):

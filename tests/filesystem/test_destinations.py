@@ -146,7 +146,7 @@ def test_links_in_a_tree(tree, blind, owner, tmp_path):
 
 
 def test_broken_links_and_loops_are_failures(tree, blind, owner):
-    """What cannot be read is an error with its local name; the others are stored."""
+    """An unreadable file is an error with its local name; the others are stored."""
     os.symlink(tree / "none", tree / "broken")
     os.symlink(tree / "loop", tree / "loop")
     found = blind.put(str(tree), f"{ROOT}/t", recursive=True, on_error="return")

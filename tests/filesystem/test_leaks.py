@@ -79,7 +79,7 @@ def store_options():
 
 @pytest.fixture
 def environment(oss, monkeypatch):
-    """What signer_token= reads, beside the keys of the store."""
+    """The environment of ``signer_token=``, and the keys of the store."""
     assert oss.credentials.access_key_secret.reveal() == CANARIES[0]
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", CANARIES[2])
 

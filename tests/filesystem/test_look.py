@@ -51,7 +51,7 @@ def put(owner, *keys):
 
 
 def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
-    """Whatever stands in a key, also across pages, it comes back unchanged."""
+    """Unusual keys come back unchanged, also across pages of a listing."""
     put(owner, *ODD)
     monkeypatch.setattr(operations, "PAGE_SIZE", 2)
     every = sorted(f"{ROOT}/{key}" for key in ODD)
@@ -135,7 +135,7 @@ def test_a_directory_beside_an_object_of_its_name(fs, only):
 
 
 def test_the_size_of_an_open_file_is_that_of_the_object(fs):
-    """Whatever size is passed, as other filesystems accept it."""
+    """A wrong ``size=`` is ignored, as other filesystems do."""
     fs.pipe_file(PATH, bytes(range(150)))
     with fs.open(PATH, size=1) as file:
         assert file.size == 150
@@ -197,7 +197,7 @@ def test_one_object_shows_that_a_directory_is_not_empty(fs, owner):
 
 
 def test_a_pattern_lists_only_what_begins_so(fs, owner):
-    """What stands before the first wildcard goes to the store."""
+    """The text before the first wildcard is sent as the prefix."""
     fs.pipe({f"{ROOT}/d/{name}": b"12" for name in ("ab1", "ab2", "b1", "e/ab3")})
     owner.oss.clear()
     assert fs.glob(f"{ROOT}/d/ab*") == [f"{ROOT}/d/ab1", f"{ROOT}/d/ab2"]
@@ -259,14 +259,14 @@ def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
 
 
 def test_a_store_that_does_not_encode_keys(fs, monkeypatch):
-    """What is not said to be encoded is taken as it stands."""
+    """Names are decoded only if the reply declares an encoding."""
     body = page(Contents="<Key>d/a%20+b</Key>")
     monkeypatch.setattr("fsspec_osspresigned.emulator.messages.xml", lambda *_: body)
     assert fs.find(f"{ROOT}/d") == [f"{ROOT}/d/a%20+b"]
 
 
 def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
-    """What was seen of it must not pass for all."""
+    """An incomplete listing raises an error."""
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
     monkeypatch.setattr(operations, "PAGE_SIZE", 2)
     for look in (fs.ls, fs.find):
@@ -515,7 +515,7 @@ def test_a_signed_url_does_what_it_is_for(full, owner, method, body):
 
 
 def test_signed_urls_are_not_given_without_permission(blind, only):
-    """What is not granted, or needs more than a URL, is refused."""
+    """Operations that are not granted, or need more than a URL, are refused."""
     with pytest.raises(NotCoveredError):
         blind.sign(PATH)
     for wrong in ({"method": "POST"}, {"expiration": 0}):

@@ -167,7 +167,7 @@ def test_a_large_source_that_is_replaced_meanwhile(fs, owner):
 @pytest.mark.usefixtures("in_parts")
 @pytest.mark.parametrize("action", ["InitiateMultipartUpload", "UploadPartCopy"])
 def test_a_cancelled_copy_is_aborted(fs, owner, action):
-    """What is under way is waited for, and no part is left."""
+    """Requests in flight are waited for, and no part is left."""
     fs.pipe_file(PATH, LARGE)
     owner.oss.clear()
     owner.oss.faults.add(Fault(action=action, delay=0.3))
@@ -305,7 +305,7 @@ def test_a_source_that_the_store_lets_nobody_look_at(fs, owner):
 
 
 def test_an_exclusive_copy_whose_first_reply_was_lost(only, owner):
-    """What stands in the way may be our own copy."""
+    """An object at the destination may be our own copy, from a lost reply."""
     fs = only("CopyObject", "HeadObject")
     fs.pipe_file(PATH, b"1")
     target = Target.of(path=COPY, headers={"x-oss-forbid-overwrite": "true"})
@@ -438,7 +438,7 @@ def test_moving_needs_a_look(only, owner):
 
 
 def test_trees_are_moved_and_never_onto_themselves(fs, owner):
-    """What would be lost by its own move is refused before anything happens."""
+    """A tree is moved; a move onto one of its own sources is refused at once."""
     bodies = {f"{ROOT}/t/{n}": bytes([n]) for n in range(5)}
     fs.pipe(bodies)
     fs.mv(f"{ROOT}/t", f"{ROOT}/u", recursive=True)

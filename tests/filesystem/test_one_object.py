@@ -165,7 +165,7 @@ def test_a_listing_that_is_none_is_an_error(fs, monkeypatch):
 
 
 def test_a_signer_of_head_without_listing(only, owner):
-    """What HEAD shows is true; directories are those that were made or filled here."""
+    """HEAD decides about objects; only directories made or filled here exist."""
     fs = only("HeadObject")
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     assert fs.info(f"{ROOT}/d/x")["size"] == 1

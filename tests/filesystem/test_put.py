@@ -326,7 +326,7 @@ def test_a_file_that_is_a_pipe_by_its_turn_is_named(environment, owner, tmp_path
 
 
 def test_pipes_that_are_named_in_a_list_are_streams(blind, owner, tmp_path):
-    """What a shell makes of several ``<(...)``."""
+    """Pipes like those of several ``<(...)`` in a shell."""
     named = [tmp_path / "a", tmp_path / "b"]
     for pipe in named:
         os.mkfifo(pipe)

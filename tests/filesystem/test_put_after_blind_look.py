@@ -234,7 +234,7 @@ def test_a_copy_keeps_an_object(only, owner, old):
 
 
 def test_a_url_without_the_header_warns_once(owner, fs):
-    """What a map signs was signed before; the object is replaced, and that is said."""
+    """URLs of a map cannot protect the object: it is replaced, with a warning."""
     fs.pipe({f"{ROOT}/{name}": b"old" for name in "ab"})
     by_map = OSSPresignedFileSystem(url_map=owner.map_file("a", "b"))
     assert not by_map.exists(f"{ROOT}/a")

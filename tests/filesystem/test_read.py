@@ -44,7 +44,7 @@ def test_range_without_an_end_is_asked_for_once(fs, owner):
 
 
 def test_ranges_are_those_of_a_slice(full, owner):
-    """Whatever start and end are, the bytes are those that a slice has."""
+    """Any start and end return the bytes of the slice."""
     full.pipe_file(PATH, DATA)
     size = len(DATA)
     ends = (None, 0, 1, 7, size - 1, size, size + 1, 10**12, -1, -size, -size - 5)
@@ -78,7 +78,7 @@ def test_a_range_behind_the_end_does_not_transfer_the_object(fs, owner):
 
 
 def test_a_store_without_ranges_is_read_all_the_same(fs, owner, monkeypatch):
-    """What a gateway answers with the whole object is cut here."""
+    """If a gateway replies with the whole object, the range is cut from it."""
     fs.pipe_file(PATH, DATA)
     monkeypatch.setattr(
         "fsspec_osspresigned.emulator.reading.wanted_range", lambda *_: None

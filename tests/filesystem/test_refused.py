@@ -131,7 +131,7 @@ def test_another_secret(uploaded, way, version, key):
 
 @VERSIONS
 def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
-    """What was sent is named, to be compared with what was signed."""
+    """The message names the sent request, to be compared with the signed one."""
     with Emulator([KEY]) as oss:
         error = uploaded("url", version, oss.url, headers={"Content-Type": "text/csv"})
     assert (

@@ -330,7 +330,7 @@ class Plus:
 
 
 def test_plus_of_a_key_from_a_service(oss, monkeypatch):
-    """What a signer service returns is bound and sent in the same way."""
+    """Results of a signer service are checked and sent in the same way."""
     token = "service-token-abcdef"
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
     policy = Policy(

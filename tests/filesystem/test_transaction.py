@@ -42,7 +42,7 @@ PART = 100 * 1024
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
-    """What a user's body raises."""
+    """The exception of a user's body."""
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def plain(file):
     ids=["binary", "text", "text in gzip", "GzipFile", "BufferedWriter", "Parquet"],
 )
 def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some, options):  # fmt: skip
-    """What it has so far may be cut anywhere: nothing is published, no marker either."""
+    """If an open file fails the transaction, nothing is published, not even the marker."""
     raises = pytest.raises(UploadDiscardedError, match="still open")
     with raises as caught, parted.transaction:
         write(parted, "whole")
@@ -329,7 +329,7 @@ def test_a_thread_joins_by_its_context(blind, owner):
 
 
 def test_coroutines_join(environment, owner):
-    """What is awaited inside, several at once and in tasks, waits for the end."""
+    """Calls awaited inside, also concurrent ones and tasks, are published at the end."""
     fs = fsspec.filesystem("osspresigned", signer="keys", asynchronous=True)
 
     async def main():
@@ -346,7 +346,7 @@ def test_coroutines_join(environment, owner):
 
 
 def test_a_task_that_outlives_the_transaction_writes_as_ever(environment, owner):
-    """What is over has no effect, also in a context that still knows it."""
+    """A transaction that has ended has no effect, also in a context that still has it."""
     fs = fsspec.filesystem("osspresigned", signer="keys")
     with fs.transaction:
         context = contextvars.copy_context()

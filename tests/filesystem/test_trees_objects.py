@@ -17,7 +17,7 @@ from fsspec_osspresigned.filesystem.destinations import (
     ["../x", "d/../../x", "..", "d/..", "a\0b"],
 )
 def test_names_that_leave_the_directory_are_refused(name):
-    """Whoever names objects must not choose places on this machine."""
+    """Names of objects cannot lead outside of the destination directory."""
     going = [Destination("b/ok", "/home/ok"), Destination(f"b/{name}", f"/home/{name}")]
     with pytest.raises(ConfigurationError, match="get it alone") as caught:
         refuse_escapes(going, "/home/")

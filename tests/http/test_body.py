@@ -1,4 +1,4 @@
-"""What is sent: the same bytes at every pass, or an error."""
+"""Request bodies: equal bytes at every pass, or an error."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_replaced_by_a_pipe(file):
 
 @pytest.mark.parametrize("size", [3, 2 * BLOCK])
 def test_replaced_by_a_pipe_before_it_is_a_body(tmp_path, size):
-    """What was a file when it was looked at is opened without waiting, too."""
+    """A file that became a pipe is opened without waiting."""
     path = tmp_path / "data"
     path.write_bytes(bytes(size))
     status = path.stat()

@@ -203,7 +203,7 @@ def test_certificate_of_another_host(serve, send, certified, trusted, monkeypatc
 
 
 def test_proxy_that_refuses(serve, send, monkeypatch):
-    """What the proxy says is shown, cleaned."""
+    """The proxy's reply is shown, with control characters escaped."""
 
     def refuse(peer):
         peer.head()

@@ -1,4 +1,4 @@
-"""What a server may answer, and when; what of it is believed, kept, or refused."""
+"""Replies of servers: which are accepted, and which are refused."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def unasked(peer, sent):
 def test_answer_before_the_first_request(
     serve, send_by_thread, certified, trusted, secure
 ):
-    """What a server says unasked is no answer, and nothing is sent to it."""
+    """Bytes sent before the request are no reply, and nothing is sent on that connection."""
     sent = threading.Event()
 
     def script(peer):

@@ -1,4 +1,4 @@
-"""What debugging switches show: never a signed target, a signature or a token."""
+"""Debugging switches never show a signed target, a signature or a token."""
 
 from __future__ import annotations
 

@@ -369,7 +369,7 @@ def test_an_interrupt_ends_all_and_leaves_nothing(
 @pytest.mark.parametrize("verb", ["get", "get_file"])
 @pytest.mark.parametrize("size", [5, len(LARGE)])
 def test_a_full_disk_leaves_nothing(parts, tmp_path, monkeypatch, verb, size):
-    """What the local file raises is raised as it is."""
+    """An error of the local file is raised unchanged."""
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -439,7 +439,7 @@ def test_a_file_with_a_name_is_removed_and_never_sent(fs, owner, tmp_path, monke
 
 
 def test_a_file_that_is_replaced_keeps_its_mode(fs, tmp_path):
-    """What only its owner may read stays so; a new file is as the mask has it."""
+    """A replaced file keeps its mode; a new one has that of the umask."""
     fs.pipe_file(PATH, b"new")
     (tmp_path / "a").write_bytes(b"old")
     (tmp_path / "a").chmod(0o600)
@@ -534,7 +534,7 @@ def test_a_name_that_looks_like_a_pattern_is_itself(fs, tmp_path):
 def test_names_that_lead_elsewhere_are_refused_before_anything(
     fs, owner, tmp_path, key
 ):
-    """Whoever may name objects must not write files outside of the directory."""
+    """Names of objects cannot lead outside of the destination directory."""
     fs.pipe_file(f"{ROOT}/t/fine", b"x")
     store = owner.oss.store
     like = StoredObject(

@@ -1,4 +1,4 @@
-"""What a filesystem answers that may write and not look."""
+"""Answers of a filesystem with write-only permission."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = "examplebucket"
 
 @pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_own_objects_answer(blind):
-    """What this process wrote is there, with its size, checksums and directories."""
+    """Objects of this process exist, with size, checksums and directories."""
     receipt = blind.pipe_file(f"{ROOT}/d/e/a.json", b"{}")
     blind.pipe_file(f"{ROOT}/d/b", b"b")
     path = f"{ROOT}/d/e/a.json"
@@ -123,7 +123,7 @@ def stored_by_transaction(fs, path, data, tmp_path):
 )
 @pytest.mark.parametrize("size", [0, 10, 300_000, BODY_CAP])
 def test_all_verbs_keep_small_bodies(blind, owner, tmp_path, store, size):
-    """What can be read back does not depend on how the object was stored."""
+    """Small objects can be read back, by whichever method they were stored."""
     data, path = os.urandom(size), f"{ROOT}/d/a"
     if size:  # a request that is sent again changes nothing
         owner.oss.faults.add(Fault(action="PutObject", status=500))

@@ -1,4 +1,4 @@
-"""What a range asks for, and what its reply must prove."""
+"""Requests for ranges, and the checks of their replies."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_what_is_neither_is_an_error(tmp_path, capsys, monkeypatch):
 
 
 def test_map_is_a_line_for_each_object(tmp_path, capsys, monkeypatch):
-    """What can be done, until when, with what, where."""
+    """The report names calls, expiry, headers and host."""
     parts = tuple(
         MapRequest(url=signed(query={"uploadId": "U", "partNumber": str(n)}))
         for n in (1, 2)

@@ -107,7 +107,7 @@ def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
 
 
 def test_headers_are_signed_and_sent(keys):
-    """What the owner demands is stored with the object, and must be sent."""
+    """Headers that the owner demands must be sent, and are stored."""
     call = ["sign", "examplebucket/a", "--content-type", "text/csv"]
     call += ["--header", "x-oss-storage-class=IA", "--header", "x-oss-meta-team=blue"]
     assert cli.main([*call, "--no-overwrite", "--expires", "2h"]) == 0
@@ -425,7 +425,7 @@ def test_wrong_call_is_exit_2(arguments, why, capsys, monkeypatch):
     ],
 )
 def test_failure_is_one_line(arguments, code, why, capsys, monkeypatch, tmp_path):
-    """What is wrong with keys or files is said without a traceback."""
+    """Errors of keys and files are shown without a traceback."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["sign", *arguments]) == code
     said = capsys.readouterr().err

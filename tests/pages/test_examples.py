@@ -132,7 +132,7 @@ def signer(request, monkeypatch, tmp_path) -> Iterator[str]:
 
 
 def test_every_rule_is_kept(signer, capsys):
-    """What the page shows passes the check that the page recommends."""
+    """The signers of the page pass the check that the page recommends."""
     call = ["check", "signer", signer, "--bucket", "examplebucket", "--prefix", "in/"]
     code = cli.main([*call, "--token", "env:OSSPRESIGNED_TOKEN"])
     said = capsys.readouterr().out

@@ -65,7 +65,7 @@ def blocks(text: str, language: str = "python") -> list[str]:
 
 @pytest.fixture
 def world(oss, signed, monkeypatch) -> Iterator[str]:
-    """What the pages take for granted; the address of a signer of uploads."""
+    """Files and variables that the pages assume; yields the address of a signer."""
     secrets = {
         "upload.url": signed("in/report.csv"),
         "osspresigned-token": TOKEN,
@@ -289,7 +289,7 @@ def test_page_of_options_tells_the_defaults(name):
 
 
 def test_reference_has_every_public_name():
-    """What can be imported is described, errors on their own page."""
+    """Each public name is described, errors on their own page."""
     text = read("docs/api.md") + read("docs/errors.md")
     described = set(re.findall(r"^\.\. auto\w+:: [\w.]*\.(\w+)$", text, re.MULTILINE))
     own = {name for name, value in vars(errors).items() if isinstance(value, type)}

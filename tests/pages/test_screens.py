@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SCREENS = DOCS / "screens"
 NAMES = sorted(file.stem for file in SCREENS.glob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
-# What differs between machines, or from one release of a dependency to the next.
+# Text that differs between machines or releases of dependencies.
 VERSIONS = re.compile(r"(python: CPython|(?:fsspec|requests|pycurl|attrs|fastcrc):) .*")
 
 

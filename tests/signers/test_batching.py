@@ -118,7 +118,7 @@ def together(ahead: Prefetcher, *operations: Operation) -> list[object]:
 
 
 def test_stale_requests_are_signed_again_together():
-    """What waited too long is asked for anew in one call, before what comes next."""
+    """Stale results are requested again in one call, before the next ones."""
     service = Service(life=40)
     ahead = ahead_of(service, *range(1, 100), first=8)
     sign(ahead, part(1))

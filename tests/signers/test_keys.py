@@ -177,7 +177,7 @@ def test_life_ends_with_a_temporary_key():
     ],
 )
 def test_refused_operations(asked, problem):
-    """What the service would refuse is one error that names the object."""
+    """A request that OSS would refuse raises one error that names the object."""
     with pytest.raises(ConfigurationError, match=problem) as caught:
         signer().sign([asked])
     assert caught.value.path == asked.path
@@ -254,7 +254,7 @@ def test_everything_missing_is_one_error(environment):
     ],
 )
 def test_region_and_endpoint_that_do_not_do(region, endpoint, problem):
-    """What cannot sign is said when the signer is made."""
+    """A signer that cannot sign raises when it is made."""
     with pytest.raises(ConfigurationError, match=problem):
         KeySigner.from_options(region, endpoint)
 

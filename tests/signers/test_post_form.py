@@ -67,7 +67,7 @@ def test_a_form_is_complete():
 
 
 def test_headers_become_fields():
-    """What an object is stored with is sent by the names that a form has for it."""
+    """Headers of an object are sent under the names of form fields."""
     variables = base64.b64encode(json.dumps({"x:who": "me"}).encode()).decode()
     headers = {
         "content-type": "text/csv",
@@ -229,5 +229,5 @@ LONG = "in/" + "ü" * 511
     ],
 )  # fmt: skip
 def test_refusals_name_the_condition(items, more, reason):
-    """What the policy does not allow is refused with the condition that fails."""
+    """An upload that the policy does not allow names the condition that fails."""
     assert reason in refusal(grant(*items), **more)

@@ -82,7 +82,7 @@ def test_exposed_file_is_told(tmp_path):
 
 
 def test_bad_places_are_named(tmp_path):
-    """What is wrong is found when the filesystem is made, with the place in front."""
+    """Mistakes are found when the filesystem is made, and name the source."""
     path = tmp_path / "grant.json"
     path.write_text("{}")
     path.chmod(0o600)

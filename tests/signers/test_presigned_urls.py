@@ -153,7 +153,7 @@ def test_external_complete_is_granted_as_the_owners():
     [({"parts": PARTS}, 'no "complete"'), ({"get": url()}, "only URLs for reading")],
 )
 def test_entry_without_a_way_to_finish_is_refused(entry, said):
-    """What cannot be completed is refused before the first byte."""
+    """An upload that cannot be completed is refused before the first byte."""
     with pytest.raises(NotCoveredError, match=said):
         signer(entry).grant("b/k")
 

@@ -211,7 +211,7 @@ def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
     ],
 )
 def test_wrong_options_are_named_before_anything_is_asked(dashscope, options, match):
-    """What is missing or wrong is said at once, with what is right."""
+    """Missing and wrong options are reported together, with the valid ones."""
     with pytest.raises(ConfigurationError, match=match):
         studio(dashscope, **options)
     assert not dashscope.calls

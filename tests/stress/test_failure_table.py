@@ -1,4 +1,4 @@
-"""Whatever the store fails at, in whatever writer: nothing is published, and it is heard.
+"""A failure of the store in any writer publishes nothing, and is raised.
 
 ``tests/contract/writers`` has what fails in the writer itself.
 

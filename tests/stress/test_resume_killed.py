@@ -159,7 +159,7 @@ def test_killed_again_and_again(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_killed_at_every_step_on_the_disk(tmp_path, monkeypatch):
-    """Whatever was half done on the disk, the next run ends equal and sends no part twice."""
+    """After kill -9 at any write to the disk, the next run ends with an equal object."""
     with Emulator() as oss:
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", oss.credentials.access_key_id)
         secret = oss.credentials.access_key_secret.reveal()

@@ -1,4 +1,4 @@
-"""What limits bytes per second."""
+"""The limit of bytes per second."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def why(error: OSSPresignedError) -> str:
 
 
 def request(url: str) -> SignedRequest:
-    """What signers return hides its URL."""
+    """Results of signers hide their URL."""
     found = SignedRequest(method="PUT", url=SecretURL(url))
     assert_type(found.url, SecretURL)
     return found

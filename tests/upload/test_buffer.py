@@ -135,7 +135,7 @@ NOISE = os.urandom(4 * BLOCK)
     sent_after=st.integers(1, 4),
 )
 def test_any_writes(writes, size, grows, sent_after):
-    """Whatever is written in whatever pieces is what the parts hold, each of its size."""
+    """The parts hold exactly the written bytes, each with its size, for any writes."""
 
     def size_of(number):
         return size + (number // 2) * 1000 if grows else size
@@ -208,7 +208,7 @@ def test_what_can_change_is_copied(kind):
 
 
 def test_subclass_of_bytes_is_copied():
-    """What only looks like bytes may hand out something else."""
+    """A subclass of bytes may return other data, so it is copied."""
 
     class Odd(bytes):
         pass

@@ -148,7 +148,7 @@ def test_only_one_is_at_an_upload(place):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
-    """Whatever unwinds in the child, the parent still has its upload for itself."""
+    """A forked child cannot release the lock of its parent."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     child = os.fork()
@@ -206,5 +206,5 @@ def change(**facts):
     ],
 )
 def test_when_an_upload_begins_anew(new, reason):
-    """Whatever makes the stored parts others than those that would be sent now."""
+    """The upload starts over if stored parts would differ from new ones."""
     assert reason_to_start_over(HEAD, new) == reason

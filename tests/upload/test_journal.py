@@ -89,7 +89,7 @@ def test_cut_at_every_byte_it_says_an_earlier_state_or_nothing():
 
 
 def test_cut_at_every_byte_it_can_be_gone_on_with(place):
-    """What is appended to a torn journal counts, and nothing that counted is lost."""
+    """Lines appended to a torn journal count, and no earlier line is lost."""
     for length in range(len(head_line(HEAD)), len(WHOLE)):
         before = dict(parse(WHOLE[:length]).parts)
         with open(place, "wb") as file:
@@ -212,7 +212,7 @@ def test_a_head_that_cannot_be_written_leaves_what_was_there(place, step, monkey
 
 
 def test_a_disk_that_fills_up_at_any_byte_loses_one_line(place, monkeypatch):
-    """What came before counts, and so does what is written when there is room again."""
+    """Lines before and after the disk was full count."""
     for fits in range(len(part_line(kept(1)))):
         one = LineFile.create(place, [head_line(HEAD)], sync=True)
         one.append(part_line(PARTS[0]))

@@ -153,7 +153,7 @@ def test_only_what_is_missing_is_sent(world):
 
 
 def test_a_journal_is_private_and_holds_no_permission(world):
-    """Who reads it can send nothing: no URL, no signature, no key, no header."""
+    """The resume file holds no URL, signature, key or header."""
     world.interrupt(headers={"x-oss-meta-a": "confidential"})
     (journal,) = world.journals()
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600
@@ -386,7 +386,7 @@ def test_a_wrong_object_is_not_gone_on_with(world):
 
 
 def test_a_file_that_shrank_to_one_put_ends_its_upload(world, caplog):
-    """What was begun in parts is aborted when one PUT does, and nothing is left."""
+    """An upload in parts is aborted if one PUT is enough now, and nothing is left."""
     world.interrupt()
     assert len(world.oss.uploads(BUCKET)) == 1
     world.file.write_bytes(b"small")
@@ -515,7 +515,7 @@ def test_long_lists_come_in_pages(world, page_size, pages):
 
 
 def test_of_a_presigned_list_only_the_first_page_is_seen():
-    """What it does not show is believed."""
+    """Parts beyond the listed page count as stored."""
     client = FakeClient([page_of([1, 2], more=True), NotCoveredError("no second page")])
     listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert set(listing.parts) == {1, 2}

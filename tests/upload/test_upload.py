@@ -486,7 +486,7 @@ def test_more_parts_than_urls(oss):
 
 
 def test_expired_grant(oss):
-    """What can no longer start is refused before the first byte."""
+    """An upload whose URL has expired is refused before the first byte."""
     signer = OwnerSigner(oss, Grant(expires_at=time.time() - 1))
     with pytest.raises(NotCoveredError, match="expired at") as caught:
         store(make(oss, signer))
@@ -536,7 +536,7 @@ def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_ex
 
 
 def test_after_finish(oss):
-    """What is published stays, and cannot be published again as something else."""
+    """A published object stays, and its writer cannot publish again."""
     one = PlainUpload(make(oss), Target(path=PATH))
     one.add(MemoryBody.of(b"x"))
     one.finish()

@@ -90,7 +90,7 @@ def test_environment_and_standard_input(monkeypatch):
 
 
 def test_remote_places_go_through_the_opener():
-    """What is not on this machine is opened by whoever knows how, and is not local."""
+    """A map at a remote URL is opened by its fsspec filesystem."""
     source = load("memory://urls.json", lambda _: f'{{"b/k": "{URL}"}}'.encode())
     assert not source.local
     assert "b/k" in source.current()

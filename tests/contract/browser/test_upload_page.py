@@ -112,7 +112,7 @@ def test_changed_file_of_the_same_date(world, tmp_path):
 
 
 def test_giving_up_what_was_not_finished(world, tmp_path):
-    """What a closed page has left in the store can be removed."""
+    """Parts that a closed page has left in the store can be removed."""
     page, oss = world.page, world.oss
     leave_half_way(world, made(tmp_path, "big.bin", 30 * MIB))
     assert oss.uploads("examplebucket")
@@ -203,7 +203,7 @@ def test_invitation_asks_for_nothing_more(make_world, tmp_path, capsys):
 
 
 def test_space_that_is_left_is_told_before_the_upload(make_world, tmp_path):
-    """Whoever chooses more than the token permits reads it before sending a byte."""
+    """Files beyond the token's permission are refused before a byte is sent."""
     page = make_world('max_bytes = "1MiB"\n').page
     page.open("")
     page.type("token", TOKEN)
@@ -272,7 +272,7 @@ def test_nothing_is_replaced_unasked(world, tmp_path):
 
 
 def test_pause_keeps_the_parts(world, tmp_path):
-    """What was sent before is not sent again."""
+    """Parts that were sent before are not sent again."""
     file = made(tmp_path, "big.bin", 30 * MIB)
     page, oss = world.page, world.oss
     oss.faults.add(Fault(action="UploadPart", part_number=3, status=503, times=None))
@@ -321,7 +321,7 @@ def test_refused_prefix(world, tmp_path):
 
 @pytest.mark.parametrize("name", PASSING)
 def test_faults_that_pass(world, tmp_path, name):
-    """What passes by is tried again, signed again or begun again, and all arrives."""
+    """Temporary failures are retried, signed again or started over, and all files arrive."""
     files = made(tmp_path, "small.bin", 99_999), made(tmp_path, "big.bin", 18 * MIB)
     fault = PASSING[name]
     world.oss.faults.add(fault)
@@ -453,7 +453,7 @@ def test_bucket_without_a_rule(monkeypatch, make_world, tmp_path):
 
 
 def test_file_that_changes_before_it_is_sent(world, tmp_path):
-    """What was chosen is what is sent, or nothing."""
+    """A file that changed after it was chosen is not sent."""
     file = made(tmp_path, "a.bin", 1000)
     world.page.type("token", TOKEN)
     world.page.choose(file)
@@ -634,7 +634,7 @@ def test_page_without_a_service(world, tmp_path):
 
 @pytest.mark.parametrize("name", ["storm", "lost", "damaged"])
 def test_faults_that_pass_under_a_grant(world, tmp_path, name):
-    """What passes by is tried again; what arrives damaged is sent again."""
+    """Temporary failures are retried, and damaged files are sent again."""
     fault = {
         "storm": Fault(action="PostObject", status=503, times=2),
         "lost": Fault(action="PostObject", drop_reply=True),

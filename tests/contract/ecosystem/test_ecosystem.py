@@ -203,7 +203,7 @@ def outcomes(suite: Suite, report: Path) -> dict[str, str]:
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name.replace("`", ""))
 def test_suite(suite, tmp_path):
-    """What fails is what the table names, all of it, and nothing else."""
+    """Exactly the tests in the table fail."""
     if suite.needs.isupper():
         missing = suite.needs not in os.environ
     else:

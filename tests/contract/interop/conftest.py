@@ -88,7 +88,7 @@ _files = pytest.StashKey[set[Path]]()
 
 @pytest.fixture
 def cells(request: pytest.FixtureRequest) -> list[table.Cell]:
-    """What the tests that are collected say of themselves, selected or not."""
+    """The cells of all collected tests, selected or not."""
     return request.config.stash[_cells]
 
 

@@ -44,7 +44,7 @@ def bucket(oss, identity):
 @does("put")
 @does("get")
 def test_put_and_get(bucket, oss):
-    """What is put is there with its properties, and comes back."""
+    """An uploaded object exists with its properties, and can be read."""
     headers = {"Content-Type": "text/csv", "x-oss-meta-owner": "me"}
     put = bucket.put_object(KEY, DATA, headers=headers)
     stored = oss.get(BUCKET, KEY)

@@ -63,7 +63,7 @@ def put(client):
 @does("put")
 @does("get")
 def test_put_and_get(client, put, oss):
-    """What is put is there with its properties, and comes back."""
+    """An uploaded object exists with its properties, and can be read."""
     said = put(content_type="text/csv", metadata={"owner": "me"})
     stored = oss.get(BUCKET, KEY)
     assert stored.data() == DATA

@@ -51,7 +51,7 @@ def theirs(options):
 @does("range")
 @does("head")
 def test_put_and_get(theirs, oss, tmp_path):
-    """What is put is there and comes back, whole or in part."""
+    """An uploaded object exists, and can be read as a whole or in ranges."""
     theirs.pipe_file(KEY, DATA)
     assert oss.get(*KEY.split("/", 1)).data() == DATA
     assert theirs.cat_file(KEY) == DATA

@@ -18,7 +18,7 @@ from tests.contract.interop.conftest import HERE, OWNER, library
 
 
 def test_tables(cells, files):
-    """Each row and each cell stands for a test, with what is to know about it."""
+    """The tables have exactly the tests' rows, cells and notes."""
     if not set(HERE.glob("test_*.py")) <= files:
         pytest.skip("the tables are compared where the whole directory is collected")
     told = table.tables(cells)
@@ -36,7 +36,7 @@ NEEDS = ("oss2", "alibabacloud_oss_v2", "ossfs")
     ("needed", "block"), list(zip(NEEDS, BLOCKS, strict=True)), ids=NEEDS
 )
 def test_examples(needed, block, oss, monkeypatch):
-    """What the page shows works with the variables that the emulator prints."""
+    """The examples of the page work with the variables that the emulator prints."""
     library(needed)
     monkeypatch.setenv("OSS_ENDPOINT", oss.url)
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", OWNER.access_key_id)

@@ -300,7 +300,7 @@ def made(oss: Any) -> Callable[..., Any]:
 
 
 def test_a_secret_in_a_property_stays_in_this_process(made):
-    """What holds signatures itself is neither shown nor pickled."""
+    """Properties with signatures are neither shown nor pickled."""
     grant = (
         f"https://{BUCKET}.oss-{REGION}.aliyuncs.com/a?Expires=1&Signature=Abc123xyz"
     )

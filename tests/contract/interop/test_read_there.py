@@ -1,4 +1,4 @@
-"""What this filesystem has written, read with what others wrote."""
+"""Objects that this filesystem wrote can be read by other clients."""
 
 from __future__ import annotations
 

@@ -497,7 +497,7 @@ EVERY_ACL = ("x-oss-object-acl", "x-oss-acl")
     ],
 )
 def test_policy_decides_what_is_skipped(granted, given, failed, skipped):
-    """What is not granted, or said to be, is not tried."""
+    """Actions that are not granted, or not declared as granted, are not tried."""
     with LoopbackServer(service(**granted)) as server:
         kit = evolve(kit_for(server.url), **given)
         assert reasons(kit).keys() == failed

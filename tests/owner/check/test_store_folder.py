@@ -110,7 +110,7 @@ def test_what_cannot_be_removed_is_named(oss, access):
 
 
 def test_keys_that_may_not_list(oss, access):
-    """What the requests of the check made is removed without a listing."""
+    """Objects that the check's requests made are removed without a listing."""
     folder = CheckFolder(access=access, prefix="")
     for action in (Action.PutObject, Action.InitiateMultipartUpload):
         folder.call(action, CheckKey.OBJECT, b"", query={})
@@ -121,7 +121,7 @@ def test_keys_that_may_not_list(oss, access):
 
 
 def test_listing_that_cannot_be_read(oss, access):
-    """What the check made is removed all the same."""
+    """Objects of the check are removed although the listing is invalid."""
 
     def send(signed, body):
         reply = access.send(signed, body)

@@ -801,7 +801,7 @@ def test_ipv6_is_shown_in_brackets(start):
 
 
 def test_call_that_never_comes_whole_is_told():
-    """Who hangs up, or is cut off for being slow, is no fault of the service."""
+    """A client that disconnects or is too slow is no error in the log."""
     with app(policy_text()) as (port, told):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             head = (
@@ -817,7 +817,7 @@ def test_call_that_never_comes_whole_is_told():
 
 
 def test_log_names_the_client_behind_a_proxy_on_this_machine(start):
-    """What the client itself does wrong in HTTP adds no line."""
+    """Invalid HTTP of a client adds no line to the log."""
     service = start()
     odd = [
         b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",

@@ -1,4 +1,4 @@
-"""What ``serve --ui`` serves to browsers, and what it lets them do."""
+"""Files and headers that ``serve --ui`` sends to browsers."""
 
 from __future__ import annotations
 

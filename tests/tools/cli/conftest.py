@@ -35,7 +35,7 @@ SIGNATURE = re.compile(
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Output and exit code of a command."""
 
     code: int
     out: str
@@ -43,7 +43,7 @@ class Ended(NamedTuple):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What ``--json`` has printed."""
+        """The events that ``--json`` has printed."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 

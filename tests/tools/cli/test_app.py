@@ -56,7 +56,7 @@ def test_python_m_returns_the_exit_code():
 
 
 def test_names_of_other_tools_are_told_ours(capsys):
-    """Who types what another tool calls it finds the command."""
+    """A command's name in another tool leads to ours."""
     for name, ours in {
         "copy": "put, get or cp",
         "mirror": "sync",

@@ -53,7 +53,7 @@ def test_machine_alone(run, monkeypatch, tmp_path):
 
 
 def test_proxies_are_shown_without_credentials(monkeypatch):
-    """Whoever reads the report learns no password."""
+    """The report shows no password."""
     monkeypatch.setenv("HTTPS_PROXY", "http://user:a-made-up-password@proxy:3128")
     monkeypatch.setenv("NO_PROXY", "localhost,.internal")
     found = {one.name: one.text for one in about_machine()}
@@ -303,7 +303,7 @@ def test_closed_public_host(signer):
 
 
 def test_store_is_asked_as_by_uploads(oss, signer, monkeypatch):
-    """What the HTTP client of services cannot reach is no proof against the store."""
+    """The store is reached through libcurl, not the HTTP client of services."""
     monkeypatch.setattr(doctor, "service_exchange", None)
     client = OSSPresignedFileSystem(signer="keys").client
     found, *_ = about_host(client, "store", oss.url)

@@ -48,7 +48,7 @@ def test_directories_files_and_patterns_go_where_slashes_say(run, oss, tree):
 
 
 def test_summary_is_one_line(run, oss, tree):
-    """What is stored, its bytes and where; standard output stays free."""
+    """The summary has files, bytes and destination; standard output stays empty."""
     ended = run("put", "data", TO, *KEYS)
     assert ended.out == ""
     assert ended.err.startswith("uploaded 3 files, 6 B in 0.")
@@ -131,7 +131,7 @@ def test_url_as_an_argument_is_refused_with_the_remedy(run, url, tree, command, 
 
 
 def test_bad_value_that_holds_a_signature_is_cleaned(run, oss):
-    """What click repeats of a wrong value is cleaned like all else."""
+    """Control characters in click's own messages are escaped."""
     ended = run("put", "a", TO, "--max-concurrency", "x-oss-signature=c2VjcmV0c2VjcmV0")
     assert ended.code == 2
     assert "c2VjcmV0" not in ended.err
@@ -292,7 +292,7 @@ def test_fail_fast_stops(run, oss, tree):
 
 
 def test_no_overwrite(run, oss, tree):
-    """What is there stays."""
+    """Existing objects stay unchanged."""
     assert run("put", "data/a.csv", f"{TO}k", *KEYS, "--no-overwrite").code == 0
     ended = run("put", "data/b/c.csv", f"{TO}k", *KEYS, "--no-overwrite")
     assert ended.code == 1

@@ -187,7 +187,7 @@ def test_ctrl_c_twice_ends_at_once(oss, tmp_path):
 
 
 def test_sigterm_removes_the_parts(big):
-    """Whatever ends the process leaves nothing that costs storage."""
+    """No way to end the process leaves parts in the store."""
     child = Child("put", "big.bin", TO, *KEYS, "--bwlimit", "2M")
     child.read(" 1")
     child.process.terminate()

@@ -88,7 +88,7 @@ def test_they_are_listed_as_json(interrupted, place, capsys):
 
 
 def test_without_a_directory_it_is_that_of_resume(place, monkeypatch, capsys):
-    """What --resume keeps is found without looking its place up."""
+    """Uploads kept by --resume are found without naming their directory."""
     monkeypatch.setenv("XDG_STATE_HOME", place)
     keep(f"{place}/osspresigned", owners=True)
     assert cli.main(["uploads", "list"]) == 0
@@ -215,7 +215,7 @@ def test_a_journal_that_cannot_be_read_is_listed_and_removed(oss, place, capsys)
 
 
 def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
-    """What is not ours is not removed."""
+    """A link among the resume files is not removed."""
     ResumeDirectory(place)
     os.symlink("/nonexistent", os.path.join(place, "x.upload.jsonl"))
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1

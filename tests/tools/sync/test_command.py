@@ -87,7 +87,7 @@ def test_json_tells_everything(run, fs, owner):
 
 
 def test_state_and_map(run, owner, tmp_path):
-    """What the map covers is sent; the rest is listed, and the exit code is 1."""
+    """Files in the map are sent; the rest is listed, and the exit code is 1."""
     place = owner.map_file("backup/a.csv", "backup/empty")
     signer = ("--map", place)
     code, _, err = run(signer=signer)

@@ -151,7 +151,7 @@ def test_object_that_is_replaced_meanwhile_is_fetched_next_time(stored, owner, t
 
 
 def test_filters_hold_on_both_sides(stored, target):
-    """What is left out is neither fetched nor deleted."""
+    """Excluded objects are neither fetched nor deleted."""
     write(target, {"old.log": b"old", "old.csv": b"old"})
     rules = ["- *.log"]
     result = sync_down(SOURCE, target, filesystem=stored, filters=rules, delete=True)
@@ -172,7 +172,7 @@ def test_dry_run_does_nothing(stored, owner, target):
 
 
 def test_there_and_back(stored, source, target):
-    """What went up comes down as it was, and then nothing is left to do."""
+    """Uploaded files come back unchanged, and a second run does nothing."""
     sync(source, f"{BUCKET}/both", filesystem=stored)
     sync_down(f"{BUCKET}/both", target, filesystem=stored)
     assert files(target) == FILES
@@ -323,7 +323,7 @@ def test_link_that_appears_meanwhile_is_not_followed(stored, target, tmp_path):
 
 
 def test_link_to_a_file_is_replaced_by_the_file(stored, target, tmp_path):
-    """What it leads to stays as it is."""
+    """The target of a link stays unchanged."""
     write(tmp_path, {"theirs": b"theirs"})
     target.mkdir(parents=True)
     (target / "a.csv").symlink_to(tmp_path / "theirs")

@@ -186,7 +186,7 @@ def test_one_listing_is_used_where_there_is_one():
 
 
 def test_listing_that_leads_elsewhere_is_refused():
-    """Whoever answers must not choose what is read."""
+    """A listing with a name outside of the source is refused."""
     with pytest.raises(ConfigurationError, match="cannot be trusted"):
         entries({"name": "other/a", "size": 1, "type": "file"})
 
@@ -208,7 +208,7 @@ def test_listing_that_leads_elsewhere_is_refused():
     ],
 )
 def test_facts_of_a_file_are_read_in_every_form(info, expected):
-    """What the filesystems of fsspec call sizes, times and versions."""
+    """The keys of other filesystems for sizes, times and versions are understood."""
     (entry,) = entries({"name": "r/a", "type": "file", **info})
     assert (entry.size, entry.mtime_ns, entry.tag) == expected
 
@@ -261,7 +261,7 @@ def test_ctrl_c_at_the_end_of_a_file_publishes_nothing(parts, owner, size):
     info = {"name": "r/a", "size": size, "type": "file"}
     MADE["made"] = Listed([info], {"r/a": data})
     fsspec.register_implementation("listed", Source, clobber=True)
-    # Who starts the tests in the background may have SIGINT ignored.
+    # A shell starts background jobs with SIGINT ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):

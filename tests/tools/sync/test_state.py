@@ -1,4 +1,4 @@
-"""What was sent is written down, and survives what happens to files."""
+"""State files of sync, and their behaviour after crashes."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def full(*_, **__):
 
 
 def test_full_disk_on_the_way_is_told_once(place, monkeypatch, caplog):
-    """What was sent counts more than that it is remembered."""
+    """A full disk costs records but no upload, and is logged once."""
     with SyncState(place) as state, monkeypatch.context() as patch:
         state.record("b/a", ONE)
         patch.setattr(os, "write", full)

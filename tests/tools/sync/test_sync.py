@@ -353,7 +353,7 @@ def test_destination_that_was_not_listed_as_a_whole_stops_all(stored, owner, sou
 
 
 def test_refusal_of_a_later_page_is_no_blindness(stored, owner, source, monkeypatch):
-    """What was listed so far is not all."""
+    """A refusal of a later page raises an error instead of an incomplete listing."""
     pages = sync_source.listing
 
     async def cut(*arguments, **options):
@@ -485,7 +485,7 @@ def test_state_beside_a_listing(fs, owner, source, state):
 
 
 def test_state_is_written_as_files_finish(only, owner, source, state):
-    """What was sent before a failure is not sent again."""
+    """Files that were sent before a failure are not sent again."""
     blind = only(max_concurrency=1)
     owner.oss.faults.add(Fault(key="backup/logs/two.log", status=403, code="X"))
     options = {"filesystem": blind, "state": state}
