@@ -73,7 +73,7 @@ class Serve:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address at which it listens."""
         return str(self._said("started")[0]["url"])
 
     def calls(self) -> list[dict[str, Any]]:

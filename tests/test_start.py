@@ -74,7 +74,7 @@ def loaded(code: str, *arguments: str, **environment: str) -> set[str]:
 def first_put(oss: Emulator, options: dict[str, str], **environment: str) -> set[str]:
     """Store one byte in a new interpreter; return which modules of ours it has.
 
-    Fails if it has any that nobody needs for that.
+    Fails if it has any that this does not need.
     """
     found = loaded(FIRST, json.dumps(options), "examplebucket/x", **environment)
     stored = oss.get("examplebucket", "x")

@@ -26,7 +26,7 @@ def only_writing(oss):
 
 
 def look(fs):
-    """Look at an object that nobody granted."""
+    """Look at an object without permission."""
     assert not fs.exists("examplebucket/y")  # here, in a function
 
 

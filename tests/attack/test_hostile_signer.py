@@ -110,7 +110,7 @@ class Hostile:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Emulator]:
-    """Where a hostile signer would like the bytes to go; it has the same key."""
+    """The bucket to which a hostile signer directs the bytes; it has the same key."""
     with Emulator(buckets=("examplebucket", "other-bucket")) as oss:
         yield oss
 

@@ -285,7 +285,7 @@ def test_header_that_copies_opens_or_leads_elsewhere_is_refused(service, name, v
 @pytest.mark.parametrize(("name", "value"), INVALID)
 @pytest.mark.parametrize("member", ["headers", "optional_headers"])
 def test_header_that_is_no_header_is_refused(service, member, name, value):
-    """Nothing is cleaned up: a demand or a wish that cannot be sent is not valid."""
+    """Headers that cannot be sent are refused, never cleaned."""
     assert service.code(**{member: {name: value}}) == "invalid_request"
 
 
@@ -302,7 +302,7 @@ def test_header_that_is_no_header_is_refused(service, member, name, value):
     ],
 )
 def test_header_that_comes_twice_is_signed_once_or_not(service, demanded, wished, code):
-    """A demand wins over a wish, whatever the case of their letters."""
+    """A required header replaces an optional one, in any letter case."""
     result = service.ask(headers=demanded, optional_headers=wished)
     assert result.get("error", {}).get("code") == code
     if code is None:

@@ -1,4 +1,4 @@
-"""When everything fails, many workers ask no more than one would."""
+"""While everything fails, many workers send no more requests than one would."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ async def test_errors_of_those_that_were_not_sent():
 
 @in_engine
 async def test_next_request_waits_for_a_pause_that_grows():
-    """Within the pause everybody waits, and nobody fails for it."""
+    """During the pause all callers wait, and none of them fails for it."""
     clock = Clock()
     breaker = breaker_of(1, clock)
     await fail(breaker)

@@ -119,7 +119,7 @@ def test_an_object_that_is_asked_for_is_listed_all_the_while():
 
 
 def test_parts_of_an_object_are_not_kept():
-    """They are in its receipt, for whoever wants them; there may be 10,000."""
+    """The record leaves out the parts of a receipt, of which there may be 10,000."""
     memory = LocalIndex()
     part = PartReceipt(part_number=1, size=1, etag="e", crc64=1)
     whole = Receipt(path="b/k", size=1, crc64=1, upload_id="u", parts=(part,))

@@ -54,7 +54,7 @@ FULL = "stored, but without a receipt: /dev/full: No space left on device"
 
 
 def refuse(_):
-    """Raise what a callable of somebody else may raise."""
+    """Raise an exception, as a user's callable may."""
     raise RuntimeError("no, Signature=c2VjcmV0")
 
 

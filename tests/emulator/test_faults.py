@@ -122,7 +122,7 @@ def test_each_code_has_its_status():
 
 
 def test_checksums(client, oss, poster, tree):
-    """Wrong ones differ from the right ones, missing ones are not there; all is stored."""
+    """Checksums in the reply are wrong or missing, and the object is stored."""
     right = client.put("k", b"x").headers
     for members, crc, etag in (
         ({"wrong_crc": True}, str(int(right[CRC]) ^ 1), right["ETag"]),

@@ -313,7 +313,7 @@ def test_bad_fields(poster, oss, refusal, key, also, code):
 
 
 def test_forbid_overwrite(poster, oss, refusal):
-    """An object that is there stays, and the code says so."""
+    """An existing object stays, and the code says so."""
     lock = {"x-oss-forbid-overwrite": "true"}
     assert poster.post("k", b"first", also=lock).status_code == 204
     reply = poster.post("k", b"second", also=lock)

@@ -1,4 +1,4 @@
-"""Requests and their replies: what is refused, what is not there, where a bucket stands."""
+"""Requests and replies: refusals, missing objects, addressing styles."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_sigint_aborts(child, oss):
 
 
 def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
-    """The interpreter ends; a put_file of a thread nobody waits for ends first."""
+    """At exit, a put_file of a daemon thread ends before the interpreter does."""
     process = child("""
         from fsspec_osspresigned.http.body import MemoryBody
         ready = threading.Event()
@@ -225,7 +225,7 @@ def test_forked_child_ends_nothing_of_its_parent(child, oss):
 
 
 def test_hard_exit_publishes_nothing(child, oss):
-    """os._exit runs nothing of ours: the object is not there, its parts are."""
+    """os._exit runs no code of ours: the object is missing, and its parts stay."""
     process = child("""
         file = begun()
         os._exit(3)

@@ -248,7 +248,7 @@ def test_awaited_and_cancelled():
 
 
 def test_loop_that_is_closed_while_it_waits():
-    """The call is cancelled, for nobody waits for it any more."""
+    """The call is cancelled if the loop of its caller is closed."""
     loop = asyncio.new_event_loop()
     begun, cleaned = threading.Event(), threading.Event()
 

@@ -75,7 +75,7 @@ def test_a_forked_child_does_not_keep_it(place):
 
 
 def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
-    """Opened before and locked after its removal, it would be a lock that nobody sees."""
+    """A lock file that was removed between open and lock is created again."""
     first = FileLock.take(place)
     flock, calls = fcntl.flock, []
 
@@ -121,7 +121,7 @@ def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
 
 
 def test_a_hard_link_is_not_written_to(place, tmp_path):
-    """It may be any file of this user, which somebody else gave the name of the lock."""
+    """A hard link is refused, because it may be any other file of this user."""
     (tmp_path / "victim").write_text("x")
     os.link(tmp_path / "victim", place)
     with pytest.raises(OSError, match="hard link"):

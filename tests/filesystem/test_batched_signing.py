@@ -114,7 +114,7 @@ def test_urls_that_came_with_an_expired_one_are_not_sent(oss, owner):
 
 @pytest.mark.slow
 def test_a_thousand_files_cost_twelve_calls(service, owner, monkeypatch, tmp_path):
-    """Small files are signed a hundred a call; two calls learn that nobody may look."""
+    """A call signs a hundred small files; two more find out that reading is not granted."""
     source = tmp_path / "source"
     source.mkdir()
     for number in range(1_000):

@@ -98,7 +98,7 @@ def test_levels_begin_at_one(tree):
 
 
 def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkeypatch):
-    """Stock fsspec leaves it out in silence; here it is an error like any other."""
+    """An unreadable directory raises an error; fsspec itself skips it silently."""
     scandir = os.scandir
 
     def refuse(path):
@@ -157,7 +157,7 @@ def test_broken_links_and_loops_are_failures(tree, blind, owner):
 
 
 def test_pipes_and_sockets_in_a_tree_are_left_out(tree, blind, owner, monkeypatch):
-    """Reading a pipe would wait for ever; in a tree or a pattern nobody meant it."""
+    """A pipe in a tree or a pattern is skipped, because reading it could wait forever."""
     os.mkfifo(tree / "fifo")
     monkeypatch.chdir(tree)  # a socket's name must be short
     with socket.socket(socket.AF_UNIX) as server:

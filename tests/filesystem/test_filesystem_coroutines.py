@@ -262,7 +262,7 @@ def test_a_cancelled_write_is_not_remembered_as_undone(blind, oss):
 def test_a_cancelled_call_does_not_wait_for_the_other_end(
     fs, owner, tmp_path, verb, other_end
 ):
-    """A program that says nothing must not hold up whoever has given up."""
+    """A silent program does not delay a caller that was cancelled."""
     path, fifo = f"{ROOT}/f", str(tmp_path / "fifo")
     os.mkfifo(fifo)
     if verb == "get":

@@ -41,7 +41,7 @@ ODD = [
 
 
 def put(owner, *keys):
-    """Store objects as somebody else would."""
+    """Store objects as another process would."""
     store = owner.oss.store
     for key in keys:
         like = StoredObject(
@@ -369,7 +369,7 @@ def test_a_store_that_lets_nobody_look_with_unknown_error(only, owner):
 
 
 def test_looking_is_blind_where_only_listing_is_signed(only):
-    """A made directory is no object, and nothing is not there."""
+    """With listing alone, a made directory is empty, and a missing path gives a warning."""
     fs = only("ListObjectsV2")
     fs.mkdir(f"{ROOT}/made")
     assert fs.find(f"{ROOT}/made") == []

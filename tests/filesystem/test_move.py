@@ -199,7 +199,7 @@ def test_a_copy_is_of_one_version_and_compared(full, owner):
 
 
 def test_an_exclusive_copy_onto_an_equal_object_fails(fs, owner):
-    """The object was there before, so this copy has not stored it."""
+    """The object existed before, so this copy has not stored it."""
     fs.pipe_file(PATH, b"1")
     fs.pipe_file(COPY, b"1")
     with pytest.raises(ObjectExistsError):
@@ -283,7 +283,7 @@ def test_a_copy_where_nobody_may_look(only, owner):
 
 
 def test_a_copy_of_what_another_process_wrote_is_not_read_from_memory(only, owner):
-    """The store copies what is there, which is not what this process wrote."""
+    """If the source was replaced, the copy is not recorded as our object."""
     fs = only("CopyObject")
     fs.pipe_file(PATH, b"own")
     OSSPresignedFileSystem(signer="keys").pipe_file(PATH, b"of another")

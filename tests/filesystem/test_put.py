@@ -195,7 +195,7 @@ CHANGES = {
 def test_a_source_that_changes_publishes_nothing(
     only, owner, tmp_path, monkeypatch, change, size
 ):
-    """A file that somebody writes to is an error, never a mixture or a short object."""
+    """A file that changes while it is read is an error, never a mixed or short object."""
     fs = only(part_size="400KiB", multipart_threshold="1MiB")
     source = tmp_path / "f"
     source.write_bytes(bytes(size))

@@ -98,7 +98,7 @@ def test_the_kind_of_a_path_is_no_such_look(blind, only, owner, old, verb):
 
 
 def test_the_destination_of_put_is_no_such_look(blind, owner, old, tmp_path):
-    """Plain uploads replace what is there, each time."""
+    """Uploads without a check replace an existing object each time."""
     assert old
     (tmp_path / "a").write_bytes(b"new")
     blind.put(str(tmp_path / "a"), PATH)
@@ -167,7 +167,7 @@ def test_headers_of_the_user_are_sent_as_they_are(blind, owner, old):
 
 
 def test_parts_keep_an_object_too(only, owner, oss, fs, old):
-    """One that is there when the upload begins, and one that is there when it ends."""
+    """Objects that exist at the start, or appear during the upload, are kept."""
     blind = only(**PARTS)
     assert not blind.exists(PATH)
     assert not blind.exists(f"{ROOT}/d/late")
@@ -211,7 +211,7 @@ def test_a_deletion_whose_reply_is_lost_leaves_no_record(only, oss, owner):
 
 
 def test_many_objects_and_transactions(blind, owner, old):
-    """The express lane and the end of a transaction keep what is there, too."""
+    """The fast way and the end of a transaction keep an existing object, too."""
     assert not blind.exists(f"{ROOT}/d")
     with pytest.raises(ObjectExistsError):
         blind.pipe({PATH: b"new", f"{ROOT}/d/b": b"new"})

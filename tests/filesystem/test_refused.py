@@ -113,7 +113,7 @@ def check_harmless(error: errors.StoreError, key: Credentials) -> None:
 @WAYS
 @pytest.mark.parametrize("key", [KEY, STS], ids=["key", "sts"])
 def test_another_secret(uploaded, way, version, key):
-    """A wrong secret is named to whoever has it; for a URL, an edited one comes first."""
+    """For keys, the first cause is a wrong secret; for a URL, that it was edited."""
     server = Credentials(key.access_key_id, "another", key.security_token)
     with Emulator([server]) as oss:
         error = uploaded(way, version, oss.url, key=key)

@@ -33,7 +33,7 @@ BUCKET = "examplebucket"
 
 
 def test_pandas_writes_through_one_url_with_an_empty_path(owner):
-    """The commonest case: somebody was sent one URL and has a table."""
+    """The most common case: a table is uploaded through one URL."""
     options = {"url": owner.url_file("data/a.csv")}
     frame = pd.DataFrame({"a": [1, 2]})
     frame.to_csv("osspresigned://", index=False, storage_options=options)
@@ -72,7 +72,7 @@ def test_a_map_is_read_through_fsspec(owner):
 
 
 def test_a_map_may_grant_reading(owner, tmp_path):
-    """Where GET is signed, what others stored is read; without HEAD too."""
+    """If GET is signed, objects of others can be read, without HEAD too."""
     OSSPresignedFileSystem(url_map=owner.map_file("a")).pipe(f"{BUCKET}/a", b"12345")
     fs = OSSPresignedFileSystem(
         url_map=owner.map_file("a", "b", methods=("GET",)), if_unverifiable="error"
@@ -237,7 +237,7 @@ def test_one_url_from_every_writer(owner, monkeypatch):
 
 
 def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch):
-    """A signer for everybody is no hindrance to whoever was given one URL, or a map."""
+    """A URL or a map that is passed wins over the environment's signer."""
     defaults = {"signer": "https://sign.example.com", "signer_token": "file:/none"}
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", defaults)
     OSSPresignedFileSystem(url=owner.url_file("a")).pipe_file("", b"x")

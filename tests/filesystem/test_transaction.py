@@ -466,7 +466,7 @@ def test_a_commit_that_fails_halfway_says_what_is_published(only, owner):
 
 
 def test_one_object_that_fails_is_raised_as_itself(blind, owner):
-    """Where nothing was published the error is what the store said."""
+    """If nothing was published, the error is the store's."""
     owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
     with pytest.raises(AccessDeniedError) as caught, blind.transaction:
         write(blind, "a")
@@ -527,7 +527,7 @@ def test_a_part_that_fails_fails_the_call(parted, owner):
 
 
 def test_progress_ends_at_everything(parted, tmp_path):
-    """Bytes count when they are taken: nobody watches a bar at the commit."""
+    """Bytes count when they are written, not at the commit."""
     callbacks = []
     with parted.transaction:
         for size in (10, 5 * PART // 2):

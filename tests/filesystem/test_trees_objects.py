@@ -25,7 +25,7 @@ def test_names_that_leave_the_directory_are_refused(name):
 
 
 def test_two_objects_for_one_place_are_refused():
-    """One of them would be lost, and nobody would know which."""
+    """Two objects for one file are refused, because one of them would be lost."""
     going = [Destination("b/d/x", "/home/x"), Destination("b//d/x", "/home//x")]
     refuse_clashes(going)
     with pytest.raises(ConfigurationError, match="would both be"):

@@ -96,7 +96,7 @@ def test_odd_keys_arrive_as_they_are(root, oss, name):
 
 
 def test_touch_keeps_what_is_there(root, oss):
-    """An object that is there stays, also where nobody can see it."""
+    """An existing object stays, also with write-only permission."""
     (root / "there").write_bytes(b"abc")
     (root / "there").touch()
     with pytest.raises(FileExistsError):

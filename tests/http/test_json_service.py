@@ -1,4 +1,4 @@
-"""JSON services: what they answer, what misbehaves, and what nobody may see."""
+"""Calls of JSON services: replies, faults, and secrets."""
 
 from __future__ import annotations
 

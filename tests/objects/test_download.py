@@ -266,7 +266,7 @@ def test_a_retry_after_a_smaller_version_leaves_nothing_of_the_larger_one(
 
 
 def test_a_cancelled_download_leaves_nothing(parts, owner, tmp_path):
-    """No request is in flight when it has ended, and no file is there."""
+    """When the call ends, no request is in flight and no file exists."""
     parts.pipe_file(PATH, LARGE)
     owner.oss.faults.add(Fault(action="GetObject", after=1, delay=20.0, times=None))
     file, has_begun = AtomicFile(str(tmp_path / "a")), threading.Event()
@@ -418,7 +418,7 @@ def test_a_process_that_is_killed_leaves_nothing(
 
 
 def test_a_file_with_a_name_is_removed_and_never_sent(fs, owner, tmp_path, monkeypatch):
-    """Where the system cannot hide it: ``put`` and ``sync`` leave it out by its name."""
+    """``put`` and ``sync`` skip a partial file by its name."""
     monkeypatch.delattr(os, "O_TMPFILE")
     whole, begun = (AtomicFile(str(tmp_path / "d" / name)) for name in ("a", "b"))
     whole.write(b"whole", 0)
@@ -485,7 +485,7 @@ def test_a_file_object_is_written_to(full, tmp_path):
 
 
 def test_what_is_no_object_makes_no_file(parts, tmp_path):
-    """A directory becomes one; what is not there leaves nothing, no parent either."""
+    """A directory becomes one; a missing object creates no file and no parent."""
     parts.pipe_file(PATH, b"x")
     parts.get_file(f"{ROOT}/d", tmp_path / "d")
     assert (tmp_path / "d").is_dir()

@@ -207,7 +207,7 @@ def test_directories_are_remembered(blind, oss):
 
 
 def test_what_is_seen_wins_over_what_is_remembered(only):
-    """Where HEAD is signed, the store answers, not our memory."""
+    """If HEAD is signed, the store answers, not our record."""
     fs = only("HeadObject", "DeleteObject")
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     fs.rm_file(f"{ROOT}/d/x")
@@ -231,7 +231,7 @@ def test_what_is_seen_but_not_read_exists(only, fs):
 
 
 def test_an_own_directory_that_others_emptied_holds_nothing(only, fs):
-    """A listing shows that, where nobody may look at an object."""
+    """A listing shows that others have removed the object."""
     lists = only("ListObjectsV2")
     lists.pipe_file(f"{ROOT}/d/x", b"x")
     fs.rm_file(f"{ROOT}/d/x")
@@ -253,7 +253,7 @@ def beside(request, fs, blind):
 
 @pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_an_object_is_listed_beside_the_directory_of_its_name(beside):
-    """Both are there, for each verb that looks."""
+    """Each verb sees both the object and the directory."""
     kinds = [(item["name"], item["type"]) for item in beside.ls(f"{ROOT}/c")]
     x = f"{ROOT}/c/x"
     assert kinds == [(x, "directory"), (x, "file"), (f"{ROOT}/c/z", "file")]

@@ -194,7 +194,7 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
     ],
 )
 def test_sources(given, words):
-    """Where signatures come from must be said once."""
+    """Exactly one source of signatures must be set."""
     with pytest.raises(ConfigurationError) as caught:
         Options.from_storage_options(given)
     (problem,) = caught.value.problems

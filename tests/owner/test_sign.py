@@ -321,7 +321,7 @@ def test_what_no_command_can_say_is_refused(keys, capsys, arguments, why):
 
 
 def test_pipe_takes_the_map_and_a_terminal_does_not(keys, capsys, monkeypatch):
-    """Secrets go to standard output only if nobody watches it."""
+    """Secrets are not written to a terminal."""
     assert cli.main(["sign", "examplebucket/a", "--output", "-"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["version"] == 1
@@ -343,7 +343,7 @@ def test_file_that_is_there_stays(keys, tmp_path, capsys):
 
 
 def test_upload_is_aborted_if_the_map_cannot_be_written(keys, monkeypatch, capsys):
-    """An upload whose URLs nobody has is taken back."""
+    """If the map cannot be written, the upload is aborted."""
 
     def full(text, path):
         raise OSError(28, "no space left")

@@ -221,7 +221,7 @@ def interrupt(oss: Emulator) -> None:
 @pytest.mark.skipif(not shutil.which("sh"), reason="the commands are those of a shell")
 @pytest.mark.usefixtures("world", "command_on_path")
 def test_a_job_gets_a_folder(oss):
-    """The commands of the recipe store the results, and then keep what is there."""
+    """The commands of the recipe upload results, and never replace them."""
     section = read("docs/recipes.md").partition("## A folder for a job")[2]
     (code,) = blocks(section, "sh")
     for expected in (0, 1):

@@ -1,4 +1,4 @@
-"""docs/screens shows what the commands print, and nothing that is nobody's business."""
+"""docs/screens shows what the commands print, and no secret."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_every_action(action, facts, query, version):
 
 
 def test_headers_are_all_signed_and_returned():
-    """Demands and wishes are signed; a demand wins over a wish of the same name."""
+    """Required and optional headers are signed; a required one wins."""
     asked = operation(
         headers={"Cache-Control": "no-cache", "content-type": "a/b"},
         optional_headers={
@@ -141,7 +141,7 @@ def test_demanded_length_and_host_are_locked():
 
 
 def test_life():
-    """The life is the operation's wish, else the signer's; it counts whole seconds."""
+    """The lifetime is the operation's, or the signer's default, in whole seconds."""
     (usual, wished) = signer(expires_in=60).sign([operation(), operation(expires_in=9)])
     assert (usual.issued_at, usual.expires_at) == (NOW, 1_767_225_660)
     assert wished.expires_at == 1_767_225_609

@@ -39,7 +39,7 @@ def never(*_: object) -> Any:
 
 
 def signer_of(grant: Any, **options: Any) -> PostGrantSigner:
-    """Return the signer of an option, which asks nobody."""
+    """Return the signer of an option, which sends no request."""
     found = make_signer(Options(grant=grant, **options), never)
     assert isinstance(found, PostGrantSigner)
     return found

@@ -307,7 +307,7 @@ def test_renewed_url_is_used():
     ],
 )
 def test_url_of_another_object(target):
-    """A map that nobody has vouched for sends no bytes to another key or bucket."""
+    """A map sends no bytes to another key or bucket without ``allow_path_mismatch``."""
     with pytest.raises(WrongRequestSignedError, match="names another object") as caught:
         signer(f"{target}?{V1}", allow_path_mismatch=False).sign([put()])
     assert "CANARY" not in str(caught.value)

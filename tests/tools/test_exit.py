@@ -84,7 +84,7 @@ def test_reasons_speak_the_command_line(error, text):
 
 @pytest.fixture
 def default_sigint():
-    """Put Python's own handler in place, and back what was there."""
+    """Install Python's own handler, and restore the earlier one."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -72,7 +72,7 @@ def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
-    """The upload goes on without a journal, and the list names what is there."""
+    """The upload continues without a resume file, and the list names existing ones."""
     held = place.hold(PATH, SOURCE)
     held.release()
     os.mkfifo(held.file_path)
@@ -169,7 +169,7 @@ def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
 
 
 def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
-    """Its upload cannot be found any more, so somebody has to know."""
+    """The warning names the upload, because it can no longer be found."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     held.release()

@@ -49,7 +49,7 @@ def test_late_is_told_once(watch_of, caplog):
     ids=["in time", "no end", "a stream", "too early to tell"],
 )
 def test_nothing_to_tell(watch_of, caplog, size, ends, seconds):
-    """In time, or nobody can know."""
+    """No warning if the upload is in time, or cannot be estimated."""
     clock, watch = watch_of(size, ends)
     clock.now += seconds
     watch.add(100)

@@ -222,7 +222,7 @@ def test_bytes_that_changed_unseen_are_sent_again(world, caplog):
 
 
 def test_parts_that_the_store_has_otherwise_are_sent_again(world):
-    """A part that somebody replaced is not taken for ours."""
+    """A part that was replaced in the store is sent again."""
     world.interrupt()
     (upload,) = world.oss.uploads(BUCKET)
     upload.parts[3] = upload.parts[1]
@@ -243,7 +243,7 @@ def test_a_part_that_was_not_written_down_is_found_at_the_store(world):
 
 
 def test_a_power_cut_takes_no_line_of_a_journal(world, monkeypatch):
-    """A part that is in the journal is there to stay, in a new journal and a resumed one."""
+    """Each recorded part is on the disk, in a new resume file and a resumed one."""
     disk = PowerCut(monkeypatch)
     for part, stored in ((3, 2), (6, 5)):
         world.interrupt(part=part)
@@ -320,7 +320,7 @@ def test_a_replaced_part_that_nobody_can_see_fails_once(world):
 
 
 def test_when_only_the_end_failed_no_byte_is_sent_again(world):
-    """All parts are there; the last step is done again."""
+    """If all parts are stored, only the last step is repeated."""
     refused = {**REFUSED, "action": "CompleteMultipartUpload"}
     world.oss.faults.add(Fault(**refused))
     with pytest.raises(AccessDeniedError):
@@ -352,7 +352,7 @@ def test_what_was_completed_already_is_seen(completed):
 
 
 def test_what_was_completed_and_replaced_is_stored_again(completed):
-    """Another object of that size is there now."""
+    """An object that was replaced after its upload is uploaded again."""
     other = MemoryBody.of(bytes(len(DATA)))
     client = Client(
         Options.from_storage_options({"signer": "keys"}), completed.signer, Transport()

@@ -85,7 +85,7 @@ def store(client: Client, data: bytes = DATA, *, headers=None, path=PATH, **more
 
 
 def stream(client: Client, *pieces: bytes, headers=None):
-    """Store pieces whose number nobody knew before."""
+    """Store pieces whose number is not known beforehand."""
     one = PlainUpload(client, Target.of(path=PATH, headers=headers))
     try:
         for piece in pieces:
@@ -150,7 +150,7 @@ def test_every_size(oss, size, streamed, single):
 
 
 def test_headers_go_where_they_belong(oss):
-    """Initiate takes the object's headers, Complete the ACL, wishes are kept."""
+    """Initiate has the object's headers, Complete the ACL, optional headers stay optional."""
     headers = {"x-oss-meta-a": "1", "x-oss-object-acl": "private", **FORBID}
     receipt = store(
         make(oss), headers=headers, optional_headers={"Content-Type": "a/b"}

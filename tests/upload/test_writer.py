@@ -1,4 +1,4 @@
-"""When a file that is open for writing is published, and when it is not."""
+"""Publication of files that are open for writing."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_failure_that_the_last_part_finds(store):
 
 
 def test_block_that_ends_well_publishes(store, opened):
-    """The object is there when the block is left, not before."""
+    """The object appears when the block ends, not before."""
     with opened() as file:
         some(file)
         assert store.get() is None

@@ -1,4 +1,4 @@
-"""Where URL maps are read from, and how they are written."""
+"""Reading URL maps from files, variables and URLs, and writing them."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_space_that_is_left_is_told_before_the_upload(make_world, tmp_path):
 
 
 def test_replacing_is_asked_for(world, tmp_path):
-    """Where the token can look and replace, the page names what would be replaced."""
+    """If the token permits looking and replacing, the page names the objects at risk."""
     page = world.page
     page.upload(made(tmp_path, "a.bin", 20), token=LOOKING)
     assert page.ends() == ["stored"]
@@ -356,7 +356,7 @@ def test_bytes_that_are_always_damaged(world, tmp_path):
 
 
 def test_token_without_parts(make_world, tmp_path):
-    """Where no multipart upload is signed, a large file goes in one request."""
+    """If uploads in parts are not signed, a large file is sent in one request."""
     token = "browser-test-token-one-put-55"
     world = make_world(
         f'\n[[tokens]]\nname = "one"\nsha256 = "{hash_token(token)}"\n'

@@ -50,7 +50,7 @@ def options_of(url: str, identity: Identity) -> dict[str, Any]:
 @does("buckets")
 @does("refusals")
 def test_everything(oss, node, identity, tmp_path):
-    """Each call of it is understood, and what it sees is what is there."""
+    """The emulator understands each of its calls, and it sees the real objects."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(DATA)
     seen = node(

@@ -136,7 +136,7 @@ def test_second_flush_is_refused(theirs):
 @pytest.mark.interop(CLIENTS, "aiooss2", "list")
 @pytest.mark.interop(CLIENTS, "aiooss2", "put", note="fails with aiohttp 3.14")
 def test_asynchronous_one_reads(theirs, options):
-    """Its filesystem over aiooss2 reads what is there."""
+    """Its filesystem over aiooss2 reads the objects."""
     theirs.pipe_file(KEY, DATA)
     reader = library("ossfs").AioOSSFileSystem(**options)
     assert reader.cat_file(KEY) == DATA

@@ -79,7 +79,7 @@ def each(what: str, **notes: str) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def address(server, request):
-    """Where the server is."""
+    """The address of the server."""
     return request.getfixturevalue(server)
 
 

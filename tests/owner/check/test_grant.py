@@ -134,7 +134,7 @@ def test_warnings(conditions, said):
 
 
 def test_v1_with_a_lasting_key_is_a_warning():
-    """The oldest kind, and one that calls somebody."""
+    """V1 with a long-term key, and a callback, each give a warning."""
     first = loose(BUCKET, prefix("in/"), SIZE, ACL, version="v1", callback="e30=")
     assert [text.partition(":")[0] for text in warnings_of(first)] == [
         "V1 with a lasting key",

@@ -452,7 +452,7 @@ def test_a_lone_surrogate_may_cost_the_whole_call(kit, status):
 
 
 def test_a_long_call_is_cut_off(kit):
-    """A mebibyte of blanks helps nobody."""
+    """A long call is truncated in the report."""
     broken = spoilt(kit, "body-limit", reply=changed(status=413, body=b""))
     assert result(broken, "body-limit").sent.endswith("... (1048576 characters)")
 

@@ -319,7 +319,7 @@ def test_v1_signs_no_listing():
 
 
 def test_life_is_shortened_to_the_policys(server):
-    """A wish is a wish."""
+    """A longer lifetime than the policy's is shortened to it."""
     assert ask(server, expires_in=604800)["expires_in"] == 600
     assert ask(server, expires_in=5)["expires_in"] == 5
 

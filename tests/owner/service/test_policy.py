@@ -328,7 +328,7 @@ def refused(operation: Operation, policy: Policy) -> tuple[int, str]:
     ],
 )
 def test_headers_are_what_the_policy_lists(name, value, allowed):
-    """Demands outside the list are refused, wishes are dropped."""
+    """Required headers outside the list are refused, optional ones are dropped."""
     policy = evolve(
         POLICY,
         headers=frozenset({"x-oss-object-acl", "x-oss-callback"}),
@@ -386,7 +386,7 @@ def test_grants_need_directories_or_the_whole_bucket():
     ],
 )
 def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
-    """A token without a list cannot make an object that nobody can delete."""
+    """A token without ``headers`` cannot lock an object."""
     demand = evolve(PUT, headers={name: "v"})
     if usual:
         assert permitted(demand, POLICY).headers == demand.headers
@@ -406,7 +406,7 @@ def test_versions_must_be_granted():
 
 
 def test_overwriting_may_be_demanded_where_it_is_allowed():
-    """The lock is the owner's to set, and anybody's to wish for."""
+    """A client may require overwriting if the policy allows it."""
     demand = evolve(PUT, headers={"x-oss-forbid-overwrite": "false"})
     assert permitted(demand, POLICY).headers == demand.headers
 

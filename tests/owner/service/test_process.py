@@ -301,7 +301,7 @@ def store_signer(oss: Emulator) -> KeySigner:
 
 
 def test_store_enforces_what_the_policy_signed():
-    """Size and lock are kept by the store, whoever holds the URL."""
+    """The store enforces size and lock for every holder of the URL."""
     text = policy_text("max_size = 10", "max_part_size = 5", "overwrite = false")
     with (
         Emulator(clock=lambda: NOW) as oss,
@@ -525,7 +525,7 @@ def test_official_chain_works(tmp_path, where):
 
 
 def test_temporary_key_in_the_environment_needs_its_end(keys, monkeypatch):
-    """Else URLs would outlive it, and nobody would know."""
+    """A temporary key needs its expiry, or URLs could outlive it unnoticed."""
     monkeypatch.setenv("OSS_SESSION_TOKEN", "token")
     with pytest.raises(ConfigurationError, match="OSS_SESSION_EXPIRATION is not"):
         make_signer(SignerSettings())

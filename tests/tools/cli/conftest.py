@@ -48,7 +48,7 @@ class Ended(NamedTuple):
 
 
 class Text(io.TextIOWrapper):
-    """A stream of text that is a terminal, if somebody says so."""
+    """A text stream that can claim to be a terminal."""
 
     def __init__(self, data: bytes = b"", *, terminal: bool = False) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8", write_through=True)

@@ -176,7 +176,7 @@ def test_own_domain(oss, run, monkeypatch):
 
 @pytest.mark.parametrize(("answer", "asked"), [(b"n\n", False), (b"y\n", True)])
 def test_it_asks_first(oss, run, answer, asked):
-    """Requests cost money: nothing is sent before somebody has agreed."""
+    """Requests cost money: nothing is sent before the user has agreed."""
     ended = run(*STORE, stdin=answer, terminal=True)
     assert ended.code == 0
     assert "OSS bills" in ended.err

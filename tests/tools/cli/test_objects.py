@@ -1,4 +1,4 @@
-"""``get``, ``ls``, ``rm`` and ``url``: what is there, where that is signed."""
+"""``get``, ``ls``, ``rm`` and ``url``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def files(place):
 
 
 def test_get_one_and_several(run, objects, tmp_path):
-    """A file goes into a directory that is there; several into one that is made."""
+    """One file goes into an existing directory; several create the directory."""
     ended = run("get", f"{FROM}a.csv", ".", *KEYS)
     assert ended.code == 0
     assert ended.err.startswith("fetched 1 file, 1 B in ")
@@ -161,7 +161,7 @@ def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
 
 
 def test_rm(run, objects):
-    """Objects are deleted; what is not there is no failure, and not called deleted."""
+    """Objects are deleted; a missing one is no failure, and not reported as deleted."""
     call = ("rm", f"{FROM}a.csv", f"{FROM}nowhere", *KEYS)
     ended = run(*call, "--dry-run")
     assert (ended.out, ended.err) == (f"delete {FROM}a.csv\n", "1 object to delete\n")

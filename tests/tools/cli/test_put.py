@@ -240,7 +240,7 @@ def test_failures_are_named_with_reason_and_outcome(run, oss, tree):
 
 
 def test_code_tells_what_all_failures_have_in_common(run, oss, url_map, tree):
-    """3 for not signed, 4 for the network, 5 for nobody knows - if nothing went well."""
+    """If all files failed, 3 means not signed, 4 network, 5 an unknown outcome."""
     assert run("put", "data", TO, "--map", url_map("else")).code == 3
     oss.faults.add(Fault(status=503, times=None))
     assert run("put", "data", TO, *KEYS, "--retries", "0").code == 4
@@ -251,7 +251,7 @@ def test_code_tells_what_all_failures_have_in_common(run, oss, url_map, tree):
 
 
 def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
-    """After 16 of them nobody is let in any more; what is left is counted."""
+    """After 16 refusals no further file is sent; the rest is counted."""
     (tmp_path / "many").mkdir()
     for number in range(40):
         (tmp_path / "many" / str(number)).touch()
@@ -265,7 +265,7 @@ def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
 
 
 def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
-    """After so many files without an answer nobody waits for those that are left."""
+    """After 16 files without a reply, no further file is tried."""
     monkeypatch.setattr("fsspec_osspresigned.tools.progress.MAX_SILENT", 2)
     (tmp_path / "many").mkdir()
     for number in range(9):
@@ -344,7 +344,7 @@ def test_receipts_go_to_a_file_a_directory_or_standard_output(run, tree, tmp_pat
 
 
 def test_stored_without_a_receipt_is_stored(run, oss, tree):
-    """Where receipts cannot be written each object is stored, and said to be."""
+    """If receipts cannot be written, each object is stored, and reported as stored."""
     full = ("--receipts", "/dev/full")
     ended = run("put", "data", TO, *KEYS, *full)
     assert ended.code == 1
@@ -631,7 +631,7 @@ def test_existing_object_is_skipped_where_looking_is_not_granted(
 
 @pytest.mark.parametrize("command", ["put", "sync"])
 def test_files_of_a_list(run, oss, tree, tmp_path, command):
-    """Each line names a file; one that is not there makes the command fail."""
+    """Each line names a file; a missing one makes the command fail."""
     text = "./b/d e.bin\r\n\n/a.csv\nb/none\n"
     (tmp_path / "list").write_text(text, newline="")
     ended = run(command, "-r", "data/", TO, *KEYS, "--files-from", "list")

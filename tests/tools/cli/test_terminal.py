@@ -274,7 +274,7 @@ def test_reader_that_leaves_ends_it_quietly():
 
 @pytest.mark.slow
 def test_reader_that_leaves_does_not_stop_an_upload(oss, tree):
-    """Events that nobody reads are no reason to store less."""
+    """If the reader of the events exits, all files are still uploaded."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:

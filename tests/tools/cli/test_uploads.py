@@ -167,7 +167,7 @@ def test_another_store_does_not_remove_it(oss, interrupted, place, monkeypatch, 
 
 
 def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
-    """The exit code says so, and the journal is there for another try."""
+    """The exit code is 1, and the resume file is kept for another try."""
     refused = {"status": 403, "code": "AccessDenied"}
     oss.faults.add(Fault(action="AbortMultipartUpload", key="a", **refused))
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1
@@ -178,7 +178,7 @@ def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
 
 
 def test_one_that_is_under_way_is_left_alone(interrupted, place, tmp_path, capsys):
-    """The list says by whom; it is not aborted under his hands."""
+    """The list names the process; a running upload is not aborted."""
     held = ResumeDirectory(place).hold(f"{BUCKET}/a", str(tmp_path / "a"))
     assert cli.main(["uploads", "list", place]) == 0
     assert f"in use by process {os.getpid()} on" in capsys.readouterr().out

@@ -36,7 +36,7 @@ def stored(fs):
 
 @pytest.fixture
 def target(tmp_path):
-    """A directory that is not there yet."""
+    """A directory that does not exist yet."""
     return tmp_path / "to" / "target"
 
 
@@ -72,7 +72,7 @@ def put(owner, key, data):
 
 
 def test_all_is_fetched_once(stored, full, owner, target):
-    """The first run fetches all, the second one nothing, whoever signs."""
+    """The first run fetches all, the second one nothing, with any signer."""
     result = sync_down(SOURCE, target, filesystem=full)
     assert files(target) == FILES
     assert (result.sent, result.sent_bytes) == (5, sum(map(len, FILES.values())))

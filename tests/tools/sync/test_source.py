@@ -116,7 +116,7 @@ def test_files_in_memory_are_sent(fs, owner, memory):
 
 
 def test_remote_source_must_be_a_directory_that_is_there(fs, memory):
-    """An empty one is there; the listing of older releases of fsspec names the path."""
+    """An empty directory is listed; older releases of fsspec list the path itself."""
     with pytest.raises(FileNotFoundError, match=r"the source does not exist|^/none$"):
         sync("memory://none", DEST, filesystem=fs)
     with pytest.raises(ConfigurationError, match="is a file"):
@@ -136,7 +136,7 @@ class Walked(Listed):
     }
 
     def ls(self, path, detail=True, **_):
-        """Return what is there, or what the test has put there instead."""
+        """Return the entry, or the one that the test has put in its place."""
         found = self.tree[path]
         if isinstance(found, Exception):
             raise found
@@ -152,7 +152,7 @@ def test_other_filesystems_are_walked():
 
 
 def test_directory_that_cannot_be_listed_stops_all(fs, owner, monkeypatch):
-    """Fsspec would pass over it in silence, and its files would be deleted."""
+    """A directory that cannot be listed ends the run, or its objects would be deleted."""
     fs.pipe_file(f"{DEST}/d/b", b"b")
     monkeypatch.setitem(Walked.tree, "r/d", PermissionError(13, "no"))
     assert "r/d/b" not in Walked().find("r")
@@ -163,7 +163,7 @@ def test_directory_that_cannot_be_listed_stops_all(fs, owner, monkeypatch):
 
 
 def test_directory_that_leads_out_is_refused(monkeypatch):
-    """Else somebody could be sent in circles."""
+    """A listing with a directory outside of its own is refused."""
     monkeypatch.setitem(Walked.tree, "r/d", [("r", "directory")])
     with pytest.raises(ConfigurationError, match="cannot be trusted"):
         list(RemoteSource(Walked(), "r").entries())
@@ -239,7 +239,7 @@ def test_stream_is_sent_as_it_is(parts, owner, size, known):
 
 
 class Interrupting(io.BytesIO):
-    """A file during whose last read somebody presses Ctrl-C."""
+    """A file with a Ctrl-C during its last read."""
 
     def read(self, *args):
         block = super().read(*args)

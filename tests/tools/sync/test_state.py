@@ -20,7 +20,7 @@ TWO = Sent(0)
 
 @pytest.fixture
 def place(tmp_path):
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state"
 
 

@@ -43,7 +43,7 @@ def puts(owner):
 
 
 def test_all_is_sent_once(full, owner, source):
-    """The first run sends all, the second one nothing, whoever signs."""
+    """The first run sends all, the second one nothing, with any signer."""
     result = sync(source, DEST, filesystem=full)
     assert owner.stored() == OBJECTS
     assert (result.sent, result.sent_bytes) == (5, sum(map(len, FILES.values())))
@@ -379,7 +379,7 @@ def test_listing_that_hides_objects_is_refused(stored, source, monkeypatch):
 
 @pytest.mark.parametrize("signed", [(), ("ListObjectsV2",), ("DeleteObject",)])
 def test_delete_needs_a_listing_and_delete(only, stored, owner, source, signed):
-    """Where either is not signed nothing is done at all."""
+    """If listing or deleting is not signed, nothing is sent or deleted."""
     write(source, {"new": b"n"})
     with pytest.raises(NotCoveredError, match="delete needs"):
         sync(source, DEST, filesystem=only(*signed), delete=True)
@@ -387,7 +387,7 @@ def test_delete_needs_a_listing_and_delete(only, stored, owner, source, signed):
 
 
 def test_what_is_no_file_protects_what_lies_below(fs, owner, source):
-    """A link to a directory, a pipe: not sent, and what is there under it stays."""
+    """A link to a directory and a pipe are not sent, and objects below them stay."""
     (source / "link").symlink_to(source / "logs")
     os.mkfifo(source / "pipe")
     (source / "alias").symlink_to(source / "a.csv")
@@ -412,7 +412,7 @@ def test_what_is_no_file_protects_what_lies_below(fs, owner, source):
 
 @pytest.fixture
 def state(tmp_path):
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state.jsonl"
 
 
@@ -469,7 +469,7 @@ def test_checksum_from_the_state(only, owner, source, state):
 
 
 def test_state_beside_a_listing(fs, owner, source, state):
-    """An object that somebody else has replaced is not what was sent."""
+    """An object that another program has replaced is sent again."""
     options = {"filesystem": fs, "state": state}
     sync(source, DEST, **options)
     os.utime(source / "a.csv", (1, 1))
@@ -604,7 +604,7 @@ def test_file_that_cannot_be_read_for_comparison_fails_alone(fs, source, monkeyp
 
 
 def test_store_that_denies_head_with_a_mistake_stops_all(fs, owner, source):
-    """A broken signature is a mistake that somebody has to know of."""
+    """An invalid signature raises an error, instead of a run without listing."""
     sync(source, DEST, filesystem=fs)
     fault = Fault(action="HeadObject", status=403, code="SignatureDoesNotMatch", times=None)  # fmt: skip
     owner.oss.faults.add(fault)
