@@ -1,6 +1,6 @@
 """Draw the terminals of the documentation: real commands against the real emulator.
 
-    python docs/screenshots.py              draws all of docs/screens/*.svg anew
+    python docs/screenshots.py              draws all of docs/screens/*.svg again
     python docs/screenshots.py sync doctor  only these
 
 What differs from one run to the next (ports, times, rates, checksums) is replaced by

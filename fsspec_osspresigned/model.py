@@ -134,7 +134,7 @@ class Spec:
     # Makes an object visible. A retry may find the object of the first try, so an error
     # is checked against the store.
     publishes: bool = False
-    slot: str | None = None  # member of a URL map's entry; None if maps lack the call
+    slot: str | None = None  # key of a URL map's entry; None if maps lack the call
     parameters: frozenset[str] = field(init=False)  # distinguish the call from others
 
     @parameters.default
@@ -511,7 +511,7 @@ class Receipt:
     location: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the receipt as members of a JSON object; none contains a URL.
+        """Return the receipt as a JSON object; none contains a URL.
 
         CRC-64s are text, because JavaScript rounds numbers above 2**53.
         """

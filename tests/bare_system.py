@@ -59,7 +59,7 @@ class Status:
 
 
 def take_away() -> None:
-    """Make this process one of such a system."""
+    """Remove the calls of POSIX from this process."""
     import fcntl  # noqa: PLC0415 - what plays the lock of Windows
 
     flock, how = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB

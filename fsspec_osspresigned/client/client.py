@@ -508,7 +508,7 @@ async def _parsed(
 
 
 # Lock and clients of each process: after a fork the child must not touch the parent's
-# locks, threads and sockets, so it begins anew.
+# locks, threads and sockets, so it starts over.
 _registries: dict[int, tuple[threading.Lock, WeakValueDictionary[object, Client]]] = {}
 
 

@@ -160,7 +160,7 @@ class RequestWindow(_Window):
     has as many replies as the window permits requests.
 
     At the end of a round, the lower quartile of its durations is compared with the base.
-    The base is the least quartile so far, measured anew every 30 s. A quartile is used,
+    The base is the least quartile so far, measured again every 30 s. A quartile is used,
     because a queue delays all replies, and jitter only some. The window doubles in each
     round until replies take longer or a reply is 429 or 503; afterwards it grows by 8 a
     round.

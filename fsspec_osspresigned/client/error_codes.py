@@ -132,7 +132,7 @@ _MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
 _MAX_MESSAGE = 300
 # Any query: gateways echo whole URLs, and a signed one is a permission.
 _QUERY = re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*")
-# Elements and members of echoed documents, by their names in OSS's and S3's errors.
+# Elements of errors of OSS and S3 that repeat parts of the request.
 _ECHO = re.compile(
     r"""(?ix)
     \b( (?:security|session)[-_]?token | token | signature(?:provided)?
@@ -327,7 +327,7 @@ def _facts(signed: SignedRequest | None) -> SignedURL:
 
 
 def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the members of the ``<Error>`` document in *body*; empty if there is none.
+    """Return the elements of the ``<Error>`` document in *body*; empty if there is none.
 
     The reply to a HEAD has no body; its document is in the header ``x-oss-err``, in base64.
     """

@@ -27,7 +27,7 @@ _is_number = re.compile("[0-9]{1,18}").fullmatch
 class Refusal:
     """The error reply of OSS to a request.
 
-    *extras* are further members of the error document; they repeat the request,
+    *extras* are further elements of the error document; they repeat the request,
     including secrets, as OSS does.
     """
 

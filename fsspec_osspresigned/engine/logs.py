@@ -15,7 +15,7 @@ from .engine import in_waiting_thread
 from .threads import is_own_thread
 
 # Whether this code was called by a handler of our own records. What it logs is dropped: a
-# handler that writes into the store would log itself for ever.
+# handler that writes into the store would log itself forever.
 _is_handling: ContextVar[bool] = ContextVar("osspresigned_log", default=False)
 
 

@@ -128,7 +128,7 @@ class Multi:
             self._fail_all(error)
 
     def _fail_all(self, error: OSError) -> None:
-        # An exception would end libcurl's multi for ever, and no request would learn it.
+        # An exception would end libcurl's multi forever, and no request would learn it.
         for transfer in self._busy.values():
             if transfer.outcome is None:
                 transfer.finish(pycurl.E_ABORTED_BY_CALLBACK, str(error))

@@ -396,7 +396,7 @@ class Transfer:
         return self._timer
 
     # -- callbacks of libcurl -------------------------------------------------------------
-    # None of them raises: an exception would end all requests of a multi, for ever. The
+    # None of them raises: an exception would end all requests of a multi, forever. The
     # lines of heads are collected by the handle, without a call of Python code; a head is
     # read when its body begins, or at the end.
 
@@ -531,7 +531,7 @@ class Transfer:
     def _read_head(self) -> bool:
         """Read and judge the head of the reply if it is complete; return whether it is.
 
-        1xx replies, which come before it, are forgotten; lines behind it are of a trailer.
+        1xx replies, which come before it, are forgotten; lines after it belong to a trailer.
         """
         lines, start = self.handle.head, 0
         for _ in range(lines.count(_BLANK)):

@@ -1,7 +1,7 @@
 """Descriptions of servers of uploads: TOML files with templates and JSON pointers.
 
 A description says which calls open, sign, finish and abort an upload.
-docs/existing-servers.md describes all members.
+docs/existing-servers.md describes all keys.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ def built_in_names() -> list[str]:
     return sorted(p.name.removesuffix(SUFFIX) for p in shipped if is_path(p.name))
 
 
-# -- members of a file -------------------------------------------------------------------
+# -- keys of a file ----------------------------------------------------------------------
 
 
 def _call(table: str, members: Any, problems: _Problems) -> Call | None:

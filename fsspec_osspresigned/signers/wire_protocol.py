@@ -210,7 +210,7 @@ class SignerReply:
 
 
 def encode(operation: Operation) -> str:
-    """Return *operation* as the JSON of one request, without empty members."""
+    """Return *operation* as the JSON of one request, without empty values."""
     members = asdict(
         operation,
         filter=lambda each, value: bool(each.eq) and value not in (None, "", {}),

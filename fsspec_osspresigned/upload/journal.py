@@ -207,7 +207,7 @@ class HeldJournal:
     def acquire(self) -> Self:
         """Lock the journal, read its content into ``record``, and return the object.
 
-        An OSError of the disk is logged, and the upload goes on without a journal.
+        An OSError of the disk is logged, and the upload continues without a journal.
 
         Raises:
             UploadInProgressError: another process or thread has the journal.

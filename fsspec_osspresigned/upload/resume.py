@@ -60,7 +60,7 @@ class UploadEvent:
         return f"{self.parts_stored} of {self.parts} parts, {sizes}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as members of a JSON object."""
+        """Return the event as a JSON object."""
         members = asdict(self)
         return {"event": members.pop("kind"), **members, "text": self.text}
 

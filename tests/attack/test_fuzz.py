@@ -188,7 +188,7 @@ class Canned(Signer):
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.left = 3  # a listing that says that it goes on for ever
+        self.left = 3  # a listing that says that it goes on forever
 
     def sign(self, operations: Any) -> list[SignedRequest]:
         return [

@@ -346,7 +346,7 @@ def test_demanded_header_that_does_not_come_back_sends_no_byte(oss, elsewhere, n
 @pytest.mark.parametrize("parts", [False, True], ids=["whole", "parts"])
 @pytest.mark.parametrize("body", [None, b" "], ids=["silent", "dripping"])
 def test_signer_that_never_answers_is_given_up(oss, elsewhere, parts, body):
-    """No upload waits for ever."""
+    """No upload waits forever."""
     signer = Hostile(oss)
     signer.spoil = lambda _, __, result: result
     signer.answer = lambda _: Answer(body=body, endless=body is not None)

@@ -67,7 +67,7 @@ async def settle():
 
 
 def in_engine(test):
-    """Make a test of a coroutine function, which may not wait for ever."""
+    """Make a test of a coroutine function, which may not wait forever."""
 
     async def within_time():
         async with asyncio.timeout(20):
@@ -82,7 +82,7 @@ def in_engine(test):
 
 @in_engine
 async def test_opens_after_failures_in_a_row_only():
-    """A success between failures begins the count anew."""
+    """A success between failures begins the count again."""
     breaker = breaker_of(3)
     for _ in range(2):
         await fail(breaker)

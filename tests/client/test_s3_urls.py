@@ -89,7 +89,7 @@ def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
 
 
 def test_a_first_stream_with_small_parts_is_refused(oss):
-    """It cannot be cut anew, and says what is wrong before any part is sent."""
+    """It cannot be cut again, and says what is wrong before any part is sent."""
     file = filesystem(S3Signer(), part_size=MIB).open(f"{ROOT}/stream", "wb")
     with pytest.raises(ConfigurationError, match="5 MiB of S3"):
         file.write(bytes(2 * MIB + 1))

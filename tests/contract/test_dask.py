@@ -114,7 +114,7 @@ def map_of(oss: Emulator, paths: list[str], place: Path) -> Path:
 
 
 class Run:
-    """One run of the uploader, and all that can be known about it."""
+    """One run of the uploader, and its recorded results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

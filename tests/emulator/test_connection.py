@@ -152,7 +152,7 @@ def test_cuts_at_the_end_of_a_reply(client, make_peer, oss):
 
 
 def test_a_body_that_nobody_reads(make_peer, client, oss, recorded):
-    """stall_after reads so far; the client's buffers fill and it cannot go on."""
+    """stall_after reads so far; the client's buffers fill and it cannot continue."""
     oss.faults.add(Fault(stall_after=1000))
     peer = make_peer(client)
     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)

@@ -59,7 +59,7 @@ def test_a_fault_matches_what_it_names(rule, matches):
 
 
 def test_a_rate_is_the_same_each_time():
-    """It strikes the same keys for the same seed, whatever the order, and each try anew."""
+    """It strikes the same keys for the same seed, whatever the order, and each try again."""
 
     def struck(seed, keys):
         faults = Faults()

@@ -397,7 +397,7 @@ def test_in_background_from_finalizers():
 
 
 def test_no_thread_for_the_engine(no_engine, monkeypatch):
-    """The caller gets the error of the system, and the next call tries anew."""
+    """The caller gets the error of the system, and the next call tries again."""
 
     def refuse(*_):
         raise RuntimeError("can't start new thread")
@@ -477,7 +477,7 @@ def stuck(monkeypatch):
 
 
 def test_interrupt_that_the_engine_does_not_answer(stuck):
-    """It is raised all the same, and a note names what holds up the engine."""
+    """It is raised anyway, and a note names what holds up the engine."""
 
     def press_later():
         time.sleep(0.1)
@@ -495,7 +495,7 @@ def test_interrupt_that_the_engine_does_not_answer(stuck):
 
 
 def test_cancellation_that_the_engine_does_not_answer(stuck):
-    """An event loop goes on, too."""
+    """An event loop continues, too."""
 
     async def main():
         stuck.hold()
@@ -515,7 +515,7 @@ def test_cancellation_that_the_engine_does_not_answer(stuck):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_child_has_an_engine_of_its_own():
-    """Parent and child go on, also where the parent's engine was busy at the fork."""
+    """Parent and child continue, also where the parent's engine was busy at the fork."""
     go = threading.Event()
 
     async def work():
@@ -573,6 +573,6 @@ def test_call_at_exit():
 
 
 def test_what_returns_no_coroutine_is_an_error():
-    """The caller does not wait for ever."""
+    """The caller does not wait forever."""
     with pytest.raises(TypeError):
         run(lambda: 1)

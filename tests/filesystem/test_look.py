@@ -164,7 +164,7 @@ def test_a_name_with_a_trailing_slash_stands_for_a_directory(full, owner, write)
 
 
 def test_a_made_directory_can_be_removed(fs, only, owner):
-    """Tools make one, delete it and write it anew, with and without listing."""
+    """Tools make one, delete it and write it again, with and without listing."""
     for one in (fs, only()):
         one.mkdir(f"{ROOT}/m")
         assert one.exists(f"{ROOT}/m")
@@ -327,7 +327,7 @@ REFUSED = {
 def test_a_refused_read_or_deletion_is_a_permission_error(
     fs, only, owner, tmp_path, name, refusing
 ):
-    """An object that exists is not reported as missing, but tools that look go on."""
+    """An object that exists is not reported as missing, but tools that look continue."""
     fs.pipe({PATH: b"x", f"{ROOT}/d/a": b"x"})
     refused = only()
     if refusing == "store":

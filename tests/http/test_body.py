@@ -45,7 +45,7 @@ def test_memory(kind):
 
 
 def test_file(file):
-    """A file is read anew at each pass, its parts from their place."""
+    """A file is read again at each pass, its parts from their place."""
     data, body = file.read_bytes(), FileBody.of(str(file))
     assert body.size == len(data)
     assert read(body) == read(body) == data

@@ -90,7 +90,7 @@ def test_connection_survives_an_error(serve, send):
 @pytest.mark.parametrize("reads", [0, 1, 8])
 @pytest.mark.parametrize("way", ["close", "reset"])
 def test_connection_closed_upon_a_request(serve, call, reads, way):
-    """A connection that dies under a request is replaced; the body starts anew."""
+    """A connection that dies under a request is replaced; the body starts over."""
 
     def dying(peer):
         peer.request()
@@ -329,7 +329,7 @@ def then_stop(peer):
 
 
 def then_read(peer):
-    """Refuse, and read all the same."""
+    """Refuse, and read anyway."""
     answer_early(peer)
     while peer.sock.recv(1 << 20):
         pass

@@ -112,7 +112,7 @@ def test_a_wrong_checksum_leaves_the_old_file(parts, owner, tmp_path, size):
 
 
 def test_a_store_without_checksums_is_believed(parts, owner, tmp_path):
-    """Size and version are compared all the same."""
+    """Size and version are compared anyway."""
     parts.pipe_file(PATH, LARGE)
     owner.oss.faults.add(Fault(action="GetObject", no_crc=True, times=None))
     parts.get_file(PATH, tmp_path / "a")
@@ -233,7 +233,7 @@ def test_a_whole_object_in_place_of_a_later_range_is_told(parts, tmp_path, monke
 
 
 def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):
-    """Retries begin the range anew, also for those who count bytes."""
+    """Retries begin the range again, also for those who count bytes."""
     parts.pipe_file(PATH, LARGE)
     for after in (0, 1, 2):
         owner.oss.faults.add(

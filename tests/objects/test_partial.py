@@ -162,7 +162,7 @@ def test_what_belongs_to_something_else_is_dropped(resuming, owner, place, damag
 
 
 def test_damaged_bytes_are_found_and_dropped(resuming, owner, place):
-    """The CRC-64 of all bytes decides; the next run begins anew."""
+    """The CRC-64 of all bytes decides; the next run starts over."""
     partial = stop(resuming, owner, place)
     with partial.open("r+b") as file:
         file.seek(PART * 2)

@@ -74,7 +74,7 @@ def test_a_place_of_this_machine_is_not_drawn(screenshots):
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_screen_is_what_the_commands_print(screenshots, tmp_path, monkeypatch, name):
-    """Drawn anew it is the same, apart from versions."""
+    """Drawn again it is the same, apart from versions."""
     monkeypatch.setattr(screenshots, "SCREENS", tmp_path)
     assert screenshots.main([name]) == 0
     anew, kept = (

@@ -142,7 +142,7 @@ def test_stale_requests_are_signed_again_together():
     ],
 )
 def test_failure_of_a_call_is_that_of_each_operation(failure, kind):
-    """Each of them gets the error, with its own path, and none waits for ever."""
+    """Each of them gets the error, with its own path, and none waits forever."""
 
     class Broken(Service):
         def sign(self, operations):

@@ -400,7 +400,7 @@ def test_large_batches_are_split_by_count_and_size(broken, signer):
     [("11", 11.0), ("-1", None), ("soon", None), ("99999999", None)],
 )
 def test_busy_signer_says_how_long_to_wait(broken, signer, status, after, wait):
-    """One call only; a nonsensical wait does not stop an upload for ever."""
+    """One call only; a nonsensical wait does not stop an upload forever."""
     broken.answers = [fails(status, "rate_limited", Retry_After=after)]
     error = failure(signer)
     assert isinstance(error, SignerUnavailableError)

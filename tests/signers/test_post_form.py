@@ -132,7 +132,7 @@ def test_tags_need_a_policy_that_names_them():
     ],
 )  # fmt: skip
 def test_guessed_types_give_way(items, wish, fields):
-    """A guessed type goes where the policy looks, and is dropped where it does not fit."""
+    """A guessed type is sent if the policy requires one, and dropped if it does not fit."""
     wishes = {} if wish is None else {"Content-Type": wish, "x-oss-meta-a": "b"}
     found = sent(grant(PREFIX, *items), optional_headers=wishes)
     expected = {"key": "in/x", "success_action_status": "200", **fields}

@@ -55,7 +55,7 @@ def current(*items: Any, **facts: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
 def test_files_hold_grants(tmp_path, form):
-    """A grant is read from a file, and anew when the file changes."""
+    """A grant is read from a file, and again when the file changes."""
     path = tmp_path / "grant.json"
     path.write_text(json.dumps(current()))
     path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Uploads through servers whose fakes were written from what their makers publish."""
+"""Uploads through fake servers, written from the published APIs of the real ones."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 ``tests/contract/writers`` has what fails in the writer itself.
 
 The lists in docs/fault-table.md are written from these cases; run this module with
-``WRITE_FAILURE_TABLE=1`` in the environment to write them anew.
+``WRITE_FAILURE_TABLE=1`` in the environment to write them again.
 """
 
 from __future__ import annotations

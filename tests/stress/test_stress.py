@@ -50,7 +50,7 @@ def fork(run) -> int:
     code = 1
     try:  # pragma: no cover - seen by its exit code
         # A child that hangs must not hang the test; and the log file of the tests may
-        # have been locked by another thread, for ever, in the moment of the fork.
+        # have been locked by another thread, forever, in the moment of the fork.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(40)
         logging.disable(logging.CRITICAL)

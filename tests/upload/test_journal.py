@@ -154,7 +154,7 @@ def test_another_version_or_an_impossible_head_is_no_journal(line):
 
 
 def test_the_first_version_is_read():
-    """A journal of an earlier release goes on; it does not say which store."""
+    """A journal of an earlier release continues; it does not say which store."""
     members = json.loads(head_line(HEAD)) | {"version": 1}
     del members["host"], members["check"]
     head = parse(line_of(members)).head

@@ -276,7 +276,7 @@ def elsewhere(world, tmp_path):
 
 @pytest.mark.parametrize("lists", [True, False])
 def test_the_journal_of_another_store_is_kept(world, elsewhere, lists, caplog):
-    """The upload to the other store leaves it, and the first store goes on with it."""
+    """The upload to the other store leaves it, and the first store continues with it."""
     world.interrupt()
     if lists:
         elsewhere.put()
@@ -504,7 +504,7 @@ def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
 
 @pytest.mark.parametrize(("page_size", "pages"), [(1, 4), (2, 2), (3, 2), (4, 1)])
 def test_long_lists_come_in_pages(world, page_size, pages):
-    """Each page begins behind the last one."""
+    """Each page begins after the end of the one before."""
     world.interrupt()
     (upload,) = world.oss.uploads(BUCKET)
     calls = OSSCalls(world.client(), Target(path=PATH))
@@ -601,7 +601,7 @@ def test_which_failures_end_an_upload(error, stale):
 
 
 def test_the_option_reaches_every_verb_that_puts_files(world, tmp_path, monkeypatch):
-    """``put`` of a directory goes on with each of its files."""
+    """``put`` of a directory continues with each of its files."""
     key = world.oss.credentials
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())

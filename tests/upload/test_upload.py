@@ -371,7 +371,7 @@ def test_owner_completes(oss):
 
 @pytest.mark.parametrize("external", [False, True])
 def test_receipt_that_nobody_takes(oss, external):
-    """The object is stored all the same, and the error says so, and has the receipt."""
+    """The object is stored anyway, and the error says so, and has the receipt."""
 
     def refuse(_):
         raise ValueError("x-oss-signature=SECRET is down")
@@ -513,7 +513,7 @@ def test_spool_when_initiate_is_refused(oss):
 
 @pytest.mark.parametrize("at_exit", [False, True])
 def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_exit):
-    """An upload that begins later is removed all the same, and once."""
+    """An upload that begins later is removed anyway, and once."""
     monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
     monkeypatch.setattr(upload, "_SHORT", 0.05)
     oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0))

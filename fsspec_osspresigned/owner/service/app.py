@@ -48,7 +48,7 @@ from .token_store import Count, TokenStore
 
 PATH = "/get_post_signature_for_oss_upload"
 
-_MEMBERS = {  # form fields -> members, where another one than with underscores
+_MEMBERS = {  # form field -> key, where it is not the name with underscores
     "x-oss-signature": "signature",
     TOKEN_FIELD: "security_token",
 }
@@ -299,7 +299,7 @@ def result_of(
 ) -> dict[str, Any]:
     """Return *outcome* as a result of the signer protocol.
 
-    A signed result is a secret; an error has only the member ``error``.
+    A signed result is a secret; an error has only the key ``error``.
     """
     if isinstance(outcome, OSSPresignedError):
         for kind, code in _ITEM_CODES:

@@ -484,7 +484,7 @@ class _Table:
         *,
         required: bool = False,
     ) -> T:
-        """Return the converted member; *default* if it is missing or invalid."""
+        """Return the converted value; *default* if it is missing or invalid."""
         self.asked.append(name)
         if name in self.members:
             try:

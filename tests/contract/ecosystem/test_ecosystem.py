@@ -2,7 +2,7 @@
 
 Each suite runs in a process of its own against the emulator. A table in
 docs/interop.md is written from the cases below; run this module with
-``WRITE_ECOSYSTEM_TABLE=1`` in the environment to write it anew.
+``WRITE_ECOSYSTEM_TABLE=1`` in the environment to write it again.
 """
 
 from __future__ import annotations

@@ -362,7 +362,7 @@ class Odd(LoopbackServer):
 
 @pytest.mark.parametrize("endless", [False, True])
 def test_an_odd_server(monkeypatch, tmp_path, endless):
-    """The password that MLflow sends shows in no error; a reply is not read for ever."""
+    """The password that MLflow sends shows in no error; a reply is not read forever."""
     library("mlflow")
     from fsspec_osspresigned.mlflow import artifact_repository  # noqa: PLC0415
 

@@ -123,7 +123,7 @@ def test_copy(bucket, oss):
 
 @does("delete")
 def test_delete(bucket, oss):
-    """One by one and many at once, whatever is in their names."""
+    """Objects with any names are deleted one by one and many at once."""
     for key in (KEY, "b", "c&<d>", "e\f"):
         bucket.put_object(key, b"x")
     bucket.delete_object("b")

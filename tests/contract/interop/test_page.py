@@ -1,6 +1,6 @@
 """docs/interop.md says what the tests of this directory try, no more and no less.
 
-Run it with ``WRITE_INTEROP_TABLES=1`` in the environment to write the tables anew, with
+Run it with ``WRITE_INTEROP_TABLES=1`` in the environment to write the tables again, with
 the versions that are installed; those that are not stay as they stand on the page.
 """
 

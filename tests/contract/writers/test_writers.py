@@ -1,7 +1,7 @@
 """Every writer in every world: what it writes arrives, or it says what to do.
 
 The table in docs/interop.md is written from these cases; run this module with
-``WRITE_WRITERS_TABLE=1`` in the environment to write it anew.
+``WRITE_WRITERS_TABLE=1`` in the environment to write it again.
 """
 
 from __future__ import annotations

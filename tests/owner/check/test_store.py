@@ -310,7 +310,7 @@ def test_differences_are_told_in_words(folder, expected, told):
     ("expected", "outcome"), [(Expected(status=200), "failed"), (None, "recorded")]
 )
 def test_store_that_does_not_answer(folder, expected, outcome):
-    """A fact that could not be asked for says why; the check goes on."""
+    """A fact that could not be asked for says why; the check continues."""
     real, lost = folder.access.send, []
 
     def send(signed, body):

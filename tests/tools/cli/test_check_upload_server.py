@@ -39,7 +39,7 @@ def test_a_server_of_single_requests_holds(run, gateway, token):
 
 
 def test_a_server_of_parts_holds(run, oss, token):
-    """Parts are sent, signed anew, and aborted."""
+    """Parts are sent, signed again, and aborted."""
     with Databricks(oss) as server:
         name = f"databricks+{server.url}"
         ended = run("check", "upload-server", name, "main/default/v", *token, "--yes")

@@ -28,7 +28,7 @@ def printed() -> list[str]:
 
 
 def helped() -> list[str]:
-    """Return the examples of ``--help``; a line that ends in a backslash goes on."""
+    """Return the examples of ``--help``; a line that ends in a backslash continues."""
     found = []
     for command in commands.osspresigned.commands.values():
         text = (command.epilog or "").replace("\\\n", " ")

@@ -226,7 +226,7 @@ def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
 
 
 def test_failures_are_named_with_reason_and_outcome(run, oss, tree):
-    """The others go on; the code is 1, for some of it went well."""
+    """The others continue; the code is 1, for some of it went well."""
     oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
     oss.faults.add(Fault(key="in/data/b/c.csv", action="PutObject", drop_reply=True, times=None))  # fmt: skip
     oss.faults.add(Fault(key="in/data/b/c.csv", action="HeadObject", status=403, times=None))  # fmt: skip
@@ -386,7 +386,7 @@ def test_resume_goes_on(run, oss, tmp_path, monkeypatch):
 
 
 def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch):
-    """The upload goes on, and one line says that --resume will not help."""
+    """The upload continues, and one line says that --resume will not help."""
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -412,7 +412,7 @@ def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
 
 
 def test_directory_that_cannot_be_read_is_a_failure(run, oss, tree, monkeypatch):
-    """The rest is stored all the same."""
+    """The rest is stored anyway."""
     real = os.scandir
 
     def scandir(place):

@@ -137,7 +137,7 @@ RULES = st.lists(
 
 
 class Store:
-    """Objects as a store has them: bytes, and when they came; its clock goes on."""
+    """Objects as a store has them: bytes, and when they came; its clock continues."""
 
     def __init__(self, objects):
         self.now = 5.0

@@ -42,7 +42,7 @@ def test_what_is_noted_is_there_next_time(place):
 
 
 def test_torn_or_strange_lines_do_not_count(place):
-    """The file is written anew then, as a whole."""
+    """The file is written again then, as a whole."""
     with SyncState(place) as state:
         state.record("b/a", ONE)
     strange = [

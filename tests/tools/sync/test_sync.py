@@ -473,7 +473,7 @@ def test_state_beside_a_listing(fs, owner, source, state):
     options = {"filesystem": fs, "state": state}
     sync(source, DEST, **options)
     os.utime(source / "a.csv", (1, 1))
-    assert sync(source, DEST, **options).sent == 1  # older, and changed all the same
+    assert sync(source, DEST, **options).sent == 1  # older, and changed anyway
     fs.pipe_file(f"{DEST}/a.csv", b"y,x\n1,2\n")
     assert sync(source, DEST, **options).sent == 0  # by time: the source is older
     fs.rm_file(f"{DEST}/empty")
