@@ -180,7 +180,7 @@ def test_lost_replies_where_it_can_be_seen(oss, checksum):
 
 @pytest.mark.parametrize("by_policy", [False, True])
 def test_own_first_try_may_be_what_exists(oss, by_policy):
-    """With a lock, the object that a retry finds may be its own: that is unknown."""
+    """If a retry may not replace, an existing object may be its own: outcome unknown."""
     lock = {FORBID_OVERWRITE: "true"}
     signer = FormSigner(oss, more=lock if by_policy else {})
     oss.faults.add(Fault(action="PostObject", drop_reply=True, times=1))

@@ -391,7 +391,7 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
         for name, value in grant.fields.items()
-        if name != STATUS_FIELD  # which the sample's clients know by themselves
+        if name != STATUS_FIELD  # OSS's sample clients set it themselves
     }
     members.setdefault("security_token", "")
     return {**members, "host": grant.url.removesuffix("/"), "dir": grant.prefix}

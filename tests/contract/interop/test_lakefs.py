@@ -212,7 +212,7 @@ def test_expired_url(oss, server, fs):
     assert receipt.verified == "crc64"
 
 
-@serves("killed client", "begins anew; its parts stay in the store")
+@serves("killed client", "starts over; its parts stay in the store")
 def test_killed_client(oss, server, options, tmp_path):
     """Nothing is visible; the second run of the same program stores the file whole."""
     source = tmp_path / "large"

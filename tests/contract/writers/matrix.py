@@ -123,7 +123,7 @@ class World:
 
         OSSPresignedFileSystem.clear_instance_cache()
         client.reset()
-        # dask takes an equal expression that is not freed yet, with its old filesystem.
+        # dask reuses an equal expression, with its old filesystem, until it is freed.
         gc.collect()
 
     def source(self, name: str, data: bytes) -> Path:

@@ -580,7 +580,7 @@ def test_quiet_and_verbose(run, oss, tree):
 def test_directory_that_is_signed_elsewhere(
     run, oss, url_map, tree, call, signed, right
 ):
-    """One reason, and for each file the nearest entry of the map."""
+    """One message has the reason, and the nearest entry of the map for each file."""
     names = [f"{signed}{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")]
     verb, source, target, *more = call.split()
     more += ["--map", url_map(*names)]
