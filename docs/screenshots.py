@@ -126,7 +126,7 @@ class Screen:
     """One terminal.
 
     Attributes:
-        title: what stands above it.
+        title: the text above it.
         commands: typed one after the other into one shell.
         columns: of the terminal.
         before: commands that are run and not shown.

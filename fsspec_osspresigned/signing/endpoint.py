@@ -111,7 +111,7 @@ class Endpoint:
 
     scheme: str
     host: str  # lower case, with the port if there is one; IPv6 in brackets
-    # The bucket stands before the host (virtual) or the key (path), or the host is for
+    # The bucket is part of the host (virtual) or of the path (path), or the host is for
     # one bucket (cname).
     style: Style
 

@@ -331,7 +331,7 @@ def test_no_secret_in_any_pickle_graph_or_log(cluster_run):
 
 @pytest.mark.heavy
 def test_what_was_searched_would_have_shown_a_leak(cluster_run):
-    """A secret that was leaked on purpose is found in each place; they are not empty."""
+    """A secret that was leaked on purpose is found in each output, so none is empty."""
     run = cluster_run
     found = leaks(run.seen, {"canary": run.canary})
     assert set(found) == {

@@ -272,7 +272,7 @@ def test_a_url_that_was_cut_or_grew(uploaded, version):
 
 
 def test_the_offset_is_kept(environment, oss):
-    """A client remembers how its clock stands, from success and failure."""
+    """A client learns the offset of its clock from successes and failures."""
     fs = OSSPresignedFileSystem(signer="keys")
     assert fs.client.clock_offset is None
     fs.pipe_file(PATH, b"x")

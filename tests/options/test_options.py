@@ -437,7 +437,7 @@ def test_forbid_overwrite_comes_once(facts, found):
 
 
 def test_guessed_type_is_only_wished():
-    """A guess never stands beside, or in place of, what was asked for."""
+    """A guessed type is never sent together with, or instead of, the requested one."""
     assert target(guessed="text/csv").kind.optional_headers == {
         "Content-Type": "text/csv"
     }

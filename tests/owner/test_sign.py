@@ -207,7 +207,7 @@ def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
 
 
 def test_delete_is_only_printed(keys, capsys):
-    """A DELETE has no place in a map, and says so before anything is written."""
+    """A DELETE cannot be part of a map, and says so before anything is written."""
     assert cli.main(["sign", "examplebucket/a", "--method", "DELETE"]) == 2
     assert "use --print" in capsys.readouterr().err
     assert not os.path.exists("urls.json")

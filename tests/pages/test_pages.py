@@ -54,7 +54,7 @@ WRITING = frozenset(
 
 
 def read(name: str) -> str:
-    """Return the text of a page, by its place in the checkout."""
+    """Return the text of a page, by its path in the checkout."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 

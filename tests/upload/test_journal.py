@@ -186,7 +186,7 @@ def test_a_link_is_not_followed(place, tmp_path):
 
 
 def test_what_a_dead_process_left_half_written_is_replaced(place):
-    """A head that never got its name does not stand in the way."""
+    """A temporary file of a killed process does not block the upload."""
     with open(place + ".new", "wb") as file:
         file.write(b"half")
     LineFile.create(place, [head_line(HEAD)], sync=True).close()

@@ -423,7 +423,7 @@ def parse_policies(text: str) -> Policies:
     """Return the policies in the TOML *text* of a policy file.
 
     Raises:
-        ConfigurationError: the message lists every mistake with its place, such as
+        ConfigurationError: the message lists every mistake with its position, such as
             ``token 'lab': actions[0]``.
     """
     try:

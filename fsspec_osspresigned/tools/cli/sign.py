@@ -283,7 +283,7 @@ def _is_redirected_to(place: str) -> bool:
     try:
         out = os.fstat(sys.stdout.fileno())
         return not out.st_size and os.path.samestat(out, os.stat(place))
-    except (OSError, ValueError):  # nothing with a descriptor, or nothing at the place
+    except (OSError, ValueError):  # no descriptor, or no file of that name
         return False
 
 

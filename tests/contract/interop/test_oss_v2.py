@@ -143,7 +143,7 @@ def test_delete(client, put, oss):
 
 @does("append")
 def test_append(client, oss):
-    """Appends add up; one at the wrong place is refused."""
+    """Appends add up; one at a wrong position is refused."""
     first = client.append_object(sdk.AppendObjectRequest(BUCKET, KEY, 0, body=b"abc"))
     assert first.next_position == 3
     client.append_object(sdk.AppendObjectRequest(BUCKET, KEY, 3, body=b"def"))

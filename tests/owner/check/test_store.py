@@ -124,7 +124,7 @@ def test_each_refusal_has_a_counter_case():
 
 
 def test_report_holds_no_secret_and_no_bucket(oss, folder):
-    """It is made to be shown: no signature, key or name of a bucket stands in it."""
+    """The report has no signature, no key and no name of a bucket."""
     text = json.dumps([result.as_dict() for result in check_store(folder, FACTS)])
     assert BUCKET not in text
     assert oss.credentials.access_key_id not in text
@@ -262,7 +262,7 @@ def test_control_that_is_refused_ends_the_check(folder, access, said):
 @pytest.mark.slow
 @pytest.mark.parametrize("action", URL_ACTIONS)
 def test_call_that_is_always_refused(oss, folder, action):
-    """The facts that need it fail or are skipped, and the others stand."""
+    """Facts that need it fail or are skipped; the others are not affected."""
     oss.faults.add(Fault(action=action, times=None, status=403))
     results = list(check_store(folder, without_control(FACTS)))
     assert [result.name for result in results] == [fact.name for fact in FACTS]
@@ -336,7 +336,7 @@ def test_step_that_fails(oss, folder):
 
 
 def test_suspended_versioning(oss, folder):
-    """Without version IDs, the facts about them are skipped, and others stand."""
+    """Without version IDs, only the facts about them are skipped."""
     real = folder.access.send
 
     def send(signed, body):

@@ -1,4 +1,4 @@
-"""The policy file: what it grants, and every mistake with its place."""
+"""The policy file: permissions, and mistakes with their position."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def problems(text: str) -> tuple[str, ...]:
 
 
 def test_file_becomes_frozen_values():
-    """Each member has its place, hashes are lower case."""
+    """Each key of the file is read, and hashes are in lower case."""
     found = parse_policies(FULL)
     assert found.signer == SignerSettings(
         region="cn-hangzhou",

@@ -115,7 +115,7 @@ def test_answer_has_the_shape_of_the_sample(ask):
 
 
 def test_it_is_logged_as_a_signing_without_secrets(ask):
-    """One signature of one policy, with the place on demand."""
+    """A grant has one signed policy, and bucket and prefix of the request."""
     _, _, body = ask()
     answer = json.loads(body)
     lines = []
@@ -164,7 +164,7 @@ def test_only_get_is_answered(ask):
 
 
 def test_place_is_the_only_one_or_is_named():
-    """Several places need names; a folder below one needs no more than its own."""
+    """With several prefixes, the request must name one; a folder below it is enough."""
     assert place_in(ONE, {}) == "examplebucket/in/"
     assert place_in(ONE, {"dir": "in/2026"}) == "examplebucket/in/2026/"
     several = evolve(

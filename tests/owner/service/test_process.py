@@ -664,7 +664,7 @@ def test_policy_reload_fails_no_request(start, policy_file):
 
 
 def replace(file: Path, text: str) -> None:
-    """Put *text* in the place of *file* at once, as editors do."""
+    """Replace *file* by one with *text* at once, as editors do."""
     other = file.with_suffix(".new")
     other.write_text(text)
     other.replace(file)

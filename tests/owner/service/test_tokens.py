@@ -322,7 +322,7 @@ def test_policy_file_has_them_too(mark):
     ],
 )
 def test_mistakes_in_the_policy_file(line, said):
-    """Each is named with its place."""
+    """Each mistake is named with its position."""
     with pytest.raises(ConfigurationError, match=said):
         parse_policies(policy_text(line))
 

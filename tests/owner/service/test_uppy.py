@@ -208,7 +208,7 @@ def test_what_the_policy_does_not_grant_is_refused(page):
 
 
 def test_no_key_leaves_the_prefix(page):
-    """A key of elsewhere stands below the prefix; one place of several must be named."""
+    """A foreign key is put below the prefix; one of several prefixes must be named."""
     service = page()
     for key, stored in (
         ("data/a", "data/a"),

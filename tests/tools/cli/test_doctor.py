@@ -119,7 +119,7 @@ def test_one_put(run, oss, url_map):
 
 
 def test_configuration_alone(run, oss, url_map):
-    """Without a path the options are looked at, and nothing is asked."""
+    """Without a path, only the options are checked, and no request is signed."""
     ended = run("doctor", "--map", url_map("in/a.csv"))
     assert lines(ended)["configuration"] == ("ok", "can be used")
     assert ended.code == 0
@@ -185,7 +185,7 @@ def test_edited_url_is_no_ok(run, url, tmp_path):
 
 @pytest.mark.parametrize("path", [PATH, BUCKET])
 def test_keys_that_work(run, oss, path):
-    """A signed look at the bucket shows it; a missing object is no problem."""
+    """A signed request to the bucket shows it; a missing object is no problem."""
     ended = run("doctor", path, *KEYS)
     assert ended.code == 0
     assert lines(ended)["bucket"] == (

@@ -217,7 +217,7 @@ def test_nothing_is_deleted_unless_asked(stored, target):
 
 
 def test_more_than_may_be_is_not_deleted(stored, target):
-    """The limit is looked at before anything is done."""
+    """The limit is checked before anything is done."""
     write(target, {"old": b"old", "older": b"older"})
     options = {"filesystem": stored, "delete": True}
     with pytest.raises(
@@ -301,7 +301,7 @@ def test_link_to_a_directory_is_not_followed(stored, owner, target, tmp_path):
 
 
 def test_link_that_appears_meanwhile_is_not_followed(stored, target, tmp_path):
-    """The directory of each file is looked at again before its download or deletion."""
+    """The directory of each file is checked again before its download or deletion."""
     (tmp_path / "elsewhere").mkdir()
     write(tmp_path / "elsewhere", {"older": b"older"})
     write(target, {"logs/older": b"older"})

@@ -265,7 +265,7 @@ def test_whoever_says_no_stops_all(stored, owner, source):
 
 
 def test_more_than_may_be_is_not_deleted(stored, owner, source):
-    """The limit is looked at before anything is done."""
+    """The limit is checked before anything is done."""
     write(source, {"new": b"n"})
     with pytest.raises(
         ConfigurationError, match="2 objects would be deleted, the limit is 1"
@@ -452,7 +452,7 @@ def test_the_former_name_of_an_argument_works(fs, source):
 
 
 def test_checksum_from_the_state(only, owner, source, state):
-    """No object has to be looked at."""
+    """No object is checked."""
     blind = only()
     sync(source, DEST, filesystem=blind, state=state)
     for name in FILES:
@@ -641,7 +641,7 @@ def test_ctrl_c_ends_it_and_keeps_what_was_done(only, owner, source, state):
     ],
 )
 def test_what_is_said_wrong_is_refused(fs, source, wrong, why):
-    """Before anything is looked at."""
+    """A wrong option is refused before any request."""
     with pytest.raises(ValueError, match=why):
         sync(source, DEST, filesystem=fs, **wrong)
 
