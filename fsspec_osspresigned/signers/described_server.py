@@ -179,7 +179,7 @@ class DescribedServer(UploadServer):
             **operation.digests,
         }
         for name, value in saved.items():
-            # What was known of the object when its upload began, or what a reply has named.
+            # A fact about the object when its upload began, or a value of a reply.
             values[name[1:] if name.startswith(".") else f"upload.{name}"] = value
         return values
 

@@ -17,7 +17,7 @@ from ..units import KIB
 
 KEPT = 4 * KIB  # bytes from which on to keep an object costs less than to copy it
 _FIRST = 64 * KIB  # bytes of the first buffer: most files are small
-_IDLE = 8  # buffers that wait for the next part: parts end in bursts
+_IDLE = 8  # free buffers kept for the next parts, because parts end in bursts
 
 
 class PartBuffer:

@@ -342,7 +342,7 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
     bucket, prefix = split_path(path)
     max_size = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
     classes = policy.storage_classes
-    # What a policy names has to be sent, which the sample's clients do not. So the ACL is
+    # Clients must send each field that a policy names, and the sample's do not. So the ACL is
     # pinned only where the owner lists some: to the one that comes first by its name,
     # which is also the closest. By its name Standard is the last class.
     return GrantTerms(
