@@ -79,7 +79,7 @@ READ, ADD = os.O_RDONLY, os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 @pytest.mark.parametrize("flags", [READ, ADD])
 def test_a_pipe_is_refused_at_once(names, flags):
-    """No program is at its other end, or one is; devices and sockets are the same."""
+    """A pipe with or without a reader is refused, and so are devices and sockets."""
     with pytest.raises(compat.SpecialFileError, match="not a regular file") as caught:
         compat.open_regular(names.pipe, flags)
     assert caught.value.filename == str(names.pipe)

@@ -326,7 +326,7 @@ class DescribedServer(UploadServer):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        size = sum(upload.sizes.values())  # of a stream: it is known by now
+        size = sum(upload.sizes.values())  # the size of a stream is known now
         values = self._values(operation, {".size": str(size), **upload.values})
         values |= rows[0] if upload.is_single else {}
         values[PARTS] = rows

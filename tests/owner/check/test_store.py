@@ -100,7 +100,7 @@ def test_each_fact_can_be_asked_for():
 
 
 def test_each_refusal_has_a_counter_case():
-    """It comes before the refusal, succeeds, and a request of it differs in one thing."""
+    """A similar request succeeds before the refusal, and differs in one thing only."""
     places = {fact.name: place for place, fact in enumerate(FACTS)}
     for fact in REFUSALS:
         counter = BY_NAME[fact.counter]
