@@ -187,7 +187,7 @@ class PartBuffer:
         usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
             self._free_idle()
-            # For parts of this file only: one thread may write to all files.
+            # Other files are not waited for: their writer may be this thread.
             self._wait(lambda: self._has_room(usual))
             if not self._reserve(usual):
                 return doubled if doubled < usual and self._reserve(doubled) else 0

@@ -20,7 +20,7 @@ PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stall
 HOUR = 3600
 # What the page says instead of an outcome.
 VARIES = "stored, or an error with the correct outcome"
-RACES = "an error, not stored or unknown (it is not)"
+RACES = "an error, not stored or unknown (not stored)"
 
 
 def noise(seed: str, size: int) -> bytes:
@@ -311,7 +311,7 @@ class Seen:
             text = "stored"
         elif self.outcome == Outcome.UNKNOWN:
             text = (
-                f"`{self.error}`, unknown ({'it is' if self.is_new else 'it is not'})"
+                f"`{self.error}`, unknown ({'stored' if self.is_new else 'not stored'})"
             )
         else:
             text = f"`{self.error}`, {self.outcome}"
