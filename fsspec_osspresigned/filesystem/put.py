@@ -521,20 +521,8 @@ def _guessed(name: str) -> str | None:
     return guessed
 
 
-class _OwnTypes(mimetypes.MimeTypes):
-    """Python's built-in table of media types, which is the same on every machine."""
-
-    def __init__(self) -> None:
-        if mimetypes.inited:  # its tables already include the system's
-            super().__init__()
-            return
-        # Not super(): it would first read the system's tables, for milliseconds.
-        self.suffix_map = mimetypes.suffix_map.copy()
-        self.encodings_map = mimetypes.encodings_map.copy()
-        self.types_map = mimetypes.common_types.copy(), mimetypes.types_map.copy()
-
-
-_media_types = cache(_OwnTypes)
+# Python's built-in table, which is the same on every machine.
+_media_types = cache(mimetypes.MimeTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
