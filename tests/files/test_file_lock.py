@@ -97,15 +97,6 @@ def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
     lock.release()
 
 
-def test_a_holder_that_has_not_signed_yet_is_another_process(place):
-    """Between the lock and the name in it nothing is known of the holder."""
-    lock = FileLock.take(place)
-    os.truncate(place, 0)
-    with pytest.raises(LockedError, match=r"^another process$"):
-        FileLock.take(place)
-    lock.release()
-
-
 def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
     """What ``flock`` says is passed on, and no descriptor is left open."""
 

@@ -113,18 +113,6 @@ def test_several_failures_are_all_named(blind, owner):
     assert not owner.stored()
 
 
-class Files(Callback):
-    """Notes what fsspec's contract says: files here, bytes at the branches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.children: dict[str, Callback] = {}
-
-    def branched(self, path_1, path_2, **kwargs):
-        child = self.children[path_2] = Callback()
-        return child
-
-
 def test_a_failed_try_is_taken_back_from_the_progress(blind, owner, tmp_path):
     """A bar counts what is stored, also when a part had to be sent again."""
     (tmp_path / "f").write_bytes(bytes(200_000))

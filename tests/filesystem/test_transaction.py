@@ -116,21 +116,6 @@ def test_what_leaves_the_body_discards_everything(parted, owner, tmp_path, error
     assert set(owner.stored()) == {"after"}
 
 
-def test_an_interrupted_file_is_discarded_in_silence(parted, owner, caplog):
-    """Its block and the transaction discard it, and the second finds nothing to do."""
-    with (
-        pytest.raises(KeyboardInterrupt),
-        parted.transaction,
-        parted.open(f"{ROOT}/open", "wb") as file,
-    ):
-        file.write(os.urandom(3 * PART))
-        raise KeyboardInterrupt
-    parted.pipe_file(f"{ROOT}/after", b"x")  # after what the engine had to do
-    assert not [r for r in caplog.records if r.levelname == "ERROR"]
-    assert not owner.oss.uploads(ROOT)
-    assert set(owner.stored()) == {"after"}
-
-
 class Rows:
     """A Parquet file that is written row group by row group, and ends in a footer."""
 
@@ -589,15 +574,6 @@ def test_a_map_of_single_puts_holds_what_is_large(owner):
         write(fs, "b", data)
         assert not owner.actions()
     assert owner.stored() == {"a": data, "b": data}
-
-
-def test_a_parts_only_map_sends_its_parts(only, owner):
-    """An upload that is parts from the start has nothing to hold."""
-    fs = only(part_size="100KiB", multipart_threshold=1)
-    with fs.transaction:
-        fs.pipe_file(f"{ROOT}/a", b"x")
-        fs.pipe_file(f"{ROOT}/empty", b"")
-    assert owner.stored() == {"a": b"x", "empty": b""}
 
 
 def test_a_forked_child_has_no_part_in_it(fs, owner):
