@@ -306,7 +306,7 @@ class Download:
 
     *on_size* is called once with the size of the object. *heard* is called by several
     threads with the number of bytes received, or with a negative number before a retry.
-    None disables them.
+    None disables them. A large object takes one of *turns*; None lets it begin at once.
     """
 
     client: Client
@@ -314,6 +314,7 @@ class Download:
     file: AtomicFile
     heard: Callable[[int], object] | None = None
     on_size: Callable[[int], object] | None = None
+    turns: asyncio.Semaphore | None = None
 
     def progress(self, count: int) -> None:
         if self.heard is not None and count:
@@ -341,6 +342,10 @@ class Download:
         if is_all:
             await self.fill(sink.bytes())
             return sink.size
+        async with self.turns or contextlib.nullcontext():
+            return await self._get_large(first, sink)
+
+    async def _get_large(self, first: Range, sink: MemorySink) -> int:
         if first.partial and first.etag:
             return await self._add_rest(first, sink)
         # Without an ETag, two ranges could be of two versions: get all in one.
