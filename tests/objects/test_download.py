@@ -501,13 +501,6 @@ def test_many_files_are_fetched_at_once(full, tmp_path):
         assert (tmp_path / path.removeprefix(f"{ROOT}/")).read_bytes() == body
         assert told.children[path].value == told.children[path].size == len(body)
     assert told.size == told.value == 20 + 5
-    full.get(f"{ROOT}/t/0/*", str(tmp_path / "glob"))
-    assert left(tmp_path / "glob") == sorted("01234")
-    paths = sorted(bodies)[:3]
-    full.get(paths, [str(tmp_path / name) for name in "xyz"])
-    assert (tmp_path / "y").read_bytes() == bodies[paths[1]]
-    full.get(paths, str(tmp_path / "flat"))
-    assert len(left(tmp_path / "flat")) == 3
     full.get(f"{ROOT}/t", str(tmp_path / "one"), recursive=True, maxdepth=1)
     assert not (tmp_path / "one").exists()
 
