@@ -260,7 +260,7 @@ class _Put:
         transfer, plan = self.transfer, PutPlan()
         if target:
             plan.add(sources, target, chosen)
-        ignored = (ObjectExistsError,) if self.ignores_existing else ()
+        ignored = ObjectExistsError if self.ignores_existing else None
         progress = self._progress(files=0, size=0, skips=ignored)
         locals_of = plan.files
         filesystem = self._filesystem(

@@ -371,7 +371,7 @@ class _Report:
             self.progress.begin(f"{self.root}/{name}")
         elif event.kind in (EventKind.SENT, EventKind.FETCHED):
             path = f"{self.root}/{name}"
-            self.progress.end_one(path, name, is_file=True, size=event.size)
+            self.progress.end_one(path, name, event.size)
         elif event.upload is not None:
             self.progress.on_upload_event(event.upload)
         elif event.error is not None:
