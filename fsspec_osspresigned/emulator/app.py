@@ -17,7 +17,7 @@ from ..signing.canonical import SIGNATURES, TOKENS
 from ..signing.endpoint import check_key
 from ..signing.post_policy import SIGNATURE_FIELDS
 from .context import CallContext
-from .faults import Fault, Faults, wrong_region
+from .faults import Fault, Faults
 from .forms import open_form
 from .messages import (
     Call,
@@ -191,17 +191,14 @@ class App:
         return call, IncomingBody(form.receive_file)
 
     def authenticate(self, call: Call) -> None:
-        region = self._settings.region
         refusal = verify(
             call,
             find=self._settings.keys.get,
             now=self._settings.clock(),
-            regions={region},
+            regions={self._settings.region},
         )
         if refusal is not None:
             raise RefusedError(refusal)
-        if call.region not in (None, region):
-            raise RefusedError(wrong_region(call.bucket, region))
 
     async def handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
         """Do what an authenticated call asks for."""

@@ -32,21 +32,10 @@ from .messages import (
     http_date,
     refused,
 )
-from .settings import DEFAULT_REGION, EmulatorSettings
+from .settings import EmulatorSettings
 from .table import HANDLERS
 from .verifying import EXPIRED, verify
 from .wire import INTERIM
-
-
-def wrong_region(bucket: str, region: str) -> Refusal:
-    return refused(
-        "AccessDenied",
-        "The bucket you are attempting to access must be addressed using the specified "
-        "endpoint. Please send all future requests to this endpoint.",
-        ec="0003-00001403",
-        Bucket=bucket,
-        Endpoint=f"oss-{region}.aliyuncs.com",
-    ).refusal
 
 
 def _verified(
@@ -102,9 +91,15 @@ REASONS: Mapping[str, Callable[[Call, EmulatorSettings], Refusal]] = {
         ).refusal
     ),
     "token-expired": lambda *_: refused("SecurityTokenExpired").refusal,
-    "wrong-region": lambda call, settings: wrong_region(
-        call.bucket,
-        DEFAULT_REGION if settings.region == "eu-central-1" else "eu-central-1",
+    "wrong-region": lambda call, _: (
+        refused(
+            "AccessDenied",
+            "The bucket you are attempting to access must be addressed using the "
+            "specified endpoint. Please send all future requests to this endpoint.",
+            ec="0003-00001403",
+            Bucket=call.bucket,
+            Endpoint="oss-eu-central-1.aliyuncs.com",
+        ).refusal
     ),
 }
 

@@ -18,7 +18,6 @@ from attrs import field, frozen
 
 from ..model import frozen_mapping
 from ..signing.canonical import parse_query
-from ..signing.endpoint import region_of
 
 _is_number = re.compile("[0-9]{1,18}").fullmatch
 
@@ -94,10 +93,6 @@ class Call:
     @property
     def part_number(self) -> int | None:
         return read_number(self.parameters.get("partNumber", ""))
-
-    @property
-    def region(self) -> str | None:
-        return region_of(self.host)
 
     @property
     def content_length(self) -> int | None:
