@@ -19,7 +19,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.secret import Secret
@@ -58,6 +58,7 @@ class Identity:
 
 
 OWNER = Credentials("LTAI5tInteropOwner", Secret("interop-secret-of-owner"))
+WRONG = evolve(OWNER, access_key_secret=Secret("another"))  # with a wrong secret
 STS = Credentials(
     "STS.NTInteropTemporary",
     Secret("interop-secret-of-sts"),
