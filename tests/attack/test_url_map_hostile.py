@@ -357,7 +357,7 @@ def outcome(data: object) -> str:
 
 @given(documents() | st.binary())
 def test_only_our_errors_come_out(data):
-    """Whatever stands in a map, reading it is a map or a ConfigurationError."""
+    """Reading a file is a map or a ConfigurationError, whatever it holds."""
     assert CANARY not in outcome(data)
 
 

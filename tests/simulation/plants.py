@@ -197,7 +197,9 @@ def reached(plants: list[Plant], seeds: str) -> dict[Plant, list[int]]:
             for number, plant in enumerate(plants):
                 if plant.module == module:
                     statement, statements, _ = sites[plant.number]
-                    mark = f"__import__('tests.simulation').simulation.marks.add({number})"
+                    mark = (
+                        f"__import__('tests.simulation').simulation.marks.add({number})"
+                    )
                     at = statements.index(statement)
                     statements.insert(at, ast.parse(mark).body[0])
             _written(place, module, ast.fix_missing_locations(tree))
