@@ -100,10 +100,11 @@ class Engine:
         _refuse_green_threads()
         loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
         with self._lock:
-            if not self._has_loop:
+            is_first = not self._has_loop
+            if is_first:
                 self._begin_thread(loop)
-                return
-        loop.close()
+        if not is_first:
+            loop.close()
 
     def _begin_thread(self, loop: EngineLoop) -> None:
         loop.engine = self
