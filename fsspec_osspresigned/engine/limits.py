@@ -177,7 +177,7 @@ class MemoryAccount:
     """Memory that the parts of one open file use, as a share of *budget*.
 
     One thread fills a part at a time; any thread may free parts. Each change counts all
-    anew, so an interrupt between two steps leaves no mistake behind.
+    again, so an interrupt between two steps leaves no mistake behind.
     """
 
     def __init__(self, budget: MemoryBudget) -> None:

@@ -20,7 +20,7 @@ PART_CALL = Call(action="UploadPart", bucket="b", key="a/[1].bin", query="partNu
 CRC = "x-oss-hash-crc64ecma"
 
 
-# What a rule matches, and how often.
+# Rules: the requests that they match, and how often.
 
 
 def test_a_fault_strikes_as_often_as_it_says():
@@ -51,12 +51,12 @@ def test_a_fault_strikes_as_often_as_it_says():
     ],
 )
 def test_a_fault_matches_what_it_names(rule, matches):
-    """What a rule leaves out matches everything."""
+    """An attribute that a rule omits matches everything."""
     assert Fault(**rule).matches(PART_CALL) is matches
 
 
 def test_a_rate_is_the_same_each_time():
-    """It strikes the same keys for the same seed, whatever the order, and each try anew."""
+    """It strikes the same keys for the same seed, whatever the order, and each try again."""
 
     def struck(seed, keys):
         faults = Faults()
@@ -119,7 +119,7 @@ def test_each_code_has_its_status():
 
 
 def test_checksums(client, oss, poster, tree):
-    """Wrong ones differ from the right ones, missing ones are not there; all is stored."""
+    """Checksums in the reply are wrong or missing, and the object is stored."""
     right = client.put("k", b"x").headers
     for members, crc, etag in (
         ({"wrong_crc": True}, str(int(right[CRC]) ^ 1), right["ETag"]),

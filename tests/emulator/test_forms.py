@@ -388,7 +388,7 @@ ONE = form(part("key", "k"), part("file", "k"))
     ids=range(13),
 )  # fmt: skip
 def test_bad_forms(poster, refusal, kind, body, code):
-    """What is no form of OSS, or over its limits, is refused by its code."""
+    """An invalid form, or one above the limits, is refused with OSS's code."""
     reply = poster.send(body, headers=kind and {"Content-Type": kind})
     assert refusal(reply)[:2] == (400, code)
 
@@ -403,7 +403,7 @@ def test_a_form_that_breaks_off(poster, oss, refusal, fields, end):
 
 
 def test_damaged_forms(poster, fields):
-    """Whatever is wrong with a form, it is answered, and not by a crash."""
+    """Any invalid form gets a refusal, never a server error."""
     chance = random.Random(7)  # noqa: S311 - no secret
     good = form(*fields_and_file(fields, b"hello", filename="a"))
     pieces = [b"\r\n", b"--", b"\xff", b'"', b";", b"*=utf-9'%FF'x", b"\0", b"\\"]

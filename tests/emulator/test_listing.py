@@ -96,7 +96,7 @@ def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
 
 
 def test_version_1(look):
-    """ListObjects goes on from a marker, and always tells the owner."""
+    """ListObjects continues from a marker, and always returns the owner."""
     keys, _, document = look()
     assert keys == KEYS
     assert document.findtext("Contents/Owner/ID")
@@ -217,7 +217,7 @@ def test_versions_of_a_bucket_without_versioning(client, tree):
 
 
 def test_buckets(make_client, tree):
-    """ListBuckets, GetBucketInfo and GetBucketAcl tell what SDKs ask for."""
+    """ListBuckets, GetBucketInfo and GetBucketAcl return what SDKs read."""
     with Emulator(buckets=(BUCKET, "other", "third"), versioned=("third",)) as oss:
         client = make_client(oss)
 

@@ -231,7 +231,7 @@ def test_large_objects_are_in_files(make_client):
 
 
 def test_copies_keep_or_replace_properties(client, tree):
-    """A copy has the source's bytes, and its metadata unless told otherwise."""
+    """A copy has the source's bytes, and its metadata unless the request replaces it."""
     own = {"Content-Type": "text/csv", "x-oss-meta-a": "1", "x-oss-tagging": "t=1"}
     client.put("k", b"data", headers=own)
     source = {COPY: f"/{BUCKET}/k"}
@@ -351,7 +351,7 @@ def test_two_appends_at_once(client, oss, refusal):
 
 
 def test_deletion_of_many(client, tree):
-    """Each key is told, unless the request is quiet; odd ones come encoded."""
+    """The reply lists each key, encoded if needed, unless the request is quiet."""
 
     def delete(*keys, quiet="false", **query):
         rows = "".join(f"<Object><Key>{key}</Key></Object>" for key in keys)

@@ -108,7 +108,7 @@ class Owner:
 
 @pytest.fixture
 def owner(oss: Emulator, tmp_path: Path) -> Owner:
-    """Who has the keys of that OSS."""
+    """The owner of the store, who has its keys."""
     return Owner(oss, tmp_path)
 
 
@@ -273,7 +273,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None
     """Let Ctrl-C come when a filesystem sends a certain request."""
     interrupts = Interrupts()
     monkeypatch.setattr(sys, "unraisablehook", interrupts.see_unraisable)
-    # Who starts the tests in the background may have SIGINT ignored.
+    # A shell starts background jobs with SIGINT ignored.
     before = signal.signal(signal.SIGINT, interrupts.handle)
 
     def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:

@@ -269,7 +269,7 @@ def test_coroutines_run_in_the_callers_loop(environment, owner, tmp_path):
 def test_another_endpoint_in_the_environment_is_another_instance(
     environment, monkeypatch
 ):
-    """What the keys are for is part of what an instance is."""
+    """Another endpoint of the environment gives another instance."""
     first = OSSPresignedFileSystem(signer="keys")
     monkeypatch.setenv("OSS_ENDPOINT", "https://oss-cn-hangzhou.aliyuncs.com")
     second = OSSPresignedFileSystem(signer="keys")

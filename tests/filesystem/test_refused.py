@@ -113,7 +113,7 @@ def check_harmless(error: errors.StoreError, key: Credentials) -> None:
 @WAYS
 @pytest.mark.parametrize("key", [KEY, STS], ids=["key", "sts"])
 def test_another_secret(uploaded, way, version, key):
-    """A wrong secret is named to whoever has it; for a URL, an edited one comes first."""
+    """For keys, the first cause is a wrong secret; for a URL, that it was edited."""
     server = Credentials(key.access_key_id, "another", key.security_token)
     with Emulator([server]) as oss:
         error = uploaded(way, version, oss.url, key=key)
@@ -131,7 +131,7 @@ def test_another_secret(uploaded, way, version, key):
 
 @VERSIONS
 def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
-    """What was sent is named, to be compared with what was signed."""
+    """The message names the sent request, to be compared with the signed one."""
     with Emulator([KEY]) as oss:
         error = uploaded("url", version, oss.url, headers={"Content-Type": "text/csv"})
     assert (
@@ -258,7 +258,7 @@ def test_what_changes_on_the_way_is_named(uploaded, version, change, line):
 
 @VERSIONS
 def test_a_url_that_was_cut_or_grew(uploaded, version):
-    """What copying did to the URL is told before anything else."""
+    """Damage to the URL by copying is the first cause that is named."""
     with Emulator([KEY]) as oss:
         error = uploaded(
             "url",

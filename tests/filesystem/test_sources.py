@@ -147,7 +147,7 @@ def test_one_url_from_every_writer(owner, monkeypatch):
 
 
 def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch):
-    """A signer for everybody is no hindrance to whoever was given one URL, or a map."""
+    """A URL or a map that is passed wins over the environment's signer."""
     defaults = {"signer": "https://sign.example.com", "signer_token": "file:/none"}
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", defaults)
     OSSPresignedFileSystem(url=owner.url_file("a")).pipe_file("", b"x")
@@ -240,7 +240,7 @@ class Plus:
 
 
 def test_plus_of_a_key_from_a_service(oss, monkeypatch):
-    """What a signer service returns is bound and sent in the same way."""
+    """Results of a signer service are checked and sent in the same way."""
     token = "service-token-abcdef"
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
     policy = Policy(

@@ -43,7 +43,7 @@ PART = 100 * 1024
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
-    """What a user's body raises."""
+    """The exception of a user's body."""
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def plain(file):
     ids=["binary", "text", "text in gzip", "GzipFile", "BufferedWriter", "Parquet"],
 )
 def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some, options):  # fmt: skip
-    """What it has so far may be cut anywhere: nothing is published, no marker either."""
+    """If an open file fails the transaction, nothing is published, not even the marker."""
     raises = pytest.raises(UploadDiscardedError, match="still open")
     with raises as caught, parted.transaction:
         write(parted, "whole")
@@ -167,7 +167,7 @@ def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some
 
 
 def test_a_file_that_a_thread_still_writes_fails_it(parted, owner):
-    """The thread is told at its next write."""
+    """The thread's next write raises the error."""
     told = []
     begun = threading.Event()
 
@@ -191,7 +191,7 @@ def test_a_file_that_a_thread_still_writes_fails_it(parted, owner):
 
 
 def test_receipts_that_fail_stop_nothing(only, owner):
-    """All is published, the marker too; the error says so, and has what was not told."""
+    """Everything is published; the error says so, and holds the missing receipts."""
     told = []
 
     def tell(receipt):
@@ -301,7 +301,7 @@ def test_a_thread_joins_by_its_context(blind, owner):
 
 
 def test_coroutines_join(environment, owner):
-    """What is awaited inside, several at once and in tasks, waits for the end."""
+    """Calls awaited inside, also concurrent ones and tasks, are published at the end."""
     fs = fsspec.filesystem("osspresigned", signer="keys", asynchronous=True)
 
     async def main():
@@ -318,7 +318,7 @@ def test_coroutines_join(environment, owner):
 
 
 def test_a_task_that_outlives_the_transaction_writes_as_ever(environment, owner):
-    """What is over has no effect, also in a context that still knows it."""
+    """A transaction that has ended has no effect, also in a context that still has it."""
     fs = fsspec.filesystem("osspresigned", signer="keys")
     with fs.transaction:
         context = contextvars.copy_context()
@@ -406,7 +406,7 @@ def test_the_last_object_is_published_after_all_others(blind, owner):
 
 
 def test_several_that_cannot_be_published_are_all_named(blind, owner):
-    """Each file whose body failed is told, and nothing is published."""
+    """Each file whose body failed is reported, and nothing is published."""
     raises = pytest.raises(UploadErrors, match="none of 3 objects")
     with raises as caught, blind.transaction:
         write(blind, "good")
@@ -438,7 +438,7 @@ def test_a_commit_that_fails_halfway_says_what_is_published(only, owner):
 
 
 def test_one_object_that_fails_is_raised_as_itself(blind, owner):
-    """Where nothing was published the error is what the store said."""
+    """If nothing was published, the error is the store's."""
     owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
     with pytest.raises(AccessDeniedError) as caught, blind.transaction:
         write(blind, "a")
@@ -499,7 +499,7 @@ def test_a_part_that_fails_fails_the_call(parted, owner):
 
 
 def test_progress_ends_at_everything(parted, tmp_path):
-    """Bytes count when they are taken: nobody watches a bar at the commit."""
+    """Bytes count when they are written, not at the commit."""
     callbacks = []
     with parted.transaction:
         for size in (10, 5 * PART // 2):
@@ -548,7 +548,7 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
 
 
 def test_a_map_of_single_puts_holds_what_is_large(owner):
-    """Only one PUT is granted: the whole object waits, and goes out at the end."""
+    """If only one PUT is granted, the object waits on disk and is sent at the end."""
     fs = fsspec.filesystem(
         "osspresigned",
         url_map=owner.map_file("a", "b"),

@@ -90,13 +90,13 @@ def test_a_directory_is_made_once(root):
     "name", ["a b", "a#1", "a?x=1", "%20", "a+b", "\N{GREEK SMALL LETTER OMEGA}", "a:b"]
 )
 def test_odd_keys_arrive_as_they_are(root, oss, name):
-    """What a URL would mean by a character, a path does not."""
+    """Characters with a meaning in URLs have none in a path."""
     (root / name).write_bytes(b"x")
     assert set(oss.objects("examplebucket")) == {f"data/{name}"}
 
 
 def test_touch_keeps_what_is_there(root, oss):
-    """An object that is there stays, also where nobody can see it."""
+    """An existing object stays, also with write-only permission."""
     (root / "there").write_bytes(b"abc")
     (root / "there").touch()
     with pytest.raises(FileExistsError):

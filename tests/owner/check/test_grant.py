@@ -82,7 +82,7 @@ def test_grant_tells_its_facts():
 
 
 def test_grant_of_a_temporary_key_says_so():
-    """Its end may come before that of the policy; what is bound is told."""
+    """The warning says that the key may expire first; restrictions are listed."""
     found = told(grant(credentials=STS, overwrite=False, content_types=["a/b", "c/d"]))
     assert found["key"].startswith("temporary (STS)")
     assert found["existing objects"] == "are kept"
@@ -91,7 +91,7 @@ def test_grant_of_a_temporary_key_says_so():
 
 
 def test_loose_grant_tells_what_is_open():
-    """What an application server has left out is told as it is."""
+    """Restrictions that an application server left out are named."""
     found = told(loose(PolicyCondition("not-in", "key", ("secret",)), version="v4"))
     assert found["objects"] == "is none of 'secret'"
     assert found["size"] == "up to 5 GiB"
@@ -126,7 +126,7 @@ def test_loose_grant_tells_what_is_open():
     ],
 )
 def test_warnings(conditions, said):
-    """What most owners do not mean is told, and nothing else."""
+    """Only unusual permissions give a warning."""
     found = [*warnings_of(loose(*conditions))]
     assert len(found) == len(said)
     for text, part in zip(found, said, strict=True):
@@ -134,7 +134,7 @@ def test_warnings(conditions, said):
 
 
 def test_v1_with_a_lasting_key_is_a_warning():
-    """The oldest kind, and one that calls somebody."""
+    """V1 with a long-term key, and a callback, each give a warning."""
     first = loose(BUCKET, prefix("in/"), SIZE, ACL, version="v1", callback="e30=")
     assert [text.partition(":")[0] for text in warnings_of(first)] == [
         "V1 with a lasting key",
@@ -323,7 +323,7 @@ def test_check_grant_alone_and_for_files(tmp_path, capsys):
 
 
 def test_check_grant_tells_warnings(place, capsys):
-    """What is wide is told, and is no problem."""
+    """A wide grant gives a warning, but counts as no problem."""
     place.write_text(made(now=time.time(), prefix=""))
     assert cli.main(["check", "grant", "grant.json"]) == 0
     said = capsys.readouterr().out
@@ -369,7 +369,7 @@ def test_wrong_calls(call, said, capsys):
 
 
 def test_grant_that_cannot_be_read(place, capsys):
-    """What is wrong is told at once, with the place, and no piece of the file."""
+    """All mistakes are listed with their position, and no content of the file."""
     document = json.loads(place.read_text())
     document["fields"]["policy"] = "bm8="
     document["expires"] = "soon"

@@ -78,7 +78,7 @@ def test_versions_are_removed_by_their_ids(oss, access):
 
 @pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
 def test_versioning_that_is_noticed_late(oss, access):
-    """If the reply to the only PUT was lost, the deletion tells of the versions."""
+    """If the reply to the only PUT was lost, the deletion shows the versioning."""
     folder = CheckFolder(access=access, prefix="")
     put(access, f"{folder.path}object")
     assert not folder.is_versioned
@@ -94,7 +94,7 @@ def test_each_check_has_a_folder_of_its_own(access):
 
 
 def test_what_cannot_be_removed_is_named(oss, access):
-    """Objects, versions and uploads that stay are told, whatever the reason."""
+    """Objects, versions and uploads that stay are listed, whatever the reason."""
     folder = CheckFolder(access=access, prefix="")
     put(access, f"{folder.path}object")
     oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
@@ -110,7 +110,7 @@ def test_what_cannot_be_removed_is_named(oss, access):
 
 
 def test_keys_that_may_not_list(oss, access):
-    """What the requests of the check made is removed without a listing."""
+    """Objects that the check's requests made are removed without a listing."""
     folder = CheckFolder(access=access, prefix="")
     for action in (Action.PutObject, Action.InitiateMultipartUpload):
         folder.call(action, CheckKey.OBJECT, b"", query={})
@@ -121,7 +121,7 @@ def test_keys_that_may_not_list(oss, access):
 
 
 def test_listing_that_cannot_be_read(oss, access):
-    """What the check made is removed all the same."""
+    """Objects of the check are removed although the listing is invalid."""
 
     def send(signed, body):
         reply = access.send(signed, body)

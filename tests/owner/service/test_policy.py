@@ -263,7 +263,7 @@ def test_each_member_is_read_strictly(members, said):
     ],
 )
 def test_shape_of_the_file_is_checked(text, said):
-    """What is no table of tokens is told as such."""
+    """A value that is no table of tokens gives a clear error."""
     assert problems(text)[0].startswith(said)
 
 
@@ -320,7 +320,7 @@ def refused(operation: Operation, policy: Policy) -> tuple[int, str]:
     ],
 )
 def test_headers_are_what_the_policy_lists(name, value, allowed):
-    """Demands outside the list are refused, wishes are dropped."""
+    """Required headers outside the list are refused, optional ones are dropped."""
     policy = evolve(
         POLICY,
         headers={"content-type", "x-oss-meta-*", "x-oss-callback"},
@@ -369,7 +369,7 @@ def test_content_types_are_what_the_policy_lists(listed):
     ],
 )
 def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
-    """A token without a list cannot make an object that nobody can delete."""
+    """A token without ``headers`` cannot lock an object."""
     demand = evolve(PUT, headers={name: "v"})
     if usual:
         assert permitted(demand, POLICY).headers == demand.headers
@@ -394,7 +394,7 @@ def test_versions_are_never_granted(version):
 
 
 def test_overwriting_may_be_demanded_where_it_is_allowed():
-    """The lock is the owner's to set, and anybody's to wish for."""
+    """A client may require overwriting if the policy allows it."""
     demand = evolve(PUT, headers={"x-oss-forbid-overwrite": "false"})
     assert permitted(demand, POLICY).headers == demand.headers
 
@@ -506,7 +506,7 @@ def test_copy_sources_replace_what_may_be_read(source, allowed):
 
 @pytest.mark.parametrize("name", ["x-oss-copy-source", "X-OSS-Copy-Source"])
 def test_an_optional_copy_source_is_never_signed(name):
-    """Only the demanded one is compared with what may be read."""
+    """Only the required source, which is checked, is signed."""
     actions = {Action.CopyObject, Action.GetObject}
     copy = Operation(
         action=Action.CopyObject,

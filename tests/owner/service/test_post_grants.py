@@ -215,7 +215,7 @@ def test_limits_of_the_policy_are_terms():
 
 
 def test_lasting_key_has_no_token():
-    """The member is there all the same, so that no client sends ``undefined``."""
+    """The key exists but is empty, so that no client sends ``undefined``."""
     lasting = evolve(KEYS, credentials=lambda: LASTING)
     answer = grant_members(lasting, ONE, "examplebucket/in/")
     assert answer["security_token"] == ""
@@ -312,7 +312,7 @@ class _Absent:
     ],
 )
 def test_signers_that_make_no_grants(signer, code):
-    """V1, a signer without keys, and one that has none now are told apart."""
+    """V1, a signer without keys, and one whose keys are missing have own errors."""
     with pytest.raises(ServiceError) as error:
         grant_members(signer, ONE, "examplebucket/in/")
     assert error.value.code == code

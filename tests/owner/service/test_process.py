@@ -110,7 +110,7 @@ def test_calls_are_told_without_secrets():
 
 
 def test_a_fault_ends_one_call_only():
-    """What should not happen is a 500 that says nothing, and is told by class."""
+    """An unforeseen exception gives an empty 500, and its class in the log."""
 
     class Faulty:
         def sign(self, operations):
@@ -125,7 +125,7 @@ def test_a_fault_ends_one_call_only():
 
 
 def test_requests_per_minute_are_counted_per_token():
-    """Who asks too much is told when to come back; others go on."""
+    """A token above its rate gets Retry-After; other tokens are not affected."""
     now = [0.0]
     text = policy_text("requests_per_minute = 6")
     text += "\n" + policy_text(token="another-token-00", name="free")
@@ -301,7 +301,7 @@ def store_signer(oss: Emulator) -> KeySigner:
 
 
 def test_store_enforces_what_the_policy_signed():
-    """Size and lock are kept by the store, whoever holds the URL."""
+    """The store enforces size and lock for every holder of the URL."""
     text = policy_text("max_size = 10", "max_part_size = 5", "overwrite = false")
     with Emulator() as oss, app(text, store_signer(oss)) as (port, _):
         oss.clock.offset = NOW - time.time()
@@ -322,7 +322,7 @@ def test_store_enforces_what_the_policy_signed():
 
 
 def test_filesystem_lives_with_sizes_and_locks(monkeypatch):
-    """The client sends signed lengths, and tells both refusals apart."""
+    """The client sends signed lengths, and raises a different error for each refusal."""
     text = policy_text("max_size = 1000", "max_part_size = 500", "overwrite = false")
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
     with Emulator() as oss:
@@ -381,7 +381,7 @@ class Chain:
     ],
 )
 def test_urls_end_before_the_temporary_key(chain, life):
-    """A key whose end nobody tells is good for as long as the chain keeps it fresh."""
+    """No URL outlives its key; a key without a known expiry counts as short-lived."""
     source = providers.ChainCredentials(chain=chain, clock=lambda: NOW)
     signer = KeySigner(
         credentials=source,
@@ -523,7 +523,7 @@ def test_official_chain_works(tmp_path, where):
 
 
 def test_temporary_key_in_the_environment_needs_its_end(keys, monkeypatch):
-    """Else URLs would outlive it, and nobody would know."""
+    """A temporary key needs its expiry, or URLs could outlive it unnoticed."""
     monkeypatch.setenv("OSS_SESSION_TOKEN", "token")
     with pytest.raises(ConfigurationError, match="OSS_SESSION_EXPIRATION is not"):
         make_signer(SignerSettings())
@@ -697,7 +697,7 @@ def test_missing_keys_are_told_before_the_start(policy_file, capsys):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_host_that_is_none_names_the_option(keys, policy_file, capsys, host):
-    """Neither another machine's address nor a name without one can be listened on."""
+    """Foreign addresses and unknown host names are refused."""
     call = ["serve", "--policy", str(policy_file), "--host", host]
     assert cli.main(call) == 1
     assert "choose another --host" in capsys.readouterr().err
@@ -769,7 +769,7 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
 
 
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
-    """A machine without uvicorn is told what to install."""
+    """Without uvicorn, the error says what to install."""
     name = "fsspec_osspresigned.owner.service.process"
     importlib.import_module(name)  # so that it can be taken away
     monkeypatch.delitem(sys.modules, name)
@@ -797,7 +797,7 @@ def test_ipv6_is_shown_in_brackets(start):
 
 
 def test_call_that_never_comes_whole_is_told():
-    """Who hangs up, or is cut off for being slow, is no fault of the service."""
+    """A client that disconnects or is too slow is no error in the log."""
     with app(policy_text()) as (port, told):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             head = (
@@ -813,7 +813,7 @@ def test_call_that_never_comes_whole_is_told():
 
 
 def test_log_names_the_client_behind_a_proxy_on_this_machine(start):
-    """What the client itself does wrong in HTTP adds no line."""
+    """Invalid HTTP of a client adds no line to the log."""
     service = start()
     odd = [
         b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",

@@ -87,7 +87,7 @@ def test_objects_of_others_stay(oss, run, prefix):
 
 
 def test_difference_is_exit_code_1(oss, run):
-    """A fact that failed, and what could not be removed, are told."""
+    """A failed fact is reported, and so are objects that could not be removed."""
     oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
     ended = run(*STORE, "--yes", "--prefix", "mine/")
     assert ended.code == 1
@@ -171,7 +171,7 @@ def test_own_domain(oss, run, monkeypatch):
 
 @pytest.mark.parametrize(("answer", "asked"), [(b"n\n", False), (b"y\n", True)])
 def test_it_asks_first(oss, run, answer, asked):
-    """Requests cost money: nothing is sent before somebody has agreed."""
+    """Requests cost money: nothing is sent before the user has agreed."""
     ended = run(*STORE, stdin=answer, terminal=True)
     assert ended.code == 0
     assert "OSS bills" in ended.err

@@ -78,7 +78,7 @@ def test_doctor_of_an_upload_with_a_grant(oss, run, grant):
 
 
 def test_doctor_without_a_path(run, grant):
-    """What a grant allows can be seen before there is anything to upload."""
+    """The permissions of a grant can be shown without a file to upload."""
     ended = run("doctor", "--grant", grant())
     assert ended.code == 0, ended.out
     assert "ok    objects: begins with 'in/'" in ended.out
