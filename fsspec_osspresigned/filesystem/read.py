@@ -264,8 +264,10 @@ def _download(
     callback: SharedCallback,
     turns: asyncio.Semaphore | None = None,
 ) -> Download:
-    heard = (callback.add, callback.set_size) if callback.is_heard else (None, None)
-    return Download(client, path, AtomicFile(local), *heard, turns)
+    file = AtomicFile(local)
+    if callback.is_heard:
+        return Download(client, path, file, callback.add, callback.set_size, turns)
+    return Download(client, path, file, turns=turns)
 
 
 async def _run(job: Download, lookup: Lookup, publisher: Publisher) -> int | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,6 +33,7 @@ from fsspec_osspresigned.signing import PresignRequest
 from tests.http.conftest import serve  # noqa: F401 - a fixture
 
 BUCKET = "examplebucket"
+TOKEN = "a-made-up-token-0"
 
 
 async def left_on_engine() -> tuple[int, set[Any]]:
@@ -214,25 +218,52 @@ def blind(only: Callable[..., OSSPresignedFileSystem]) -> OSSPresignedFileSystem
     return only()
 
 
+@contextlib.contextmanager
+def service(
+    prefix: str = "", signer: Any = None, headers: Collection[str] = ()
+) -> Iterator[dict[str, str]]:
+    """Serve signatures of *signer*, by default the keys of the environment.
+
+    It signs all calls below *prefix*, with *headers*. Yield the options of a filesystem.
+    """
+    policy = Policy(
+        name="p",
+        prefixes=(f"{BUCKET}/{prefix}",),
+        actions=frozenset(Action),
+        headers=frozenset(headers),
+    )
+    tokens = {hash_token(TOKEN): policy}
+    app = create_app(signer or KeySigner.from_options(), tokens=tokens)
+    with pytest.MonkeyPatch.context() as patch, LoopbackServer(app) as server:
+        patch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+        yield {"signer": server.url, "signer_token": "env:OSSPRESIGNED_TOKEN"}
+
+
 @pytest.fixture(params=["keys", pytest.param("service", marks=pytest.mark.slow)])
 def full(
-    request: pytest.FixtureRequest,
-    environment: None,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, environment: None
 ) -> Iterator[OSSPresignedFileSystem]:
     """A filesystem that may do everything: by keys, and through a signer service."""
     if request.param == "keys":
         yield OSSPresignedFileSystem(signer="keys")
         return
-    token = "a-made-up-token-0"
-    monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
-    policy = Policy(name="all", prefixes=(f"{BUCKET}/",), actions=frozenset(Action))
-    app = create_app(KeySigner.from_options(), tokens={hash_token(token): policy})
-    with LoopbackServer(app) as server:
-        yield OSSPresignedFileSystem(
-            signer=f"http://127.0.0.1:{server.port}",
-            signer_token="env:OSSPRESIGNED_TOKEN",
-        )
+    with service() as options:
+        yield OSSPresignedFileSystem(**options)
+
+
+def forked(act: Callable[[], object]) -> int:
+    """Call *act* in a forked child; return 0, or 1 if it raised an exception."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads
+        child = os.fork()
+    if child == 0:  # pragma: no cover - seen by its exit code
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Interrupts:
