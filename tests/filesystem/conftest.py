@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import itertools
 import json
 import os
-import signal
-import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.engine.engine import run, running
-from fsspec_osspresigned.engine.limits import request_limiter
 from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -34,11 +26,6 @@ from tests.http.conftest import serve  # noqa: F401 - a fixture
 
 BUCKET = "examplebucket"
 TOKEN = "a-made-up-token-0"
-
-
-async def left_on_engine() -> tuple[int, set[Any]]:
-    """Return the number of requests in flight, and the tasks but this one."""
-    return request_limiter().in_flight, running().tasks - {asyncio.current_task()}
 
 
 class Owner:
@@ -96,13 +83,6 @@ class Owner:
         end = time.monotonic() + 20
         while self.oss.faults.pending:
             assert time.monotonic() < end
-            time.sleep(0.005)
-
-    def wait_for_engine(self) -> None:
-        """Wait until the engine has no task and no request."""
-        end = time.monotonic() + 20
-        while (left := run(left_on_engine))[0] or left[1]:
-            assert time.monotonic() < end, left
             time.sleep(0.005)
 
     def actions(self) -> list[str]:
@@ -264,59 +244,3 @@ def forked(act: Callable[[], object]) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-class Interrupts:
-    """Ctrl-C for the main thread, until it has come."""
-
-    def __init__(self) -> None:
-        self.raised = threading.Event()
-        self.hook = sys.unraisablehook
-
-    def press(self) -> None:
-        """Send the signal."""
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    def press_until_raised(self) -> None:
-        """Send it again: just before the main thread waits it wakes nothing."""
-        for _ in range(100):
-            self.press()
-            if self.raised.wait(0.1):
-                break
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """Raise KeyboardInterrupt once."""
-        if not self.raised.is_set():
-            self.raised.set()
-            signal.default_int_handler(number, frame)
-
-    def see_unraisable(self, unraisable: Any) -> None:
-        """Come again: Python drops what is raised in a finalizer or a callback of its own."""
-        if unraisable.exc_type is KeyboardInterrupt:
-            self.raised.clear()
-            threading.Timer(0.05, self.press).start()
-        else:
-            self.hook(unraisable)
-
-
-@pytest.fixture
-def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Let Ctrl-C come when a filesystem sends a certain request."""
-    interrupts = Interrupts()
-    monkeypatch.setattr(sys, "unraisablehook", interrupts.see_unraisable)
-    # Who starts the tests in the background may have SIGINT ignored.
-    before = signal.signal(signal.SIGINT, interrupts.handle)
-
-    def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
-        send, seen = fs.client.call, itertools.count(1)
-
-        async def call(operation: Any, *args: Any, **options: Any) -> Any:
-            if operation.action == action and next(seen) == count:
-                # The main thread waits, and nothing may be complete before it is woken.
-                interrupts.press_until_raised()
-            return await send(operation, *args, **options)
-
-        monkeypatch.setattr(fs.client, "call", call)
-
-    yield arm
-    signal.signal(signal.SIGINT, before)

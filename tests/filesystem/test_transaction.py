@@ -447,17 +447,6 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
     assert not owner.stored()
 
 
-def test_an_interrupted_commit_says_what_is_published(blind, owner, interrupt_at):
-    """Ctrl-C stays Ctrl-C, with a note; what was not published is discarded."""
-    interrupt_at(blind, "PutObject", 3)
-    with pytest.raises(KeyboardInterrupt) as caught, blind.transaction as found:
-        for name in "012":
-            blind.pipe_file(f"{ROOT}/{name}", b"x")
-    assert caught.value.__notes__ == ["2 of 3 objects of the transaction published"]
-    assert set(owner.stored()) == {"0", "1"}
-    assert len(found.receipts) == 2
-
-
 def test_an_object_that_waits_for_the_end_cannot_be_moved(fs, owner):
     """An upload that has begun has its name."""
     with fs.transaction:
