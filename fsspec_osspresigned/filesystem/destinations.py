@@ -185,19 +185,6 @@ _is_unfinished = re.compile(r"(?:^|[/\\])\.osspresigned-[0-9a-f]{16}\Z").search
 
 
 @frozen
-class RegularFile(os.PathLike[str]):
-    """Local path that ``put`` uploads only if it is a regular file when its turn comes.
-
-    A pipe or a device that has replaced the file is refused, and not read.
-    """
-
-    local: str
-
-    def __fspath__(self) -> str:
-        return self.local
-
-
-@frozen
 class LocalEntry:
     """A local file or directory, its destination, and the error if it is unreadable."""
 
@@ -249,14 +236,9 @@ def local_entries(
     """
     check_depth(maxdepth)
     is_one = isinstance(lpath, str | os.PathLike)
-    sources = [lpath] if is_one else [*lpath]
-    paths = [local_path(path) for path in sources]
+    paths = [local_path(path) for path in ([lpath] if is_one else lpath)]
     # Found before the first byte is sent: a file that becomes one later is refused.
-    pipes = {
-        local
-        for local, path in zip(paths, sources, strict=True)
-        if not isinstance(path, RegularFile) and is_special(local)
-    }
+    pipes = {path for path in paths if _is_special(path)}
     if not isinstance(rpath, str):
         if is_one:
             raise ValueError(f"1 sources for {len(rpath)} destinations")
@@ -272,7 +254,7 @@ def local_entries(
     for path in _tops(paths, maxdepth):
         top = path.rstrip("/") or "/"
         kind = _kind_of_top(top, pipes)
-        if is_pattern and is_special(top):
+        if is_pattern and _is_special(top):
             kind = Kind.SPECIAL
         found[top] = kind, None
         if kind is Kind.DIRECTORY and depth != 0:
@@ -316,7 +298,7 @@ def _kind_of_top(path: str, pipes: Collection[str]) -> Kind:
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
 
 
-def is_special(path: str) -> bool:
+def _is_special(path: str) -> bool:
     """Return whether *path* exists and is neither a file nor a directory."""
     try:
         mode = os.stat(path).st_mode
