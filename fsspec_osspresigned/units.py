@@ -11,7 +11,6 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-MAX_LIFE = 7 * 86_400  # seconds that a V4 signature may live
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BYTES = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 _LIFE = re.compile(r"([0-9]{1,9})([smhd])")

@@ -7,7 +7,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -200,18 +200,15 @@ def blind(only: Callable[..., OSSPresignedFileSystem]) -> OSSPresignedFileSystem
 
 @contextlib.contextmanager
 def service(
-    prefix: str = "", signer: Any = None, headers: Collection[str] = ()
+    prefix: str = "", signer: Any = None, **terms: Any
 ) -> Iterator[dict[str, str]]:
     """Serve signatures of *signer*, by default the keys of the environment.
 
-    It signs all calls below *prefix*, with *headers*. Yield the options of a filesystem.
+    It signs all calls below *prefix*, with *terms* of its policy. Yield the options of
+    a filesystem.
     """
-    policy = Policy(
-        name="p",
-        prefixes=(f"{BUCKET}/{prefix}",),
-        actions=frozenset(Action),
-        headers=frozenset(headers),
-    )
+    prefixes = (f"{BUCKET}/{prefix}",)
+    policy = Policy(name="p", prefixes=prefixes, actions=frozenset(Action), **terms)
     tokens = {hash_token(TOKEN): policy}
     app = create_app(signer or KeySigner.from_options(), tokens=tokens)
     with pytest.MonkeyPatch.context() as patch, LoopbackServer(app) as server:

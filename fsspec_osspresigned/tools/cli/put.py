@@ -25,8 +25,7 @@ from ...model import Receipt
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
-from ...url_checks import MAX_URL, has_signature, is_web
-from ..language import translated, translated_list, translated_whole
+from ..language import translated_list, translated_whole
 from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
 from ..terminal import ExitCode, Failure, code_of_all, told
@@ -174,10 +173,6 @@ def put(
     URL, and with --upload-server, if the server gives names.
     """
     sources, target = _split(arguments, connection)
-    for source in sources:
-        if source.startswith(("oss://", "osspresigned://")):
-            msg = f"{source} is an object: osspresigned get downloads it"
-            raise click.UsageError(msg)
     target = object_path(target)
     if ignore_existing and transfer.fail_fast:
         raise click.UsageError("--ignore-existing and --fail-fast: give one of them")
@@ -209,7 +204,6 @@ def _split(
             raise click.UsageError(
                 f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
             )
-        _refuse_file(arguments[-1])
         return arguments[:-1], arguments[-1]
     source, *target = arguments
     if target[1:]:
@@ -217,22 +211,6 @@ def _split(
     if os.path.isdir(source):
         raise click.UsageError(f"{source} is a directory, the URL is for one file")
     return [source], "".join(target)
-
-
-def _refuse_file(target: str) -> None:
-    """Raise UsageError if *target* is a file with a URL, or a file where a bucket must be."""
-    if not os.path.isfile(target):
-        return
-    with open(target, encoding="latin-1") as file:
-        begin = file.read(MAX_URL)
-    if is_web(begin) and has_signature(begin):
-        msg = f"{target} holds a presigned URL: give it as --url-file {target}"
-        raise click.UsageError(msg)
-    if "/" not in target:
-        msg = (
-            f"{target} is a file: the last argument is the destination, BUCKET/PREFIX/"
-        )
-        raise click.UsageError(msg)
 
 
 @frozen
@@ -278,7 +256,7 @@ class _Put:
         transfer, plan = self.transfer, PutPlan()
         if target:
             plan.add(sources, target, chosen)
-        ignored = (ObjectExistsError,) if self.ignores_existing else ()
+        ignored = ObjectExistsError if self.ignores_existing else None
         progress = self._progress(files=0, size=0, skips=ignored)
         locals_of = plan.files
         filesystem = self._filesystem(
@@ -307,23 +285,7 @@ class _Put:
             files, on_error = list(locals_of.values()), transfer.on_error
             filesystem.put(files, list(locals_of), callback=progress, on_error=on_error)
 
-        return self._ended(transfer.carry_out("uploaded", progress, send), filesystem)
-
-    def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
-        transfer, options = self.transfer, filesystem.client.options
-        is_silent = self.storing.keeps_parts or transfer.quiet or transfer.as_json
-        if code is ExitCode.INTERRUPTED and not is_silent:
-            hint = "parts of unfinished files are not kept; --resume would keep them"
-            by_grant = options.grant is not None and options.signer is None
-            if self.connection.url_file is not None or by_grant:
-                hint = "each file is one request: the next run sends unfinished files whole"
-            elif options.url_map is not None:
-                hint = (
-                    "the next run sends unfinished files whole; --resume would keep the "
-                    "stored parts of entries with part URLs"
-                )
-            transfer.err.line(translated(hint))
-        return code
+        return transfer.carry_out("uploaded", progress, send)
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
