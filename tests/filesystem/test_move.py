@@ -22,7 +22,6 @@ from fsspec_osspresigned.errors import (
     InvalidRequestError,
     NotCoveredError,
     ObjectExistsError,
-    OSSPresignedError,
     SourceChangedError,
     UploadDiscardedError,
     UploadErrors,
@@ -503,45 +502,9 @@ def test_removals_that_fail(fs, owner):
         fs.rm(f"{ROOT}/t", on_error="ignore")
 
 
-@pytest.mark.parametrize("verb", ["rm", "copy", "mv"])
-def test_nothing_goes_on_after_an_interrupt(fs, owner, verb, interrupt_at):
-    """Ctrl-C stops the rest, and is raised when nothing runs any more."""
-    fs.pipe({f"{ROOT}/t/{n}": b"x" for n in range(200)})
-    action = "DeleteObject" if verb == "rm" else "CopyObject"
-    owner.oss.faults.add(Fault(action=action, delay=0.2, times=None))
-    interrupt_at(fs, action, 5)
-    more = {} if verb == "rm" else {"path2": f"{ROOT}/u"}
-    first = {"path" if verb == "rm" else "path1": f"{ROOT}/t"}
-    with pytest.raises(KeyboardInterrupt):
-        getattr(fs, verb)(**first, **more, recursive=True)
-    before = len(owner.oss.requests)
-    time.sleep(0.3)  # longer than a reply takes
-    assert len(owner.oss.requests) == before
-    left = [key for key in owner.stored() if key.startswith("t/")]
-    assert left if verb == "rm" else len(left) == 200
-
-
 def test_a_directory_that_was_made_is_forgotten(fs):
     """Removing a tree takes remembered directories along."""
     fs.pipe_file(f"{ROOT}/t/a", b"x")
     fs.mkdir(f"{ROOT}/t")
     fs.rm(f"{ROOT}/t", recursive=True)
     assert not fs.client.written.is_directory(f"{ROOT}/t")
-
-
-@pytest.mark.parametrize("width", [1, 4])
-def test_what_is_written_here_and_cannot_be_deleted_is_named(only, owner, width):
-    """A tool that deletes first learns which permission is missing."""
-    fs = only(max_concurrency=width)
-    names = [f"{ROOT}/t/part.{n}" for n in range(5)]
-    fs.pipe(dict.fromkeys(names, b"x"))
-    with pytest.raises(OSSPresignedError) as caught:
-        fs.rm(f"{ROOT}/t", recursive=True)
-    (note,) = caught.value.__notes__
-    assert f"{', '.join(names[:3])} and 2 more. Ask the signer for DeleteObject" in note
-    with pytest.raises(PermissionError) as caught:
-        fs.rm(names[0])
-    assert f"Still there: {names[0]}. Ask" in caught.value.__notes__[0]
-    assert len(owner.stored()) == 5
-    fs.pipe_file(names[0], b"new")
-    assert owner.stored()["t/part.0"] == b"new"

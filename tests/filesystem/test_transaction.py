@@ -14,7 +14,6 @@ import queue
 import subprocess
 import sys
 import threading
-import warnings
 
 import fsspec
 import pytest
@@ -36,7 +35,7 @@ from fsspec_osspresigned.http import body
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.upload import transaction as deferred
 from fsspec_osspresigned.upload.transaction import HeldCopies
-from tests.filesystem.conftest import VERBS
+from tests.filesystem.conftest import VERBS, forked
 
 ROOT = "examplebucket"
 PART = 100 * 1024
@@ -448,17 +447,6 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
     assert not owner.stored()
 
 
-def test_an_interrupted_commit_says_what_is_published(blind, owner, interrupt_at):
-    """Ctrl-C stays Ctrl-C, with a note; what was not published is discarded."""
-    interrupt_at(blind, "PutObject", 3)
-    with pytest.raises(KeyboardInterrupt) as caught, blind.transaction as found:
-        for name in "012":
-            blind.pipe_file(f"{ROOT}/{name}", b"x")
-    assert caught.value.__notes__ == ["2 of 3 objects of the transaction published"]
-    assert set(owner.stored()) == {"0", "1"}
-    assert len(found.receipts) == 2
-
-
 def test_an_object_that_waits_for_the_end_cannot_be_moved(fs, owner):
     """An upload that has begun has its name."""
     with fs.transaction:
@@ -565,20 +553,14 @@ def test_a_map_of_single_puts_holds_what_is_large(owner):
 
 def test_a_forked_child_has_no_part_in_it(fs, owner):
     """The child neither defers nor commits what its parent has begun."""
+
+    def act():
+        write(fs, "child")
+        assert not fs.transaction.under_way
+
     with fs.transaction:
         write(fs, "parent")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:  # pragma: no cover - seen by its exit code
-            code = 1
-            try:
-                write(fs, "child")
-                code = 2 if fs.transaction.under_way else 0
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+        assert forked(act) == 0
         assert set(owner.stored()) == {"child"}
     assert set(owner.stored()) == {"child", "parent"}
 

@@ -343,30 +343,6 @@ def test_no_file_appears_after_a_cancellation(fs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", ["get", "get_file"])
-def test_an_interrupt_ends_all_and_leaves_nothing(
-    parts, owner, tmp_path, monkeypatch, verb, interrupt_at
-):
-    """Ctrl-C removes the partial file, and no request goes out afterwards."""
-    parts.pipe_file(PATH, LARGE)
-    owner.oss.faults.add(Fault(action="GetObject", after=1, delay=0.2, times=None))
-    interrupt_at(parts, "GetObject", 3)
-    send, sent = parts.client.transport.send, []
-
-    def noted(*args, **options):
-        sent.append(args)
-        return send(*args, **options)
-
-    monkeypatch.setattr(parts.client.transport, "send", noted)
-    with pytest.raises(KeyboardInterrupt):
-        getattr(parts, verb)(PATH, str(tmp_path / "a"))
-    before = len(sent)
-    assert left(tmp_path) == []
-    time.sleep(0.3)
-    assert engine.current().tasks == set()
-    assert len(sent) == before
-
-
-@pytest.mark.parametrize("verb", ["get", "get_file"])
 @pytest.mark.parametrize("size", [5, len(LARGE)])
 def test_a_full_disk_leaves_nothing(parts, tmp_path, monkeypatch, verb, size):
     """An error of the local file is raised unchanged."""
