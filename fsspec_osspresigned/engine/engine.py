@@ -95,15 +95,9 @@ class Engine:
             OSError: the system has no thread or no descriptor for it.
             RuntimeError: gevent or eventlet has replaced the threads of this process.
         """
-        if self._has_loop:
-            return
-        _refuse_green_threads()
-        loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
-        with self._lock:
-            if not self._has_loop:
-                self._begin_thread(loop)
-                return
-        loop.close()
+        if not self._has_loop:
+            _refuse_green_threads()
+            self._begin_thread(EngineLoop())  # asyncio logs: a handler may use the engine
 
     def _begin_thread(self, loop: EngineLoop) -> None:
         loop.engine = self
@@ -113,13 +107,16 @@ class Engine:
         thread = threading.Thread(
             target=_run_forever, args=(loop,), name="osspresigned-engine", daemon=True
         )
-        try:
-            thread.start()
-        except RuntimeError as error:
-            loop.close()
-            text = f"no thread can be started: {error}"
-            raise OSError(errno.EAGAIN, text) from None
-        if not self._has_loop:  # else a finalizer has started one in this thread
+        with self._lock:
+            if self._has_loop:
+                loop.close()
+                return
+            try:
+                thread.start()
+            except RuntimeError as error:
+                loop.close()
+                text = f"no thread can be started: {error}"
+                raise OSError(errno.EAGAIN, text) from None
             self._thread = thread
             self.workers = Threads(loop, "osspresigned-worker", WORKERS)
             self.other_threads = Threads(loop, "osspresigned-user")

@@ -174,76 +174,41 @@ class MemoryBudget:
 
 
 class MemoryAccount:
-    """Memory that the parts of one open file use, as a share of *budget*.
-
-    One thread fills a part at a time; any thread may free parts. Each change counts all
-    anew, so an interrupt between two steps leaves no mistake behind.
-    """
+    """Memory that the parts of one open file use, as a share of *budget*. Thread-safe."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget, self._key = budget, object()
-        self._filling = 0
-        self._parts: dict[object, int] = {}
+        self._is_closed = False
 
     def __del__(self) -> None:
         self._budget.accounts.pop(self._key, None)
 
     @property
-    def filling(self) -> int:
-        """Bytes of the part that is being filled."""
-        return self._filling
-
-    @filling.setter
-    def filling(self, size: int) -> None:
-        self._filling = size
-        self._count()
-
-    @property
     def used(self) -> int:
-        """Bytes of the part that is being filled, and of full parts not freed yet."""
         return self._budget.accounts.get(self._key, 0)
 
-    def refill(self, size: int, free: Callable[[], object]) -> None:
-        """Count *size* bytes, which *free* stops counting, as the part that is filled."""
-        with self._budget.lock:  # else another file could take them
-            free()
-            self.filling = size
-
-    def take(self) -> Callable[[], int | None]:
-        """Count the part that is being filled as a full one; return as ``part`` does."""
+    def add(self, size: int) -> None:
+        """Count *size* more bytes; a negative number counts fewer."""
         with self._budget.lock:
-            size, self._filling = self._filling, 0
-            return self.part(size)
+            used = self.used + size
+            if used and not self._is_closed:
+                self._budget.accounts[self._key] = used
+            else:
+                self._budget.accounts.pop(self._key, None)
 
-    def part(self, size: int) -> Callable[[], int | None]:
-        """Count a full part of *size* bytes; return a function that stops counting it.
-
-        Any thread may call the function. It returns *size* the first time, and then None.
-        """
-        key = object()
-
-        def free() -> int | None:
-            freed = self._parts.pop(key, None)
-            self._count()
-            return freed
-
-        self._parts[key] = size
-        self._count()
-        return free
-
-    def clear(self) -> None:
+    def close(self) -> None:
         """Count no memory any more, because the upload of the file has ended."""
-        self._parts.clear()
-        self.filling = 0
+        self._is_closed = True
+        self.add(0)
 
     def reserve(self, size: int, limit: int) -> bool:
-        """Count *size* more bytes of the part that is being filled, if there is room.
+        """Count *size* more bytes if there is room, and return whether there was.
 
-        Returns whether there was room within *limit*, see ``has_room``.
+        See ``has_room``.
         """
         with self._budget.lock:
             if has_room := self.has_room(size, limit):
-                self.filling += size
+                self.add(size)
         return has_room
 
     def has_room(self, size: int, limit: int) -> bool:
@@ -257,14 +222,6 @@ class MemoryAccount:
             return False
         owners = len(self._budget.accounts) + (not used)
         return total <= limit // 2 or used + size <= limit // owners
-
-    def _count(self) -> None:
-        accounts = self._budget.accounts
-        with self._budget.lock:
-            if used := self._filling + sum(self._parts.values()):
-                accounts[self._key] = used
-            else:
-                accounts.pop(self._key, None)
 
 
 # Keyed by process: a forked child never gives back what its parent uses.

@@ -188,5 +188,5 @@ def test_shares(mine, others, size, has_room):
     budget = MemoryBudget()
     accounts = [MemoryAccount(budget) for _ in (mine, *others)]
     for account, used in zip(accounts, (mine, *others), strict=True):
-        account.filling = used
+        account.add(used)
     assert accounts[0].has_room(size, 100) is has_room

@@ -89,7 +89,7 @@ class Parts:
 def taken(budget, size):
     """Return the account of another file, which uses *size* bytes."""
     account = MemoryAccount(budget)
-    account.filling = int(size)
+    account.add(int(size))
     return account
 
 
