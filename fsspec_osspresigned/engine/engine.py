@@ -97,7 +97,8 @@ class Engine:
         """
         if not self._has_loop:
             _refuse_green_threads()
-            self._begin_thread(EngineLoop())  # asyncio logs: a handler may use the engine
+            # Outside of the lock: asyncio logs here, and a handler may use the engine.
+            self._begin_thread(EngineLoop())
 
     def _begin_thread(self, loop: EngineLoop) -> None:
         loop.engine = self
@@ -105,7 +106,7 @@ class Engine:
         loop.set_debug(False)
         loop.set_exception_handler(_report)
         thread = threading.Thread(
-            target=_run_forever, args=(loop,), name="osspresigned-engine", daemon=True
+            target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
         )
         with self._lock:
             if self._has_loop:
@@ -148,6 +149,13 @@ class Engine:
 
     # -- on the loop ---------------------------------------------------------------------
 
+    def _main(self, loop: EngineLoop) -> None:
+        enter_own_thread()
+        while True:
+            # A coroutine that raises one of these stops the loop, and not its caller.
+            with suppress(KeyboardInterrupt, SystemExit):
+                loop.run_forever()
+
     def spawn(
         self,
         coroutine: Coroutine[Any, Any, T],
@@ -177,14 +185,6 @@ class _Owned(dict[Callable[[], Any], Any]):
     def __missing__(self, kind: Callable[[], Any]) -> Any:
         self[kind] = made = kind()
         return made
-
-
-def _run_forever(loop: EngineLoop) -> None:
-    enter_own_thread()
-    while True:
-        # A coroutine that raises one of these stops the loop, and not its caller.
-        with suppress(KeyboardInterrupt, SystemExit):
-            loop.run_forever()
 
 
 def _refuse_green_threads() -> None:
