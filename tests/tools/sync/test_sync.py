@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
 from urllib.request import Request, urlopen
 
 import pytest
@@ -208,7 +207,8 @@ def test_large_file_goes_on_after_a_crash(environment, owner, source, tmp_path):
 @pytest.mark.parametrize("offset", [-300, 300])
 def test_clocks_may_differ(source, monkeypatch, offset, tmp_path):
     """The times of files are by this clock, those of objects by the store's."""
-    with Emulator(clock=lambda: time.time() + offset) as oss:
+    with Emulator() as oss:
+        oss.clock.offset = offset
         key = oss.credentials
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
@@ -521,13 +521,12 @@ def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
     from fsspec_osspresigned.model import Receipt  # noqa: PLC0415 - one test
     from fsspec_osspresigned.tools.sync.directions import Upward  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.plan import Entry  # noqa: PLC0415
-    from fsspec_osspresigned.tools.sync.send import SyncRoute  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.source import LocalSource  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.sync import SyncRun  # noqa: PLC0415
 
-    route = SyncRoute(LocalSource(str(source)), f"{DEST}/")
+    up = Upward(filesystem=only(), source=LocalSource(str(source)), root=f"{DEST}/")
     with SyncState(state) as held:
-        whole = SyncRun(direction=Upward(filesystem=only(), route=route), held=held)
+        whole = SyncRun(direction=up, held=held)
         pending = Receipt(path="b/a", size=1, status="pending")
         run(whole.stored, Entry("a", 1), pending)
     assert whole.result.sent == 1
