@@ -13,7 +13,6 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TypeAlias
 
 from attrs import frozen
 
@@ -34,18 +33,11 @@ class RequestLimits:
 
 @frozen(eq=False)
 class RequestPlace:
-    """A request of *client*, in flight or waiting to be sent."""
+    """Where requests of *client* wait and count: those of one bucket and one size."""
 
     client: object
     limits: RequestLimits
     is_small: bool
-
-
-_Waiter: TypeAlias = tuple[RequestPlace, "asyncio.Future[None]"]
-
-
-def _kind(place: RequestPlace) -> tuple[int, int, bool]:
-    return id(place.client), id(place.limits), place.is_small
 
 
 class RequestLimiter:
@@ -63,20 +55,21 @@ class RequestLimiter:
         # Client and size, small or large -> its requests in flight; none is 0.
         self._of_client: dict[tuple[int, bool], int] = {}
         self._small = self._large = 0
-        # Client, bucket and size -> call -> requests that wait.
-        self._waiting: OrderedDict[object, OrderedDict[object, deque[_Waiter]]]
-        self._waiting = OrderedDict()
+        # Place -> call -> requests that wait.
+        self._waiting: OrderedDict[
+            RequestPlace, OrderedDict[object, deque[asyncio.Future[None]]]
+        ] = OrderedDict()
 
     @property
     def in_flight(self) -> int:  # for tests
         return self._small + self._large
 
     def is_awaited(self, place: RequestPlace) -> bool:
-        """Return whether a request like *place* waits until it may be sent."""
-        return _kind(place) in self._waiting
+        """Return whether a request waits at *place* until it may be sent."""
+        return place in self._waiting
 
     def enter_nowait(self, place: RequestPlace) -> bool:
-        """Count the request as in flight if it may be sent now; return whether it may."""
+        """Count a request as in flight if it may be sent now; return whether it may."""
         may = is_user_code.get() or (not self._waiting and self._may(place))
         if may:
             self._count(place, 1)
@@ -89,23 +82,22 @@ class RequestLimiter:
             self.admit()
 
     async def enter(self, place: RequestPlace) -> None:
-        """Wait until request *place* may be sent; it is in flight until ``leave``."""
+        """Wait until a request may be sent; it is in flight until ``leave``."""
         future = asyncio.get_running_loop().create_future()
-        kind = _kind(place)
         call = call_of_task.get()
-        calls = self._waiting.setdefault(kind, OrderedDict())
+        calls = self._waiting.setdefault(place, OrderedDict())
         queue = calls.setdefault(call, deque())
-        queue.append((place, future))
+        queue.append(future)
         self.admit()
         try:
             await future
         except asyncio.CancelledError:
-            if (place, future) in queue:
-                queue.remove((place, future))
+            if future in queue:
+                queue.remove(future)
                 if not queue:
                     del calls[call]
                 if not calls:
-                    del self._waiting[kind]
+                    del self._waiting[place]
             elif not future.cancelled():
                 self._count(place, -1)
             self.admit()
@@ -137,21 +129,17 @@ class RequestLimiter:
     def admit(self) -> None:
         """Let those requests that wait be sent that the limits permit by now."""
         # The first request of each call, one call after another.
-        while (kind := next(filter(self._may_first, self._waiting), None)) is not None:
-            calls = self._waiting.pop(kind)
+        while (place := next(filter(self._may, self._waiting), None)) is not None:
+            calls = self._waiting.pop(place)
             call, queue = calls.popitem(last=False)
-            place, future = queue.popleft()
+            future = queue.popleft()
             if queue:
                 calls[call] = queue  # at the end
             if calls:
-                self._waiting[kind] = calls  # this kind, too, goes to the end
+                self._waiting[place] = calls  # this place, too, goes to the end
             if not future.done():  # it was cancelled, and does not know yet
                 self._count(place, 1)
                 future.set_result(None)
-
-    def _may_first(self, kind: object) -> bool:
-        queue = next(iter(self._waiting[kind].values()))
-        return self._may(queue[0][0])
 
 
 def request_limiter() -> RequestLimiter:
