@@ -95,16 +95,10 @@ class Engine:
             OSError: the system has no thread or no descriptor for it.
             RuntimeError: gevent or eventlet has replaced the threads of this process.
         """
-        if self._has_loop:
-            return
-        _refuse_green_threads()
-        loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
-        with self._lock:
-            is_first = not self._has_loop
-            if is_first:
-                self._begin_thread(loop)
-        if not is_first:
-            loop.close()
+        if not self._has_loop:
+            _refuse_green_threads()
+            # Outside of the lock: asyncio logs here, and a handler may use the engine.
+            self._begin_thread(EngineLoop())
 
     def _begin_thread(self, loop: EngineLoop) -> None:
         loop.engine = self
@@ -112,15 +106,18 @@ class Engine:
         loop.set_debug(False)
         loop.set_exception_handler(_report)
         thread = threading.Thread(
-            target=_run_forever, args=(loop,), name="osspresigned-engine", daemon=True
+            target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
         )
-        try:
-            thread.start()
-        except RuntimeError as error:
-            loop.close()
-            text = f"no thread can be started: {error}"
-            raise OSError(errno.EAGAIN, text) from None
-        if not self._has_loop:  # else a finalizer has started one in this thread
+        with self._lock:
+            if self._has_loop:
+                loop.close()
+                return
+            try:
+                thread.start()
+            except RuntimeError as error:
+                loop.close()
+                text = f"no thread can be started: {error}"
+                raise OSError(errno.EAGAIN, text) from None
             self._thread = thread
             self.workers = Threads(loop, "osspresigned-worker", WORKERS)
             self.other_threads = Threads(loop, "osspresigned-user")
@@ -152,6 +149,13 @@ class Engine:
 
     # -- on the loop ---------------------------------------------------------------------
 
+    def _main(self, loop: EngineLoop) -> None:
+        enter_own_thread()
+        while True:
+            # A coroutine that raises one of these stops the loop, and not its caller.
+            with suppress(KeyboardInterrupt, SystemExit):
+                loop.run_forever()
+
     def spawn(
         self,
         coroutine: Coroutine[Any, Any, T],
@@ -181,14 +185,6 @@ class _Owned(dict[Callable[[], Any], Any]):
     def __missing__(self, kind: Callable[[], Any]) -> Any:
         self[kind] = made = kind()
         return made
-
-
-def _run_forever(loop: EngineLoop) -> None:
-    enter_own_thread()
-    while True:
-        # A coroutine that raises one of these stops the loop, and not its caller.
-        with suppress(KeyboardInterrupt, SystemExit):
-            loop.run_forever()
 
 
 def _refuse_green_threads() -> None:

@@ -399,7 +399,7 @@ def test_an_unfinished_file_is_removed_and_never_sent(fs, owner, tmp_path):
         fs.put(f"{tmp_path}/d/", f"{ROOT}/p/", recursive=True)
     assert set(owner.stored()) == {"s/a", "p/a"}
     assert not begun.is_over
-    abort_at_exit.end_all(1.0, [begun])
+    abort_at_exit.end_all(1.0)
     assert begun.is_over
     assert left(tmp_path / "d") == ["a"]
     begun.discard()
