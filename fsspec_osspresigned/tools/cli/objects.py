@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ from glob import has_magic
 from typing import Any, TypeAlias
 
 import click
-from attrs import evolve, frozen
+from attrs import evolve
 
 from ...engine.engine import run, waiting
 from ...engine.scope import Scope
@@ -24,11 +25,10 @@ from ...filesystem.trees import expand, layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
-from ..terminal import ExitCode, Output, interruptible, pairs
+from ..terminal import ExitCode, interruptible, table
 from .options import (
     OBJECTS,
     PLACE,
-    SIZE,
     STRICT,
     ConnectionOptions,
     ReportOptions,
@@ -39,7 +39,6 @@ from .options import (
     examples,
     is_local,
     object_path,
-    option,
     takes,
 )
 from .sync import FilteringCommand, FilterOptions, name_below
@@ -105,21 +104,14 @@ def _listed(
 ) -> list[dict[str, Any]]:
     """Return ``info`` of the entries at *path*, or of those that match it as a pattern.
 
-    A pattern is used only if no entry has *path* itself as its name. FileNotFoundError
-    if nothing matches.
+    FileNotFoundError if nothing matches.
     """
 
     def find(name: str) -> list[dict[str, Any]]:
         return [*filesystem.find(name, detail=True).values()]
 
-    try:
-        items = find(path) if recursive else filesystem.ls(path, detail=True)
-    except FileNotFoundError:
-        items = []
-        if not has_magic(path):
-            raise
-    if items or not has_magic(path):
-        return items
+    if not has_magic(path):
+        return find(path) if recursive else [*filesystem.ls(path, detail=True)]
     matching = [*filesystem.glob(path, detail=True).values()]
     if not matching:
         raise FileNotFoundError(2, "not found", path)
@@ -174,7 +166,7 @@ def stat(
         if number:
             click.echo()
         known = [(name, shown_text(str(text))) for name, text in rows.items() if text]
-        for line in pairs(known, Output(sys.stdout).room):
+        for line in table(known):
             click.echo(line)
 
 
@@ -183,8 +175,6 @@ def stat(
 @click.argument("path", type=object_path, metavar="BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
               default="GET", show_default=True, help="Method of the request.")  # fmt: skip
-@click.option("--size", type=SIZE, metavar="BYTES",
-              help="For PUT: size of the object in bytes, which a signer may require.")  # fmt: skip
 def url(
     path: str, *, method: str, size: int | None, connection: ConnectionOptions
 ) -> None:
@@ -377,12 +367,6 @@ def rm(
     return _carry_out(report, "deleted", filesystem, delete, jobs)
 
 
-@frozen(kw_only=True)
-class CopyOptions:
-    recursive: bool = option("--recursive")
-    dry_run: bool = option("--dry-run")
-
-
 @takes
 @click.command(epilog=examples(_CP))
 @_originals
@@ -391,7 +375,8 @@ def cp(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: CopyOptions,
+    recursive: bool,
+    dry_run: bool,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -401,7 +386,8 @@ def cp(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "copy", "copied"
-    return _copied(report, verbs, filesystem, filesystem.cp_file, paths, target, how)
+    copies = functools.partial(_copied, report, verbs, filesystem, filesystem.cp_file)
+    return copies(paths, target, recursive=recursive, dry_run=dry_run)
 
 
 @takes
@@ -412,7 +398,8 @@ def mv(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: CopyOptions,
+    recursive: bool,
+    dry_run: bool,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -422,7 +409,8 @@ def mv(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "move", "moved"
-    return _copied(report, verbs, filesystem, filesystem.mv_file, paths, target, how)
+    moves = functools.partial(_copied, report, verbs, filesystem, filesystem.mv_file)
+    return moves(paths, target, recursive=recursive, dry_run=dry_run)
 
 
 def _copied(
@@ -432,7 +420,9 @@ def _copied(
     change: _Change,
     paths: Sequence[str],
     target: str,
-    how: CopyOptions,
+    *,
+    recursive: bool,
+    dry_run: bool,
 ) -> int:
     for path in paths:
         if "://" not in path and (is_local(path) or os.path.lexists(path)):
@@ -448,17 +438,15 @@ def _copied(
     if len(names) > 1 or "/" not in where:
         where = f"{where.rstrip('/')}/"
     with interruptible():
-        if not how.recursive and (
-            prefix := [name for name in names if name.endswith("/")]
-        ):
+        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
             raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
         source = names if len(names) > 1 else names[0]
-        jobs = run(layout, filesystem, source, where, how.recursive, None)
+        jobs = run(layout, filesystem, source, where, recursive, None)
     tops = tuple(f"{name.rstrip('/')}/" for name in names)
-    if how.recursive and any(job.target.startswith(tops) for job in jobs):
+    if recursive and any(job.target.startswith(tops) for job in jobs):
         msg = f"{target} lies in what is copied: name a place outside of it"
         raise click.UsageError(msg)
-    if how.dry_run:
+    if dry_run:
         for job in jobs:
             _would_store(report, verbs[0], job, "target")
         _total(report, len(jobs), "object", *verbs)

@@ -160,6 +160,9 @@ SHARED: dict[str, dict[str, Any]] = dict([
          type=LIFE),
     _row("--output -o FILE", "Output file, which is secret; - for a pipe.", type=PLACE),
     _row("--force", "Replace the file if it exists.", **_FLAG),
+    _row("--size BYTES", "Size of the upload in bytes.", type=SIZE),
+    _row("--upload-server-option NAME=VALUE",
+         "Option of the upload server; may be repeated.", **_PAIRS),
     _row("--port", "TCP port; 0 selects a free port.", type=click.IntRange(0, 65535),
          show_default=True),
 ])  # fmt: skip
@@ -259,7 +262,6 @@ class GroupingCommand(click.Command):
 # Accepted by commands that always include directories, because other tools need it.
 RECURSIVE = click.option("--recursive", "-r", is_flag=True, hidden=True,
                          expose_value=False, help="Directories are always included.")  # fmt: skip
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @contextlib.contextmanager
@@ -373,8 +375,7 @@ class UploadServerOptions:
     upload_server: str | None = option("--upload-server NAME[+URL]",
         "Server of uploads: dashscope, companion+https://..., FILE.toml+https://...",
         type=PLACE)
-    upload_server_options: Mapping[str, str] = mapping("--upload-server-option NAME=VALUE",
-        "Option of the upload server; may be repeated.")
+    upload_server_options: Mapping[str, str] = option("--upload-server-option")
     # fmt: on
 
 

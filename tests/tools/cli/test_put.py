@@ -477,29 +477,6 @@ def test_signer_service_by_token(run, oss, signer, tree):
     assert f"no valid bearer token (unauthorized); {advice}" in ended.err
 
 
-def test_token_that_has_expired_is_replaced_by_the_owner(run, signer_of, tree):
-    """There is nothing to check on this machine."""
-    options = signer_of(*Action, expires_at=1_767_225_600.0)
-    ended = run("put", "data/a.csv", TO, *options)
-    assert ended.code == 3
-    assert (
-        "expired at 2026-01-01T00:00:00Z (unauthorized); ask the owner for a new one"
-        in ended.err
-    )
-    assert "check" not in ended.err
-
-
-def test_wrong_secret_of_the_signer_is_named(run, oss, signer_of, tree, monkeypatch):
-    """The signer was asked for what was sent, so no header is the cause."""
-    options = signer_of(*Action)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "not-the-secret-of-this-key")
-    ended = run("put", "data/a.csv", TO, *options)
-    assert ended.code == 3
-    assert "the signer's secret does not belong to its key" in ended.err
-    assert "tell the owner, who checks OSS_ACCESS_KEY_SECRET" in ended.err
-    assert "Content-Type" not in ended.err
-
-
 def test_rate_holds_for_all(run, oss, tree, monkeypatch):
     """The bytes are handed to the bucket; a slow line gets few connections."""
     taken = []

@@ -216,18 +216,6 @@ def test_nothing_is_deleted_unless_asked(stored, target):
     assert files(target) == {**FILES, "old": b"old"}
 
 
-def test_more_than_may_be_is_not_deleted(stored, target):
-    """The limit is looked at before anything is done."""
-    write(target, {"old": b"old", "older": b"older"})
-    options = {"filesystem": stored, "delete": True}
-    with pytest.raises(
-        ConfigurationError, match="2 files would be deleted, the limit is 1"
-    ):
-        sync_down(SOURCE, target, max_delete=1, **options)
-    assert set(files(target)) == {"old", "older"}
-    assert len(sync_down(SOURCE, target, max_delete=2, **options).deleted) == 2
-
-
 def test_empty_source_deletes_nothing(stored, target):
     """A prefix with a mistake in it looks like an empty one."""
     write(target, {"old": b"old"})
