@@ -252,14 +252,14 @@ def get(
     if dry_run:
         _total(transfer, len(jobs), "file", "fetch", "fetched")
         return ExitCode.OK
-    progress = transfer.progress("fetched", fetching=True)
+    progress = transfer.progress("fetched", files=len(jobs), fetching=True)
 
     def fetch() -> None:
         sources, targets = [job.path for job in jobs], [job.target for job in jobs]
         on_error = transfer.on_error
         filesystem.get(sources, targets, callback=progress, on_error=on_error)
 
-    return transfer.carry_out("fetched", progress, fetch)
+    return transfer.carry_out(progress, fetch)
 
 
 @takes
@@ -289,7 +289,7 @@ def cat(
                     raise
                 out.flush()
 
-    return transfer.carry_out("fetched", progress, fetch)
+    return transfer.carry_out(progress, fetch)
 
 
 def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
@@ -494,4 +494,4 @@ def _carry_out(
     scope: Scope[Destination, None] = Scope(
         call, lambda job: job.path, width=width, on_error="return"
     )
-    return report.carry_out(verb, progress, lambda: run(scope.run_all, jobs))
+    return report.carry_out(progress, lambda: run(scope.run_all, jobs))

@@ -37,7 +37,7 @@ from ...signers.description import names_objects
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
 from ..language import HelpFormatter, translated, translated_whole
-from ..progress import MOVING, RateLimit, TransferProgress
+from ..progress import RateLimit, TransferProgress
 from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
 
@@ -85,12 +85,6 @@ def _pair_of(text: str) -> tuple[str, str]:
 def _host_of(text: str) -> tuple[str, str | None]:
     host, _, bucket = text.lower().partition("=")
     return host, bucket or None
-
-
-def _signer_of(text: str) -> str:
-    if re.fullmatch(r"(localhost|[^:/]+[.][^:/]+)(:\d+)?(/.*)?", text):
-        raise ValueError(f"write a signer's URL with its scheme: https://{text}")
-    return text
 
 
 def _limit_of(text: str) -> RateLimit:
@@ -328,8 +322,7 @@ class ConnectionOptions:
     url_map: str | None = option("--map MAP",
         "URL map: a file, env:NAME, or a URL that fsspec can read.", type=PLACE)
     signer: str | None = option("--signer SIGNER",
-        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.",
-        type=read_by(_signer_of))
+        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.")
     signer_token: str | None = option("--token")
     region: str | None = option("--region")
     endpoint: str | None = option("--endpoint")
@@ -513,12 +506,11 @@ class ReportOptions:
 
     def carry_out(
         self,
-        verb: str,
         progress: TransferProgress,
         act: Callable[[], object],
         also: Callable[[], Sequence[str]] = list,
     ) -> ExitCode:
-        """Call *act*, print a summary with *verb*, and return the exit code.
+        """Call *act*, print a summary, and return the exit code.
 
         The summary also covers errors of single files, and Ctrl-C. Other errors are
         raised. *also* is called at the end, and returns more texts for the summary.
@@ -526,20 +518,7 @@ class ReportOptions:
 
         def end(*, terminated: bool = False) -> ExitCode:
             progress.close()
-            summary = Summary(
-                verb=verb,
-                done=progress.files_done,
-                files=progress.files,
-                failures=[*progress.failures.values()],
-                size=progress.moved if verb in MOVING else None,
-                place=progress.place,
-                resumed=progress.bytes_resumed > 0,
-                seconds=progress.seconds,
-                interrupted=progress.interrupted,
-                terminated=terminated,
-                given_up=progress.given_up,
-                also=[*also(), *progress.also],
-            )
+            summary = Summary(progress, also(), terminated)
             self._print(summary)
             return summary.code
 

@@ -274,7 +274,7 @@ def sync_command(
         raise click.UsageError(f"{msg}, and {destination} is a local directory")
     root = object_path(source if down else destination).strip("/")
     done = "fetched" if down else "uploaded"
-    progress = transfer.progress(done, files=0, size=0)
+    progress = transfer.progress(done, size=0)
     verb = "compare" if wanted.check else "fetch" if down else "send"
     report = _Report(transfer, progress, root, verb)
     common: dict[str, Any] = {
@@ -315,7 +315,7 @@ def sync_command(
     def act() -> None:
         report.end(run(on_event=report.hear))
 
-    code = transfer.carry_out(done, progress, act, report.counts)
+    code = transfer.carry_out(progress, act, report.counts)
     # The result also counts files that needed no transfer.
     return code if report.result is None else exit_code(report.result)
 

@@ -197,8 +197,14 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             ["f", TO, "--signer", "keys", "--part-size", "1K"],
             "--part-size 1024: must be",
         ),
-        (["f", TO, "--signer", "127.0.0.1:80"], "its scheme: https://127.0.0.1:80\n"),
-        (["f", TO, "--signer", "sign.example.com/x"], "https://sign.example.com/x\n"),
+        (
+            ["f", TO, "--signer", "127.0.0.1:80"],
+            "has no scheme: write https://127.0.0.1:80\n",
+        ),
+        (
+            ["f", TO, "--signer", "sign.example.com/x"],
+            "is not of the form module:function",
+        ),
         (["f", "--url-file", "no.url"], "no.url: No such file or directory\n"),
         (["data/e", TO, "--signer", "keys"], "no file is in data/e"),
         (["f", "/k", "--signer", "keys"], "names no bucket"),
