@@ -37,7 +37,6 @@ from .options import (
     counted,
     default_resume_dir,
     examples,
-    is_local,
     object_path,
     takes,
 )
@@ -424,16 +423,6 @@ def _copied(
     recursive: bool,
     dry_run: bool,
 ) -> int:
-    for path in paths:
-        if "://" not in path and (is_local(path) or os.path.lexists(path)):
-            msg = (
-                f"{path} is a file of this machine: osspresigned put uploads it "
-                f"(write oss://{path} if the object is meant)"
-            )
-            raise click.UsageError(msg)
-    if is_local(target):
-        msg = f"{target} is a place on this machine: osspresigned get fetches objects"
-        raise click.UsageError(msg)
     names, where = [object_path(path) for path in paths], object_path(target)
     if len(names) > 1 or "/" not in where:
         where = f"{where.rstrip('/')}/"
