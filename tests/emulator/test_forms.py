@@ -93,13 +93,6 @@ def test_each_v4_field_is_judged(poster, refusal, name, change, wanted):
     assert " ".join(refusal(reply)[1:]) == wanted
 
 
-def test_a_token_for_a_key_without_one(poster, refusal):
-    """Key and token must belong together."""
-    fields = {**signed(OWNER, version="v1"), "x-oss-security-token": "other"}
-    code = "AccessKeyIdAndSecurityTokenNotMatch"
-    assert refusal(poster.post("k", fields=fields)) == (403, code, "0002-00000004")
-
-
 def test_a_signature_elsewhere_is_ignored(client, poster, refusal):
     """A signed URL does not stand in for the policy."""
     query = client.url("POST", "").partition("?")[2]
@@ -114,7 +107,7 @@ def test_a_signature_elsewhere_is_ignored(client, poster, refusal):
         ("no base64!", "not base64"),
         (base64.b64encode(b"{").decode(), "policy is"),
         (policy([]), "no list of conditions"),
-        (policy([["like", "$key", "x"]]), "unknown operator"),
+        (policy([["like", "$key", "x"]]), "does not know conditions[0]"),
     ],
     ids=range(4),  # the policies have the time of their expiry
 )
@@ -175,15 +168,6 @@ def test_each_condition(poster, oss, refusal, tree, condition, also, ec):
     message = tree(reply).findtext("Message")
     assert message.startswith("Invalid according to Policy: Policy Condition failed: ")
     assert oss.get(BUCKET, "dir/k") is None
-
-
-def test_the_type_of_the_file_is_judged(poster, refusal):
-    """Without a field, ``$content-type`` is the type that the file's part names."""
-    fields = signed(OWNER, ["in", "$content-type", ["image/png"]])
-    head = "Content-Type: image/png"
-    assert poster.post("k", b"x", head, fields=fields).status_code == 204
-    reply = poster.post("k", b"x", "Content-Type: text/html", fields=fields)
-    assert refusal(reply)[2] == "0006-00000227"
 
 
 def test_v4_names_its_fields(poster, refusal, tree):
@@ -275,26 +259,11 @@ def test_the_content_type(poster, oss, head, also, kind):
 
 
 @pytest.mark.parametrize(
-    ("also", "headers", "acl"),
-    [
-        ({"acl": "private"}, {}, "private"),
-        ({"acl": "private", "x-oss-object-acl": "public-read"}, {}, "public-read"),
-        ({}, {"x-oss-object-acl": "public-read"}, "public-read"),
-        ({"x-oss-object-acl": "private"}, {"x-oss-object-acl": "public-read"}, "private"),
-    ],
-)  # fmt: skip
-def test_the_acl(poster, oss, also, headers, acl):
-    """It may come as a field, as S3's alias, or in a header, which the field beats."""
-    poster.post("k", also=also, headers=headers)
-    assert oss.get(BUCKET, "k").headers["x-oss-object-acl"] == acl
-
-
-@pytest.mark.parametrize(
     ("key", "also", "code"),
     [
         ("/a", {}, "InvalidObjectName"),
         ("", {}, "InvalidArgument"),
-        ("k", {"acl": "everybody"}, "InvalidArgument"),
+        ("k", {"x-oss-object-acl": "everybody"}, "InvalidArgument"),
         ("k", {"x-oss-storage-class": "Cold"}, "InvalidStorageClass"),
         ("k", {"x-oss-forbid-overwrite": "perhaps"}, "InvalidArgument"),
         ("k", {"x-oss-meta-a": "x" * 9000}, "MetadataTooLarge"),
@@ -310,15 +279,6 @@ def test_bad_fields(poster, oss, refusal, key, also, code):
     """A value that OSS does not take is refused, and nothing is stored."""
     assert refusal(poster.post(key, also=also))[:2] == (400, code)
     assert oss.objects(BUCKET) == {}
-
-
-def test_forbid_overwrite(poster, oss, refusal):
-    """An object that is there stays, and the code says so."""
-    lock = {"x-oss-forbid-overwrite": "true"}
-    assert poster.post("k", b"first", also=lock).status_code == 204
-    reply = poster.post("k", b"second", also=lock)
-    assert refusal(reply)[:2] == (409, "FileAlreadyExists")
-    assert oss.get(BUCKET, "k").data() == b"first"
 
 
 @pytest.mark.parametrize(
@@ -373,20 +333,6 @@ def test_a_callback(make_client, refusal, answer):
             assert (reply.status_code, reply.content) == (200, answer)
 
 
-def test_every_style_of_address(make_client, refusal):
-    """The bucket is in the path, in the host name, or behind a name of its own."""
-    with Emulator([OWNER], cnames={"files.example.com": BUCKET}) as oss:
-        poster = Poster(oss, make_client(oss))
-        fields = {**signed(OWNER), "key": "styled"}
-        body = form(*fields_and_file(fields, b"x"))
-        hosts = (f"{BUCKET}.oss-cn-hangzhou.aliyuncs.com", "files.example.com")
-        for path, host in ((f"/{BUCKET}", {}), *(("/", {"Host": h}) for h in hosts)):
-            assert poster.send(body, path=path, headers=host).status_code == 204
-            assert (oss.requests[-1].bucket, oss.requests[-1].key) == (BUCKET, "styled")
-        reply = poster.send(body, path="/otherbucket/")
-        assert refusal(reply)[:2] == (404, "NoSuchBucket")
-
-
 # How forms arrive.
 
 
@@ -403,25 +349,6 @@ def test_wherever_the_network_cuts(peer, oss, fields, step):
     assert peer.reply()[0] == 204
     assert oss.get(BUCKET, "k").data() == data
     assert oss.requests[-1].bytes == len(data)
-
-
-def test_a_large_file_streams(poster, oss):
-    """Some MiB arrive whole, in a file of the store and not in memory."""
-    data = random.Random(1).randbytes(9 * MIB + 1)  # noqa: S311 - no secret
-    assert poster.post("large", data).status_code == 204
-    stored = oss.get(BUCKET, "large")
-    assert stored.data() == data
-    assert stored.body[0].path is not None
-
-
-def test_a_client_that_leaves(peer, oss, fields, recorded):
-    """A connection that ends within the file publishes nothing."""
-    body = form(*fields_and_file(fields, b"x" * 5000))
-    kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
-    peer.ask("POST", "", body[:-500], length=len(body), extra=kind)
-    peer.socket.close()
-    assert recorded().status is None
-    assert oss.get(BUCKET, "k") is None
 
 
 def test_what_is_around_the_file(poster, oss, refusal, fields):

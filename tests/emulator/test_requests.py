@@ -242,41 +242,6 @@ def test_virtual_hosts(client, oss, host, version):
     assert oss.get(BUCKET, "dir/a b").data() == b"v"
 
 
-@both
-def test_custom_domains(make_client, version):
-    """A host in the table is its bucket; any other host is path style."""
-    with Emulator(cnames={"Data.Example.com": BUCKET}) as oss:
-        client = make_client(oss)
-        endpoint = Endpoint.parse("http://data.example.com", style="cname")
-        url = client.url("PUT", "k", endpoint=endpoint, version=version)
-        url = url.replace("http://data.example.com", oss.url)
-        headers = {"Host": "data.example.com"}
-        assert client.send("PUT", url, headers=headers, data=b"c").status_code == 200
-        assert oss.get(BUCKET, "k").data() == b"c"
-        client.put("p", version=version, unsigned={"Host": "proxy.test"})
-
-
-@pytest.mark.parametrize(
-    ("host", "is_right"),
-    [
-        ("oss-cn-hangzhou-internal.aliyuncs.com:80", True),
-        ("oss-accelerate.aliyuncs.com", True),
-        ("oss-cn-beijing.aliyuncs.com", False),
-        ("eu-central-1.oss.aliyuncs.com", False),
-    ],
-)
-def test_the_endpoint_of_another_region(client, refusal, tree, host, is_right):
-    """A host name of another region is refused with the endpoint that is right."""
-    endpoint = Endpoint.parse(client.oss.url, style="cname")
-    url = client.url("PUT", "k", endpoint=endpoint, version="v1")
-    reply = client.send("PUT", url, headers={"Host": f"{BUCKET}.{host}"}, data=b"x")
-    if is_right:
-        assert reply.status_code == 200
-        return
-    assert refusal(reply) == (403, "AccessDenied", "0003-00001403")
-    assert tree(reply).findtext("Endpoint") == "oss-cn-hangzhou.aliyuncs.com"
-
-
 def test_pages_of_any_origin_may_upload(client, oss):
     """A browser's question needs no signature; its page can read every reply."""
     page = {"Origin": "https://app.example.com"}

@@ -20,7 +20,7 @@ import pytest
 
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.checksums import crc64
-from tests.stress.walk import ROOT, Worker
+from tests.stress.walk import ROOT, crowd
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "3600"))
 THREADS, STEPS = 8, 6
@@ -82,25 +82,6 @@ def used() -> tuple[float, int, int]:
     return int(line.split()[1]) / 1024, descriptors, threading.active_count()
 
 
-def one_round(number: int, place: Path) -> None:
-    """Let some threads walk, and look at everything that they stored."""
-    fs = filesystem(number)
-    workers = [Worker(fs, f"r{number}w{n}", place) for n in range(THREADS)]
-    running = [threading.Thread(target=w.run, args=(STEPS,)) for w in workers]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    for worker in workers:
-        assert worker.error is None
-        found = fs.find(worker.root)
-        wanted = {f"{worker.root}/{key}": data for key, data in worker.wanted.items()}
-        assert sorted(found) == sorted(wanted)
-        if wanted:
-            assert fs.cat(sorted(wanted)) == wanted
-            fs.rm(sorted(wanted))
-
-
 def killed(seconds: float) -> None:
     """Kill a process while it uploads: what is there is whole."""
     with subprocess.Popen(
@@ -121,7 +102,8 @@ def soak(place: Path) -> None:
     draw = random.Random(1)  # noqa: S311 - to be the same in each run
     end = time.monotonic() + SECONDS
     for number in range(1_000_000):
-        one_round(number, place)
+        names = [f"r{number}w{n}" for n in range(THREADS)]
+        crowd(filesystem(number), names, place, STEPS)
         if number % 5 == 0:
             killed(draw.uniform(0.1, 2.0))
         print(*used(), flush=True)  # noqa: T201 - the test reads it

@@ -42,11 +42,11 @@ A RULE is an action (or *), then what goes wrong and where, after colons:
 
 \b
   UploadPart:status=503:rate=0.3:seed=1      a storm, the same in every run
-  UploadPart:part=2:cut-after=100KiB         break within the body, once
+  UploadPart:part-number=2:cut-after=100KiB  break within the body, once
   PutObject:drop-reply:times=always          store it and say nothing
   CompleteMultipartUpload:error-body         200 with an error in it
   *:reused=yes:reset:times=always            only new connections work
-  PutObject:key=logs/*:slow=64KiB:rate=1     64 KiB a second, always
+  *:bytes-per-second=64KiB:times=always      slow transfers
   GetObject:cut-reply-after=-1               all but the last byte
   PutObject:refuse=skewed                    403 RequestTimeTooSkewed
 

@@ -377,7 +377,7 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
     """Check on BUCKET, with the owner's keys, how the store behaves.
 
     This program relies on each checked fact. The check works in a directory of its own
-    with a random name, and removes it at the end. About 170 requests are sent, 240 in a bucket with
+    with a random name, and removes it at the end. About 160 requests are sent, 230 in a bucket with
     versioning, and 2 MiB are stored for some seconds. The JSON holds no secret and no
     bucket name. The exit code is 1 if a fact failed, or if an object could not be
     removed.
@@ -394,7 +394,7 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
             return _check_by_form(wanted, transport)
         folder = wanted.folder(bucket, transport)
         place = shown_text(f"{bucket}/{folder.path}")
-        question = f"send some 170 requests to {place}, for which OSS bills?"
+        question = f"send some 160 requests to {place}, for which OSS bills?"
         if not asked(question, yes=wanted.yes):
             return ExitCode.OK
         click.echo(f"all objects of this check: {place}", err=True)

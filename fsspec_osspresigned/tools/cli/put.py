@@ -7,7 +7,7 @@ import functools
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -16,9 +16,10 @@ from attrs import define, field, frozen
 from ...errors import ConfigurationError, ObjectExistsError
 from ...filesystem.destinations import (
     Kind,
-    LocalTree,
+    LocalEntry,
     RegularFile,
     is_special,
+    local_entries,
     local_path,
 )
 from ...filesystem.filesystem import OSSPresignedFileSystem
@@ -95,22 +96,22 @@ class PutPlan:
         problems: list[str] = []
         for source in tops:
             try:
-                tree = LocalTree(source, where)
+                entries = local_entries(source, where)
             except FileNotFoundError as error:
                 self.failures.append(Failure(source, source, error))
             else:
-                problems += self._add_tree(tree, [local_path(source)], chosen)
+                problems += self._add_tree(entries, [local_path(source)], chosen)
         if problems:
             raise ConfigurationError(problems)
 
     def _add_tree(
-        self, tree: LocalTree, top: Sequence[str], chosen: Filter
+        self, entries: Iterable[LocalEntry], top: Sequence[str], chosen: Filter
     ) -> Iterator[str]:
-        """Add the entries that *chosen* includes; yield clashes of destinations.
+        """Add the *entries* that *chosen* includes; yield clashes of destinations.
 
         *top* has the source, to which the names that filters match are relative.
         """
-        for entry in tree:
+        for entry in entries:
             local, path, name = entry.local, entry.path, name_below(top, entry.local)
             no_problem = entry.problem is None
             if not (chosen.takes(name) if no_problem else not chosen.skips(name)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -14,9 +13,9 @@ from fsspec_osspresigned.model import URL_ACTIONS
 from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import PresignRequest
 from fsspec_osspresigned.url_map.source import write as write_map
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
+from tests.conftest import key_variables, presigned
 from tests.contract.writers.matrix import (
     BUCKET,
     GRANT,
@@ -84,26 +83,13 @@ def world(
     request: pytest.FixtureRequest,
 ) -> Iterator[Callable[..., World]]:
     """Make a world of a kind."""
-    key = store.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", store.url)
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    for name, value in key_variables(store).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("OSSPRESIGNED_TOKEN_WRITES", TOKENS[WRITES])
     monkeypatch.setenv("OSSPRESIGNED_TOKEN_SERVICE", TOKENS[SERVICE])
 
     def signed(name: str, headers: Mapping[str, str] | None) -> MapEntry:
-        url = PresignRequest(
-            key,
-            store.endpoint,
-            method="PUT",
-            bucket=BUCKET,
-            key=name,
-            headers=headers or {},
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).url()
+        url = presigned(store, "PUT", name, headers=headers or {})
         return MapEntry(put=MapRequest(url=url, headers=headers))
 
     def make(

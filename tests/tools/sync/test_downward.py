@@ -111,7 +111,8 @@ def test_only_changes_are_fetched(stored, target):
 @pytest.mark.parametrize("offset", [-300, 300])
 def test_clocks_may_differ(monkeypatch, offset, target):
     """The times of objects are by the store's clock, those of files by this one."""
-    with Emulator(clock=lambda: time.time() + offset) as oss:
+    with Emulator() as oss:
+        oss.clock.offset = offset
         key = oss.credentials
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
 from urllib.request import Request, urlopen
 
 import pytest
@@ -195,7 +194,8 @@ def test_large_file_goes_on_after_a_crash(environment, owner, source, tmp_path):
 @pytest.mark.parametrize("offset", [-300, 300])
 def test_clocks_may_differ(source, monkeypatch, offset, tmp_path):
     """The times of files are by this clock, those of objects by the store's."""
-    with Emulator(clock=lambda: time.time() + offset) as oss:
+    with Emulator() as oss:
+        oss.clock.offset = offset
         key = oss.credentials
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
