@@ -454,23 +454,6 @@ def test_named_pipes_are_streams_by_url_and_in_a_list(run, oss, url, tmp_path):
     assert stored(oss) == dict.fromkeys(("in/p", "in/x", "in/y"), b"flow")
 
 
-@pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])
-def test_warnings_are_one_line_each(run, oss, tree, monkeypatch):
-    """A callback that failed is said; the object is stored."""
-    monkeypatch.setattr(
-        "fsspec.config.conf",
-        {
-            "osspresigned": {
-                "callback": {"callbackUrl": "http://h/x", "callbackBody": "b"}
-            }
-        },
-    )
-    ended = run("put", "data/a.csv", TO, *KEYS)
-    assert "in/a.csv is stored, but its callback failed\n" in ended.err
-    assert ended.err.startswith("warning: ")
-    assert ended.code == 0
-
-
 def test_signer_service_by_token(run, oss, signer, tree):
     """The token is read where it is named; a wrong one is exit 3."""
     call = ("put", "data", TO, "--signer", signer)
