@@ -257,7 +257,7 @@ class _Put:
         if target:
             plan.add(sources, target, chosen)
         ignored = ObjectExistsError if self.ignores_existing else None
-        progress = self._progress(files=0, size=0, skips=ignored)
+        progress = self._progress(size=0, skips=ignored)
         locals_of = plan.files
         filesystem = self._filesystem(
             lambda receipt: progress.stored(locals_of.get(receipt.path, ""), receipt)
@@ -285,7 +285,7 @@ class _Put:
             files, on_error = list(locals_of.values()), transfer.on_error
             filesystem.put(files, list(locals_of), callback=progress, on_error=on_error)
 
-        return transfer.carry_out("uploaded", progress, send)
+        return transfer.carry_out(progress, send)
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
@@ -329,4 +329,4 @@ class _Put:
                     sink.write(block)
                     child.relative_update(len(block))
 
-        return self.transfer.carry_out("uploaded", progress, send)
+        return self.transfer.carry_out(progress, send)

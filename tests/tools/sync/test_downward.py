@@ -204,31 +204,6 @@ def test_delete_deletes_exactly_what_it_lists(stored, target, tmp_path):
     assert set(files(target)) >= set(FILES)
 
 
-def test_nothing_is_deleted_unless_asked(stored, target):
-    """The default leaves it there, and so does an answer of No."""
-    write(target, {"old": b"old"})
-    sync_down(SOURCE, target, filesystem=stored)
-
-    def no(_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sync_down(SOURCE, target, filesystem=stored, delete=True, confirm=no)
-    assert files(target) == {**FILES, "old": b"old"}
-
-
-def test_more_than_may_be_is_not_deleted(stored, target):
-    """The limit is looked at before anything is done."""
-    write(target, {"old": b"old", "older": b"older"})
-    options = {"filesystem": stored, "delete": True}
-    with pytest.raises(
-        ConfigurationError, match="2 files would be deleted, the limit is 1"
-    ):
-        sync_down(SOURCE, target, max_delete=1, **options)
-    assert set(files(target)) == {"old", "older"}
-    assert len(sync_down(SOURCE, target, max_delete=2, **options).deleted) == 2
-
-
 def test_empty_source_deletes_nothing(stored, target):
     """A prefix with a mistake in it looks like an empty one."""
     write(target, {"old": b"old"})
