@@ -10,13 +10,12 @@ from attrs import evolve
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import Action, Reply
+from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.check.store_folder import (
     CheckFolder,
     CheckKey,
     StoreAccess,
     Trace,
-    upload_id_of,
 )
 
 BUCKET = "examplebucket"
@@ -86,13 +85,6 @@ def test_versioning_that_is_noticed_late(oss, access):
     assert oss.store.buckets[BUCKET].versions == {}
 
 
-def test_each_check_has_a_folder_of_its_own(access):
-    """Two checks never share a folder."""
-    paths = {CheckFolder(access=access, prefix="data/").path for _ in range(100)}
-    assert len(paths) == 100
-    assert all(path.startswith("data/osspresigned-check-") for path in paths)
-
-
 def test_what_cannot_be_removed_is_named(oss, access):
     """Objects, versions and uploads that stay are told, whatever the reason."""
     folder = CheckFolder(access=access, prefix="")
@@ -131,9 +123,3 @@ def test_listing_that_cannot_be_read(oss, access):
     folder.call(Action.PutObject, CheckKey.OBJECT, b"data", query={})
     assert folder.clean_up() == []
     assert [*oss.objects(BUCKET)] == []
-
-
-@pytest.mark.parametrize("body", [b"<Other/>", b"no document"])
-def test_upload_id_that_is_missing(body):
-    """A reply without an upload ID begins no upload."""
-    assert upload_id_of(Reply(status=200, headers={}, body=body)) == ""
