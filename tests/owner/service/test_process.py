@@ -368,30 +368,6 @@ class Chain:
         return self.end
 
 
-@pytest.mark.parametrize(
-    ("chain", "life"),
-    [
-        (Chain("STS.id", "fakesecret", "token"), 900),
-        (Chain("STS.id", "fakesecret", "token", end=int(NOW) + 60), 60),
-        (Chain("LTAIfakeid", "fakesecret", None), 3600),
-    ],
-)
-def test_urls_end_before_the_temporary_key(chain, life):
-    """A key whose end nobody tells is good for as long as the chain keeps it fresh."""
-    source = providers.ChainCredentials(chain=chain, clock=lambda: NOW)
-    signer = KeySigner(
-        credentials=source,
-        endpoint=KEYS.endpoint,
-        region=KEYS.region,
-        clock=KEYS.clock,
-    )
-    assert "fakesecret" not in repr(signer)
-    with app(policy_text(), signer) as (port, _):
-        (result,) = ask(port, "data/a")[1]["results"]
-    assert result["expires_in"] == life
-    assert describe(SecretURL(result["url"])).expires_at == NOW + life
-
-
 class Wrapped:
     """A provider that hands on what another one has, as profiles do."""
 
