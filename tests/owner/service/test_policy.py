@@ -108,9 +108,9 @@ def test_file_becomes_frozen_values():
         ),
         actions=("PutObject", "InitiateMultipartUpload", "UploadPart"),
         max_expires_in=900,
-        headers={"content-type", "x-oss-meta-*", "x-oss-callback"},
-        storage_classes={"IA"},
-        acls={"private"},
+        headers=("content-type", "x-oss-meta-*", "x-oss-callback"),
+        storage_classes=("IA",),
+        acls=("private",),
         max_size=1 << 30,
         max_part_size=8 << 20,
         overwrite=False,
@@ -121,7 +121,7 @@ def test_file_becomes_frozen_values():
     assert copies.prefixes == ("examplebucket/",)
     assert copies.callback == "https://app.example.com/uploaded"
     assert (copies.max_expires_in, copies.overwrite) == (60, True)
-    assert (copies.headers, copies.acls) == (None, frozenset())
+    assert (copies.headers, copies.acls) == (None, ())
     assert HASH not in repr(found)
 
 
