@@ -190,16 +190,7 @@ def test_unknown_token_is_refused(server, token):
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b"{", 400, "invalid_request"),
-        (b"\xff", 400, "invalid_request"),
-        (b'{"requests": [], "requests": []}', 400, "invalid_request"),
         (b"[" * 5000, 400, "invalid_request"),
-        ([], 400, "invalid_request"),
-        ({}, 400, "invalid_request"),
-        ({"requests": []}, 400, "invalid_request"),
-        ({"requests": {}}, 400, "invalid_request"),
-        ({"requests": [{}] * 101}, 413, "batch_too_large"),
-        (b" " * (1 << 20) + b"{}", 413, "batch_too_large"),
         (b'{"requests":[' + b"{}," * 20_000, 413, "batch_too_large"),
         (b'{"requests":[' + b"[" * 20_000, 413, "batch_too_large"),
         (b'{"requests":[' + b"1," * 20_000, 413, "batch_too_large"),
@@ -209,7 +200,7 @@ def test_unknown_token_is_refused(server, token):
     ],
 )
 def test_bad_call_is_refused_as_a_whole(server, body, status, code):
-    """Whole calls fail by problem details."""
+    """What takes long to parse is refused before; ``check signer`` tries the others."""
     found, reply, _ = send(server, body)
     assert (found, reply["code"], reply["status"]) == (status, code, status)
 
@@ -235,44 +226,23 @@ def test_other_places_answer_with_problems(server):
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ({"action": "DropBucket"}, "action is unknown"),
         ({"action": 3}, "action is unknown"),
         ({"action": "PostObject"}, "PostObject is not called by a URL"),
-        ({"bucket": ...}, "bucket must be a string"),
-        ({"bucket": None}, "bucket must not be null"),
         ({"bucket": "B"}, "not a valid name"),
-        ({"key": ...}, "key must be a string"),
-        ({"key": ""}, "key"),
         ({"key": "/data/k"}, "key"),
         ({"action": "ListObjectsV2"}, "takes no key"),
-        ({"action": "UploadPart", "part_number": 1}, "upload_id must be a string"),
-        ({"action": "ListParts", "upload_id": ""}, "1 to 1024 characters"),
         ({"action": "ListParts", "upload_id": "u" * 1025}, "1 to 1024 characters"),
         ({"action": "ListParts", "upload_id": "\ud800"}, "1 to 1024 characters"),
-        ({"action": "UploadPart", "upload_id": "U"}, "part_number must be"),
-        (
-            {"action": "UploadPart", "upload_id": "U", "part_number": 10001},
-            "1 to 10000",
-        ),
-        ({"content_length": ...}, "content_length must be"),
-        ({"content_length": True}, "content_length must be"),
-        ({"content_length": -1}, "content_length must be"),
         ({"content_length": (5 << 30) + 1}, "content_length must be"),
-        ({"expires_in": 0}, "expires_in must be"),
-        ({"expires_in": 604801}, "expires_in must be"),
-        ({"headers": None}, "headers must not be null"),
-        ({"headers": []}, "headers must be an object"),
         ({"headers": {"a": 1}}, "headers must be an object"),
         ({"headers": {"Host": "h", "host": "h"}}, "appears twice"),
         ({"optional_headers": {"Authorization": "x"}}, "may not be set"),
-        ({"query": {"acl": ""}}, "no parameter 'acl'"),
-        ({"query": {"uploadId": "U"}}, "no parameter 'uploadId'"),
         ({"action": "HeadObject", "query": {"x-oss-process": "x"}}, "no parameter"),
         ({"query": {"x-oss-traffic-limit": "\ud800"}}, "not valid Unicode"),
     ],
 )
 def test_invalid_request_is_refused(server, members, said):
-    """Each rule has its message, and the item alone fails."""
+    """The item alone fails, with its reason; ``check signer`` tries more of them."""
     code, detail = refusal(server, **members)
     assert code == "invalid_request"
     assert said in detail
@@ -294,17 +264,6 @@ def test_action_outside_the_policy_is_not_granted(server):
     assert detail.startswith("DeleteObject is not granted: only AbortMultipartUpload, ")
     assert detail.endswith(" and 5 more")
     assert ask(server, "all", action="DeleteObject")["method"] == "DELETE"
-
-
-@pytest.mark.parametrize("action", ["CopyObject", "UploadPartCopy"])
-@pytest.mark.parametrize("headers", [{}, {"x-oss-copy-source": ""}])
-def test_copy_without_source_is_refused(server, action, headers):
-    """Its URL would be that of an upload, with no limit of its size."""
-    members = {"upload_id": "U", "part_number": 1} if action != "CopyObject" else {}
-    request = {"action": action, "content_length": ..., "headers": headers, **members}
-    code, detail = refusal(server, bearer="all", **request)
-    assert code == "invalid_request"
-    assert detail == f"{action} needs the header x-oss-copy-source"
 
 
 def test_v1_signs_no_listing():

@@ -269,54 +269,6 @@ def test_token_in_the_place_of_its_hash_is_told():
     assert [record.unhashed for record in told] == ["writer", None]
 
 
-def own_url(port: int, **members) -> tuple[str, dict[str, str]]:
-    """Return URL and headers for three bytes at ``data/a``."""
-    (result,) = ask(port, "data/a", **members)[1]["results"]
-    return result["url"], result["headers"]
-
-
-def send(url: str, headers: dict[str, str], body: bytes) -> int:
-    """Return the status that the store answers to exactly these headers."""
-    host, _, target = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host)
-    with contextlib.closing(connection):
-        connection.request("PUT", f"/{target}", body, headers)
-        return connection.getresponse().status
-
-
-def store_signer(oss: Emulator) -> KeySigner:
-    """Return the owner's signer of an emulator, on the clock of the tests."""
-    return KeySigner(
-        credentials=lambda: oss.credentials,
-        endpoint=oss.endpoint,
-        region="cn-hangzhou",
-        clock=lambda: NOW,
-    )
-
-
-def test_store_enforces_what_the_policy_signed():
-    """Size and lock are kept by the store, whoever holds the URL."""
-    text = policy_text("max_size = 10", "max_part_size = 5", "overwrite = false")
-    with (
-        Emulator(clock=lambda: NOW) as oss,
-        app(text, store_signer(oss)) as (port, _),
-    ):
-        url, headers = own_url(port)
-        assert headers == {"Content-Length": "3", "x-oss-forbid-overwrite": "true"}
-        assert send(url, {"x-oss-forbid-overwrite": "true"}, b"four") == 403
-        assert send(url, {}, b"abc") == 403
-        more = {"x-oss-copy-source": "/examplebucket/x", "x-oss-object-acl": "private"}
-        for name, value in more.items():
-            extra = {"x-oss-forbid-overwrite": "true", name: value}
-            assert send(url, extra, b"abc") == 403
-        assert send(f"{url}&acl", {"x-oss-forbid-overwrite": "true"}, b"abc") == 403
-        assert send(url, {"x-oss-forbid-overwrite": "true"}, b"abc") == 200
-        assert send(url, {"x-oss-forbid-overwrite": "true"}, b"xyz") == 409
-        assert set(oss.objects("examplebucket")) == {"data/a"}
-        (result,) = ask(port, "data/a", content_length=11)[1]["results"]
-        assert result["error"]["code"] == "too_large"
-
-
 def test_filesystem_lives_with_sizes_and_locks(monkeypatch):
     """The client sends signed lengths, and tells both refusals apart."""
     text = policy_text("max_size = 1000", "max_part_size = 500", "overwrite = false")
