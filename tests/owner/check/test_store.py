@@ -238,22 +238,6 @@ def test_store_that_refuses_all(folder):
 
 
 @pytest.mark.parametrize(
-    ("access", "said"),
-    [
-        ({"bucket": "other"}, "the bucket does not exist"),
-        ({"credentials": Credentials("AK", Secret("wrong"))}, "InvalidAccessKeyId"),
-    ],
-)
-def test_control_that_is_refused_ends_the_check(folder, access, said):
-    """Its reason is the store's error, and nothing may be left."""
-    folder = evolve(folder, access=evolve(folder.access, **access))
-    (control,) = check_store(folder, FACTS)
-    assert control.outcome == "failed"
-    assert said in control.reason
-    assert folder.clean_up() == []
-
-
-@pytest.mark.parametrize(
     ("expected", "told"),
     [
         ({"status": 200}, ["status is 404, not 200"]),

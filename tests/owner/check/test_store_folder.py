@@ -48,20 +48,6 @@ def put(access, *keys):
         assert access.request("POST", key, query={"uploads": ""}).status == 200
 
 
-def test_only_the_own_folder_is_removed(oss, access):
-    """Folders of other checks are not touched."""
-    foreign = [
-        "object",
-        "data/object",
-        "data/osspresigned-check-0123456789abcdef/object",
-    ]
-    folder = CheckFolder(access=access, prefix="data/")
-    put(access, *foreign, f"{folder.path}object")
-    assert folder.clean_up() == []
-    assert {*oss.objects(BUCKET)} == {*foreign}
-    assert {one.key for one in oss.uploads(BUCKET)} == {*foreign}
-
-
 @pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
 def test_versions_are_removed_by_their_ids(oss, access):
     """Nothing stays in a bucket with versioning, and no delete marker is added."""
@@ -99,17 +85,6 @@ def test_what_cannot_be_removed_is_named(oss, access):
     assert str(Trace("key", version_id="1")) == "key (a version)"
     oss.faults.clear()
     assert folder.clean_up() == []
-
-
-def test_keys_that_may_not_list(oss, access):
-    """What the requests of the check made is removed without a listing."""
-    folder = CheckFolder(access=access, prefix="")
-    for action in (Action.PutObject, Action.InitiateMultipartUpload):
-        folder.call(action, CheckKey.OBJECT, b"", query={})
-    for action in ("ListObjectsV2", "ListMultipartUploads"):
-        oss.faults.add(Fault(action=action, times=None, status=403))
-    assert folder.clean_up() == []
-    assert [*oss.objects(BUCKET), *oss.uploads(BUCKET)] == []
 
 
 def test_listing_that_cannot_be_read(oss, access):
