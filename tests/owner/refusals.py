@@ -297,20 +297,6 @@ THREADS = (
         "SecurityTokenExpired",
     ),
     Thread(
-        "xhofe/115-sdk-go#1: a token that the store does not know any more",
-        'oss: service returned error: StatusCode=403, ErrorCode=InvalidSecurityToken, ErrorMessage="The security token you provided is invalid.", RequestId=681819F168CDBA34300CAFCE, Ec=0002-00000006',
-        "the STS token in the URL is not the one of its key",
-        "the token was withdrawn, or cut",
-        "InvalidSecurityToken",
-    ),
-    Thread(
-        "boto/boto3#2392: a URL for 7 days by the key of a role",
-        f"{S3}/a.csv?{query_v4(f'&X-Amz-Security-Token={TOKEN}')}\n<Error>\n<Code>ExpiredToken</Code>\n<Message>The provided token has expired.</Message>\n</Error>",
-        "the STS token that signed the URL has expired",
-        "ask for a new one",
-        "ExpiredToken",
-    ),
-    Thread(
         "lucky1213/aliyun_oss#19: an STS key without its token",
         "I/flutter ( 3569): <Error>\nI/flutter ( 3569):   <Code>InvalidAccessKeyId</Code>\n"
         f"I/flutter ( 3569):   <Message>{_NOT_KNOWN} The Security Token may be lost to specify that it is a STS Access Id.</Message>\n"
@@ -350,13 +336,6 @@ THREADS = (
         "signed for the region us-east-2, the store is in another (ap-south-1)",
         "sign for the region of the bucket",
         "AuthorizationQueryParametersError",
-    ),
-    Thread(
-        "electron-userland/electron-builder#8674: the bucket in the path",
-        "x SecondLevelDomainForbidden: Please use virtual hosted style to access.\n\tstatus code: 403, request id: 672F8365A8317D3434CC276F, host id: \ngithub.com/develar/app-builder/pkg/publisher.upload",
-        "the bucket must be in the host of the URL",
-        "sign a virtual-hosted URL",
-        "SecondLevelDomainForbidden",
     ),
     Thread(
         "vectordotdev/vector#20746: the reply as Rust shows it",

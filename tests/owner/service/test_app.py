@@ -19,16 +19,14 @@ from fsspec_osspresigned.errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from fsspec_osspresigned.http.json_service import JSONService
-from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.model import Action, SignedRequest
 from fsspec_osspresigned.owner.service.app import (
     Policy,
     create_app,
     hash_token,
 )
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Signer, sign_checked
-from fsspec_osspresigned.signers.http import HTTPSigner
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
@@ -127,46 +125,6 @@ def refusal(server: LoopbackServer, **members: Any) -> tuple[str, str]:
     statuses = {"invalid_request": 400, "action_not_granted": 403}
     assert error["status"] == statuses.get(error["code"], 403)
     return error["code"], error["detail"]
-
-
-def test_client_and_service_understand_each_other(server):
-    """What the client asks for comes back signed, bound and in order."""
-    transport = JSONService()
-    client = HTTPSigner(
-        server.url,
-        exchange=transport.exchange,
-        token=lambda: Secret("writer"),
-        clock=lambda: NOW,
-    )
-    common = {"bucket": "examplebucket", "key": "data/k +%.."}
-    upload = {**common, "upload_id": "U"}
-    operations = [
-        Operation(
-            action=Action.PutObject,
-            content_length=0,
-            headers={"x-oss-forbid-overwrite": "true", "x-oss-object-acl": "private"},
-            optional_headers={"Content-Type": "a/b", "x-foreign": "1"},
-            expires_in=60,
-            **common,
-        ),
-        Operation(action=Action.InitiateMultipartUpload, **common),
-        Operation(action=Action.UploadPart, part_number=7, content_length=9, **upload),
-        Operation(action=Action.CompleteMultipartUpload, content_length=9, **upload),
-        Operation(action=Action.AbortMultipartUpload, **upload),
-        Operation(action=Action.ListParts, query={"max-parts": "1000"}, **upload),
-        Operation(
-            action=Action.ListObjectsV2,
-            bucket="examplebucket",
-            query={"prefix": "data/", "delimiter": "/"},
-        ),
-    ]
-    signed = sign_checked(client, operations)
-    assert dict(signed[0].headers) == {
-        "x-oss-forbid-overwrite": "true",
-        "x-oss-object-acl": "private",
-        "Content-Type": "a/b",
-    }
-    assert [r.expires_at for r in signed] == [NOW + 60, *[NOW + 600] * 6]
 
 
 def test_service_tells_that_it_lives(server):
