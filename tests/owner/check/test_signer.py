@@ -438,12 +438,6 @@ def test_a_lone_surrogate_may_cost_the_whole_call(kit, status):
     assert "ud800" in found.sent
 
 
-def test_a_long_call_is_cut_off(kit):
-    """A long call is truncated in the report."""
-    broken = spoilt(kit, "body-limit", reply=changed(status=413, body=b""))
-    assert result(broken, "body-limit").sent.endswith("... (1048576 characters)")
-
-
 @pytest.mark.parametrize(
     ("granted", "given", "failed", "skipped"),
     [

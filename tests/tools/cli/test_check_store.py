@@ -150,7 +150,7 @@ def test_bucket_with_versioning(oss, run):
     """A bucket with versioning has facts of its own, and no version stays."""
     ended = run(*STORE, "--yes")
     assert ended.code == 0, ended.out
-    assert "passed    version-gone:" in ended.out
+    assert "passed    version-marker:" in ended.out
     assert "skipped   forbid-overwrite:" in ended.out
     assert oss.store.buckets[BUCKET].versions == {}
     assert oss.uploads(BUCKET) == []
