@@ -14,7 +14,7 @@ from attrs import asdict, field, frozen
 
 from .other_stores import S3_REQUEST_ID
 from .secret import Secret, SecretURL
-from .units import GIB, KIB, MIB, html_table, short_bytes, shown_moment
+from .units import GIB, KIB, MIB, short_bytes
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB
@@ -517,27 +517,14 @@ class Receipt:
         """
         return asdict(self, value_serializer=_crc_as_text)
 
-    @property
-    def facts(self) -> tuple[str, ...]:
-        """Texts of size, status, verified checksum, number of parts, and duration."""
+    def __repr__(self) -> str:
         parts = f"{len(self.parts)} part{'s' if len(self.parts) != 1 else ''}"
-        return (
+        facts = (
+            repr(self.path),
             short_bytes(self.size),
             self.status,
             f"verified: {self.verified}",
             parts if self.parts else "one request",
             f"{self.seconds:.1f} s",
         )
-
-    def __repr__(self) -> str:
-        return f"Receipt({', '.join((repr(self.path), *self.facts))})"
-
-    def _repr_html_(self) -> str:
-        whole = {
-            **self.as_dict(),
-            "parts": len(self.parts),
-            "seconds": f"{self.seconds:.2f}",
-            "stored_at": shown_moment(self.stored_at),
-        }
-        known = [(n, v) for n, v in whole.items() if v not in (None, "")]
-        return html_table("Receipt", ("", ""), known)
+        return f"Receipt({', '.join(facts)})"

@@ -32,13 +32,11 @@ _FORBIDDEN = frozenset(
 _SIGNED = r"[?&](x-(oss|amz|goog)-)?signature="
 _OSS_SIGNATURE = ("OSSAccessKeyId", "x-oss-access-key-id", "x-oss-credential")
 # A region or acceleration, or a region of dual stack.
-_PLACE = r"oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?"
-_OSS_ENDPOINT = rf"(?:{_PLACE})\.aliyuncs\.com"
-# BUCKET before an endpoint or a cloud box; s3. is before hosts that speak S3.
-_OSS_HOST = (
-    rf"(?!s3\.)([a-z0-9-]+)\.(?:{_PLACE}"
-    r"|cb-[a-z0-9-]+\.[a-z0-9-]+\.oss-cloudbox)\.aliyuncs\.com"
+_OSS_ENDPOINT = (
+    r"(?:oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?)\.aliyuncs\.com"
 )
+# BUCKET before an endpoint; s3. is before hosts that speak S3.
+_OSS_HOST = rf"(?!s3\.)([a-z0-9-]+)\.{_OSS_ENDPOINT}"
 
 
 def is_web(text: str) -> bool:

@@ -345,7 +345,8 @@ class Plugin:
         _after(
             warnings.WarningMessage,
             "__init__",
-            lambda _, __, message, *rest: see(str(message), "warning"),
+            # pytest-xdist makes one by keywords, of what a worker has seen.
+            lambda _, __, message="", *rest: see(str(message), "warning"),
             undo,
         )
         _after(logging, "_logRecordFactory", lambda made, *_: self._log(made), undo)

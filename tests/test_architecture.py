@@ -268,7 +268,6 @@ ALLOWED_IN_TESTS = {
     *dir(AsyncFileSystem),
     *("_intrans", "_touch"),
     *("_exit", "_getframe", "_current_frames", "_replace", "_file", "_sign_request"),
-    "_repr_html_",
     # What nobody outside can see: a call between two steps of the engine, and what is
     # left in limits and in libcurl's multi.
     *("_Posted", "_posted", "_cancel_all", "_waiting", "_of_client"),

@@ -359,7 +359,7 @@ class Client:
         """Return the signer's ``Grant`` for *path*: the ways to upload that it permits."""
         grant = self.grant_of_all
         if grant is None:
-            grant = await _ask(self.signer.grant_waits, self.signer.grant, path)
+            grant = await _ask(self.signer.waits, self.signer.grant, path)
         return grant
 
     async def preflight(self, operation: Operation) -> None:
@@ -367,7 +367,7 @@ class Client:
 
         Nothing is sent to the store.
         """
-        await _ask(self.signer.grant_waits, self.signer.preflight, operation)
+        await _ask(self.signer.waits, self.signer.preflight, operation)
 
     async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body

@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
+from ..errors import ConfigurationError
 from ..signing.canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
@@ -38,7 +39,6 @@ from ..signing.post_policy import (
     V4_FIELDS,
     PolicyFault,
     PostPolicy,
-    PostPolicyError,
     post_signature,
 )
 from ..units import oss_moment
@@ -52,7 +52,6 @@ ANONYMOUS = Refusal(
     message="You have no right to access this object because of bucket acl.",
     ec="0003-00000001",
 )
-_PRODUCTS = ("oss", "oss-cloudbox")
 _PAYLOAD = "x-oss-content-sha256"
 _TOKEN = "x-oss-security-token"  # noqa: S105 - the name of a header
 _is_visible = re.compile(r"[!-~]+").fullmatch
@@ -225,7 +224,7 @@ class _Verification:
             if is_header:
                 message = "Invalid signing region in Authorization header."
             raise _invalid(message, ec=_ec(226))
-        if product not in _PRODUCTS:
+        if product != "oss":
             raise _invalid("The signing product in credential is invalid.", ec=_ec(227))
 
     def _check_life(self, claim: _Claim, expires: str | None) -> None:
@@ -314,7 +313,7 @@ class _Verification:
             additional=claim.names,
         )
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
-        signing_key = day_key(key.access_key_secret, *claim.scope[:3])
+        signing_key = day_key(key.access_key_secret, *claim.scope[:2])
         if not _same(sign_v4(signing_key, text), claim.signature):
             more = {"CanonicalRequest": request}
             raise _mismatch(ec, claim.name, claim.signature, text, **more)
@@ -410,7 +409,7 @@ def size_range(form: ReceivedForm) -> tuple[int, int] | None:
 def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
     try:
         policy = PostPolicy.parse(form.fields["policy"])
-    except PostPolicyError as error:
+    except ConfigurationError as error:
         message = f"Invalid Policy: {error.problems[0]}"
         return Refusal(status=400, code="InvalidPolicyDocument", message=message)
     for refusal in policy.judge(form.checked_fields, bucket=bucket, size=None, now=now):

@@ -83,7 +83,6 @@ class Engine:
     def __init__(self) -> None:
         self._has_loop = False
         self._lock = threading.RLock()  # a finalizer may start the engine meanwhile
-        self._ident = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.owned = _Owned()
 
@@ -100,24 +99,32 @@ class Engine:
             return
         _refuse_green_threads()
         loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
-        if not self._has_begun(loop):
+        with self._lock:
+            is_first = not self._has_loop
+            if is_first:
+                self._begin_thread(loop)
+        if not is_first:
             loop.close()
 
-    def _has_begun(self, loop: EngineLoop) -> bool:
-        with self._lock:
-            if self._has_loop:
-                return False
-            thread = threading.Thread(
-                target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError as error:
-                loop.close()
-                text = f"no thread can be started: {error}"
-                raise OSError(errno.EAGAIN, text) from None
+    def _begin_thread(self, loop: EngineLoop) -> None:
+        loop.engine = self
+        # asyncio would log in the loop's thread, where a handler could block.
+        loop.set_debug(False)
+        loop.set_exception_handler(_report)
+        thread = threading.Thread(
+            target=_run_forever, args=(loop,), name="osspresigned-engine", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            loop.close()
+            text = f"no thread can be started: {error}"
+            raise OSError(errno.EAGAIN, text) from None
+        if not self._has_loop:  # else a finalizer has started one in this thread
+            self._thread = thread
+            self.workers = Threads(loop, "osspresigned-worker", WORKERS)
+            self.other_threads = Threads(loop, "osspresigned-user")
             self.loop, self._has_loop = loop, True
-        return True
 
     def post(self, function: Callable[[], object]) -> None:
         """Call *function* on the loop soon; the engine has started.
@@ -137,31 +144,13 @@ class Engine:
     @property
     def position(self) -> str:
         """The file, line and function that the thread of the loop executes now."""
-        frame = sys._current_frames().get(self._ident)  # noqa: SLF001 - documented
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - documented
         if frame is None:
             return "nowhere"
         code = frame.f_code
         return f"{code.co_filename}:{frame.f_lineno}, in {code.co_qualname}"
 
     # -- on the loop ---------------------------------------------------------------------
-
-    def _main(self, loop: EngineLoop) -> None:
-        with self._lock:  # the thread that started this one may have been interrupted
-            if self._has_loop and self.loop is not loop:
-                return
-            self.loop, self._has_loop = loop, True
-        self._ident = threading.get_ident()
-        enter_own_thread()
-        loop.engine = self
-        # asyncio would log in this thread, where a handler of the program could block.
-        loop.set_debug(False)
-        loop.set_exception_handler(_report)
-        self.workers = Threads(loop, "osspresigned-worker", WORKERS)
-        self.other_threads = Threads(loop, "osspresigned-user")
-        while True:
-            # A coroutine that raises one of these stops the loop, and not its caller.
-            with suppress(KeyboardInterrupt, SystemExit):
-                loop.run_forever()
 
     def spawn(
         self,
@@ -192,6 +181,14 @@ class _Owned(dict[Callable[[], Any], Any]):
     def __missing__(self, kind: Callable[[], Any]) -> Any:
         self[kind] = made = kind()
         return made
+
+
+def _run_forever(loop: EngineLoop) -> None:
+    enter_own_thread()
+    while True:
+        # A coroutine that raises one of these stops the loop, and not its caller.
+        with suppress(KeyboardInterrupt, SystemExit):
+            loop.run_forever()
 
 
 def _refuse_green_threads() -> None:

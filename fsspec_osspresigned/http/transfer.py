@@ -218,11 +218,14 @@ class Transfer:
         If *handle* belongs to a multi, call ``watch`` about every second.
         """
         method, self.handle, self._seconds = self.signed.method, handle, seconds
-        source = self._source
+        source, target = self._source, self.signed.url.reveal()
+        if not self.route.forwards:  # byte for byte as in the URL (RFC 9112, 3)
+            target = target[len(self.route.origin) :]
+            target = target if target[:1] == "/" else f"/{target}"
         handle.begin(
             self,
             method,
-            _target(self.signed, self.route),
+            target,
             self._lines,
             self._total if self._total or method in _WITH_BODY else None,
             source=source.read if source is not None and self._total else None,
@@ -300,8 +303,7 @@ class Transfer:
             self._left = _NOTHING
         self._error = None  # its traceback would keep the body in memory
         if self.handle is not None:  # else it has not begun
-            self.handle.end()
-            del self.handle
+            del self.handle.request, self.handle
 
     def report(self, count: int) -> None:
         """Report *count* sent bytes to the callback; a negative number subtracts them.
@@ -744,19 +746,13 @@ def _headers_of(fields: str) -> dict[str, str]:
         what = "control characters in a header" if is_control else "a malformed header"
         raise MalformedReplyError(f"The response has {what}")
     headers: dict[str, str] = {}
-    for line in _FOLD.sub(" ", fields).split("\r\n")[:-1]:
+    if "\r\n " in fields or "\r\n\t" in fields:  # the search costs more than the rest
+        fields = _FOLD.sub(" ", fields)
+    for line in fields.split("\r\n")[:-1]:
         name, _, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
-
-
-def _target(signed: SignedRequest, route: Route) -> str:
-    """Return the target of a request (RFC 9112, 3), byte for byte as in the URL."""
-    target = signed.url.reveal()
-    if not route.forwards:
-        target = target[len(route.origin) :]
-    return target if route.forwards or target.startswith("/") else f"/{target}"
 
 
 def shown(signed: SignedRequest) -> str:

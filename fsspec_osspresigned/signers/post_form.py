@@ -145,19 +145,6 @@ def _types(
     return fields
 
 
-def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:
-    """Return the guessed content type and the form's, if both are known and differ.
-
-    Returns None otherwise.
-    """
-    guessed, form = _guessed_type(operation), signed.form
-    if guessed is None or form is None:
-        return None
-    names = (n for n in form.fields if n.lower() in (_TYPE, TYPE_FIELD))
-    sent = [form.fields[name].reveal() for name in names]
-    return (guessed, sent[0]) if sent and guessed not in sent else None
-
-
 def _problems(
     grant: PostGrant,
     operation: Operation,

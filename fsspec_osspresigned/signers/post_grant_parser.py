@@ -30,7 +30,6 @@ from ..signing.post_policy import (
     V4_FIELDS,
     PolicyCondition,
     PostPolicy,
-    PostPolicyError,
     form_values,
     lower_names,
     pinned_fields,
@@ -269,7 +268,7 @@ class _Reader:
             return None
         try:
             return PostPolicy.parse(text)
-        except PostPolicyError as error:
+        except ConfigurationError as error:
             self.problems += error.problems
         return None
 
@@ -293,18 +292,11 @@ class _Reader:
             return "v4"
         version, credential, date = (has[name] for name in V4_FIELDS)
         scope = credential.rsplit("/", 4)[1:]
-        if version != ALGORITHM:
-            self.note(f"its signature version is not {ALGORITHM}")
-        if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day, region, oss, end
-            form = f"KEY-ID/DAY/REGION/oss/{TERMINATOR}"
-            self.note(f"x-oss-credential is not of the form {form}")
-        elif parse_moment(date) is None or date[:8] != scope[0]:
-            problem = "x-oss-date is not on the day that x-oss-credential names"
-            self.note(f"{problem}, which OSS refuses")
-        named = {condition.field for condition in policy.conditions}
-        if missing := [name for name in V4_FIELDS if name not in named]:
-            problem = f"the policy does not name {', '.join(missing)}"
-            self.note(f"{problem}, without which OSS refuses V4")
+        is_day = parse_moment(date) is not None and scope[:1] == [date[:8]]
+        if version != ALGORITHM or scope[3:] != [TERMINATOR] or not is_day:
+            self.note(f"{', '.join(V4_FIELDS)} are not those of one signature")
+        if missing := [name for name in V4_FIELDS if not policy.named(name)]:
+            self.note(f"the policy does not name {', '.join(missing)}, as V4 must")
         return "v4"
 
     def _target(

@@ -52,7 +52,7 @@ _SENT_ANYWAY = {"host", "content-length"}
 class _PresignedSigner(Signer, ABC):
     """Base class of signers that return requests from entries of a URL map."""
 
-    waits = grant_waits = False
+    waits = False
     allow_http: bool = False
     clock: Callable[[], float] = time.time
 
@@ -99,8 +99,6 @@ class URLMapSigner(_PresignedSigner):
     def waits(self) -> bool:  # type: ignore[override]  # depends on the file
         return self.source.has_changed
 
-    grant_waits = waits
-
     @property
     def _is_local(self) -> bool:
         return self.source.local
@@ -138,9 +136,6 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
     """Return map entry, bucket (None if unknown) and key for a presigned URL."""
     line, lines = split_url_file(text.reveal())
     url = SecretURL(line)
-    if line.startswith(("'", '"', "\u201c")):
-        msg = "the text of presigned_url= begins with a quotation mark: remove it"
-        raise ConfigurationError(msg)
     headers = headers_in(lines) if is_web(line) else None
     if problem := url_problem(line):
         if (kind := kind_of(text.reveal().encode())) not in ("", "presigned URL"):
@@ -202,8 +197,6 @@ class OneURLSigner(_PresignedSigner):
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the source
         return self.from_file
-
-    grant_waits = waits
 
     @property
     def path(self) -> str:

@@ -60,7 +60,6 @@ class PresignRequest:
     query: Mapping[str, str] = field(kw_only=True, default=_NONE)
     version: str = field(kw_only=True, default="v4")  # OSS refuses v1 for new buckets
     region: str | None = field(kw_only=True, default=None)  # V4: required, without oss-
-    product: str = field(kw_only=True, default="oss")  # or oss-cloudbox
     now: float = field(kw_only=True)  # start of the lifetime, seconds since the epoch
     expires_in: int = field(kw_only=True)  # seconds; 1 to 604,800 for V4
     additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
@@ -101,7 +100,7 @@ class PresignRequest:
             before=before,
             after=whole.removeprefix(before),
             start=string_to_sign_v4(moment, scope, "").removesuffix(_OF_NOTHING),
-            key=day_key(secret, moment[:8], region, self.product),
+            key=day_key(secret, moment[:8], region),
         )
 
     def _query_v1(self, headers: Mapping[str, str]) -> str:
@@ -128,7 +127,7 @@ class PresignRequest:
         # Scope, canonical query, and names of the additional headers.
         moment, region = written_moment(int(self.now)), self.region or ""
         day = moment[:8]
-        scope = f"{day}/{region}/{self.product}/{TERMINATOR}"
+        scope = f"{day}/{region}/oss/{TERMINATOR}"
         wanted = {name.lower() for name in self.additional_headers}
         names = sorted(n for n in wanted if n in headers and not is_always_signed(n))
         credential = f"{self.credentials.access_key_id}/{scope}"
@@ -153,7 +152,7 @@ class PresignRequest:
         )
         text = string_to_sign_v4(moment, scope, request)
         secret = self.credentials.access_key_secret
-        key = day_key(secret, moment[:8], region, self.product)
+        key = day_key(secret, moment[:8], region)
         signature = sign_v4(key, text)
         return f"{written}&x-oss-signature={signature}"
 
@@ -166,7 +165,6 @@ class PresignRequest:
             self.version,
             self.expires_in,
             self.region,
-            self.product,
         )
         if problem := self.key and check_key(self.key):
             yield problem
@@ -258,7 +256,6 @@ def _lasting_problems(
     version: str,
     life: int,
     region: str | None,
-    product: str,
 ) -> Collection[str]:
     """Return the problems that do not depend on the key, the headers or the query."""
     problems = [*credential_problems(credentials)]
@@ -276,8 +273,6 @@ def _lasting_problems(
         problems.append(f"expires_in is {life}: use a positive number of seconds")
     if version != "v1" and (problem := region_problem(region)):
         problems.append(problem)
-    if not _is_token(product) or "/" in product:
-        problems.append(f"product {product[:80]!r} is not a product name: use oss")
     return problems
 
 

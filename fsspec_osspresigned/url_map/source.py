@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, SecretFileReadableWarning, UnreadableMa
 from ..files import FileStamp
 from ..secret import Secret, SecretURL
 from ..units import MIB
-from ..url_checks import http_problem, is_web
+from ..url_checks import has_signature, http_problem, is_web
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
 
@@ -29,7 +29,6 @@ T = TypeVar("T")
 Opener = Callable[[str], bytes]
 Reference = Secret | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
-_SIGNED = re.compile(r"(?i)[?&](x-(oss|amz|goog)-)?signature=")
 # Members of grants alone, and of URL maps.
 _POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')
 _ENTRY = re.compile(rb'(?i)"(objects|[^"/]+/[^"]*)"\s*:')
@@ -168,7 +167,7 @@ def _checked(reference: str, kind: str, *, allow_http: bool) -> str:
     problem = is_http and http_problem(reference, allow_http=allow_http, local=True)
     if problem:
         raise ConfigurationError(f"the {kind} at {shown} {problem}")
-    if _SIGNED.search(reference):
+    if has_signature(reference):
         msg = f"{shown} is a presigned URL, not a {kind}: give it as presigned_url="
         raise ConfigurationError(msg)
     return shown

@@ -1,8 +1,4 @@
-"""Whatever a store answers, only our errors come out of reading it.
-
-``HYPOTHESIS_PROFILE=deep`` runs the same properties over many more examples, new ones
-each time.
-"""
+"""Whatever a store answers, only our errors come out of reading it."""
 
 from __future__ import annotations
 

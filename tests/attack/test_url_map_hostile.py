@@ -18,7 +18,6 @@ CANARY = "CANARYSIGNATURE"
 URL = f"https://b.oss-cn-hangzhou.aliyuncs.com/k?policy={CANARY}&Signature={CANARY}"
 PART = URL.replace("?", "?uploadId=U&partNumber=1&")
 MEGABYTE = 1 << 20
-PIECE = 256 * 1024  # bytes that are decoded at once
 
 
 def problems(text: str) -> tuple[str, ...]:
@@ -157,7 +156,7 @@ def test_nesting(opening, depth, before):
         ('{"version": 1, "version": 1, "objects": {}}', "'version' appears twice"),
         ('{"version": 1, "objects": {}, "objects": {}}', "'objects' appears twice"),
         ('{"objects": {}, "objects": 1, "version": 1}', "'objects' appears twice"),
-        (entry()[:-2] + f', "b/k": "{URL}"}}}}', "the path 'b/k' appears twice"),
+        (entry()[:-2] + f', "b/k": "{URL}"}}}}', "the key 'b/k' appears twice"),
         ('{"b/k": {"url": "x", "url": "y"}}', "'url' appears twice"),
         (
             '{"b/k": {"headers": {"a": "1", "a": "2"}}}',
@@ -209,7 +208,6 @@ def test_file_without_end_is_not_collected(monkeypatch):
         ('{"version":1,"objects":{', '"b/k/{}":1,'),
         ("{", '"b/k/{}":1,'),
         ("https://h/k\n", "{{}}\n"),
-        ("[", '{{"url":1,"url":2}},'),
     ],
 )
 def test_reading_ends_after_many_problems(start, text):
@@ -220,7 +218,7 @@ def test_reading_ends_after_many_problems(start, text):
     text += "}}" if "objects" in text else ends[text[0]]
     found = problems(text)
     assert len(found) == 1001
-    assert found[-1] == "URL map: the rest was not read"
+    assert found[-1].endswith("more problems")
 
 
 @pytest.mark.parametrize(
@@ -229,28 +227,12 @@ def test_reading_ends_after_many_problems(start, text):
         (b'{"b/k": "\xff"}', 9),
         (b'\xef\xbb\xbf["\xe6\x95"]', 2),
         (b'["a\xe6\x95', 3),
-        (b'["' + b"x" * (PIECE - 3) + b'\xe6\x95"]', PIECE - 1),
     ],
 )
 def test_bytes_that_are_no_text_have_their_place(data, at):
-    """A character may be cut by two pieces; what is broken is counted in bytes."""
+    """What is broken is counted in bytes."""
     with pytest.raises(ConfigurationError, match=rf"not UTF-8 at byte {at}$"):
         parse(data)
-
-
-def test_place_in_a_text_beyond_ascii_is_its_line():
-    """A column would count escapes that stand in no file."""
-    (problem,) = problems('{"b/\u6570":\n "https://h/k" 1}')
-    assert problem == "URL map: not JSON: Expecting ',' delimiter at line 2"
-
-
-def test_duplicates_do_not_hide_other_problems():
-    """One run finds both."""
-    found = problems('{"b/k": {"url": "x", "url": "y"}, "b/l": 1}')
-    assert len(found) == 3
-    assert found[0] == "URL map: the key 'url' appears twice"
-    lines = f'{{"path": "b/k", "url": "{URL}"}}\n{{"path": 1, "path": 2}}'
-    assert problems(lines)[0].startswith("line 2: the key 'path' appears twice")
 
 
 def test_header_named_url_is_a_header():
@@ -375,7 +357,7 @@ def outcome(data: object) -> str:
 
 @given(documents() | st.binary())
 def test_only_our_errors_come_out(data):
-    """Whatever stands in a map, reading it is a map or a ConfigurationError."""
+    """Reading a file is a map or a ConfigurationError, whatever it holds."""
     assert CANARY not in outcome(data)
 
 

@@ -165,8 +165,7 @@ class Watched(Signing):
     [
         ({}, set()),
         ({"remote": True}, set()),
-        ({"waits": False}, {"sign", "invalidate"}),
-        ({"grant_waits": False}, {"grant", "preflight"}),
+        ({"waits": False}, {"sign", "grant", "preflight", "invalidate"}),
     ],
 )
 def test_a_signer_of_the_user_is_called_in_a_worker_thread(members, on_loop):

@@ -128,6 +128,48 @@ def fs(environment: None) -> OSSPresignedFileSystem:
     return OSSPresignedFileSystem(signer="keys")
 
 
+def _put_file(fs: Any, path: str, data: bytes, place: Path, given: Any) -> None:
+    (place / "local").write_bytes(data)
+    fs.put_file(place / "local", path, **given)
+    (place / "local").unlink()
+
+
+def _put(fs: Any, path: str, data: bytes, place: Path, given: Any) -> None:
+    (place / "local").write_bytes(data)
+    fs.put([place / "local"], [path], **given)
+    (place / "local").unlink()
+
+
+def _open(fs: Any, path: str, data: bytes, _: Path, given: Any) -> None:
+    with fs.open(path, "wb", **given) as file:
+        file.write(data)
+
+
+def _open_text(fs: Any, path: str, data: bytes, _: Path, given: Any) -> None:
+    with fs.open(path, "w", encoding="latin-1", newline="", **given) as file:
+        file.write(data.decode("latin-1"))
+
+
+_VERBS: dict[str, Callable[..., Any]] = {
+    "pipe_file": lambda fs, path, data, _, given: fs.pipe_file(path, data, **given),
+    "pipe": lambda fs, path, data, _, given: fs.pipe({path: data}, **given),
+    "put_file": _put_file,
+    "put": _put,
+    "open": _open,
+    "open text": _open_text,
+}
+
+
+def _verb(name: str) -> Callable[..., Any]:
+    def store(fs: Any, path: str, data: bytes, place: Path, **given: Any) -> None:
+        _VERBS[name](fs, path, data, place, given)
+
+    return store
+
+
+# Each stores *data* as *path*, with the options of the call; *place* is for local files.
+VERBS = {name: _verb(name) for name in _VERBS}
+
 WRITES = {
     "PutObject",
     "InitiateMultipartUpload",

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.emulator import Fault, messages
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
@@ -24,7 +24,6 @@ from fsspec_osspresigned.errors import (
     ObjectExistsError,
     OSSPresignedError,
     SourceChangedError,
-    StoreError,
     UploadDiscardedError,
     UploadErrors,
     URLExpiredError,
@@ -319,20 +318,13 @@ def test_an_exclusive_copy_whose_first_reply_was_lost(only, owner):
         run(copying.Copying(fs.client, PATH, target).run)
 
 
-def test_trees_are_copied_at_once(full, owner):
-    """Layout as fsspec's, odd names unchanged, no directories made."""
+def test_trees_are_copied_at_once(full):
+    """Odd names are unchanged; what would be lost is refused."""
     bodies = {f"{ROOT}/t/{n % 3}/ä {n}%": bytes([n]) for n in range(12)}
     full.pipe(bodies)
     full.copy(f"{ROOT}/t", f"osspresigned://{ROOT}/u/", recursive=True)
     for path, body in bodies.items():
-        where = path.replace(f"{ROOT}/t", f"{ROOT}/u/t")
-        assert full.cat_file(where) == body
-    full.copy(sorted(bodies)[:2], [f"{ROOT}/x", f"{ROOT}/y"])
-    assert full.cat_file(f"{ROOT}/y") == bodies[sorted(bodies)[1]]
-    full.copy(f"{ROOT}/t/0/*", f"{ROOT}/g/")
-    assert len(full.find(f"{ROOT}/g")) == 4
-    full.copy(f"{ROOT}/t/0/ä 0%", f"osspresigned://{ROOT}")
-    assert full.cat_file(f"{ROOT}/ä 0%") == bytes([0])
+        assert full.cat_file(path.replace(f"{ROOT}/t", f"{ROOT}/u/t")) == body
     full.copy(f"{ROOT}/t", f"{ROOT}/v")
     assert not full.exists(f"{ROOT}/v")
     with pytest.raises(ConfigurationError, match="would both be"):
@@ -535,20 +527,6 @@ def test_a_directory_that_was_made_is_forgotten(fs):
     fs.mkdir(f"{ROOT}/t")
     fs.rm(f"{ROOT}/t", recursive=True)
     assert not fs.client.written.is_directory(f"{ROOT}/t")
-
-
-def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
-    """A 200 that is no result of a copy is an error."""
-    fs.pipe_file(PATH, LARGE)
-    real = messages.xml
-    monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.messages.xml",
-        lambda root, content: (
-            b"<no/>" if root == "CopyPartResult" else real(root, content)
-        ),
-    )
-    with pytest.raises(StoreError, match="UploadPartCopy is bad"):
-        fs.cp_file(PATH, COPY)
 
 
 @pytest.mark.parametrize("width", [1, 4])

@@ -132,10 +132,3 @@ def test_what_should_not_be_signed(terms, said):
     """A mistake is told before anything is signed."""
     with pytest.raises(ConfigurationError, match=said.replace("$", r"\$")):
         made(**terms)
-
-
-def test_cloud_box_is_refused():
-    """How a form is signed for one is not known."""
-    host = "cb-f8z7yvzgwfkl9q0h.cn-hangzhou.oss-cloudbox.aliyuncs.com"
-    with pytest.raises(ConfigurationError, match="cloud box"):
-        made(endpoint=Endpoint.parse(f"https://{host}"))

@@ -50,31 +50,6 @@ def loose(lines: list[str]) -> list[str]:
     return [line for line in kept if "optional packages" not in line]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_screen_asks_nobody(screenshots, name):
-    """A well-formed picture, with no font, script or picture from elsewhere."""
-    svg = (SCREENS / f"{name}.svg").read_text(encoding="utf-8")
-    root = ET.fromstring(svg)  # noqa: S314 - our own
-    assert root.tag == f"{SVG}svg"
-    assert {one.tag.removeprefix(SVG) for one in root.iter()} <= {
-        "svg", "style", "defs", "clipPath", "g", "rect", "circle", "text"
-    }  # fmt: skip
-    assert not re.search(r"@import|@font-face|href|url\((?!#)", svg)
-    hosts = set(re.findall(r"https?://([\w.]+)", svg))
-    assert hosts <= {"www.w3.org", "127.0.0.1"}
-    width, height = (int(root.get(side)) for side in ("width", "height"))
-    assert (width, height) > (250, 100)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_screen_shows_no_secret(screenshots, name):
-    """No signature, key or token, and nothing of the machine that drew it."""
-    text = "\n".join(shown((SCREENS / f"{name}.svg").read_text(encoding="utf-8")))
-    assert not screenshots.SECRET.search(text)
-    assert not re.search(r"LTAI|/tmp|/root|/usr|/work|\.venv", text)
-    assert set(re.findall(r"127\.0\.0\.1:(\d+)", text)) <= {"9000", "8080"}
-
-
 @pytest.mark.parametrize(
     "text",
     ["?x-oss-signature=abc", "a" * 64, "Signature=", "Zm9yIGEgdGVzdCBvbmx5IQ/abcd="],

@@ -66,7 +66,6 @@ def ahead_of(service, *numbers: int, first: int = 4, low: int = 0) -> Prefetcher
         following,
         first=first,
         low=low,
-        clock=lambda: service.time,
         now=lambda: service.time,
     )
 
@@ -155,27 +154,6 @@ def test_failure_of_a_call_is_that_of_each_operation(failure, kind):
         assert [each.path for each in found] == ["b/x", "b/y", "b/z"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (lambda signed: signed[1:], "answered 1 requests to 2"),
-        (lambda signed: signed * 2, "answered 4 requests to 2"),
-        (lambda signed: [None, signed[1]], "returned a NoneType"),
-        (lambda signed: ["https://h/k", signed[1]], "returned a str"),
-    ],
-)
-def test_what_is_no_answer_is_an_error(answer, words):
-    """A signer of the user can return anything; whoever waits is told."""
-
-    class Odd(Service):
-        def sign_each(self, operations):
-            return answer(self.sign(operations))
-
-    first, _ = together(ahead_of(Odd()), part(1), part(2))
-    assert isinstance(first, SignerError)
-    assert words in first.message
-
-
 def test_an_error_comes_up_at_its_own_request():
     """A refusal of one of a batch refuses that one only, and costs no other call."""
 
@@ -211,23 +189,13 @@ def test_a_refused_batch_is_signed_one_by_one():
     assert service.calls == [[1, 2, 3], [1], [2], [3]]
 
 
-def test_dropped_demanded_header_is_found_in_a_batch_too():
-    """What is signed ahead is checked like everything else."""
-    wanted = Operation(
-        action=Action.PutObject, bucket="b", key="k", headers={"x-oss-meta-a": "1"}
-    )
-    ahead = Prefetcher(Service(), iter([wanted, None]).__next__, first=2)
-    with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
-        sign(ahead, wanted)
-
-
-def test_failed_call_leaves_each_to_sign_alone():
-    """When a call fails, who asked gets the error; the others are signed alone."""
+def test_next_call_after_a_failed_one_is_small():
+    """When a call fails, who asked gets the error; the next call has no others in it."""
 
     class Failing(Service):
         def sign(self, operations):
             found = super().sign(operations)
-            if len(operations) > 1:
+            if len(self.calls) == 1:
                 raise SignerUnavailableError("down", path="b/k")
             return found
 
@@ -237,7 +205,17 @@ def test_failed_call_leaves_each_to_sign_alone():
         sign(ahead, part(1))
     sign(ahead, part(2))
     sign(ahead, part(3))
-    assert service.calls == [[1, 2, 3], [2], [3]]
+    assert service.calls[:2] == [[1, 2, 3], [2]]
+    assert service.calls[2][:2] == [3, 10]
+
+
+def test_a_shorter_last_part_is_signed_alone():
+    """A stream knows the length of its last part late; no further parts are signed for it."""
+    service = Service()
+    ahead = ahead_of(service, *range(1, 99), first=4)
+    sign(ahead, part(1))
+    sign(ahead, part(2, size=3))
+    assert service.calls == [[1, 2, 3, 4], [2]]
 
 
 def test_a_proven_end_is_the_end_of_all_that_came_with_it():

@@ -64,11 +64,10 @@ def test_a_chain_waits_if_one_of_its_signers_does():
     """It is called on the loop only if none of them waits."""
 
     class Here(Some):
-        waits = grant_waits = False
+        waits = False
 
     here, elsewhere = ChainSigner(Here()), ChainSigner(Here(), Some())
-    assert (here.waits, here.grant_waits) == (False, False)
-    assert (elsewhere.waits, elsewhere.grant_waits) == (True, True)
+    assert (here.waits, elsewhere.waits) == (False, True)
 
 
 def test_a_refusal_has_the_reasons_of_all_signers():

@@ -206,12 +206,6 @@ def test_refused_operations(asked, problem):
             {},
             (None, "cn-hangzhou-finance"),
         ),
-        (
-            "cn-hangzhou",
-            "cb-f8z7yvzg.cn-hangzhou.oss-cloudbox.aliyuncs.com",
-            {},
-            (None, "cb-f8z7yvzg"),
-        ),
         ("cn-beijing", "http://127.0.0.1:9000", {}, ("127.0.0.1:9000", "cn-beijing")),
         (None, "files.example.com", {"version": "v1", "style": "cname"}, (None, None)),
     ],

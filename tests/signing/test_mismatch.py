@@ -38,7 +38,6 @@ def sign(
         query=query or {},
         version=version,
         region="cn-hangzhou",
-        product="oss",
         now=NOW,
         expires_in=60,
         additional_headers=tuple(more.pop("additional", ())),

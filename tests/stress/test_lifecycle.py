@@ -167,6 +167,10 @@ def test_exit_keeps_what_can_be_resumed(run, oss, tmp_path):
     assert upload.upload_id
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 12),
+    reason="Python 3.12 starts no thread after the end of the main one",
+)
 def test_exit_waits_for_threads_that_are_waited_for(run, oss):
     """A thread that is no daemon ends its file first, as Python promises."""
     run("""

@@ -86,7 +86,7 @@ def test_stream_of_a_gibibyte(store):
 
 @pytest.mark.timeout(900)
 def test_a_tree_of_small_files(store, tmp_path):
-    """Some 0.7 KiB for each file, and 16 MiB of bodies that can be read back."""
+    """Some 1 KiB for each file, and 16 MiB of bodies that can be read back."""
     for number in range(25_000):
         place = tmp_path / f"{number // 1000:03}"
         place.mkdir(exist_ok=True)

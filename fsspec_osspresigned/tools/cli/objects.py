@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import json
 import os
@@ -248,30 +247,29 @@ def get(
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
     where: str | list[str] = os.path.join(target, "") if several else target
-    progress = transfer.progress("fetched", fetching=True, recursive=recursive)
-    if chosen.rules or dry_run:
-        with interruptible():
-            placed = run(layout, filesystem, source, where, recursive, None, local=True)
-            takes_name = chosen.filter.takes
-            jobs = [
-                job
-                for job in placed
-                if not job.is_directory and takes_name(name_below(paths, job.path))
-            ]
-            for job in jobs if dry_run else ():
-                if not recursive and filesystem.info(job.path)["type"] == "directory":
-                    raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
-                _would_store(transfer, "fetch", job, "local")
-        if dry_run:
-            _total(transfer, len(jobs), "file", "fetch", "fetched")
-            return ExitCode.OK
-        source, where = [job.path for job in jobs], [job.target for job in jobs]
-        recursive = False
-    fetch = functools.partial(
-        filesystem.get, callback=progress, on_error=transfer.on_error
-    )
-    act = functools.partial(fetch, source, where, recursive=recursive)
-    return transfer.carry_out("fetched", progress, act)
+    with interruptible():
+        placed = run(layout, filesystem, source, where, recursive, None, local=True)
+        takes_name = chosen.filter.takes
+        jobs = [
+            job
+            for job in placed
+            if not job.is_directory and takes_name(name_below(paths, job.path))
+        ]
+        for job in jobs if dry_run else ():
+            if not recursive and filesystem.info(job.path)["type"] == "directory":
+                raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
+            _would_store(transfer, "fetch", job, "local")
+    if dry_run:
+        _total(transfer, len(jobs), "file", "fetch", "fetched")
+        return ExitCode.OK
+    progress = transfer.progress("fetched", fetching=True)
+
+    def fetch() -> None:
+        sources, targets = [job.path for job in jobs], [job.target for job in jobs]
+        on_error = transfer.on_error
+        filesystem.get(sources, targets, callback=progress, on_error=on_error)
+
+    return transfer.carry_out("fetched", progress, fetch)
 
 
 @takes
@@ -310,8 +308,7 @@ def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
             raise IsADirectoryError(21, _PREFIX, path)
 
 
-# Change of one object, given its path and its target; False: there was no object.
-_Change: TypeAlias = Callable[[str, str], bool | None]
+_Change: TypeAlias = Callable[[str, str], object]  # of one object: path and target
 
 _RM = """\
   osspresigned rm examplebucket/in/a.csv --signer keys
@@ -353,44 +350,31 @@ def rm(
     takes_name = chosen.filter.takes
     names = [name for name in meant.files if takes_name(name_below(paths, name))]
 
-    def is_there(name: str) -> bool:
-        return meant.kinds[name] is not None or _is_there(filesystem, name)
+    def check(name: str) -> None:
+        """Raise FileNotFoundError if HeadObject shows that no object has *name*."""
+        with contextlib.suppress(PermissionError):
+            kind = meant.kinds[name] or filesystem.info(name)["type"]
+            if kind == "directory":
+                raise IsADirectoryError(21, "a prefix: add --recursive", name)
 
     if dry_run:
-        there = [*filter(is_there, names)]
-        for name in there:
-            report.would(f"delete {shown_text(name)}", "delete", path=name)
-        _total(report, len(there), "object", "delete", "deleted")
+        count = 0
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                check(name)
+                report.would(f"delete {shown_text(name)}", "delete", path=name)
+                count += 1
+        _total(report, count, "object", "delete", "deleted")
         return ExitCode.OK
     if recursive and names and not yes and not confirmed(names):
         return ExitCode.FAILED
 
-    def delete(name: str, _: str) -> bool:
-        if is_there(name):
-            filesystem.rm_file(name)
-            return True
-        if not report.as_json:
-            report.err.line(f"{shown_text(name)}: did not exist")
-        return False
+    def delete(name: str, _: str) -> None:
+        check(name)
+        filesystem.rm_file(name)
 
     jobs = [Destination(name, "") for name in names]
     return _carry_out(report, "deleted", filesystem, delete, jobs)
-
-
-def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
-    """Return whether an object exists; True if HeadObject is not granted.
-
-    IsADirectoryError for a prefix.
-    """
-    try:
-        kind = filesystem.info(name)["type"]
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return True
-    if kind == "directory":
-        raise IsADirectoryError(21, "a prefix: add --recursive", name)
-    return True
 
 
 @frozen(kw_only=True)
@@ -507,12 +491,13 @@ def _carry_out(
     change: _Change,
     jobs: list[Destination],
 ) -> int:
-    progress = report.progress(verb, files=len(jobs), fetching=True)
+    missing: dict[str, Any] = {"skips": FileNotFoundError, "skip_word": "missing"}
+    skips = missing if verb == "deleted" else {}
+    progress = report.progress(verb, files=len(jobs), fetching=True, **skips)
 
     def work(job: Destination) -> None:
-        with progress.branched(job.path, job.target) as child:
-            if change(job.path, job.target) is not False:
-                child.set_size(0)
+        with progress.branched(job.path, job.target):
+            change(job.path, job.target)
 
     async def call(job: Destination) -> None:
         await waiting(work, job)

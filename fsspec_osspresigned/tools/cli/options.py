@@ -282,6 +282,16 @@ def counted(number: int, what: str) -> str:
     return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
+def asked(question: str, *, yes: bool = False) -> bool:
+    """Ask *question*, and return the answer; with *yes*, True without asking.
+
+    UsageError if standard input is not a terminal.
+    """
+    if not (yes or sys.stdin.isatty()):
+        raise click.UsageError("standard input is not a terminal: give --yes")
+    return yes or click.confirm(question, err=True)
+
+
 def confirmed(
     names: Sequence[str],
     prefix: str = "",
@@ -289,19 +299,13 @@ def confirmed(
     what: str = "object",
     verb: str = "delete",
 ) -> bool:
-    """Print the first *names*, ask whether to *verb* all, and return the answer.
-
-    UsageError if standard input is not a terminal.
-    """
-    if not sys.stdin.isatty():
-        msg = "standard input is not a terminal: give --yes, or --dry-run first"
-        raise click.UsageError(msg)
+    """Print the first *names*, ask whether to *verb* all, and return the answer."""
     for name in names[:MAX_SHOWN]:
         click.echo(f"{translated(prefix)}{shown_text(name)}", err=True)
     if len(names) > MAX_SHOWN:
         click.echo(translated(f"and {len(names) - MAX_SHOWN} more{more}"), err=True)
     question = f"{verb} {counted(len(names), what)}?"
-    return click.confirm(translated_whole(question), err=True)
+    return asked(translated_whole(question))
 
 
 def without_none(**options: Any) -> dict[str, Any]:
@@ -638,10 +642,6 @@ class StoringOptions:
     receipts: str | None = option("--receipts FILE|DIR/|-",
         "Append a JSON line for each uploaded object.", type=PLACE)
     # fmt: on
-
-    @property
-    def keeps_parts(self) -> bool:
-        return self.resume or self.resume_dir is not None
 
     def options(
         self, transfer: TransferOptions, stored: Callable[[Receipt], None]

@@ -259,8 +259,7 @@ def _place(wanted: SignOptions) -> str | None:
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
     """Return the output file for a secret, or ``-`` for a pipe.
 
-    ClickException if the file exists, unless *force*, or cannot be created; UsageError
-    for ``-`` at a terminal.
+    ClickException if the file exists, unless *force*; UsageError for ``-`` at a terminal.
     """
     if output == "-":
         if sys.stdout.isatty():
@@ -268,23 +267,10 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
             raise click.UsageError(msg)
         return output
     place = output or default
-    if os.path.lexists(place) and not (force or _is_redirected_to(place)):
+    if os.path.lexists(place) and not force:
         hint = "use --output for another place, or --force"
         raise click.ClickException(f"{place} exists already: {hint}")
-    folder = os.path.dirname(place) or "."
-    if os.path.isdir(place) or not os.path.isdir(folder):
-        msg = f"{place} is a directory, or its directory does not exist"
-        raise click.ClickException(msg)
     return place
-
-
-def _is_redirected_to(place: str) -> bool:
-    """Return whether the shell has just created *place* by ``> PLACE``."""
-    try:
-        out = os.fstat(sys.stdout.fileno())
-        return not out.st_size and os.path.samestat(out, os.stat(place))
-    except (OSError, ValueError):  # nothing with a descriptor, or nothing at the place
-        return False
 
 
 _EXAMPLES = """\

@@ -16,8 +16,7 @@ from glob import has_magic
 from typing import Any, ClassVar
 
 import click
-from attrs import define, fields, frozen
-from click.core import ParameterSource
+from attrs import define, frozen
 
 from ...errors import ConfigurationError
 from ...model import Receipt
@@ -190,17 +189,6 @@ slashes.
 """
 
 
-# Options that a download has no use for.
-_FOR_UPLOADS = (
-    *(
-        each.metadata["flags"][0]
-        for each in fields(StoringOptions)
-        if each.name != "resume"
-    ),
-    *("--state", "--source-option", "--grant"),
-)
-
-
 @frozen(kw_only=True)
 class SyncCommandOptions:
     # fmt: off
@@ -280,6 +268,10 @@ def sync_command(
     """
     down = is_local(destination)
     (_check_download if down else _check_upload)(source, destination)
+    for_uploads = wanted.state or wanted.source_options or connection.grant
+    if down and (for_uploads or storing != StoringOptions(resume=storing.resume)):
+        msg = "--state, --source-option, --grant and options of objects are for uploads"
+        raise click.UsageError(f"{msg}, and {destination} is a local directory")
     root = object_path(source if down else destination).strip("/")
     done = "fetched" if down else "uploaded"
     progress = transfer.progress(done, files=0, size=0)
@@ -345,17 +337,6 @@ def _check_download(source: str, destination: str) -> None:
             f"oss://{source} if the objects are meant"
         )
         raise click.UsageError(msg)
-    context = click.get_current_context()
-    names = {each.opts[0]: str(each.name) for each in context.command.params}
-    origin = context.get_parameter_source
-    for_uploads = [
-        flag
-        for flag in _FOR_UPLOADS
-        if origin(names[flag]) is ParameterSource.COMMANDLINE
-    ]
-    if for_uploads:
-        msg = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
-        raise click.UsageError(msg)
 
 
 def _check_upload(source: str, destination: str) -> None:
@@ -390,7 +371,7 @@ class _Report:
             self.progress.begin(f"{self.root}/{name}")
         elif event.kind in (EventKind.SENT, EventKind.FETCHED):
             path = f"{self.root}/{name}"
-            self.progress.end_one(path, name, is_file=True, size=event.size)
+            self.progress.end_one(path, name, event.size)
         elif event.upload is not None:
             self.progress.on_upload_event(event.upload)
         elif event.error is not None:

@@ -619,7 +619,7 @@ def test_page_without_a_service(world, tmp_path):
 
     handler = functools.partial(Quiet, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as static:
-        threading.Thread(target=static.serve_forever).start()
+        threading.Thread(target=static.serve_forever, args=(0.01,)).start()
         try:
             page = Page(world.page.driver, f"http://127.0.0.1:{static.server_port}")
             page.find("#grant").send_keys(str(signed_grant(world, tmp_path)))

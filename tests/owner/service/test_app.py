@@ -39,7 +39,7 @@ WRITE = Policy(
     prefixes=("examplebucket/data/", "other-bucket/"),
     actions=WRITER,
     max_expires_in=600,
-    headers=frozenset({"x-oss-object-acl"}),
+    acls={"private"},
 )
 ALL = Policy(name="all", prefixes=("examplebucket/",), actions=frozenset(Action))
 TOKENS = {hash_token("writer"): WRITE, hash_token("all").upper(): ALL}

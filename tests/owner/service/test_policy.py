@@ -112,10 +112,9 @@ def test_file_becomes_frozen_values():
         ),
         actions=("PutObject", "InitiateMultipartUpload", "UploadPart"),
         max_expires_in=900,
-        headers=frozenset({"x-oss-callback", "x-oss-object-acl"}),
-        allowed_headers=frozenset({"content-type", "x-oss-meta-*", "x-oss-callback"}),
-        storage_classes=frozenset({"IA"}),
-        acls=frozenset({"private"}),
+        headers={"content-type", "x-oss-meta-*", "x-oss-callback"},
+        storage_classes={"IA"},
+        acls={"private"},
         max_size=1 << 30,
         max_part_size=8 << 20,
         overwrite=False,
@@ -126,7 +125,7 @@ def test_file_becomes_frozen_values():
     assert copies.prefixes == ("examplebucket/",)
     assert copies.callback == "https://app.example.com/uploaded"
     assert (copies.max_expires_in, copies.overwrite) == (60, True)
-    assert (copies.headers, copies.allowed_headers) == (frozenset(), None)
+    assert (copies.headers, copies.acls) == (None, frozenset())
     assert HASH not in repr(found)
 
 
@@ -155,6 +154,7 @@ def test_every_mistake_is_told_at_once_with_its_place():
         + entry(name="3", sha256='"my-plain-token"', actions='["putobject"]')
     )
     assert problems(text) == (
+        "tolkens is not known: did you mean tokens?",
         "signer.style must be one of virtual, path, cname",
         f"signer.region is wrong: {region_problem('oss-cn-hangzhou')}",
         "signer.endpoint is wrong: endpoint scheme 'ftp': use https or http",
@@ -162,12 +162,11 @@ def test_every_mistake_is_told_at_once_with_its_place():
         *(p for p in problems(text) if p.startswith("token 'n': buckets[0] is wrong")),
         "token 'n': buckets[1] must be a string",
         "token 'n': action is not known: did you mean actions?",
-        "token 'n': sha256 is that of 'n' too",
-        "token 'n': name is that of tokens[0] too",
-        "tokens[2].sha256 must be 64 hex digits: osspresigned serve --hash-token",
+        "tokens[1].sha256 is that of 'n' too",
+        "tokens[1].name 'n' is that of another token",
         "tokens[2].name must be a string that can be printed",
+        "tokens[2].sha256 must be 64 hex digits: osspresigned serve --hash-token",
         "tokens[2].actions[0] is not an action: did you mean PutObject?",
-        "tolkens is not known: did you mean tokens?",
     )
     assert "my-plain-token" not in str(problems(text))
 
@@ -210,29 +209,23 @@ def test_domain_is_of_one_bucket():
         ({"max_expires": "true"}, "max_expires must be a string"),
         ({"max_size": "0"}, "max_size must be bytes"),
         ({"max_size": '"5 fathoms"'}, "max_size must be bytes"),
-        ({"max_part_size": "5"}, "max_part_size has no effect without max_size"),
         (
             {"max_size": "5", "actions": '["UploadPart"]'},
             "max_part_size is missing: max_size and UploadPart need it",
         ),
         (
             {"max_size": "5", "actions": '["CopyObject"]'},
-            "max_size cannot be kept by CopyObject",
+            "max_size cannot be kept by copies",
         ),
         ({"storage_classes": '["ia"]'}, "storage_classes[0] must be one of Standard"),
         ({"content_types": "[]"}, "content_types must not be empty"),
         ({"content_types": '["image/"]'}, "content_types[0] must be a type such as"),
-        (
-            {"prefixes": '["data"]', "actions": '["PostObject"]'},
-            "prefixes[0] needs a slash at its end: PostObject",
-        ),
         ({"acls": '["public"]'}, "acls[0] must be one of default"),
         ({"acls": "[[]]"}, "acls[0] must be one of default"),
         ({"headers": '["x-oss-object-acl"]'}, "headers[0] is granted by acls"),
         ({"headers": '["x-oss-copy-source"]'}, "headers[0] comes with the copies"),
         ({"headers": '["x-oss-a b"]'}, "headers[0] must be x-oss-..., or one of"),
         ({"headers": '["Host"]'}, "headers[0] must be x-oss-..., or one of"),
-        ({"copy_sources": '["b-1/"]'}, "copy_sources has no effect"),
         ({"copy_sources": '["b-1"]'}, "copy_sources[0] must be bucket/"),
         ({"copy_sources": '["B/"]'}, "copy_sources[0] is wrong"),
         ({"overwrite": '"false"'}, "overwrite must be true or false"),
@@ -242,7 +235,6 @@ def test_domain_is_of_one_bucket():
             {"callback": '"https://a.example"', "headers": '["x-oss-callback-var"]'},
             "callback cannot be kept: headers let the bearer name another",
         ),
-        ({"versions": "1"}, "versions must be true or false"),
         ({"requests_per_minute": "0"}, "requests_per_minute must be a whole number"),
         ({"requests_per_minute": "true"}, "requests_per_minute must be a whole"),
         ({"requests_per_minute": "0x" + "f" * 5000}, "requests_per_minute must"),
@@ -279,8 +271,8 @@ def test_two_tokens_that_both_lack_a_hash_are_not_called_equal():
     """One mistake does not breed another."""
     text = entry(sha256=None, name=None) * 2
     assert [p.rpartition(".")[2] for p in problems(text)] == [
-        "sha256 is missing",
         "name is missing",
+        "sha256 is missing",
     ] * 2
 
 
@@ -331,10 +323,9 @@ def test_headers_are_what_the_policy_lists(name, value, allowed):
     """Demands outside the list are refused, wishes are dropped."""
     policy = evolve(
         POLICY,
-        headers=frozenset({"x-oss-object-acl", "x-oss-callback"}),
-        allowed_headers=frozenset({"content-type", "x-oss-meta-*"}),
-        acls=frozenset({"private"}),
-        storage_classes=frozenset({"IA"}),
+        headers={"content-type", "x-oss-meta-*", "x-oss-callback"},
+        acls={"private"},
+        storage_classes={"IA"},
         overwrite=False,
     )
     wish = permitted(evolve(PUT, optional_headers={name: value}), policy)
@@ -354,20 +345,12 @@ def test_content_types_are_what_the_policy_lists(listed):
     )
     types = found.tokens[HASH].content_types
     assert types == ("image/png", "text/csv; charset=utf-8")
-    policy = evolve(POLICY, content_types=types, allowed_headers=listed)
+    policy = evolve(POLICY, content_types=types, headers=listed)
     for one in types:
         demand = evolve(PUT, headers={"Content-Type": one})
         assert permitted(demand, policy).headers["Content-Type"] == one
     svg = evolve(PUT, headers={"content-type": "image/svg+xml"})
     assert refused(svg, policy) == (403, "header_refused")
-
-
-def test_grants_need_directories_or_the_whole_bucket():
-    """An empty prefix is meant; one without a slash would grant other names too."""
-    (policy,) = parse_policies(
-        entry(prefixes='["", "in/"]', actions='["PostObject"]')
-    ).tokens.values()
-    assert policy.prefixes == ("examplebucket/", "examplebucket/in/")
 
 
 @pytest.mark.parametrize(
@@ -392,17 +375,22 @@ def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
         assert permitted(demand, POLICY).headers == demand.headers
     else:
         assert refused(demand, POLICY) == (403, "header_refused")
-        named = evolve(POLICY, allowed_headers=frozenset({name}))
+        named = evolve(POLICY, headers={name})
         assert permitted(demand, named).headers == demand.headers
 
 
-def test_versions_must_be_granted():
-    """Who may delete an object may not delete what it was before."""
-    delete = Operation(
-        action=Action.DeleteObject, bucket="b-1", key="d/k", query={"versionId": "v"}
+@pytest.mark.parametrize("version", ["query", "copy source"])
+def test_versions_are_never_granted(version):
+    """Deletion of an object leaves its versions, and a copy reads none of them."""
+    copies = version == "copy source"
+    operation = Operation(
+        action=Action.CopyObject if copies else Action.DeleteObject,
+        bucket="b-1",
+        key="d/k",
+        query={} if copies else {"versionId": "v"},
+        headers={"x-oss-copy-source": "/b-1/d/x?versionId=v"} if copies else {},
     )
-    assert refused(delete, POLICY) == (403, "forbidden")
-    assert permitted(delete, evolve(POLICY, versions=True)).query == delete.query
+    assert refused(operation, POLICY) == (403, "forbidden")
 
 
 def test_overwriting_may_be_demanded_where_it_is_allowed():
@@ -534,21 +522,12 @@ def test_an_optional_copy_source_is_never_signed(name):
     assert refused(alone, evolve(POLICY, actions=actions)) == (400, "invalid_request")
 
 
-def test_version_of_a_copy_source_must_be_granted():
-    """Else a copy would read what was overwritten, and GetObject could fetch it."""
-    source = {"x-oss-copy-source": "/b-1/d/x?versionId=v"}
-    copy = Operation(action=Action.CopyObject, bucket="b-1", key="d/k", headers=source)
-    policy = evolve(POLICY, actions={Action.CopyObject, Action.GetObject})
-    assert refused(copy, policy) == (403, "forbidden")
-    assert permitted(copy, evolve(policy, versions=True)).headers == source
-
-
 @pytest.mark.parametrize(
     "name", ["x-oss-date", "X-Oss-Signature-Version", "x-oss-content-sha256"]
 )
 def test_no_policy_grants_a_header_of_the_signature(name):
     """It would compete with the URL's, also where a policy lists all of x-oss-."""
-    policy = evolve(POLICY, allowed_headers=frozenset({"x-oss-*"}))
+    policy = evolve(POLICY, headers={"x-oss-*"})
     demand = evolve(PUT, headers={name: "1"})
     assert refused(demand, policy) == (403, "header_refused")
     wish = evolve(PUT, optional_headers={name: "1", "x-oss-other": "1"})

@@ -331,7 +331,7 @@ def test_mistakes_in_the_policy_file(line, said):
     ("action", "line", "said"),
     [
         ("PostObject", "max_objects = 3", "PostObject cannot be counted"),
-        ("CopyObject", "max_bytes = 3", "cannot be kept by CopyObject"),
+        ("CopyObject", "max_bytes = 3", "cannot be kept by copies"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(action, line, said):

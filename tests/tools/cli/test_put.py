@@ -209,9 +209,7 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             ["data/b/*", f"{BUCKET}/in", "--signer", "keys"],
             "end the destination with a slash",
         ),
-        ([f"oss://{BUCKET}/in/a.csv", "."], "osspresigned get downloads it"),
-        (["data/a.csv", "f"], "f is a file: the last argument is the destination"),
-        (["data/a.csv", "a.url"], "URL: give it as --url-file a.url"),
+        (["data/a.csv", "a.url"], "no source of signatures is given"),
     ],
 )
 def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
@@ -529,9 +527,7 @@ def test_interrupt_says_what_is_done(run, oss, tree, interrupted):
     ended = run("put", "data", TO, *KEYS)
     assert ended.code == 130
     assert ended.err.startswith("interrupted: uploaded 1 of 3 files")
-    *_, last, hint = ended.err.splitlines()
-    assert last.endswith("; 2 left")
-    assert hint == "parts of unfinished files are not kept; --resume would keep them"
+    assert ended.err.endswith("; 2 left\n")
     assert "stdin" not in sys.modules
 
 
@@ -605,7 +601,7 @@ def test_existing_objects_are_skipped(run, oss, tree):
     assert (ended.out.count("upload "), ended.err) == (2, said)
     ended = run(*call, "--verbose")
     assert ended.code == 0
-    assert f"{TO}a.csv: skipped, it exists\n" in ended.err
+    assert f"{TO}a.csv: skipped\n" in ended.err
     assert re.search(r"^uploaded 2 files, 5 B .*; 1 skipped$", ended.err, re.MULTILINE)
     assert stored(oss)["in/a.csv"] == b"a"
     ended = run(*call, "--json")

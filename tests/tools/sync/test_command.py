@@ -227,9 +227,9 @@ def test_dry_run_and_deletion_of_a_download(down, tmp_path, monkeypatch):
     [
         ("./x", (), "both places on this machine: write oss://./x"),
         ("here", (), "both places on this machine: write oss://here"),
-        (DEST, ("--state", "x"), "--state: only for uploads"),
-        (DEST, ("--header", "a=b"), "--header: only for uploads"),
-        (DEST, ("--grant", "x"), "--grant: only for uploads"),
+        (DEST, ("--state", "x"), "are for uploads"),
+        (DEST, ("--header", "a=b"), "are for uploads"),
+        (DEST, ("--grant", "x"), "are for uploads"),
     ],
 )
 def test_what_is_no_download_is_refused(down, tmp_path, place, more, why):

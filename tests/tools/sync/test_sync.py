@@ -521,13 +521,12 @@ def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
     from fsspec_osspresigned.model import Receipt  # noqa: PLC0415 - one test
     from fsspec_osspresigned.tools.sync.directions import Upward  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.plan import Entry  # noqa: PLC0415
-    from fsspec_osspresigned.tools.sync.send import SyncRoute  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.source import LocalSource  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.sync import SyncRun  # noqa: PLC0415
 
-    route = SyncRoute(LocalSource(str(source)), f"{DEST}/")
+    up = Upward(filesystem=only(), source=LocalSource(str(source)), root=f"{DEST}/")
     with SyncState(state) as held:
-        whole = SyncRun(direction=Upward(filesystem=only(), route=route), held=held)
+        whole = SyncRun(direction=up, held=held)
         pending = Receipt(path="b/a", size=1, status="pending")
         run(whole.stored, Entry("a", 1), pending)
     assert whole.result.sent == 1
