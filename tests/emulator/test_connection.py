@@ -10,6 +10,7 @@ import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.wire import ClientConnection
+from tests.emulator.conftest import refusal
 
 BUCKET = "examplebucket"
 ENDS = pytest.mark.parametrize(("reset", "end"), [(False, "closed"), (True, "reset")])
@@ -73,7 +74,7 @@ def test_a_connection_that_closes_between_requests(peer, oss):
 
 
 @ENDS
-def test_a_lost_reply(client, peer, oss, refusal, reset, end):
+def test_a_lost_reply(client, peer, oss, reset, end):
     """drop_reply acts, and not a byte comes back: a second Complete is NoSuchUpload."""
     oss.faults.add(Fault(action="PutObject", drop_reply=True, reset=reset))
     peer.ask("PUT", "lost", b"abc")
