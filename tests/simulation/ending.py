@@ -541,8 +541,18 @@ class Ending:
             raise Broken("the end of the process leaves an upload open")
 
     def _broken_off(self) -> None:
+        self._unanswered(self._like(retries=0, timeout=5, overwrite=None))
         self._aborted(self._like(retries=0))
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
+
+    def _unanswered(self, fs: Any) -> None:
+        """An object whose reply is lost with all connections is looked at by a new one."""
+        for size in (_SMALL, _LARGE):
+            self.network.breaks, self.network.dead = True, 0
+            path, data = self._data(f"unanswered{size}", size)
+            fs.pipe_file(path, data)
+            self._is(path, data)
+        self.network.dead = 0
 
     def _aborted(self, fs: Any) -> None:
         """A transaction that fails publishes nothing, and leaves nothing open."""
