@@ -390,6 +390,14 @@ class Ending:
             await verbs.rm(there, recursive=True)
             for name in (*sizes, "c/"):
                 self._is(f"{there}/{name}", None)
+        with self._step("a file that cannot be read"):
+            path, data = self._data("readable", 17)
+            files = [self._local("readable", data), f"{local}/none"]
+            targets = [path, f"{path}-not"]
+            done = await verbs.put(files, targets, on_error="return")
+            self._is(path, data)
+            if not isinstance(done[1], FileNotFoundError):
+                raise Broken(f"a file that is not there was sent: {done[1]!r}")
         with self._step("a store that refuses"):
             await self._refused(verbs)
         with self._step("a tree of two levels"):
@@ -541,7 +549,7 @@ class Ending:
             raise Broken("the end of the process leaves an upload open")
 
     def _broken_off(self) -> None:
-        self._unanswered(self._like(retries=0, timeout=5, overwrite=None))
+        self._unanswered(self._like(retries=0, timeout=5, checksum="auto"))
         self._aborted(self._like(retries=0))
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
