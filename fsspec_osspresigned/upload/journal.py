@@ -183,6 +183,11 @@ class HeldJournal:
         self._pid = os.getpid()
 
     @property
+    def is_ours(self) -> bool:
+        """True if this process has locked the journal."""
+        return self._lock is not None
+
+    @property
     def lock_path(self) -> str:
         """Path of the lock file; the journal itself is replaced by a rename."""
         return self.file_path.removesuffix(SUFFIX) + _LOCK
