@@ -387,7 +387,10 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.failures = dict(failures or {})
         self.receipts = list(receipts)
         self.discarded = list(discarded)
-        outcomes = {_outcome(error) for error in self.failures.values()}
+        outcomes = {
+            getattr(error, "outcome", Outcome.NOT_STORED)
+            for error in self.failures.values()
+        }
         if outcomes:
             self.outcome = outcomes.pop() if len(outcomes) == 1 else Outcome.UNKNOWN
 
@@ -397,10 +400,6 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         counts += [f"{len(self.receipts)} stored"] if self.receipts else []
         counts += [f"{len(self.discarded)} not tried"] if self.discarded else []
         return f"UploadErrors({', '.join(counts)})"
-
-
-def _outcome(error: BaseException) -> Outcome:
-    return getattr(error, "outcome", Outcome.NOT_STORED)
 
 
 class PublishWarning(UserWarning):

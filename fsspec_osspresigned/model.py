@@ -517,17 +517,14 @@ class Receipt:
         """
         return asdict(self, value_serializer=_crc_as_text)
 
-    @property
-    def facts(self) -> tuple[str, ...]:
-        """Texts of size, status, verified checksum, number of parts, and duration."""
+    def __repr__(self) -> str:
         parts = f"{len(self.parts)} part{'s' if len(self.parts) != 1 else ''}"
-        return (
+        facts = (
+            repr(self.path),
             short_bytes(self.size),
             self.status,
             f"verified: {self.verified}",
             parts if self.parts else "one request",
             f"{self.seconds:.1f} s",
         )
-
-    def __repr__(self) -> str:
-        return f"Receipt({', '.join((repr(self.path), *self.facts))})"
+        return f"Receipt({', '.join(facts)})"

@@ -27,7 +27,7 @@ LACKING = {
             "preadv",
             "pwritev",
         ),
-        *("O_TMPFILE", "O_NOFOLLOW", "O_DIRECTORY", "O_CLOEXEC", "fchmod", "fchown"),
+        *("O_NOFOLLOW", "O_DIRECTORY", "O_CLOEXEC", "fchmod", "fchown"),
         *("getuid", "geteuid", "getgid", "mkfifo", "statvfs", "uname"),
         *("sendfile", "posix_fadvise", "posix_fallocate", "copy_file_range", "killpg"),
         *("sched_getaffinity", "getloadavg", "splice", "memfd_create", "openpty"),

@@ -333,7 +333,8 @@ class Plugin:
             ),
             undo,
         )
-        for module in (post_policy, presigning, verifying):
+        _after(presigning, "sign_v1", lambda made, *_: canary.secret(made), undo)
+        for module in (post_policy, verifying):
             for name in ("sign_v1", "sign_v4"):
                 _after(module, name, lambda made, *_: canary.secret(made), undo)
         _after(

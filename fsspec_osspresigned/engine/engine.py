@@ -83,7 +83,6 @@ class Engine:
     def __init__(self) -> None:
         self._has_loop = False
         self._lock = threading.RLock()  # a finalizer may start the engine meanwhile
-        self._ident = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.owned = _Owned()
 
@@ -96,28 +95,33 @@ class Engine:
             OSError: the system has no thread or no descriptor for it.
             RuntimeError: gevent or eventlet has replaced the threads of this process.
         """
-        if self._has_loop:
-            return
-        _refuse_green_threads()
-        loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
-        if not self._has_begun(loop):
-            loop.close()
+        if not self._has_loop:
+            _refuse_green_threads()
+            # Outside of the lock: asyncio logs here, and a handler may use the engine.
+            self._begin_thread(EngineLoop())
 
-    def _has_begun(self, loop: EngineLoop) -> bool:
+    def _begin_thread(self, loop: EngineLoop) -> None:
+        loop.engine = self
+        # asyncio would log in the loop's thread, where a handler could block.
+        loop.set_debug(False)
+        loop.set_exception_handler(_report)
+        thread = threading.Thread(
+            target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
+        )
         with self._lock:
             if self._has_loop:
-                return False
-            thread = threading.Thread(
-                target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
-            )
+                loop.close()
+                return
             try:
                 thread.start()
             except RuntimeError as error:
                 loop.close()
                 text = f"no thread can be started: {error}"
                 raise OSError(errno.EAGAIN, text) from None
+            self._thread = thread
+            self.workers = Threads(loop, "osspresigned-worker", WORKERS)
+            self.other_threads = Threads(loop, "osspresigned-user")
             self.loop, self._has_loop = loop, True
-        return True
 
     def post(self, function: Callable[[], object]) -> None:
         """Call *function* on the loop soon; the engine has started.
@@ -137,7 +141,7 @@ class Engine:
     @property
     def position(self) -> str:
         """The file, line and function that the thread of the loop executes now."""
-        frame = sys._current_frames().get(self._ident)  # noqa: SLF001 - documented
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - documented
         if frame is None:
             return "nowhere"
         code = frame.f_code
@@ -146,18 +150,7 @@ class Engine:
     # -- on the loop ---------------------------------------------------------------------
 
     def _main(self, loop: EngineLoop) -> None:
-        with self._lock:  # the thread that started this one may have been interrupted
-            if self._has_loop and self.loop is not loop:
-                return
-            self.loop, self._has_loop = loop, True
-        self._ident = threading.get_ident()
         enter_own_thread()
-        loop.engine = self
-        # asyncio would log in this thread, where a handler of the program could block.
-        loop.set_debug(False)
-        loop.set_exception_handler(_report)
-        self.workers = Threads(loop, "osspresigned-worker", WORKERS)
-        self.other_threads = Threads(loop, "osspresigned-user")
         while True:
             # A coroutine that raises one of these stops the loop, and not its caller.
             with suppress(KeyboardInterrupt, SystemExit):

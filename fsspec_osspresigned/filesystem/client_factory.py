@@ -57,7 +57,7 @@ _LAZY = (
     *("upload.resume", "upload.writer"),
 )
 _LAZY_LIBRARIES = (
-    *("certifi", "difflib", "encodings.utf_8_sig", "fcntl", "html", "secrets"),
+    *("certifi", "difflib", "encodings.utf_8_sig", "fcntl", "secrets"),
     *("termios", "xml.etree.ElementTree", "xml.parsers.expat", "xml.sax.saxutils"),
 )
 _LAZY_WITH_PROXY = ("requests",)

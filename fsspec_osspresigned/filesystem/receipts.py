@@ -25,9 +25,8 @@ class ReceiptList(list[Receipt | Exception]):
 
     def __repr__(self) -> str:
         shown = [repr(receipt) for receipt in self[:_SHOWN]]
-        if (more := len(self) - _SHOWN) > 0:
-            shown.append(f"... {more} more")
-        return f"[{', '.join(shown)}]"
+        more = len(self) - _SHOWN
+        return f"[{', '.join([*shown, *([f'... {more} more'] if more > 0 else [])])}]"
 
 
 def receipt_writer(destination: object) -> Callable[[Receipt], None]:

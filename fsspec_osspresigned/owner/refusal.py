@@ -26,7 +26,7 @@ MAX_TEXT = 64 * KIB
 # Members of error documents that are read; all others are ignored.
 _MEMBERS = """
     Code Message RequestId EC Endpoint Region ServerTime RequestTime Expires
-    StringToSign StringToSignBytes CanonicalRequest SignatureProvided
+    StringToSign CanonicalRequest SignatureProvided
     OSSAccessKeyId AWSAccessKeyId SecurityToken HeadersNotSigned MaxSizeAllowed
 """.split()  # noqa: SIM905 - a list of many quoted names is not readable
 # Outside of XML, only in a dictionary: settings have the same names.

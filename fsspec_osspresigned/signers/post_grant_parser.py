@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from .. import other_stores, parsing
 from ..errors import ConfigurationError
@@ -108,13 +108,6 @@ class PostGrant:
 
     def has(self, name: str) -> bool:
         return name.lower() in self._names
-
-    @cached_property
-    def open_policy(self) -> PostPolicy:
-        """The policy, with only the conditions on fields that the grant does not contain."""
-        conditions = self.policy.conditions
-        left = tuple(c for c in conditions if c.field not in self._names)
-        return evolve(self.policy, conditions=left)
 
     @cached_property
     def _names(self) -> frozenset[str]:

@@ -75,7 +75,6 @@ class PresignedWriter(io.BufferedIOBase):
         publish_always: ``close`` publishes even if an exception is in flight, as other
             filesystems do.
         keep: copies a body that waits for ``commit``; None keeps it in memory.
-        buffer: collects the parts; None creates a buffer for *upload*.
     """
 
     mode = "wb"
@@ -88,7 +87,6 @@ class PresignedWriter(io.BufferedIOBase):
         autocommit: bool = True,
         publish_always: bool = False,
         keep: Callable[[Body], Body] | None = None,
-        buffer: PartBuffer | None = None,
     ) -> None:
         super().__init__()
         self.path = self.name = path
@@ -100,7 +98,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._sent = 0  # bytes of the parts before the one that is written
-        self._buffer = buffer or PartBuffer(
+        self._buffer = PartBuffer(
             upload.plan.size_of,
             memory_budget(),
             limit=upload.memory_limit,

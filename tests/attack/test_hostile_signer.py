@@ -20,8 +20,8 @@ from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import OSSPresignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import KIB
+from tests.owner_keys import owner_signer
 
 pytestmark = pytest.mark.slow
 
@@ -57,12 +57,7 @@ class Hostile:
 
     def sign(self, request: Mapping[str, Any], ago: float = 0.0) -> Item:
         """Return a true signature for *request*, made *ago* seconds ago."""
-        signer = KeySigner(
-            credentials=lambda: self.oss.credentials,
-            endpoint=self.oss.endpoint,
-            region="cn-hangzhou",
-            clock=lambda: time.time() - ago,
-        )
+        signer = owner_signer(self.oss, clock=lambda: time.time() - ago)
         members = {**request, "action": Action(request["action"])}
         (signed,) = signer.sign([Operation(**members)])
         return {

@@ -17,14 +17,13 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation
-from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
+from fsspec_osspresigned.model import URL_ACTIONS, Action
+from fsspec_osspresigned.owner.service.policy import hash_token
 from fsspec_osspresigned.secret import SecretURL
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import describe
+from tests.conftest import presigned
+from tests.owner_keys import signer_service
 
 pytestmark = pytest.mark.slow
 
@@ -121,24 +120,14 @@ def service() -> Iterator[Service]:
         f'[[tokens]]\nsha256 = "{hash_token(token)}"\n{grant}'
         for token, grant in TOKENS.items()
     )
-    with Emulator(buckets=("examplebucket", "otherbucket")) as oss:
-        signer = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region="cn-hangzhou",
-        )
-        rules = ServiceRules(signer=signer, tokens=parse_policies(text).tokens)
-        with LoopbackServer(create_ruled_app(lambda: rules)) as server:
-            found = Service(oss, server.port)
-            own = Operation(
-                action=Action.PutObject,
-                bucket="examplebucket",
-                key="private/k",
-                content_length=len(SECRET),
-            )
-            url = signer.sign([own])[0].url.reveal()
-            assert found.send("PUT", url, {}, SECRET)[0] == 200
-            yield found
+    with (
+        Emulator(buckets=("examplebucket", "otherbucket")) as oss,
+        signer_service(oss, text) as server,
+    ):
+        found = Service(oss, server.port)
+        url = presigned(oss, "PUT", "private/k")
+        assert found.send("PUT", url, {}, SECRET)[0] == 200
+        yield found
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.transaction import HeldCopies
 from fsspec_osspresigned.upload.upload import TransferContext, Upload
+from tests.owner_keys import owner_signer
 
 pytestmark = pytest.mark.slow
 
@@ -50,11 +50,6 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with Emulator() as oss:
-        signer = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region="cn-hangzhou",
-        )
         options = {
             "signer": "keys",
             "part_size": MIN_PART,
@@ -63,7 +58,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         }
         client = Client(
             Options.from_storage_options(options),
-            signer,
+            owner_signer(oss),
             Transport(connect_timeout=20.0, progress_timeout=20.0),
             policy=RetryPolicy(retries=CUTS, base=0.0),
         )

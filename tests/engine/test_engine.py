@@ -570,9 +570,3 @@ def test_call_at_exit():
         text = f"{use}\natexit.register(lambda: print(run(work, 0.01)))"
         done = script(BEGIN + text)
         assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-
-
-def test_what_returns_no_coroutine_is_an_error():
-    """The caller does not wait forever."""
-    with pytest.raises(TypeError):
-        run(lambda: 1)

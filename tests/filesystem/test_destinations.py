@@ -13,7 +13,7 @@ from fsspec.utils import other_paths
 
 from fsspec_osspresigned.errors import PublishWarning
 from fsspec_osspresigned.filesystem import destinations as local_tree
-from fsspec_osspresigned.filesystem.destinations import Kind, LocalTree
+from fsspec_osspresigned.filesystem.destinations import Kind, local_entries
 from fsspec_osspresigned.owner.sign import local_objects
 
 ROOT = "examplebucket"
@@ -36,16 +36,14 @@ def never(_):
 
 def of(lpath, rpath="dst", *, recursive=True, maxdepth=None, is_directory=never):
     """Return what goes where, as a mapping without directories."""
-    found = LocalTree(
+    found = local_entries(
         lpath,
         rpath,
         recursive=recursive,
         maxdepth=maxdepth,
         is_directory=is_directory,
     )
-    files = {one.local: one.path for one in found if one.kind is Kind.FILE}
-    assert files == {one.local: one.path for one in found if one.kind is Kind.FILE}
-    return files
+    return {one.local: one.path for one in found if one.kind is Kind.FILE}
 
 
 def by_fsspec(lpath, rpath, *, recursive, maxdepth, dest_is_dir):
@@ -139,7 +137,6 @@ def test_links_in_a_tree(tree, blind, owner, tmp_path):
     keys = set(owner.stored())
     assert "t/to_file" in keys
     assert not any("secret" in key or "round" in key for key in keys)
-    assert blind.isdir(f"{ROOT}/t/to_dir")
     # Named outright, a link is followed.
     blind.put(str(tree / "to_dir"), f"{ROOT}/named", recursive=True)
     assert owner.stored()["named/secret"] == b"s"

@@ -12,7 +12,6 @@ import time
 from pathlib import PurePosixPath
 
 import pytest
-from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine.engine import awaited
@@ -332,33 +331,6 @@ def test_a_look_ends_at_once(fs, owner, verb):
         return time.monotonic() - began
 
     assert asyncio.run(main()) < 4
-
-
-@pytest.mark.parametrize("limit", [1, None])
-def test_progress_of_a_coroutine_may_call_the_filesystem(environment, tmp_path, limit):
-    """It runs neither in the caller's loop nor in that of the engine."""
-    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=limit)
-    (tmp_path / "f").write_bytes(bytes(SIZE))
-    places = set()
-
-    class Notes(Callback):
-        def relative_update(self, inc=1):
-            places.add(threading.current_thread().name.rpartition("-")[0])
-            fs.pipe_file(f"{ROOT}/note", b"x")
-            assert asyncio.run(fs._cat_file(f"{ROOT}/note")) == b"x"
-
-    async def main():
-        async with asyncio.timeout(50):
-            await asyncio.gather(
-                *(
-                    fs._put_file(str(tmp_path / "f"), f"{ROOT}/{n}", callback=Notes())
-                    for n in range(4)
-                ),
-                fs._put([str(tmp_path / "f")], f"{ROOT}/d/", callback=Notes()),
-            )
-
-    asyncio.run(main())
-    assert places == {"osspresigned-worker"}
 
 
 @pytest.mark.parametrize("verb", ["put_file", "get_file"])

@@ -447,18 +447,6 @@ def test_memory_and_store_name_the_same_version(fs, only):
     assert blind.ukey(PATH) == fs.ukey(PATH)
 
 
-def test_a_store_without_dates(fs, monkeypatch):
-    """Nobody can say what the store does not."""
-    fs.pipe_file(PATH, b"1")
-    monkeypatch.setattr(
-        "fsspec_osspresigned.client.operations.described",
-        lambda path, *_: {"name": path, "size": 1, "type": "file"},
-    )
-    with pytest.raises(NotImplementedError, match="does not say"):
-        fs.created(PATH)
-    assert fs.ukey(PATH)
-
-
 @pytest.mark.parametrize("date", ["yesterday", f"Wed, 25 Nov {10**20} 10:00:00 GMT"])
 def test_a_head_that_tells_nothing(fs, date):
     """A HEAD reply needs a size, but no date or checksum."""

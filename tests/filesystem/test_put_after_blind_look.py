@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from tests.filesystem.conftest import WRITES, OnlyActions
+from tests.filesystem.conftest import WRITES, OnlyActions, forked
 from tests.form_signer import grant_of
 
 ROOT = "examplebucket"
@@ -376,17 +375,10 @@ def test_a_pickle_brings_the_looks_to_a_process(oss, owner, old, tmp_path):
 def test_a_forked_child_acts_on_the_look_of_its_parent(blind, owner, old):
     """The filesystem that it inherits has them."""
     assert not blind.exists(f"{ROOT}/d")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads
-        child = os.fork()
-    if child == 0:  # pragma: no cover - seen by its exit code
-        code = 1
-        try:
+
+    def act():
+        with pytest.raises(FileExistsError):
             blind.pipe_file(PATH, b"new")
-        except FileExistsError:
-            code = 17
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 17
+
+    assert forked(act) == 0
     assert owner.stored() == {"d/a": old}

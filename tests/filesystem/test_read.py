@@ -203,7 +203,7 @@ def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "cache", ["readahead", "bytes", "all", "none", "blockcache", "first"]
+    "cache", ["readahead", "bytes", "all", "none", "blockcache", "first", "background"]
 )
 def test_every_cache_reads_the_same(fs, owner, cache):
     """Caches of fsspec ask for ranges as they like."""
@@ -216,16 +216,6 @@ def test_every_cache_reads_the_same(fs, owner, cache):
             assert file.read(size) == DATA[at : at + size]
         file.seek(-4, os.SEEK_END)
         assert file.read() == DATA[-4:]
-
-
-def test_background_and_parts_caches(fs):
-    """Blocks are fetched ahead by other threads; parts are fetched beforehand."""
-    fs.pipe_file(PATH, DATA)
-    with fs.open(PATH, cache_type="background", block_size=1000) as file:
-        assert file.read() == DATA
-    options = {"data": {(0, 4): DATA[:4]}}
-    with fs.open(PATH, cache_type="parts", cache_options=options) as file:
-        assert file.read(4) == DATA[:4]
 
 
 def test_readers_options_are_taken_as_elsewhere(environment, fs, tmp_path):

@@ -56,22 +56,6 @@ def test_class_is_found_by_its_entry_point():
     assert done.stdout == "OSSPresignedPath\n"
 
 
-def test_paths_do_what_paths_do(root, oss):
-    """Written, found, read, renamed and removed, in folders that make themselves."""
-    folder = root / "d"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a.txt").write_text("abc")
-    (folder / "b.bin").write_bytes(b"123")
-    assert sorted(one.name for one in folder.iterdir()) == ["a.txt", "b.bin"]
-    assert [one.name for one in root.glob("**/*.txt")] == ["a.txt"]
-    assert (folder / "a.txt").read_text() == "abc"
-    assert (folder / "a.txt").stat().st_size == 3
-    assert folder.is_dir()
-    (folder / "a.txt").rename(folder / "c.txt")
-    (folder / "b.bin").unlink()
-    assert set(oss.objects("examplebucket")) == {"data/d/c.txt"}
-
-
 def test_a_directory_is_made_once(root):
     """As paths on a disk: a second time only if that is no matter."""
     folder = root / "d"

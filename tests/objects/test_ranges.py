@@ -6,14 +6,11 @@ import pytest
 
 from fsspec_osspresigned.errors import (
     NetworkError,
-    SourceChangedError,
     StoreError,
 )
 from fsspec_osspresigned.objects.ranges import (
     MemorySink,
     Range,
-    Version,
-    WholeError,
 )
 
 PATH = "examplebucket/a"
@@ -55,25 +52,3 @@ def test_a_fitting_range_is_taken():
     piece.write(b"1234")
     piece.check()
     assert sink.bytes() == b"1234"
-
-
-def test_a_whole_object_is_not_taken_for_a_range():
-    """The head shows a wrong size; a reply without a size is read to its end."""
-    piece = Range(PATH, 5, 9, MemorySink())
-    with pytest.raises(WholeError):
-        piece.head(200, {"content-length": "7", "etag": '"E"'})
-    assert (piece.total, piece.etag) == (7, '"E"')
-    piece.head(200, {})
-    assert piece.total is None
-    piece.check()
-    whole = Range(PATH, 0, 9, MemorySink(), takes_whole=True)
-    whole.head(200, {"content-length": "7"})
-    assert whole.total == 7
-
-
-def test_another_version_is_refused_by_its_head():
-    """A gateway that drops If-Match is found out by the ETag of the reply."""
-    piece = Range(PATH, 0, 5, MemorySink(), version=Version('"E"'))
-    with pytest.raises(SourceChangedError, match="was replaced"):
-        piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"F"'})
-    piece.head(206, {"content-range": "bytes 0-4/9"})

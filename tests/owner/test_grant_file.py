@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from fsspec_osspresigned.emulator.verifying import verify_policy
 from fsspec_osspresigned.errors import ConfigurationError, SignerError
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.post_policy import PostPolicy
 from fsspec_osspresigned.units import GIB, MIB
+from tests.form_signer import signature_refusal
 
 NOW = 1_795_773_600.5  # 2026-11-27T10:00:00Z
 KEY = Credentials("LTAIfakeid", Secret("fakesecret"))
@@ -35,7 +35,7 @@ def refusals(grant, key="in/a", size=1, bucket="examplebucket", now=NOW, **field
     changed = {name.replace("_", "-"): value for name, value in fields.items()}
     form = {**given, "key": key, **changed}
     policy = PostPolicy.parse(grant.fields["policy"])
-    refusal = verify_policy(form, lambda _: KEY, now=NOW)
+    refusal = signature_refusal(form, KEY, NOW)
     assert refusal is None
     return [one.text for one in policy.judge(form, bucket=bucket, size=size, now=now)]
 

@@ -140,7 +140,7 @@ def test_what_is_neither_is_an_error(tmp_path, capsys, monkeypatch):
     (tmp_path / "u").write_text("a letter")
     assert cli.main(["doctor", f"{tmp_path}/u"]) == 2
     said = capsys.readouterr().err
-    assert said == f"error: {tmp_path}/u is not a presigned URL, URL map or grant\n"
+    assert said == f"error: {tmp_path}/u: this is neither a URL map nor a grant\n"
 
 
 def test_map_is_a_line_for_each_object(tmp_path, capsys, monkeypatch):

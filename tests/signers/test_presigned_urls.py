@@ -12,7 +12,9 @@ from fsspec_osspresigned.errors import (
     WrongRequestSignedError,
 )
 from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers import make_signer
 from fsspec_osspresigned.signers.base import ChainSigner, Signer, sign_checked
 from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
@@ -206,6 +208,14 @@ def test_plain_http_needs_leave():
     assert "CANARY" not in str(caught.value)
     assert signer(far, allow_http=True).sign([put()])
     assert signer("http://127.0.0.1/b/k?" + V1).sign([put()])
+
+
+def test_remote_map_does_not_lead_to_this_machine():
+    """Whoever serves the map does not choose a service of this machine."""
+    text = json.dumps({"b/k": f"http://127.0.0.1:9/b/k?{V1}"}).encode()
+    remote = make_signer(Options(url_map="memory://map.json"), lambda _: text)
+    with pytest.raises(ConfigurationError, match="comes from another machine"):
+        remote.sign([put()])
 
 
 def one(text: str, **options: object) -> OneURLSigner:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
 
-from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import Outcome
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 
 PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stalls
 HOUR = 3600
@@ -66,18 +63,6 @@ AT_ONCE = (PUT, FORM)
 WITH_BODY = (*AT_ONCE, A_PART, COMPLETE)
 IN_PARTS = (A_PART, COMPLETE)
 ALL = (*AT_ONCE, A_PART)
-
-
-def grant_of(oss: Emulator, bucket: str) -> Mapping[str, Any]:
-    """Return an owner's grant for all of *bucket*, as it is in its file."""
-    signed = sign_grant(
-        oss.credentials,
-        oss.endpoint,
-        GrantTerms(bucket=bucket, prefix="", expires_in=HOUR),
-        region=oss.region,
-        now=time.time(),
-    )
-    return json.loads(signed.text())
 
 
 @frozen

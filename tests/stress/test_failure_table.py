@@ -33,7 +33,8 @@ from fsspec_osspresigned.errors import DiscardWarning, StoreUnavailableError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 from tests import marked
-from tests.stress.cells import grant_of
+from tests.conftest import key_variables
+from tests.form_signer import grant_of
 
 pytestmark = pytest.mark.slow
 
@@ -172,12 +173,11 @@ def server() -> Iterator[Emulator]:
 def fs(
     server: Emulator, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> Iterator[OSSPresignedFileSystem]:
-    key = server.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    source = {"signer": "keys", "endpoint": server.url, "region": "cn-hangzhou"}
+    for name, value in key_variables(server).items():
+        monkeypatch.setenv(name, value)
+    source = {"signer": "keys"}
     if failure == FORM:
-        source = {"grant": grant_of(server, BUCKET)}
+        source = {"grant": grant_of(server, BUCKET, "")}
     yield fsspec.filesystem("osspresigned", **source, part_size=PART, retries=0)
     server.clear()
 

@@ -38,16 +38,6 @@ def test_rate_is_kept_by_blocks_of_any_size(clock):
     assert clock.now == pytest.approx(10 - 0.25)
 
 
-def test_pause_saves_a_quarter_of_a_second(clock):
-    """Nobody may make up for an hour at once."""
-    rate = RateLimit(1000, clock=clock, sleep=clock.sleep)
-    clock.now = 3600.0
-    rate.take(250)
-    assert clock.waits == []
-    rate.take(100)
-    assert sum(clock.waits) == pytest.approx(0.1)
-
-
 def test_rate_that_is_lifted_lets_everybody_go():
     """Lifting the limit also ends waits that have begun."""
     rate = RateLimit(1)

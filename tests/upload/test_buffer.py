@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.engine.limits import MemoryAccount, MemoryBudget
+from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.http.body import BLOCK, bytes_in
 from fsspec_osspresigned.units import KIB, MIB
-from fsspec_osspresigned.upload.buffer import PartBuffer
 from fsspec_osspresigned.upload.writer import PresignedWriter
 
 FOREVER = 1 << 60
@@ -25,14 +23,11 @@ opened = []  # files of the test
 class Upload:
     """Takes the parts of a writer, and leaves them in flight."""
 
-    def __init__(self, size_of, limit=FOREVER):
+    def __init__(self, size_of, limit, early_size):
         self.plan = self
-        self.size_of = size_of
+        self.size_of, self.early_size = size_of, early_size
         self.memory_limit = limit
         self.bodies = []
-
-    def early_size(self, number):
-        raise NotImplementedError
 
     async def add(self, body, *, more=False):
         self.bodies.append(body)
@@ -51,20 +46,15 @@ class Upload:
 
 
 class Parts:
-    """A writer that collects its parts, over a budget of its own."""
+    """A writer that collects its parts; no other file has any."""
 
     def __init__(self, size, limit=FOREVER, *, early=None):
         size_of = size if callable(size) else lambda _: size
-        self.memory = MemoryBudget()
-        self.upload = Upload(size_of, limit)
-        self.buffer = PartBuffer(
-            size_of,
-            self.memory,
-            limit=limit,
-            early=early if callable(early) else lambda _: early,
-            wait=lambda may: run(self.upload.wait_for_memory, may),
-        )
-        self.file = PresignedWriter(self.upload, path="b/k", buffer=self.buffer)
+        early_size = early if callable(early) else lambda _: early
+        self.memory = memory_budget()
+        assert self.memory.used == 0
+        self.upload = Upload(size_of, limit, early_size)
+        self.file = PresignedWriter(self.upload, path="b/k")
         opened.append(self.file)
 
     def write(self, *pieces):
@@ -89,7 +79,7 @@ class Parts:
 def taken(budget, size):
     """Return the account of another file, which uses *size* bytes."""
     account = MemoryAccount(budget)
-    account.filling = int(size)
+    account.add(int(size))
     return account
 
 

@@ -76,7 +76,9 @@ def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
     held = place.hold(PATH, SOURCE)
     held.release()
     os.mkfifo(held.file_path)
-    assert not place.hold(PATH, SOURCE).is_ours
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    assert not held.keeps
     assert "not a regular file" in caplog.text
     (found,) = place.found()
     assert found.record is None

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
-from fsspec_osspresigned.upload.modes import ExpiryWatch
-
-
-class Clock:
-    """Both clocks, set by hand."""
-
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from fsspec_osspresigned.upload import modes
 
 
 @pytest.fixture
-def watch_of():
-    """Return a maker of watches on one clock, which begins at 1,000."""
-    clock = Clock()
-
-    def make(size, ends):
-        return clock, ExpiryWatch("b/k", size, ends, clock=clock, now=clock)
-
-    return make
+def watch_of(monkeypatch):
+    """Return a maker of watches on a clock that is set by hand, and begins at 1,000."""
+    clock = SimpleNamespace(now=1_000.0)
+    read = lambda: clock.now  # noqa: E731 - both clocks
+    monkeypatch.setattr(modes, "time", SimpleNamespace(time=read, monotonic=read))
+    return lambda size, ends: (clock, modes.ExpiryWatch("b/k", size, ends))
 
 
 def test_late_is_told_once(watch_of, caplog):

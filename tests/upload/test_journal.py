@@ -88,20 +88,6 @@ def test_cut_at_every_byte_it_says_an_earlier_state_or_nothing():
         assert record.head == HEAD
 
 
-def test_cut_at_every_byte_it_can_be_gone_on_with(place):
-    """Lines appended to a torn journal count, and no earlier line is lost."""
-    for length in range(len(head_line(HEAD)), len(WHOLE)):
-        before = dict(parse(WHOLE[:length]).parts)
-        with open(place, "wb") as file:
-            file.write(WHOLE[:length])
-        torn = not WHOLE[:length].endswith(b"\n")
-        one = LineFile.reopen(place, is_torn=torn, sync=True)
-        one.append(part_line(kept(3, 77)))
-        one.append(part_line(kept(1, 78)))
-        one.close()
-        assert parse(read(place)).parts == {**before, 3: kept(3, 77), 1: kept(1, 78)}
-
-
 def test_every_flipped_bit_is_noticed():
     """A damaged part is none, a damaged head is no journal; nothing else changes."""
     clean = parse(WHOLE)
@@ -183,15 +169,6 @@ def test_a_link_is_not_followed(place, tmp_path):
     LineFile.create(place, [head_line(HEAD)], sync=True).close()
     assert victim.read_bytes() == WHOLE
     assert not os.path.islink(place)
-
-
-def test_what_a_dead_process_left_half_written_is_replaced(place):
-    """A temporary file of a killed process does not block the upload."""
-    with open(place + ".new", "wb") as file:
-        file.write(b"half")
-    LineFile.create(place, [head_line(HEAD)], sync=True).close()
-    assert parse(read(place)).head == HEAD
-    assert not os.path.exists(place + ".new")
 
 
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "replace"])

@@ -19,8 +19,6 @@ from fsspec_osspresigned.errors import (
     InvalidRequestError,
     NetworkError,
     NotCoveredError,
-    OutcomeUnknownError,
-    SourceChangedError,
     UploadInProgressError,
     UploadNotFoundError,
 )
@@ -39,7 +37,7 @@ from fsspec_osspresigned.upload.journal import (
     head_line,
     parse,
 )
-from fsspec_osspresigned.upload.resume import agreed, is_stale
+from fsspec_osspresigned.upload.resume import agreed
 from fsspec_osspresigned.url_map.source import load
 from tests.power_cut import PowerCut
 from tests.uploading import OwnerSigner, put
@@ -577,24 +575,6 @@ def test_a_list_that_is_none_is_an_error(body):
     """Numbers are numbers."""
     with pytest.raises(NetworkError, match="ListParts is bad"):
         run(OSSCalls(FakeClient([body]), Target(path=PATH)).list_parts, "U")
-
-
-@pytest.mark.parametrize(
-    ("error", "stale"),
-    [
-        (None, False),
-        (KeyboardInterrupt(), False),
-        (NetworkError("x"), False),
-        (SourceChangedError("x"), True),
-        (UploadNotFoundError("x"), True),
-        (InvalidRequestError("x", code="InvalidPart"), True),
-        (InvalidRequestError("x", code="EntityTooSmall"), False),
-        (OutcomeUnknownError("x"), False),
-    ],
-)
-def test_which_failures_end_an_upload(error, stale):
-    """All others may pass."""
-    assert is_stale(error) is stale
 
 
 # -- through the filesystem ------------------------------------------------------------

@@ -200,28 +200,14 @@ class Kit:
         """The granted actions, with their signed requests."""
         return {a: o for a, o in self.outcomes.items() if isinstance(o, SignerReply)}
 
-    def misplaced(self, request: Request, url: str) -> str | None:
-        """Return why *url* does not lead to the object of *request*; None if it does."""
-        place = {name: request[name] for name in ("bucket", "key") if name in request}
-        operation = Operation(action=Action.HeadObject, **place)
-        return self._unbound(operation, url.partition("?")[0], self.allowed_hosts)
-
-    def another_call(self, request: Request, url: str) -> str | None:
-        """Return why the query of *url* does not fit *request*; None if it does."""
-        operation = Operation(**request)
-        host = f"{self.bucket}.oss-cn-hangzhou.aliyuncs.com"
-        path, query = quote_path(operation.key), url.partition("?")[2]
-        return self._unbound(operation, f"https://{host}/{path}?{query}", {})
-
-    def _unbound(
-        self, operation: Operation, url: str, allowed: Mapping[str, str | None]
-    ) -> str | None:
+    def unfit(self, request: Request, url: str) -> str | None:
+        """Return why *url* is not for exactly the call of *request*; None if it is."""
         binding = wire_protocol.URLBinding(
             signer_host=urlsplit(self.url).hostname or "",
-            allowed_hosts=allowed,
+            allowed_hosts=self.allowed_hosts,
             allow_http=self.allow_http,
         )
-        return binding.problem(operation, url)
+        return binding.problem(Operation(**request), url)
 
 
 def media_type(reply: Reply) -> str:

@@ -22,7 +22,7 @@ from ...model import Action, Operation, Reply, SignedForm, SignedRequest
 from ...parsing import parse
 from ...secret import FormValue, Secret, SecretURL
 from ...signing.canonical import Credentials
-from ...signing.endpoint import MAX_KEY_BYTES, Endpoint
+from ...signing.endpoint import Endpoint
 from ...signing.presigning import PresignRequest
 from ..grants import GrantTerms, sign_grant
 
@@ -42,7 +42,6 @@ class CheckKey(enum.StrEnum):
     COPIED = "copied"
     BLANK = "a blank+plus"
     MISSING = "missing"
-    TOO_LONG = "k" * (MAX_KEY_BYTES + 1)  # the store refuses it
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import define, field, fields_dict, frozen
 from starlette.applications import Starlette
@@ -113,9 +113,9 @@ def create_ruled_app(
     service = Service(rules, limits or RateLimits(), store, tell)
     app = Starlette(
         routes=[
-            Route("/v1/sign", service.sign, methods=["POST"]),
-            Route("/v1/permissions", service.permissions),
-            Route(PATH, service.grant),
+            Route("/v1/sign", service.recorded(service.sign), methods=["POST"]),
+            Route("/v1/permissions", service.recorded(service.permissions)),
+            Route(PATH, service.recorded(service.grant)),
             Route("/healthz", _healthz),
             *routes(service),
         ],
@@ -160,6 +160,9 @@ def _problem(
     return JSONResponse(problem, status, headers, "application/problem+json")
 
 
+Answer: TypeAlias = Callable[[Request, AccessRecord], Awaitable[Response]]
+
+
 @frozen
 class Service:
     """Answers calls within their limits, and tells a record of each."""
@@ -169,42 +172,36 @@ class Service:
     store: TokenStore | None
     tell: Callable[[AccessRecord], object]
 
-    async def sign(self, request: Request) -> Response:
-        return await self.recorded(request, self.answer)
+    def recorded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint that tells the record of each call of *answer*."""
 
-    async def grant(self, request: Request) -> Response:
-        return await self.recorded(request, self.answer_grant)
+        async def endpoint(request: Request) -> Response:
+            began = time.perf_counter()
+            call = AccessRecord(client=request.client.host if request.client else None)
+            try:
+                response = await answer(request, call)
+            except HTTPException as error:
+                response = _problem(error.status_code, error.detail, error.headers)
+            except ServiceError as error:
+                status = ITEM_STATUS[error.code]
+                response = _problem(status, str(error), code=error.code)
+                if status not in _CODES:
+                    call.codes[error.code] += 1
+            except ClientDisconnect:
+                response = _problem(408, "the call was incomplete")
+            except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
+                call.fault = type(error).__name__
+                if isinstance(error, ConfigurationError):
+                    call.fault = error.message
+                response = _problem(500, "the signer failed")
+            if response.status_code in _CODES:
+                call.codes[_CODES[response.status_code]] += 1
+            call.status = response.status_code
+            call.milliseconds = round((time.perf_counter() - began) * 1000, 3)
+            self.tell(call)
+            return response
 
-    async def permissions(self, request: Request) -> Response:
-        return await self.recorded(request, self.answer_permissions)
-
-    async def recorded(
-        self, request: Request, answer: Callable[..., Awaitable[Response]]
-    ) -> Response:
-        began = time.perf_counter()
-        call = AccessRecord(client=request.client.host if request.client else None)
-        try:
-            response = await answer(request, call)
-        except HTTPException as error:
-            response = _problem(error.status_code, error.detail, error.headers)
-        except ServiceError as error:
-            status = ITEM_STATUS[error.code]
-            response = _problem(status, str(error), code=error.code)
-            if status not in _CODES:
-                call.codes[error.code] += 1
-        except ClientDisconnect:
-            response = _problem(408, "the call was incomplete")
-        except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
-            call.fault = type(error).__name__
-            if isinstance(error, ConfigurationError):
-                call.fault = error.message
-            response = _problem(500, "the signer failed")
-        if response.status_code in _CODES:
-            call.codes[_CODES[response.status_code]] += 1
-        call.status = response.status_code
-        call.milliseconds = round((time.perf_counter() - began) * 1000, 3)
-        self.tell(call)
-        return response
+        return endpoint
 
     def admitted(
         self, request: Request, call: AccessRecord
@@ -218,7 +215,7 @@ class Service:
         call.token = policy.name
         return rules, policy
 
-    async def answer_grant(self, request: Request, call: AccessRecord) -> Response:
+    async def grant(self, request: Request, call: AccessRecord) -> Response:
         rules, policy = self.admitted(request, call)
         self.limits.charge(policy, 1)
         call.requests = 1
@@ -229,9 +226,7 @@ class Service:
         members = await run_in_threadpool(grant_members, rules.signer, policy, path)
         return JSONResponse(members, headers={"Cache-Control": "no-store"})
 
-    async def answer_permissions(
-        self, request: Request, call: AccessRecord
-    ) -> Response:
+    async def permissions(self, request: Request, call: AccessRecord) -> Response:
         _, policy = self.admitted(request, call)
         self.limits.charge(policy, 1)
         left = {}
@@ -247,7 +242,7 @@ class Service:
             self.store.counting(policy) if self.store else nullcontext(lambda _: None)
         )
 
-    async def answer(self, request: Request, call: AccessRecord) -> Response:
+    async def sign(self, request: Request, call: AccessRecord) -> Response:
         _, policy = self.admitted(request, call)
         self.limits.charge(policy)
         async with self.limits.turn(policy, request.stream()) as body:

@@ -11,13 +11,13 @@ import math
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from ...errors import ConfigurationError
 from ...model import (
@@ -59,11 +59,9 @@ _USUAL_HEADERS = frozenset(
     )
 )
 # They open an object to others, or make it lead elsewhere: only if a policy names them.
-_CALLBACK = ("x-oss-callback", "x-oss-callback-var")
-_NAMED_ONLY = frozenset(
-    ("x-oss-acl", OBJECT_ACL, *_CALLBACK, "x-oss-symlink-target"),
-)
-# Calls by URL after which OSS can send a notification.
+_CALLBACK = frozenset(("x-oss-callback", "x-oss-callback-var"))
+_NAMED_ONLY = frozenset(("x-oss-acl", *_CALLBACK, "x-oss-symlink-target"))
+# The calls of URLs that OSS can notify somebody of.
 _NOTIFIED = (Action.PutObject, Action.CompleteMultipartUpload)
 # The signer alone decides them; as headers they would compete with the URL's.
 _OF_SIGNATURES = (
@@ -73,10 +71,6 @@ _OF_SIGNATURES = (
 
 
 _MAX_NAMED = 6  # actions or prefixes in the text of a refusal
-
-
-def _actions(value: Iterable[Action]) -> frozenset[Action]:
-    return frozenset(value)
 
 
 def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
@@ -93,15 +87,15 @@ class Policy:
     name: str  # name for logs
     # ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
     prefixes: tuple[str, ...] = field(converter=_prefixes)
-    actions: frozenset[Action] = field(converter=_actions)  # permitted calls
+    actions: Collection[Action]  # permitted calls
     max_expires_in: int = 3600  # seconds; longer lifetimes are shortened
-    headers: frozenset[str] = frozenset()  # lower-case ACL, callback, symlink headers
-    # Lower-case names of other permitted headers, ``x-oss-meta-*`` for all with that
-    # prefix; None permits the default ones (docs/serve.md).
-    allowed_headers: frozenset[str] | None = None
-    storage_classes: frozenset[str] | None = None  # None permits every value
-    content_types: tuple[str, ...] | None = None  # None permits every value
-    acls: frozenset[str] | None = None  # None permits every value
+    # Lower-case names of permitted headers, ``x-oss-meta-*`` for all with that prefix;
+    # None permits the default ones (docs/serve.md).
+    headers: Collection[str] | None = None
+    # Permitted values; None permits every one.
+    storage_classes: Collection[str] | None = None
+    content_types: Sequence[str] | None = None
+    acls: Collection[str] = ()
     # Like *prefixes*, for the sources of copies; None permits the objects that the same
     # bearer may read by GetObject.
     copy_sources: tuple[str, ...] | None = None
@@ -112,10 +106,8 @@ class Policy:
     overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
     # URL that OSS calls about each new object, but not about copies; None calls none.
     callback: str | None = None
-    versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
-    requests_per_minute: int | None = (
-        None  # signatures, in each process; None is no limit
-    )
+    # Signatures, counted by each process; None is no limit.
+    requests_per_minute: int | None = None
     expires_at: float | None = None  # end of the token, seconds since the epoch
     max_objects: int | None = None  # names for which an upload is signed
     max_bytes: int | None = None  # sum over all uploads that are signed
@@ -190,8 +182,8 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     if foreign := operation.query.keys() - action.spec.query:
         detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
         raise ServiceError("invalid_request", detail)
-    if "versionId" in operation.query and not policy.versions:
-        raise ServiceError("forbidden", "the policy grants no versions")
+    if "versionId" in operation.query:
+        raise ServiceError("forbidden", "versions are not granted")
     if not policy.covers(operation.listed_path):
         detail = f"the path lies outside what is granted: {_some(policy.prefixes)}"
         raise ServiceError("forbidden", detail)
@@ -222,10 +214,8 @@ def _some(items: Sequence[str]) -> str:
 def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
     if name.startswith(_OF_SIGNATURES):
         return False
-    if name in _NAMED_ONLY:
-        return name in policy.headers and (
-            not name.endswith("-acl") or policy.acls is None or value in policy.acls
-        )
+    if name == OBJECT_ACL:
+        return value in policy.acls
     if name.startswith(COPY_SOURCE):
         return action.spec.copies
     if name == FORBID_OVERWRITE and (value == "true" or not policy.overwrite):
@@ -234,8 +224,9 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
         return value in policy.storage_classes
     if name == "content-type" and policy.content_types is not None:
         return value in policy.content_types
-    listed = policy.allowed_headers
-    allowed = _USUAL_HEADERS if listed is None else listed
+    allowed = _USUAL_HEADERS if policy.headers is None else policy.headers
+    if name in _NAMED_ONLY:
+        return name in allowed
     begins = tuple(n[:-1] for n in allowed if n.endswith("*"))
     return name in allowed or name.startswith(begins)
 
@@ -249,8 +240,8 @@ def _check_source(operation: Operation, policy: Policy) -> None:
     path, _, version = source.partition("?")
     if not policy.reads(unquote(path).removeprefix("/")):
         raise ServiceError("forbidden", "the copy source lies outside what may be read")
-    if version and not policy.versions:
-        raise ServiceError("forbidden", "the policy grants no versions to copy")
+    if version:
+        raise ServiceError("forbidden", "versions are not granted")
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
@@ -351,7 +342,7 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
         expires_in=policy.life(),
         sizes=(0, max_size),
         overwrite=policy.overwrite,
-        acl=min(policy.acls or (), default=None),
+        acl=min(policy.acls, default=None),
         content_types=policy.content_types or (),
         fields={
             **({STORAGE_CLASS: max(classes)} if classes else {}),
@@ -359,8 +350,6 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
         },
     )
 
-
-T = TypeVar("T")
 
 ENVIRONMENT = "environment"
 PROVIDERS = (ENVIRONMENT, "alibabacloud")
@@ -372,7 +361,7 @@ _HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _MIN_TOKEN, _MAX_TOKEN = 16, 4096
 _MAX_SHOWN = 40
-_MAX_PER_MINUTE = 1_000_000_000
+_MAX_COUNT = 1_000_000_000
 
 
 @frozen(kw_only=True)
@@ -409,11 +398,7 @@ def added_tokens(entries: Iterable[Mapping[str, Any]]) -> dict[str, Policy]:
         ConfigurationError: an entry is invalid.
     """
     problems: list[str] = []
-    tokens = {}
-    for entry in entries:
-        table = _Table(entry, f"{entry['name']}: ", problems)
-        digest = table.get("sha256", _hash, "", required=True)
-        tokens[digest] = _policy(table)
+    tokens = dict(_policy(entry, "", problems) for entry in entries)
     if problems:
         raise ConfigurationError(problems)
     return tokens
@@ -434,24 +419,19 @@ def parse_policies(text: str) -> Policies:
     except ValueError as error:
         raise ConfigurationError(f"the policy is not TOML: {error}") from None
     problems: list[str] = []
-    top = _Table(document, "", problems)
-    signer = _signer(_Table(top.get("signer", _table, {}), "signer.", problems))
+    top = _read(document, _FILE, "", problems)
+    signer = SignerSettings(
+        **_read(top.get("signer", {}), _SIGNER, "signer.", problems)
+    )
     tokens: dict[str, Policy] = {}
-    names: dict[str, str] = {}
-    for index, entry in enumerate(top.get_list("tokens", _table) or []):
-        place = f"tokens[{index}]"
-        table = _Table(entry, _place(entry, f"{place}."), problems)
-        digest = table.get("sha256", _hash, "", required=True)
-        policy = _policy(table)
-        if digest in tokens:
-            table.wrong("sha256", f"is that of {tokens[digest].name!r} too")
-        if policy.name in names:
-            table.wrong("name", f"is that of {names[policy.name]} too")
-        if digest:
-            tokens[digest] = policy
-        if policy.name:
-            names.setdefault(policy.name, place)
-    top.end()
+    for index, entry in enumerate(top.get("tokens", ())):
+        place = f"tokens[{index}]."
+        digest, policy = _policy(entry, place, problems)
+        if digest and digest in tokens:
+            problems.append(f"{place}sha256 is that of {tokens[digest].name!r} too")
+        if policy.name and policy.name in {known.name for known in tokens.values()}:
+            problems.append(f"{place}name {policy.name!r} is that of another token")
+        tokens[digest] = policy
     buckets = {path.partition("/")[0] for p in tokens.values() for path in p.prefixes}
     if signer.style == "cname" and len(buckets) > 1:
         named = ", ".join(sorted(buckets))
@@ -464,199 +444,151 @@ def parse_policies(text: str) -> Policies:
 
 
 class _MemberError(Exception):
-    """Raised for an invalid value in the policy file."""
+    """Raised for an invalid value in the policy file; its args are the mistakes."""
 
 
-@define
-class _Table:
-    """Reader for one table of the policy file, which collects all mistakes."""
-
-    members: Mapping[str, Any]
-    place: str
-    problems: list[str]
-    asked: list[str] = field(factory=list)
-
-    def get(
-        self,
-        name: str,
-        convert: Callable[[Any], T],
-        default: T,
-        *,
-        required: bool = False,
-    ) -> T:
-        """Return the converted value; *default* if it is missing or invalid."""
-        self.asked.append(name)
-        if name in self.members:
-            try:
-                return convert(self.members[name])
-            except _MemberError as error:
-                self.wrong(name, str(error))
-        elif required:
-            self.wrong(name, "is missing")
-        return default
-
-    def get_list(
-        self,
-        name: str,
-        convert: Callable[[Any], T],
-        *,
-        minimum: int = 0,
-        required: bool = False,
-    ) -> list[T] | None:
-        """Return the converted items of a list; None if it is missing or invalid."""
-        values = self.get(name, _list, None, required=required)
-        before = len(self.problems)
-        if values is not None and len(values) < minimum:
-            self.wrong(name, "must not be empty")
-        items = []
-        for index, item in enumerate(values or ()):
-            try:
-                items.append(convert(item))
-            except _MemberError as error:
-                self.wrong(f"{name}[{index}]", str(error))
-        return None if values is None or len(self.problems) > before else items
-
-    def wrong(self, name: str, text: str) -> None:
-        self.problems.append(f"{self.place}{name} {text}")
-
-    def end(self) -> None:
-        for name in self.members:
-            if name not in self.asked:
-                near = difflib.get_close_matches(name, self.asked, 1)
-                hint = f": did you mean {near[0]}?" if near else ""
-                self.wrong(name[:_MAX_SHOWN], f"is not known{hint}")
+Read: TypeAlias = Callable[[Any], Any]
 
 
-def _signer(table: _Table) -> SignerSettings:
-    settings = SignerSettings(
-        style=table.get("style", _one_of(STYLES), None),
-        region=table.get("region", _region, None),
-        endpoint=table.get("endpoint", _text, None),
-        credentials=table.get("credentials", _one_of(PROVIDERS), ENVIRONMENT),
-    )
-    if settings.endpoint is not None:
-        try:
-            Endpoint.parse(settings.endpoint, style=settings.style)
-        except ConfigurationError as error:
-            for problem in error.problems:
-                table.wrong("endpoint", f"is wrong: {problem}")
-    table.end()
-    return settings
+def _read(
+    table: Mapping[str, Any], keys: Mapping[str, Read], place: str, problems: list[str]
+) -> dict[str, Any]:
+    """Return the valid values of *table*; add each mistake to *problems*.
 
-
-def _policy(table: _Table) -> Policy:
-    buckets = table.get_list("buckets", _bucket, minimum=1, required=True) or ()
-    prefixes = table.get_list("prefixes", _prefix, minimum=1, required=True) or ()
-    headers = table.get_list("headers", _header)
-    acls = table.get_list("acls", _one_of(ACLS)) or ()
-    classes = table.get_list("storage_classes", _one_of(STORAGE_CLASSES))
-    types = table.get_list("content_types", _type, minimum=1)
-    sources = table.get_list("copy_sources", _source)
-    named = _NAMED_ONLY.intersection(headers or ())
-    policy = Policy(
-        name=table.get("name", _name, "", required=True),
-        prefixes=[f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes],
-        actions=table.get_list("actions", _action, minimum=1, required=True) or (),
-        max_expires_in=table.get("max_expires", _life, 3600),
-        headers=named | ({OBJECT_ACL} if acls else set()),
-        allowed_headers=None if headers is None else frozenset(headers),
-        storage_classes=None if classes is None else frozenset(classes),
-        content_types=None if types is None else tuple(types),
-        acls=frozenset(acls),
-        copy_sources=None if sources is None else tuple(sources),
-        max_size=table.get("max_size", _size, None),
-        max_part_size=table.get("max_part_size", _size, None),
-        overwrite=table.get("overwrite", _flag, default=True),
-        callback=table.get("callback", _url, None),
-        versions=table.get("versions", _flag, default=False),
-        requests_per_minute=table.get("requests_per_minute", _count, None),
-        expires_at=table.get("expires", _moment, None),
-        max_objects=table.get("max_objects", _count, None),
-        max_bytes=table.get("max_bytes", _size, None),
-    )
-    for index, prefix in enumerate(prefixes):
-        if not prefix or prefix.endswith("/"):
+    *keys* are the known keys, with the function that checks and converts the value.
+    """
+    values = {}
+    for name, value in table.items():
+        if name not in keys:
+            near = difflib.get_close_matches(name, keys, 1)
+            hint = f": did you mean {near[0]}?" if near else ""
+            problems.append(f"{place}{name[:_MAX_SHOWN]} is not known{hint}")
             continue
-        if Action.PostObject in policy.actions:
-            table.wrong(f"prefixes[{index}]", "needs a slash at its end: PostObject")
-        else:
+        try:
+            values[name] = keys[name](value)
+        except _MemberError as error:
+            problems += (f"{place}{name}{mistake}" for mistake in error.args)
+    return values
+
+
+def _policy(
+    entry: Mapping[str, Any], place: str, problems: list[str]
+) -> tuple[str, Policy]:
+    """Return hash and policy of the token *entry*; add each mistake to *problems*."""
+    with suppress(_MemberError):
+        place = f"token {_name(entry.get('name'))[:_MAX_SHOWN]!r}: "
+    problems += (f"{place}{name} is missing" for name in _REQUIRED if name not in entry)
+    values = _read(entry, _KEYS, place, problems)
+    digest = values.pop("sha256", "")
+    buckets, prefixes = values.pop("buckets", ()), values.pop("prefixes", ())
+    values = {_FIELDS.get(name, name): value for name, value in values.items()}
+    policy = Policy(
+        prefixes=[f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes],
+        **{"name": "", "actions": (), **values},
+    )
+    for prefix in prefixes:
+        if prefix and not prefix.endswith("/"):
             text = "prefix %r of token %r has no slash at its end: it grants %r, too"
             _log.warning(text, prefix, policy.name, f"{prefix}-other/")
-    copies = sorted(action for action in policy.actions if action.spec.copies)
-    part = policy.max_part_size
-    if policy.callback and named.intersection(_CALLBACK):
-        table.wrong("callback", "cannot be kept: headers let the bearer name another")
-    if policy.copy_sources is not None and not copies:
-        table.wrong("copy_sources", "has no effect: actions name no copy")
-    if policy.max_size is None and part is not None:
-        table.wrong("max_part_size", "has no effect without max_size")
-    _check_quotas(table, policy, copies)
-    if policy.max_size is not None:
-        if Action.UploadPart in policy.actions and part is None:
-            table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
-        for action in copies:
-            table.wrong("max_size", f"cannot be kept by {action}: its size is unsigned")
-    table.end()
-    return policy
+    problems += (f"{place}{text}" for is_so, text in _CONFLICTS if is_so(policy))
+    return digest, policy
 
 
-def _check_quotas(table: _Table, policy: Policy, copies: Sequence[Action]) -> None:
-    if policy.has_quota and Action.PostObject in policy.actions:
-        table.wrong(
-            "actions", "PostObject cannot be counted: no max_objects, max_bytes"
-        )
-    if policy.max_bytes is not None and copies:
-        table.wrong("max_bytes", f"cannot be kept by {copies[0]}: its size is unsigned")
+def _copies(policy: Policy) -> bool:
+    return any(action.spec.copies for action in policy.actions)
 
 
-def _valid(test: Callable[[Any], object], what: str) -> Callable[[Any], Any]:
+# What a policy promises and cannot keep.
+_CONFLICTS: tuple[tuple[Callable[[Policy], object], str], ...] = (
+    (
+        lambda p: p.callback and _CALLBACK.intersection(p.headers or ()),
+        "callback cannot be kept: headers let the bearer name another",
+    ),
+    (
+        lambda p: p.has_quota and Action.PostObject in p.actions,
+        "actions: PostObject cannot be counted by max_objects and max_bytes",
+    ),
+    (
+        lambda p: p.max_bytes and _copies(p),
+        "max_bytes cannot be kept by copies: their size is unsigned",
+    ),
+    (
+        lambda p: p.max_size and _copies(p),
+        "max_size cannot be kept by copies: their size is unsigned",
+    ),
+    (
+        lambda p: p.max_size and not p.max_part_size and Action.UploadPart in p.actions,
+        "max_part_size is missing: max_size and UploadPart need it",
+    ),
+)
+
+
+def _valid(test: Callable[[Any], object], what: str) -> Read:
     def converter(value: Any) -> Any:
         if not test(value):
-            raise _MemberError(f"must be {what}")
+            raise _MemberError(f" must be {what}")
         return value
 
     return converter
 
 
-def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
+def _one_of(known: Sequence[str]) -> Read:
     return _valid(known.__contains__, f"one of {', '.join(known)}")
 
 
-_text: Callable[[Any], str] = _valid(lambda v: isinstance(v, str), "a string")
-_flag: Callable[[Any], bool] = _valid(lambda v: isinstance(v, bool), "true or false")
-_list: Callable[[Any], list[Any]] = _valid(lambda v: isinstance(v, list), "a list")
-_table: Callable[[Any], dict[str, Any]] = _valid(
-    lambda v: isinstance(v, dict), "a table"
-)
-_name: Callable[[Any], str] = _valid(
+def _each(convert: Read, minimum: int = 1) -> Read:
+    def converter(values: Any) -> tuple[Any, ...]:
+        items, mistakes = [], []
+        for index, value in enumerate(_list(values)):
+            try:
+                items.append(convert(value))
+            except _MemberError as error:
+                mistakes += [f"[{index}]{text}" for text in error.args]
+        if len(values) < minimum:
+            mistakes.append(" must not be empty")
+        if mistakes:
+            raise _MemberError(*mistakes)
+        return tuple(items)
+
+    return converter
+
+
+def _without(problem: Callable[[str], str | None]) -> Read:
+    def converter(value: Any) -> str:
+        if found := problem(_text(value)):
+            raise _MemberError(f" is wrong: {found}")
+        return str(value)
+
+    return converter
+
+
+_text = _valid(lambda v: isinstance(v, str), "a string")
+_flag = _valid(lambda v: isinstance(v, bool), "true or false")
+_list = _valid(lambda v: isinstance(v, list), "a list")
+_table = _valid(lambda v: isinstance(v, dict), "a table")
+_name = _valid(
     lambda v: isinstance(v, str) and v.isprintable() and v.strip(),
     "a string that can be printed",
 )
-_type: Callable[[Any], str] = _valid(
+_type = _valid(
     lambda v: isinstance(v, str) and _TYPE.fullmatch(v), "a type such as image/png"
 )
-_url: Callable[[Any], str] = _valid(
+_url = _valid(
     lambda v: isinstance(v, str) and _URL.fullmatch(v),
     "one URL, percent-encoded, such as https://example.com/uploaded",
 )
-_count: Callable[[Any], int] = _valid(
-    lambda v: is_int(v) and 1 <= v <= _MAX_PER_MINUTE,
-    f"a whole number from 1 to {_MAX_PER_MINUTE}",
+_count = _valid(
+    lambda v: is_int(v) and 1 <= v <= _MAX_COUNT,
+    f"a whole number from 1 to {_MAX_COUNT}",
 )
-
-
-def _place(entry: Mapping[str, Any], default: str) -> str:
-    try:
-        return f"token {_name(entry.get('name'))[:_MAX_SHOWN]!r}: "
-    except _MemberError:
-        return default
+_bucket = _without(check_bucket)
 
 
 def _life(value: Any) -> int:
     try:
         return seconds_of(f"{value}s" if is_int(value) else _text(value))
     except ValueError:
-        raise _MemberError('must be seconds, or "15m", "2h", at most "7d"') from None
+        raise _MemberError(' must be seconds, or "15m", "2h", at most "7d"') from None
 
 
 def _size(value: Any) -> int:
@@ -665,7 +597,7 @@ def _size(value: Any) -> int:
     except ValueError:
         size = 0
     if size < 1:
-        raise _MemberError('must be bytes above 0, or "8MiB", "5GiB"')
+        raise _MemberError(' must be bytes above 0, or "8MiB", "5GiB"')
     return size
 
 
@@ -673,41 +605,39 @@ def _moment(value: Any) -> float:
     with suppress(ValueError):
         value = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise _MemberError("must be a time with its zone, such as 2026-12-31T18:00:00Z")
+        raise _MemberError(
+            " must be a time with its zone, such as 2026-12-31T18:00:00Z"
+        )
     return value.timestamp()
 
 
 def _hash(value: Any) -> str:
     # This value may be a token by mistake, so it is never shown.
     if not isinstance(value, str) or not _HASH.fullmatch(value):
-        raise _MemberError("must be 64 hex digits: osspresigned serve --hash-token")
+        raise _MemberError(" must be 64 hex digits: osspresigned serve --hash-token")
     if value.lower() == hash_token(""):
-        raise _MemberError("is the hash of nothing")
+        raise _MemberError(" is the hash of nothing")
     return value.lower()
 
 
-def _region(value: Any) -> str:
-    if problem := region_problem(_text(value)):
-        raise _MemberError(f"is wrong: {problem}")
-    return str(value)
-
-
-def _bucket(value: Any) -> str:
-    if problem := check_bucket(_text(value)):
-        raise _MemberError(f"is wrong: {problem}")
+def _endpoint(value: Any) -> str:
+    try:
+        Endpoint.parse(_text(value))
+    except ConfigurationError as error:
+        raise _MemberError(*(f" is wrong: {text}" for text in error.problems)) from None
     return str(value)
 
 
 def _prefix(value: Any) -> str:
     if _text(value)[:1] in ("/", "\\"):
-        raise _MemberError('must not begin with a slash; "" is the whole bucket')
+        raise _MemberError(' must not begin with a slash; "" is the whole bucket')
     return str(value)
 
 
 def _source(value: Any) -> str:
     bucket, slash, prefix = _text(value).partition("/")
     if not slash:
-        raise _MemberError("must be bucket/ or bucket/begin/of/key")
+        raise _MemberError(" must be bucket/ or bucket/begin/of/key")
     return f"{_bucket(bucket)}/{_prefix(prefix)}"
 
 
@@ -717,18 +647,51 @@ def _action(value: Any) -> Action:
     except ValueError:
         near = difflib.get_close_matches(value, list(Action), 1)
         hint = f": did you mean {near[0]}?" if near else f": use {', '.join(Action)}"
-        raise _MemberError(f"is not an action{hint}") from None
+        raise _MemberError(f" is not an action{hint}") from None
 
 
 def _header(value: Any) -> str:
-    name = _text(value).lower()
+    name: str = _text(value).lower()
     if name.endswith("-acl"):
-        raise _MemberError("is granted by acls")
+        raise _MemberError(" is granted by acls")
     if name.startswith(COPY_SOURCE):
-        raise _MemberError("comes with the copies; copy_sources bounds it")
+        raise _MemberError(" comes with the copies; copy_sources bounds it")
     if name not in _PLAIN_HEADERS and not (
         name.startswith("x-oss-") and _HEADER.fullmatch(name)
     ):
         known = ", ".join(sorted(_PLAIN_HEADERS))
-        raise _MemberError(f"must be x-oss-..., or one of {known}")
+        raise _MemberError(f" must be x-oss-..., or one of {known}")
     return name
+
+
+# Keys of the policy file, with the function that checks and converts each value.
+_FILE = {"signer": _table, "tokens": _each(_table, 0)}
+_SIGNER = {
+    "region": _without(region_problem),
+    "endpoint": _endpoint,
+    "style": _one_of(STYLES),
+    "credentials": _one_of(PROVIDERS),
+}
+_REQUIRED = ("name", "sha256", "buckets", "prefixes", "actions")
+_KEYS = {
+    "name": _name,
+    "sha256": _hash,
+    "buckets": _each(_bucket),
+    "prefixes": _each(_prefix),
+    "actions": _each(_action),
+    "max_expires": _life,
+    "max_size": _size,
+    "max_part_size": _size,
+    "storage_classes": _each(_one_of(STORAGE_CLASSES)),
+    "headers": _each(_header, 0),
+    "content_types": _each(_type),
+    "acls": _each(_one_of(ACLS)),
+    "copy_sources": _each(_source),
+    "overwrite": _flag,
+    "callback": _url,
+    "requests_per_minute": _count,
+    "expires": _moment,
+    "max_objects": _count,
+    "max_bytes": _size,
+}
+_FIELDS = {"max_expires": "max_expires_in", "expires": "expires_at"}

@@ -7,9 +7,10 @@ the store itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,7 +23,6 @@ from ...errors import OSSPresignedError
 from ...filesystem import media_type
 from ...model import OPERATIONS, Action, Operation, split_path
 from ...signers.base import MAX_REQUESTS, signed_each
-from ...signers.keys import KeySigner
 from ...signers.wire_protocol import MAX_REQUEST_BODY
 from .app import AccessRecord, Service, document_of, operation_of, result_of
 from .policy import Policy, ServiceError, object_path, permitted
@@ -44,46 +44,36 @@ _SET_BY_BROWSERS = ("content-length", "host")
 _MAX_VALUES = 100  # of JSON in a request
 
 
-@frozen
-class _Uppy:
-    service: Service
-
-    async def presign(self, request: Request) -> Response:
-        return await self.service.recorded(request, self._presigned)
-
-    async def _presigned(self, request: Request, call: AccessRecord) -> Response:
-        _, policy = self.service.admitted(request, call)
-        limits = self.service.limits
-        limits.charge(policy)
-        async with limits.turn(policy, request.stream()) as body:
-            rules, policy = self.service.admitted(request, call)
-            limits.charge(policy, max(1, len(body) * MAX_REQUESTS // MAX_REQUEST_BODY))
-            call.requests = 1
-            if not isinstance(rules.signer, KeySigner):
-                detail = "uploads of Uppy need a signer with a key"
-                raise ServiceError("action_not_granted", detail)
-            if policy.has_quota:
-                detail = "uploads of Uppy are not counted, and this token has a quota"
-                raise ServiceError("action_not_granted", detail)
-            operation = _operation(request, _document(request, body), policy)
-            call.paths = (operation.path,)
-            operation = permitted(operation, policy)
-            if operation.action is Action.CompleteMultipartUpload:
-                sent = {**operation.headers, **_LIST_OF_PARTS}
-                operation = evolve(operation, headers=sent)
-            (outcome,) = await run_in_threadpool(
-                signed_each, rules.signer, [operation], OSSPresignedError
-            )
-        result = result_of(outcome, operation)
-        if error := result.get("error"):
-            raise ServiceError(error["code"], error["detail"])
-        headers = {
-            name: value
-            for name, value in result["headers"].items()
-            if name.lower() not in _SET_BY_BROWSERS
-        }
-        reply = {"url": result["url"], "key": operation.key, "headers": headers}
-        return JSONResponse(reply, headers={"Cache-Control": "no-store"})
+async def _presign(service: Service, request: Request, call: AccessRecord) -> Response:
+    _, policy = service.admitted(request, call)
+    limits = service.limits
+    limits.charge(policy)
+    async with limits.turn(policy, request.stream()) as body:
+        rules, policy = service.admitted(request, call)
+        limits.charge(policy, max(1, len(body) * MAX_REQUESTS // MAX_REQUEST_BODY))
+        call.requests = 1
+        if policy.has_quota:
+            detail = "uploads of Uppy are not counted, and this token has a quota"
+            raise ServiceError("action_not_granted", detail)
+        operation = _operation(request, _document(request, body), policy)
+        call.paths = (operation.path,)
+        operation = permitted(operation, policy)
+        if operation.action is Action.CompleteMultipartUpload:
+            sent = {**operation.headers, **_LIST_OF_PARTS}
+            operation = evolve(operation, headers=sent)
+        (outcome,) = await run_in_threadpool(
+            signed_each, rules.signer, [operation], OSSPresignedError
+        )
+    result = result_of(outcome, operation)
+    if error := result.get("error"):
+        raise ServiceError(error["code"], error["detail"])
+    headers = {
+        name: value
+        for name, value in result["headers"].items()
+        if name.lower() not in _SET_BY_BROWSERS
+    }
+    reply = {"url": result["url"], "key": operation.key, "headers": headers}
+    return JSONResponse(reply, headers={"Cache-Control": "no-store"})
 
 
 def _document(request: Request, body: bytes) -> Mapping[str, Any]:
@@ -131,7 +121,8 @@ def uppy_route(service: Service, origins: Sequence[str]) -> Mount:
         allow_methods=("POST",),
         allow_headers=("Authorization", "Content-Type"),
     )
-    route = Route("/presign", _Uppy(service).presign, methods=["POST"])
+    presign = service.recorded(partial(_presign, service))
+    route = Route("/presign", presign, methods=["POST"])
     # A redirect would lead to the host that the client names.
     router = Router([route], redirect_slashes=False, middleware=[cors])
     return Mount("/s3", router)

@@ -20,7 +20,7 @@ from ...client.operations import listing
 from ...compat import open_regular
 from ...engine.engine import iterated
 from ...errors import ConfigurationError, StoreError
-from ...filesystem.destinations import Kind, LocalTree
+from ...filesystem.destinations import Kind, local_entries
 from ...model import Action, split_path
 from .plan import Aside, Entry
 
@@ -36,7 +36,7 @@ class LocalSource:
 
     def entries(self) -> Iterator[Entry | Aside]:
         """Yield files, and an Aside for each entry that is unreadable or not a file."""
-        for entry in LocalTree(self.root, ""):
+        for entry in local_entries(self.root, ""):
             name = entry.path[1:]
             if entry.problem is not None:
                 yield Aside(name, "unreadable", entry.problem)

@@ -154,7 +154,12 @@ def test_invitation_asks_for_nothing_more(make_world, tmp_path, capsys):
     world = make_world()
     page, policy = world.page, str(tmp_path / "policy.toml")
     place = ("--prefix", "examplebucket/granted/", "--url", world.serve.url)
-    assert run(["serve", "invite", "bob", "--policy", policy, *place, "--once"]) == 0
+    assert (
+        run(
+            ["serve", "invite", "bob", "--policy", policy, *place, "--max-objects", "1"]
+        )
+        == 0
+    )
     fragment = (
         capsys.readouterr().out.splitlines()[0].removeprefix(f"{world.serve.url}/")
     )

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import fsspec
 import pytest
@@ -34,6 +35,9 @@ import fsspec, json, sys
 options, source, path = json.loads(sys.argv[1])
 fsspec.filesystem("osspresigned", **options).put_file(source, path)
 """
+# Marks a test as a cell of docs/interop.md.
+row = partial(pytest.mark.interop, UPLOAD_CLIENTS)
+serves = partial(pytest.mark.interop, UPLOAD_SERVERS, "server of our tests for lakeFS")
 
 
 @pytest.fixture
@@ -82,17 +86,6 @@ def options(server, monkeypatch):
 def fs(options):
     """This filesystem, without retries."""
     return fsspec.filesystem("osspresigned", **options)
-
-
-def row(who, what, note=""):
-    """Give a test a cell of docs/interop.md."""
-    return pytest.mark.interop(UPLOAD_CLIENTS, who, what, note=note)
-
-
-def serves(what, note=""):
-    """Give a test a cell in the row of lakeFS."""
-    who = "server of our tests for lakeFS"
-    return pytest.mark.interop(UPLOAD_SERVERS, who, what, note=note)
 
 
 def steps(server):

@@ -11,6 +11,8 @@ Two bugs of others are known, and worked around here:
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.contract.interop.conftest import BUCKET, OWNER, STS, library
@@ -18,12 +20,8 @@ from tests.contract.interop.table import CLIENTS
 
 KEY = f"{BUCKET}/dir/a b+~%ü.bin"
 DATA = bytes(range(256)) * 1600
-
-
-def does(what: str, note: str = "") -> pytest.MarkDecorator:
-    """Mark a row of the table."""
-    more = {"note": note} if note else {}
-    return pytest.mark.interop(CLIENTS, "ossfs", what, **more)
+# Marks a test as a cell of docs/interop.md.
+does = partial(pytest.mark.interop, CLIENTS, "ossfs")
 
 
 @pytest.fixture(params=[OWNER, STS], ids=["key", "sts"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 
 import pytest
 
@@ -17,12 +18,8 @@ BLOCKS = re.findall(
     r"(?ms)^```javascript\n(.*?)^```$", PAGE.with_name("serve.md").read_text("utf-8")
 )
 PACKAGES = ("@uppy/core", "@uppy/aws-s3", "jsdom")
-
-
-def cell(what, note=""):
-    """Give a test its cell of docs/interop.md."""
-    who = "@uppy/aws-s3, signRequest"
-    return pytest.mark.interop(SERVED, who, what, note=note)
+# Marks a test as a cell of docs/interop.md.
+cell = partial(pytest.mark.interop, SERVED, "@uppy/aws-s3, signRequest")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import fsspec
 import pytest
@@ -15,12 +16,10 @@ from tests.owner.service.conftest import TOKEN
 
 MIB = 1024 * 1024
 LARGE = memoryview(os.urandom(11 * MIB))
-
-
-def cell(what, note=""):
-    """Give a test its cell of docs/interop.md."""
-    who = "`osspresigned serve --uppy` by `uppy-sign`"
-    return pytest.mark.interop(UPLOAD_SERVERS, who, what, note=note)
+# Marks a test as a cell of docs/interop.md.
+cell = partial(
+    pytest.mark.interop, UPLOAD_SERVERS, "`osspresigned serve --uppy` by `uppy-sign`"
+)
 
 
 @pytest.fixture

@@ -47,9 +47,7 @@ Spoil = Callable[[Item, Item, int], Item]
 SpoilReply = Callable[[bytes, Reply], Reply]
 
 
-def service(
-    actions=frozenset(Action), prefix="in/", version="v4", headers=(), **limits
-):
+def service(actions=frozenset(Action), prefix="in/", version="v4", **limits):
     """Return the reference service with one token."""
     signer = KeySigner(
         credentials=lambda: Credentials("LTAIfakeid", Secret("fakesecret")),
@@ -61,7 +59,6 @@ def service(
         name="all",
         prefixes=(f"examplebucket/{prefix}",),
         actions=actions,
-        headers=frozenset(headers),
         **limits,
     )
     return create_app(signer, tokens={hash_token(TOKEN): policy})
@@ -94,10 +91,7 @@ def reasons(kit, outcome="failed", rules=RULES):
 
 
 # What these rules judge was asked for once, when the check began.
-OF_OUTCOMES = {
-    *("answers", "not-granted", "methods", "host-and-key", "no-other-call"),
-    "reply-headers",
-}
+OF_OUTCOMES = {"answers", "not-granted", "methods", "reply-headers"}
 
 
 def spoilt(kit, name="answers", item: Spoil | None = None, reply=None):
@@ -214,16 +208,14 @@ ITEMS: list[tuple[str, str, Spoil]] = [
     ("answers", "nothing is signed below examplebucket/in/", refuses(everything, "forbidden")),
     ("methods", "'POST', not GET", when(LISTING, answers(method="POST"))),
     ("methods", "'PATCH', not PUT", when(everything, answers(method="PATCH"))),
-    ("host-and-key", "bucket 'another'", when(LISTING, in_url("examplebucket", "another"))),
-    ("host-and-key", "path of the URL", when(everything, in_url("/in/", "/IN/"))),
-    ("host-and-key", "plain http", when(everything, in_url("https:", "http:"))),
-    ("upload-id", "UploadPart: uploadId", when(asks("upload_id", "U+/=id~1"), in_url("uploadId=U", "uploadId=V"))),
-    ("upload-id", "PutObject: uploadId in the URL", when(PUT, in_url("?", "?uploadId=U&"))),
-    ("upload-id", "instead of signed", refuses(everything, "invalid_request", 400)),
-    ("part-number", "UploadPart: partNumber", when(asks("part_number", 2), in_url("partNumber=2", "partNumber=3"))),
-    ("part-number", "instead of signed", refuses(everything, "unavailable", 503)),
-    ("no-other-call", "PutObject with members of a part: ", when(lambda q: PUT(q) and "upload_id" in q, lambda _: {**GOOD, "url": f"{GOOD['url']}&uploadId=U"})),
-    ("no-other-call", "'acl' may turn the URL into another", when(everything, in_url("?", "?acl&"))),
+    ("exact-url", "bucket 'another'", when(LISTING, in_url("examplebucket", "another"))),
+    ("exact-url", "path of the URL", when(everything, in_url("/in/", "/IN/"))),
+    ("exact-url", "plain http", when(everything, in_url("https:", "http:"))),
+    ("exact-url", "'uploadId' of the URL differs", when(asks("upload_id", "U+/=id~1"), in_url("uploadId=U", "uploadId=V"))),
+    ("exact-url", "'uploadId' may turn the URL into another", when(PUT, in_url("?", "?uploadId=U&"))),
+    ("exact-url", "'partNumber' of the URL differs", when(asks("part_number", 2), in_url("partNumber=2", "partNumber=3"))),
+    ("exact-url", "PutObject with members of a part: ", when(lambda q: PUT(q) and "upload_id" in q, lambda _: {**GOOD, "url": f"{GOOD['url']}&uploadId=U"})),
+    ("exact-url", "instead of signed", refuses(everything, "invalid_request", 400)),
     ("reply-headers", "'Cookie' may not be set", when(LISTING, sends("Cookie", "a"))),
     ("reply-headers", "was not asked for", when(everything, sends("x-oss-object-acl", "private"))),
     ("reply-headers", "only if it is signed", when(everything, sends("Content-Length", "3"))),
@@ -326,7 +318,7 @@ REPLIES: list[tuple[str, str, SpoilReply]] = [
     ("call-errors", "the refusal is not JSON", changed(refusal, body=b"{")),
     ("call-errors", "status in the problem", changed(refusal, body=b"[]")),
     ("call-errors", "the problem has no code", changed(refusal, body=b'{"status": 400}')),
-    ("duplicate-members", "a member twice: HTTP 200", changed(lambda body, _: body.count(b'"requests"') == 2, status=200)),
+    ("call-errors", "a member twice: HTTP 200", changed(lambda body, _: body.count(b'"requests"') == 2, status=200)),
     ("token", "no token: HTTP 200, not 401", changed(lambda body, reply: body and reply.status == 401, status=200)),
     ("token", "no token: the code is not unauthorized", changed(refusal, body=b'{"status": 401, "code": "x"}')),
     ("batch-limit", "101 requests: HTTP 200", changed(lambda body, r: r.status == 413 and len(body) < MIB, status=200)),
@@ -421,11 +413,6 @@ def test_a_rule_that_passes_tells_its_request(kit):
             {"headers": {"Content-Type": "a\r\nX-Check: 1"}},
         ),
         ("not-granted", refuses(GET, "no"), {"action": "GetObject"}),
-        (
-            "no-other-call",
-            when(everything, in_url("?", "?acl&")),
-            {"action": "PutObject"},
-        ),
     ],
 )
 def test_a_broken_rule_shows_what_was_sent(kit, name, item, sent):
@@ -451,15 +438,6 @@ def test_a_lone_surrogate_may_cost_the_whole_call(kit, status):
     assert "ud800" in found.sent
 
 
-def test_a_long_call_is_cut_off(kit):
-    """A long call is truncated in the report."""
-    broken = spoilt(kit, "body-limit", reply=changed(status=413, body=b""))
-    assert result(broken, "body-limit").sent.endswith("... (1048576 characters)")
-
-
-EVERY_ACL = ("x-oss-object-acl", "x-oss-acl")
-
-
 @pytest.mark.parametrize(
     ("granted", "given", "failed", "skipped"),
     [
@@ -472,15 +450,13 @@ EVERY_ACL = ("x-oss-object-acl", "x-oss-acl")
                 *("other-listing", "other-prefix", "uploads"),
             },
         ),
-        ({"headers": EVERY_ACL}, {}, {"acl"}, set()),
         (
-            {"headers": EVERY_ACL},
-            {"allowed_headers": frozenset(EVERY_ACL)},
+            {"acls": {"public-read"}},
+            {"allowed_headers": frozenset({"x-oss-object-acl", "x-oss-acl"})},
             set(),
             {"acl"},
         ),
-        ({"versions": True}, {}, {"copy-version"}, set()),
-        ({"versions": True}, {"versions": True}, set(), {"copy-version"}),
+        ({}, {"versions": True}, set(), {"copy-version"}),
         # Parts that the largest object cannot have are refused, and that is right.
         (
             {"actions": WRITING, "max_size": MIB, "max_part_size": MIB},
@@ -544,7 +520,7 @@ def test_command_prints_results_and_exits(monkeypatch, capsys):
     with LoopbackServer(service()) as server:
         assert check(server.url) == 0
         said = capsys.readouterr().out
-        assert said.endswith("38 passed, 0 failed\n")
+        assert said.endswith("34 passed, 0 failed\n")
         monkeypatch.setenv("OSSPRESIGNED_TOKEN", "wrong")
         assert check(server.url, "--allowed-host", "h=b", "--allowed-host", "i") == 1
         failed = capsys.readouterr().out

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from starlette.exceptions import HTTPException
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.owner.service.limits import RateLimits
 from fsspec_osspresigned.owner.service.policy import (
     Policy,
     ServiceError,
@@ -19,11 +17,9 @@ from fsspec_osspresigned.owner.service.policy import (
     hash_token,
     parse_policies,
     permitted,
-    token_problem,
 )
 from fsspec_osspresigned.signers.wire_protocol import ITEM_STATUS
 from fsspec_osspresigned.signing import region_problem
-from fsspec_osspresigned.units import MIB
 
 HASH = hash_token("a-token-of-one")
 OTHER = hash_token("a-token-of-two")
@@ -112,10 +108,9 @@ def test_file_becomes_frozen_values():
         ),
         actions=("PutObject", "InitiateMultipartUpload", "UploadPart"),
         max_expires_in=900,
-        headers=frozenset({"x-oss-callback", "x-oss-object-acl"}),
-        allowed_headers=frozenset({"content-type", "x-oss-meta-*", "x-oss-callback"}),
-        storage_classes=frozenset({"IA"}),
-        acls=frozenset({"private"}),
+        headers=("content-type", "x-oss-meta-*", "x-oss-callback"),
+        storage_classes=("IA",),
+        acls=("private",),
         max_size=1 << 30,
         max_part_size=8 << 20,
         overwrite=False,
@@ -126,7 +121,7 @@ def test_file_becomes_frozen_values():
     assert copies.prefixes == ("examplebucket/",)
     assert copies.callback == "https://app.example.com/uploaded"
     assert (copies.max_expires_in, copies.overwrite) == (60, True)
-    assert (copies.headers, copies.allowed_headers) == (frozenset(), None)
+    assert (copies.headers, copies.acls) == (None, ())
     assert HASH not in repr(found)
 
 
@@ -140,11 +135,6 @@ def test_examples_of_the_documentation_are_policies():
     assert names == [["nightly-export"], ["lab", "publish"]]
 
 
-def test_signer_is_optional():
-    """Without it, the environment says everything."""
-    assert parse_policies(entry()).signer == SignerSettings()
-
-
 def test_every_mistake_is_told_at_once_with_its_place():
     """Nobody fixes a policy one restart at a time."""
     text = (
@@ -155,6 +145,7 @@ def test_every_mistake_is_told_at_once_with_its_place():
         + entry(name="3", sha256='"my-plain-token"', actions='["putobject"]')
     )
     assert problems(text) == (
+        "tolkens is not known: did you mean tokens?",
         "signer.style must be one of virtual, path, cname",
         f"signer.region is wrong: {region_problem('oss-cn-hangzhou')}",
         "signer.endpoint is wrong: endpoint scheme 'ftp': use https or http",
@@ -162,12 +153,11 @@ def test_every_mistake_is_told_at_once_with_its_place():
         *(p for p in problems(text) if p.startswith("token 'n': buckets[0] is wrong")),
         "token 'n': buckets[1] must be a string",
         "token 'n': action is not known: did you mean actions?",
-        "token 'n': sha256 is that of 'n' too",
-        "token 'n': name is that of tokens[0] too",
-        "tokens[2].sha256 must be 64 hex digits: osspresigned serve --hash-token",
+        "tokens[1].sha256 is that of 'n' too",
+        "tokens[1].name 'n' is that of another token",
         "tokens[2].name must be a string that can be printed",
+        "tokens[2].sha256 must be 64 hex digits: osspresigned serve --hash-token",
         "tokens[2].actions[0] is not an action: did you mean PutObject?",
-        "tolkens is not known: did you mean tokens?",
     )
     assert "my-plain-token" not in str(problems(text))
 
@@ -210,29 +200,23 @@ def test_domain_is_of_one_bucket():
         ({"max_expires": "true"}, "max_expires must be a string"),
         ({"max_size": "0"}, "max_size must be bytes"),
         ({"max_size": '"5 fathoms"'}, "max_size must be bytes"),
-        ({"max_part_size": "5"}, "max_part_size has no effect without max_size"),
         (
             {"max_size": "5", "actions": '["UploadPart"]'},
             "max_part_size is missing: max_size and UploadPart need it",
         ),
         (
             {"max_size": "5", "actions": '["CopyObject"]'},
-            "max_size cannot be kept by CopyObject",
+            "max_size cannot be kept by copies",
         ),
         ({"storage_classes": '["ia"]'}, "storage_classes[0] must be one of Standard"),
         ({"content_types": "[]"}, "content_types must not be empty"),
         ({"content_types": '["image/"]'}, "content_types[0] must be a type such as"),
-        (
-            {"prefixes": '["data"]', "actions": '["PostObject"]'},
-            "prefixes[0] needs a slash at its end: PostObject",
-        ),
         ({"acls": '["public"]'}, "acls[0] must be one of default"),
         ({"acls": "[[]]"}, "acls[0] must be one of default"),
         ({"headers": '["x-oss-object-acl"]'}, "headers[0] is granted by acls"),
         ({"headers": '["x-oss-copy-source"]'}, "headers[0] comes with the copies"),
         ({"headers": '["x-oss-a b"]'}, "headers[0] must be x-oss-..., or one of"),
         ({"headers": '["Host"]'}, "headers[0] must be x-oss-..., or one of"),
-        ({"copy_sources": '["b-1/"]'}, "copy_sources has no effect"),
         ({"copy_sources": '["b-1"]'}, "copy_sources[0] must be bucket/"),
         ({"copy_sources": '["B/"]'}, "copy_sources[0] is wrong"),
         ({"overwrite": '"false"'}, "overwrite must be true or false"),
@@ -242,7 +226,6 @@ def test_domain_is_of_one_bucket():
             {"callback": '"https://a.example"', "headers": '["x-oss-callback-var"]'},
             "callback cannot be kept: headers let the bearer name another",
         ),
-        ({"versions": "1"}, "versions must be true or false"),
         ({"requests_per_minute": "0"}, "requests_per_minute must be a whole number"),
         ({"requests_per_minute": "true"}, "requests_per_minute must be a whole"),
         ({"requests_per_minute": "0x" + "f" * 5000}, "requests_per_minute must"),
@@ -275,30 +258,6 @@ def test_shape_of_the_file_is_checked(text, said):
     assert problems(text)[0].startswith(said)
 
 
-def test_two_tokens_that_both_lack_a_hash_are_not_called_equal():
-    """One mistake does not breed another."""
-    text = entry(sha256=None, name=None) * 2
-    assert [p.rpartition(".")[2] for p in problems(text)] == [
-        "sha256 is missing",
-        "name is missing",
-    ] * 2
-
-
-@pytest.mark.parametrize(
-    ("token", "bad"),
-    [
-        ("short", "less than 16"),
-        ("with blanks in the middle", "RFC 6750"),
-        ("x" * 5000, "RFC 6750"),
-        ("0123456789abcdef", None),
-    ],
-)
-def test_tokens_that_could_be_guessed_are_refused(token, bad):
-    """A hash protects only what is long."""
-    found = token_problem(token)
-    assert found is bad if bad is None else bad in found
-
-
 def refused(operation: Operation, policy: Policy) -> tuple[int, str]:
     """Return status and code of the refusal."""
     with pytest.raises(ServiceError) as caught:
@@ -309,33 +268,19 @@ def refused(operation: Operation, policy: Policy) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("Content-Type", "a/b", True),
-        ("Content-Encoding", "gzip", False),
-        ("X-Oss-Meta-Mine", "1", True),
-        ("x-oss-tagging", "a=b", False),
-        ("x-oss-storage-class", "IA", True),
-        ("x-oss-storage-class", "Standard", False),
         ("x-oss-object-acl", "private", True),
         ("x-oss-object-acl", "public-read", False),
         ("x-oss-acl", "private", False),
         ("x-oss-callback", "e30=", True),
         ("x-oss-callback-var", "e30=", False),
-        ("x-oss-symlink-target", "d/x", False),
-        ("x-oss-copy-source", "/b-1/d/x", False),
-        ("x-oss-forbid-overwrite", "true", True),
-        ("x-oss-forbid-overwrite", "false", False),
-        ("X-Other", "1", False),
     ],
 )
-def test_headers_are_what_the_policy_lists(name, value, allowed):
-    """Required headers outside the list are refused, optional ones are dropped."""
+def test_headers_that_open_an_object_must_be_named(name, value, allowed):
+    """Demands outside the list are refused, wishes are dropped."""
     policy = evolve(
         POLICY,
-        headers=frozenset({"x-oss-object-acl", "x-oss-callback"}),
-        allowed_headers=frozenset({"content-type", "x-oss-meta-*"}),
-        acls=frozenset({"private"}),
-        storage_classes=frozenset({"IA"}),
-        overwrite=False,
+        headers={"x-oss-callback"},
+        acls={"private"},
     )
     wish = permitted(evolve(PUT, optional_headers={name: value}), policy)
     assert dict(wish.optional_headers) == ({name: value} if allowed else {})
@@ -354,20 +299,12 @@ def test_content_types_are_what_the_policy_lists(listed):
     )
     types = found.tokens[HASH].content_types
     assert types == ("image/png", "text/csv; charset=utf-8")
-    policy = evolve(POLICY, content_types=types, allowed_headers=listed)
+    policy = evolve(POLICY, content_types=types, headers=listed)
     for one in types:
         demand = evolve(PUT, headers={"Content-Type": one})
         assert permitted(demand, policy).headers["Content-Type"] == one
     svg = evolve(PUT, headers={"content-type": "image/svg+xml"})
     assert refused(svg, policy) == (403, "header_refused")
-
-
-def test_grants_need_directories_or_the_whole_bucket():
-    """An empty prefix is meant; one without a slash would grant other names too."""
-    (policy,) = parse_policies(
-        entry(prefixes='["", "in/"]', actions='["PostObject"]')
-    ).tokens.values()
-    assert policy.prefixes == ("examplebucket/", "examplebucket/in/")
 
 
 @pytest.mark.parametrize(
@@ -392,23 +329,16 @@ def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
         assert permitted(demand, POLICY).headers == demand.headers
     else:
         assert refused(demand, POLICY) == (403, "header_refused")
-        named = evolve(POLICY, allowed_headers=frozenset({name}))
+        named = evolve(POLICY, headers={name})
         assert permitted(demand, named).headers == demand.headers
 
 
-def test_versions_must_be_granted():
-    """Who may delete an object may not delete what it was before."""
+def test_versions_are_never_granted():
+    """Deletion of an object leaves its versions."""
     delete = Operation(
         action=Action.DeleteObject, bucket="b-1", key="d/k", query={"versionId": "v"}
     )
     assert refused(delete, POLICY) == (403, "forbidden")
-    assert permitted(delete, evolve(POLICY, versions=True)).query == delete.query
-
-
-def test_overwriting_may_be_demanded_where_it_is_allowed():
-    """A client may require overwriting if the policy allows it."""
-    demand = evolve(PUT, headers={"x-oss-forbid-overwrite": "false"})
-    assert permitted(demand, POLICY).headers == demand.headers
 
 
 @pytest.mark.parametrize("action", Action)
@@ -469,51 +399,11 @@ def test_parts_together_keep_to_the_size(number, length, allowed):
         assert refused(part, policy) == (413, "too_large")
 
 
-def test_refused_sizes_are_told_with_the_option():
-    """Limits are in units that people read, and a large part names ``part_size=``."""
-    policy = evolve(POLICY, max_size=100 * MIB, max_part_size=8 * MIB)
-    part = evolve(PART, part_number=1, content_length=9 * MIB)
-    said = "a part may have 8 MiB: set part_size=8388608"
-    with pytest.raises(ServiceError, match=said):
-        permitted(part, policy)
-    with pytest.raises(ServiceError, match="an object may have 100 MiB"):
-        permitted(evolve(PUT, content_length=101 * MIB), policy)
-
-
 def test_without_a_part_size_there_is_one_part():
     """Nobody can add up what a stateless service has signed."""
     policy = evolve(POLICY, max_size=10)
     assert permitted(evolve(PART, content_length=10), policy)
     assert refused(evolve(PART, part_number=2), policy) == (413, "too_large")
-
-
-@pytest.mark.parametrize(
-    ("source", "allowed"),
-    [
-        ("/b-2/in/k", True),
-        ("b-2/in/%6b", True),
-        ("b-2/in/%6b?versionId=v", False),
-        ("/b-1/d/k", False),
-        ("//b-2/in/k", False),
-        ("/b-2/in", False),
-        ("/b-2/%69n%2Fk", True),
-        ("/b-2/%252e/k", False),
-    ],
-)
-def test_copy_sources_replace_what_may_be_read(source, allowed):
-    """They are compared decoded once, as the service reads them."""
-    actions = {Action.CopyObject, Action.GetObject}
-    policy = evolve(POLICY, actions=actions, copy_sources=("b-2/in/",))
-    copy = Operation(
-        action=Action.CopyObject,
-        bucket="b-1",
-        key="d/k",
-        headers={"X-OSS-Copy-Source": source},
-    )
-    if allowed:
-        assert permitted(copy, policy).headers == copy.headers
-    else:
-        assert refused(copy, policy) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("name", ["x-oss-copy-source", "X-OSS-Copy-Source"])
@@ -534,50 +424,13 @@ def test_an_optional_copy_source_is_never_signed(name):
     assert refused(alone, evolve(POLICY, actions=actions)) == (400, "invalid_request")
 
 
-def test_version_of_a_copy_source_must_be_granted():
-    """Else a copy would read what was overwritten, and GetObject could fetch it."""
-    source = {"x-oss-copy-source": "/b-1/d/x?versionId=v"}
-    copy = Operation(action=Action.CopyObject, bucket="b-1", key="d/k", headers=source)
-    policy = evolve(POLICY, actions={Action.CopyObject, Action.GetObject})
-    assert refused(copy, policy) == (403, "forbidden")
-    assert permitted(copy, evolve(policy, versions=True)).headers == source
-
-
 @pytest.mark.parametrize(
     "name", ["x-oss-date", "X-Oss-Signature-Version", "x-oss-content-sha256"]
 )
 def test_no_policy_grants_a_header_of_the_signature(name):
     """It would compete with the URL's, also where a policy lists all of x-oss-."""
-    policy = evolve(POLICY, allowed_headers=frozenset({"x-oss-*"}))
+    policy = evolve(POLICY, headers={"x-oss-*"})
     demand = evolve(PUT, headers={name: "1"})
     assert refused(demand, policy) == (403, "header_refused")
     wish = evolve(PUT, optional_headers={name: "1", "x-oss-other": "1"})
     assert permitted(wish, policy).optional_headers == {"x-oss-other": "1"}
-
-
-def test_no_copy_source_means_no_copies():
-    """An empty list is not the absence of one."""
-    policy = evolve(POLICY, copy_sources=())
-    copy = evolve(PUT, action=Action.CopyObject, content_length=None)
-    source = {"x-oss-copy-source": "/b-1/d/x"}
-    assert refused(evolve(copy, headers=source), policy) == (403, "forbidden")
-
-
-def test_rate_limits_are_one_bucket_a_name():
-    """Each refills evenly, follows its policy, and is forgotten with it."""
-    limits = RateLimits(lambda: 100.0)
-
-    def wait(name: str, per_minute: int) -> int:
-        policy = evolve(POLICY, name=name, requests_per_minute=per_minute)
-        try:
-            limits.charge(policy)
-        except HTTPException as refused:
-            return int((refused.headers or {})["Retry-After"])
-        return 0
-
-    limits.charge(evolve(POLICY, name="a", requests_per_minute=2), 2)
-    assert (wait("a", 2), wait("b", 2), wait("a", 4)) == (30, 0, 15)
-    limits.keep({"a", "b"})
-    assert wait("a", 2) == 30
-    limits.keep({"b"})
-    assert wait("a", 2) == 0

@@ -43,7 +43,7 @@ def test_keeper_follows_the_file(keys, policy_file):
     assert keeper.rules is first
     ((event, facts),) = said
     assert event == "policy_refused"
-    acls, typo = facts["problems"]
+    typo, acls = facts["problems"]
     assert acls.startswith("token 'writer': acls[0] must be one of")
     assert typo == "token 'writer': typo is not known"
     policy_file.write_text(policy_text("max_expires = 1"))

@@ -197,16 +197,6 @@ def test_other_requests_are_not_signed(page, call):
     assert page().refused(call)[:2] == (400, "invalid_request")
 
 
-def test_what_the_policy_does_not_grant_is_refused(page):
-    """Actions and types."""
-    service = page('content_types = ["image/png"]')
-    put = {"method": "PUT", "key": "a", "contentType": "text/csv"}
-    assert service.refused(put)[:2] == (403, "header_refused")
-    assert service.signed("PUT", "a", contentType="image/png")
-    deleting = {"method": "DELETE", "key": "a"}
-    assert service.refused(deleting)[1] == "action_not_granted"
-
-
 def test_no_key_leaves_the_prefix(page):
     """A foreign key is put below the prefix; one of several prefixes must be named."""
     service = page()

@@ -118,15 +118,6 @@ def test_one_put(run, oss, url_map):
     assert found["signer"] == ("ok", f"signs PutObject of {PATH}")
 
 
-def test_configuration_alone(run, oss, url_map):
-    """Without a path, only the options are checked, and no request is signed."""
-    ended = run("doctor", "--map", url_map("in/a.csv"))
-    assert lines(ended)["configuration"] == ("ok", "can be used")
-    assert ended.code == 0
-    assert "plan" not in lines(ended)
-    assert not oss.requests
-
-
 def test_one_url(run, oss, url, tmp_path):
     """The object is that of the URL."""
     (tmp_path / "one.url").write_text(url("k"))
@@ -274,14 +265,6 @@ def test_clocks(oss, signer):
     assert clock(300).word == "note"
 
 
-def test_host_without_a_clock(oss, monkeypatch):
-    """It is noted that nothing can be compared."""
-    client = OSSPresignedFileSystem(signer="keys").client
-    monkeypatch.setattr(doctor, "clock_offset", lambda *_: None)
-    *_, last = about_host(client, "store", oss.url)
-    assert (last.word, last.text) == ("note", "its replies have no date")
-
-
 async def closed_host(scope, receive, send):
     """Answer as OSS's public host answers HEAD for a new account."""
     document = b"<Error><Code>PublicEndpointForbidden</Code></Error>"
@@ -300,14 +283,6 @@ def test_closed_public_host(signer):
     assert found.text.startswith("PublicEndpointForbidden: the account may not use ")
     for way in ("addressing style cname", "internal host", "outside mainland China"):
         assert way in found.text
-
-
-def test_store_is_asked_as_by_uploads(oss, signer, monkeypatch):
-    """The store is reached through libcurl, not the HTTP client of services."""
-    monkeypatch.setattr(doctor, "service_exchange", None)
-    client = OSSPresignedFileSystem(signer="keys").client
-    found, *_ = about_host(client, "store", oss.url)
-    assert found.word == "ok"
 
 
 @pytest.mark.parametrize(

@@ -197,8 +197,14 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             ["f", TO, "--signer", "keys", "--part-size", "1K"],
             "--part-size 1024: must be",
         ),
-        (["f", TO, "--signer", "127.0.0.1:80"], "its scheme: https://127.0.0.1:80\n"),
-        (["f", TO, "--signer", "sign.example.com/x"], "https://sign.example.com/x\n"),
+        (
+            ["f", TO, "--signer", "127.0.0.1:80"],
+            "has no scheme: write https://127.0.0.1:80\n",
+        ),
+        (
+            ["f", TO, "--signer", "sign.example.com/x"],
+            "is not of the form module:function",
+        ),
         (["f", "--url-file", "no.url"], "no.url: No such file or directory\n"),
         (["data/e", TO, "--signer", "keys"], "no file is in data/e"),
         (["f", "/k", "--signer", "keys"], "names no bucket"),
@@ -209,9 +215,7 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             ["data/b/*", f"{BUCKET}/in", "--signer", "keys"],
             "end the destination with a slash",
         ),
-        ([f"oss://{BUCKET}/in/a.csv", "."], "osspresigned get downloads it"),
-        (["data/a.csv", "f"], "f is a file: the last argument is the destination"),
-        (["data/a.csv", "a.url"], "URL: give it as --url-file a.url"),
+        (["data/a.csv", "a.url"], "no source of signatures is given"),
     ],
 )
 def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
@@ -450,23 +454,6 @@ def test_named_pipes_are_streams_by_url_and_in_a_list(run, oss, url, tmp_path):
     assert stored(oss) == dict.fromkeys(("in/p", "in/x", "in/y"), b"flow")
 
 
-@pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])
-def test_warnings_are_one_line_each(run, oss, tree, monkeypatch):
-    """A callback that failed is said; the object is stored."""
-    monkeypatch.setattr(
-        "fsspec.config.conf",
-        {
-            "osspresigned": {
-                "callback": {"callbackUrl": "http://h/x", "callbackBody": "b"}
-            }
-        },
-    )
-    ended = run("put", "data/a.csv", TO, *KEYS)
-    assert "in/a.csv is stored, but its callback failed\n" in ended.err
-    assert ended.err.startswith("warning: ")
-    assert ended.code == 0
-
-
 def test_signer_service_by_token(run, oss, signer, tree):
     """The token is read where it is named; a wrong one is exit 3."""
     call = ("put", "data", TO, "--signer", signer)
@@ -477,29 +464,6 @@ def test_signer_service_by_token(run, oss, signer, tree):
     assert ended.code == 3
     advice = "check --token, or ask the owner for a new token\n"
     assert f"no valid bearer token (unauthorized); {advice}" in ended.err
-
-
-def test_token_that_has_expired_is_replaced_by_the_owner(run, signer_of, tree):
-    """There is nothing to check on this machine."""
-    options = signer_of(*Action, expires_at=1_767_225_600.0)
-    ended = run("put", "data/a.csv", TO, *options)
-    assert ended.code == 3
-    assert (
-        "expired at 2026-01-01T00:00:00Z (unauthorized); ask the owner for a new one"
-        in ended.err
-    )
-    assert "check" not in ended.err
-
-
-def test_wrong_secret_of_the_signer_is_named(run, oss, signer_of, tree, monkeypatch):
-    """The signer was asked for what was sent, so no header is the cause."""
-    options = signer_of(*Action)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "not-the-secret-of-this-key")
-    ended = run("put", "data/a.csv", TO, *options)
-    assert ended.code == 3
-    assert "the signer's secret does not belong to its key" in ended.err
-    assert "tell the owner, who checks OSS_ACCESS_KEY_SECRET" in ended.err
-    assert "Content-Type" not in ended.err
 
 
 def test_rate_holds_for_all(run, oss, tree, monkeypatch):
@@ -529,9 +493,7 @@ def test_interrupt_says_what_is_done(run, oss, tree, interrupted):
     ended = run("put", "data", TO, *KEYS)
     assert ended.code == 130
     assert ended.err.startswith("interrupted: uploaded 1 of 3 files")
-    *_, last, hint = ended.err.splitlines()
-    assert last.endswith("; 2 left")
-    assert hint == "parts of unfinished files are not kept; --resume would keep them"
+    assert ended.err.endswith("; 2 left\n")
     assert "stdin" not in sys.modules
 
 
@@ -605,7 +567,7 @@ def test_existing_objects_are_skipped(run, oss, tree):
     assert (ended.out.count("upload "), ended.err) == (2, said)
     ended = run(*call, "--verbose")
     assert ended.code == 0
-    assert f"{TO}a.csv: skipped, it exists\n" in ended.err
+    assert f"{TO}a.csv: skipped\n" in ended.err
     assert re.search(r"^uploaded 2 files, 5 B .*; 1 skipped$", ended.err, re.MULTILINE)
     assert stored(oss)["in/a.csv"] == b"a"
     ended = run(*call, "--json")

@@ -221,13 +221,3 @@ def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1
     assert "cannot be locked or read" in capsys.readouterr().err
     assert os.listdir(place) == ["x.upload.jsonl"]
-
-
-def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatch, capsys):  # fmt: skip
-    """Without keys nothing can be aborted, and every journal is kept."""
-    monkeypatch.delenv("OSS_ACCESS_KEY_ID")
-    hosts = ["--allowed-host", "127.0.0.1=examplebucket"]
-    assert cli.main(["uploads", "abort", place, "--yes", *hosts]) == 2
-    said = capsys.readouterr().err
-    assert said.index("give the --signer or --map") < said.index("OSS_ACCESS_KEY_ID")
-    assert len(os.listdir(place)) == 2

@@ -111,7 +111,8 @@ def test_only_changes_are_fetched(stored, target):
 @pytest.mark.parametrize("offset", [-300, 300])
 def test_clocks_may_differ(monkeypatch, offset, target):
     """The times of objects are by the store's clock, those of files by this one."""
-    with Emulator(clock=lambda: time.time() + offset) as oss:
+    with Emulator() as oss:
+        oss.clock.offset = offset
         key = oss.credentials
         monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
@@ -201,31 +202,6 @@ def test_delete_deletes_exactly_what_it_lists(stored, target, tmp_path):
     assert files(kept) == {"a": b"a"}
     assert (target / "directory").is_symlink()
     assert set(files(target)) >= set(FILES)
-
-
-def test_nothing_is_deleted_unless_asked(stored, target):
-    """The default leaves it there, and so does an answer of No."""
-    write(target, {"old": b"old"})
-    sync_down(SOURCE, target, filesystem=stored)
-
-    def no(_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sync_down(SOURCE, target, filesystem=stored, delete=True, confirm=no)
-    assert files(target) == {**FILES, "old": b"old"}
-
-
-def test_more_than_may_be_is_not_deleted(stored, target):
-    """The limit is checked before anything is done."""
-    write(target, {"old": b"old", "older": b"older"})
-    options = {"filesystem": stored, "delete": True}
-    with pytest.raises(
-        ConfigurationError, match="2 files would be deleted, the limit is 1"
-    ):
-        sync_down(SOURCE, target, max_delete=1, **options)
-    assert set(files(target)) == {"old", "older"}
-    assert len(sync_down(SOURCE, target, max_delete=2, **options).deleted) == 2
 
 
 def test_empty_source_deletes_nothing(stored, target):

@@ -344,19 +344,6 @@ def test_overlap_is_refused(fs, one, two):
         sync(f"osspresigned://{BUCKET}/{one}", f"{BUCKET}/{two}", **options)
 
 
-def test_other_name_of_the_same_store_overlaps():
-    """Ossfs reaches the same objects."""
-    from fsspec_osspresigned.tools.sync.source import refuse_overlap  # noqa: PLC0415
-
-    class OSS(Listed):
-        protocol = ("oss", "ali")
-
-    with pytest.raises(ConfigurationError, match="overlap"):
-        refuse_overlap(RemoteSource(OSS(), "b/k"), "b", "k/")
-    refuse_overlap(RemoteSource(OSS(), "b/k"), "b", "l/")
-    refuse_overlap(RemoteSource(Listed(), "b/k"), "b", "k/")
-
-
 def test_source_that_nobody_may_list_is_no_empty_one(only, fs, source):
     """Its own memory does not answer for it."""
     blind = only()
