@@ -72,7 +72,7 @@ BY_DESIGN_FILES = (
 
 # Test, place, and why a secret may be there; the first two as regular expressions.
 BY_DESIGN = (
-    # What owners ask for: commands and examples that sign, and print what they signed.
+    # Requested output: commands and examples that sign, and print the signatures.
     (
         r"(owner/test_sign|cli/test_grant)\.py",
         "captured output",

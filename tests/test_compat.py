@@ -138,7 +138,7 @@ def test_links_count_where_they_matter(names):
 
 
 def test_a_new_file_is_private(tmp_path):
-    """Unless the caller says otherwise."""
+    """A new file has mode 0600, unless the caller gives another one."""
     os.close(compat.open_regular(tmp_path / "new", ADD, one_link=True))
     os.close(compat.open_regular(tmp_path / "open", ADD, 0o640))
     modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "open")]

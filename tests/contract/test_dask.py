@@ -299,7 +299,7 @@ def plain(name: str, data: bytes) -> bytes:
 
 @pytest.mark.heavy
 def test_environments_hold_the_token_only_where_it_was_put(cluster_run):
-    """Nobody's with a file; with a variable the workers', never the client's."""
+    """With a file, no environment has the token; with a variable, only the workers'."""
     told = cluster_run.told
     assert told["holders"]["file"] == [[], [], []]
     assert told["holders"]["map"] == [[], [], []]

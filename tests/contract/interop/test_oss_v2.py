@@ -28,7 +28,7 @@ does = partial(pytest.mark.interop, CLIENTS, "alibabacloud-oss-v2")
 
 @pytest.fixture
 def client(oss, identity):
-    """Its client."""
+    """A client of the SDK."""
     return sdk.Client(oss_v2_config(oss.url, identity))
 
 

@@ -195,7 +195,7 @@ def test_lasting_key_has_no_token():
     assert refusal is None
 
 
-# What OSS's sample page does with the answer, field by field.
+# The steps of OSS's sample page with the reply, field by field.
 SAMPLE_CLIENT = """
 const [address, token, name, text] = process.argv.slice(2);
 const reply = await fetch(address, { headers: { Authorization: `Bearer ${token}` } });

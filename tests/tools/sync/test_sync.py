@@ -392,7 +392,7 @@ def state(tmp_path):
 
 
 def test_blind_without_state_is_refused(only, owner, source):
-    """It would send all again and again, without a word."""
+    """Without listing and state file, each run would send everything, so it is refused."""
     blind = only()
     with pytest.raises(ConfigurationError, match="state=FILE"):
         sync(source, DEST, filesystem=blind)
@@ -483,7 +483,7 @@ def test_state_in_the_source_is_not_sent(only, owner, source, through):
 
 
 def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
-    """Nobody knows yet whether it will be there."""
+    """An upload that its owner must complete is not recorded as sent."""
     from fsspec_osspresigned.model import Receipt  # noqa: PLC0415 - one test
     from fsspec_osspresigned.tools.sync.directions import Upward  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.plan import Entry  # noqa: PLC0415
