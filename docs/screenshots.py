@@ -3,7 +3,7 @@
     python docs/screenshots.py              draws all of docs/screens/*.svg again
     python docs/screenshots.py sync doctor  only these
 
-What differs from one run to the next (ports, times, rates, checksums) is replaced by
+Text that differs from one run to the next (ports, times, rates, checksums) is replaced by
 what the pages show, so a file changes only when the output of a command does.
 """
 

@@ -170,7 +170,7 @@ def without(data: bytes, secret: Secret) -> bytes:
 
 def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
     """Return *data* without *secret*, which is first at *at* in *plain*."""
-    # Where escapes begin in *plain*, and the bytes that they take more in *data* so far.
+    # Positions of escapes in *plain*, and the extra bytes of *data* before each.
     starts, excess = [], [0]
     for escape in _ESCAPE.finditer(data):
         starts.append(escape.start() - excess[-1])

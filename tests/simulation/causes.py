@@ -22,7 +22,7 @@ from .verbs import ByUserError
 
 @frozen
 class Fault:
-    """What a request that meets a fault may end with."""
+    """Errors with which a request may end, by its fault."""
 
     errors: tuple[type[BaseException], ...] = ()
     # True if the client cannot know whether the store has acted on a whole request.

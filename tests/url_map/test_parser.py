@@ -43,7 +43,7 @@ def only_problem(data: object) -> str:
 
 
 def test_version_1_is_read_completely():
-    """Each member of the format arrives in its place."""
+    """Each key of the format is read."""
     text = json.dumps(
         {
             "version": 1,

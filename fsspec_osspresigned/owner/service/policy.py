@@ -498,7 +498,7 @@ def _copies(policy: Policy) -> bool:
     return any(action.spec.copies for action in policy.actions)
 
 
-# What a policy promises and cannot keep.
+# Contradictions in a policy, and their messages.
 _CONFLICTS: tuple[tuple[Callable[[Policy], object], str], ...] = (
     (
         lambda p: p.callback and _CALLBACK.intersection(p.headers or ()),

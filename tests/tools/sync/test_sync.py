@@ -133,7 +133,7 @@ def test_object_that_goes_meanwhile_is_sent(fs, owner, source):
 def test_file_that_changes_after_its_last_byte_is_sent_again(
     fs, owner, source, monkeypatch, often
 ):
-    """Else its object would be younger than the change, and count as the same."""
+    """Otherwise its object would be newer than the change, and count as equal."""
     changes = _changing(fs, source / "a.csv", often, monkeypatch)
     events = []
     result = sync(source, DEST, filesystem=fs, on_event=events.append)
@@ -439,7 +439,7 @@ def test_checksum_from_the_state(only, owner, source, state):
     owner.oss.clear()
     sync(source, DEST, compare="checksum", **options)
     assert puts(owner) == 1
-    # What proved to be the same is remembered with its new time.
+    # A file with equal bytes is recorded with its new time.
     assert sync(source, DEST, **options).same == 5
 
 
