@@ -283,7 +283,7 @@ class Failure:
         return getattr(self.error, "outcome", Outcome.NOT_STORED)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the failure as members of a JSON object, without any URL."""
+        """Return the failure as a JSON object, without any URL."""
         error = self.error
         return {
             "path": self.path,

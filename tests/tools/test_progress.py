@@ -28,7 +28,7 @@ def clock():
 
 
 class Events(list):
-    """Events as they were told."""
+    """The recorded events."""
 
     def __call__(self, event, **members):
         self.append({"event": event, **members})

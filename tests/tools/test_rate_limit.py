@@ -1,4 +1,4 @@
-"""What limits bytes per second."""
+"""The limit of bytes per second."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clock():
 
 
 def test_rate_is_kept_by_blocks_of_any_size(clock):
-    """So many bytes take so many seconds, but for what a pause has saved."""
+    """The rate holds, except for bytes saved up during a pause."""
     rate = RateLimit(1000, clock=clock, sleep=clock.sleep)
     for size in (100, 5000, 1, 899, 4000):
         rate.take(size)
@@ -39,7 +39,7 @@ def test_rate_is_kept_by_blocks_of_any_size(clock):
 
 
 def test_rate_that_is_lifted_lets_everybody_go():
-    """Also those who wait already."""
+    """Lifting the limit also ends waits that have begun."""
     rate = RateLimit(1)
     waiting = threading.Thread(target=rate.take, args=(1_000_000,))
     waiting.start()

@@ -61,7 +61,7 @@ def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
     if members == {"deleted": True}:
         rows.pop(path, None)
     else:
-        with contextlib.suppress(TypeError):  # other members, or of other types
+        with contextlib.suppress(TypeError):  # other keys, or values of other types
             rows[path] = Sent(**members)
 
 

@@ -53,7 +53,7 @@ def test_machine_alone(run, monkeypatch, tmp_path):
 
 
 def test_proxies_are_shown_without_credentials(monkeypatch):
-    """Whoever reads the report learns no password."""
+    """The report shows no password."""
     monkeypatch.setenv("HTTPS_PROXY", "http://user:a-made-up-password@proxy:3128")
     monkeypatch.setenv("NO_PROXY", "localhost,.internal")
     found = {one.name: one.text for one in about_machine()}
@@ -220,7 +220,7 @@ def test_what_is_wrong_with_keys_is_named(run, oss, monkeypatch, path, variable,
     ],
 )
 def test_what_is_wrong_has_its_code(run, oss, url_map, arguments, name, code):
-    """The first bad line decides; the others are told all the same."""
+    """The first bad line decides the exit code; all lines are printed."""
     url_map("in/a.csv")
     ended = run("doctor", *arguments)
     assert lines(ended)[name][0] == "BAD"
@@ -274,7 +274,7 @@ async def closed_host(scope, receive, send):
 
 
 def test_closed_public_host(signer):
-    """It is bad, and what to do is told: a domain, an internal host, another region."""
+    """The line is bad and names the remedies: a domain, an internal host, a region."""
     client = OSSPresignedFileSystem(signer="keys").client
     with LoopbackServer(closed_host) as server:
         place = f"http://127.0.0.1:{server.port}"

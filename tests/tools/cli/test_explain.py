@@ -58,7 +58,7 @@ def test_output_of_curl_is_explained(run, url, tmp_path):
 
 
 def test_change_on_the_way_is_shown(run, url):
-    """What was sent, what arrived, and the difference have a line each."""
+    """Sent request, received request and difference have a line each."""
     reply = requests.put(
         url("in/a.csv"), data=b"x", headers={"Content-Type": "a/b"}, timeout=20
     )

@@ -42,7 +42,7 @@ def test_scheme_of_another_store(run, oss, tree, call):
 
 @pytest.mark.parametrize("option", ["--map", "--grant"])
 def test_file_that_is_no_map_and_no_grant(run, tree, tmp_path, option):
-    """What it is not is said, and not where its JSON is wrong."""
+    """The message says that the file is no map, not where its JSON is wrong."""
     (tmp_path / "report.csv").touch(0o600)
     (tmp_path / "report.csv").write_text("day,n\n")
     ended = run("put", "data/a.csv", f"{BUCKET}/in/", option, "report.csv")

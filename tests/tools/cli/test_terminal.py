@@ -185,7 +185,7 @@ def test_ctrl_c_twice_ends_at_once(oss, tmp_path):
 
 
 def test_sigterm_removes_the_parts(big):
-    """Whatever ends the process leaves nothing that costs storage."""
+    """No way to end the process leaves parts in the store."""
     child = Child("put", "big.bin", TO, *KEYS, "--bwlimit", "2M")
     child.read(" 1")
     child.process.terminate()
@@ -257,7 +257,7 @@ def test_reader_that_leaves_ends_it_quietly():
 
 @pytest.mark.slow
 def test_reader_that_leaves_does_not_stop_an_upload(oss, tree):
-    """Events that nobody reads are no reason to store less."""
+    """If the reader of the events exits, all files are still uploaded."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:

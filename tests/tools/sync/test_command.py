@@ -35,7 +35,7 @@ def events(out):
 
 
 def test_all_is_sent_once(run, owner):
-    """And the counts are told on standard error."""
+    """All files are sent, and the counts are on standard error."""
     code, out, err = run()
     assert (code, out) == (0, "")
     assert err.startswith("uploaded 5 files, ")
@@ -87,7 +87,7 @@ def test_json_tells_everything(run, fs, owner):
 
 
 def test_state_and_map(run, owner, tmp_path):
-    """What the map covers is sent; the rest is listed, and the exit code is 1."""
+    """Files in the map are sent; the rest is listed, and the exit code is 1."""
     place = owner.map_file("backup/a.csv", "backup/empty")
     signer = ("--map", place)
     code, _, err = run(signer=signer)
@@ -109,7 +109,7 @@ def test_state_and_map(run, owner, tmp_path):
 
 
 def test_failure_keeps_what_was_to_be_deleted(run, fs, owner, source):
-    """And is told with its reason."""
+    """After a failure nothing is deleted, and the message says why."""
     fs.pipe_file(f"{DEST}/old", b"old")
     owner.oss.faults.add(Fault(key="backup/empty", status=403, code="AccessDenied"))
     code, _, err = run("--delete", "--yes")
