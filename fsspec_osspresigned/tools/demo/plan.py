@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import asdict, frozen
 
+from ...units import MIB
+
 BUCKET = "examplebucket"
 ONE_FILE = f"{BUCKET}/one-url/notes.txt"
 ONE_CSV = f"{BUCKET}/one-url/table.csv"
@@ -24,6 +26,9 @@ ONE_URL = (ONE_FILE, ONE_CSV)
 SINGLE_IN_MAP = (PARQUET, CSV_GZ, *DASK_PARTS)
 EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *PARTITIONS, *SIGNED, STREAM)
 
+PART = 8 * MIB  # bytes
+STREAMED = 20 * MIB  # bytes of the stream, whose length is not announced
+
 URL_FILE, URL_MAP, GRANT = "table.url", "urls.json", "grant.json"
 RECEIPTS = "receipts"  # directory
 
@@ -33,13 +38,11 @@ TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 
 @frozen
 class DemoPlan:
-    """Files and sizes (in bytes) of one run of the demo; contains no secret."""
+    """Places of one run of the demo; contains no secret."""
 
     folder: str  # directory for all files of this run
     signer: str  # URL of the service
-    large: int
-    streamed: int  # the stream, whose length is not announced
-    part_size: int
+    large: int  # bytes of the large file
 
     def file(self, name: str) -> Path:
         return Path(self.folder, name)

@@ -116,7 +116,7 @@ def signer(plan: DemoPlan) -> None:
         plan,
         signer=plan.signer,
         signer_token=f"env:{names.TOKEN_VARIABLE}",
-        part_size=plan.part_size,
+        part_size=names.PART,
     )
     fs = fsspec.filesystem("osspresigned", **storage)
     sources = [plan.source(path) for path in names.SIGNED]
@@ -127,7 +127,7 @@ def signer(plan: DemoPlan) -> None:
         fs.open(names.STREAM, "wb") as remote,
         plan.source(names.STREAM).open("wb") as local,
     ):
-        for _ in range(plan.streamed // MIB):
+        for _ in range(names.STREAMED // MIB):
             block = os.urandom(MIB)
             remote.write(block)
             local.write(block)

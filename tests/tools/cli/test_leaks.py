@@ -32,11 +32,7 @@ FAULTS = {
     "skewed": {"refuse": "skewed"},
     "token": {"refuse": "token-expired"},
     "unavailable": {"status": 503},
-    "odd": {
-        "status": 418,
-        "code": "Teapot",
-        "extras": {"Detail": "x-oss-signature=c2VjcmV0c2Vj"},
-    },
+    "odd": {"status": 418, "code": "x-oss-signature=c2VjcmV0c2Vj"},
     "reset": {"reset": True},
     "lost reply": {"drop_reply": True},
     "cut reply": {"cut_reply_after": 20},

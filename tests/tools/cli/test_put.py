@@ -107,7 +107,7 @@ def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how
         (b" \n", "holds nothing"),
         (b"https://h/k?a=1\nhttps://h/k?a=2", "several lines: join them"),
         (b"https://h/k?a=1%2\nbroken", "several lines: join them"),
-        (b'"https://h/k?a=1"\nx: y', "begins with a quotation mark: remove it"),
+        (b'"https://h/k?a=1"\nx: y', "is not an absolute http or https URL"),
         (b"https://h/k?a=1\na: b\na: c", "a header is repeated"),
         (b"https://h/k?a=1\nCookie: c", "'Cookie' may not be set"),
         (b"no url", "of --url-file"),
