@@ -274,7 +274,7 @@ def test_header_that_copies_opens_or_leads_elsewhere_is_refused(service, name, v
 @pytest.mark.parametrize(("name", "value"), INVALID)
 @pytest.mark.parametrize("member", ["headers", "optional_headers"])
 def test_header_that_is_no_header_is_refused(service, member, name, value):
-    """Nothing is cleaned up: a demand or a wish that cannot be sent is not valid."""
+    """Headers that cannot be sent are refused, never cleaned."""
     assert service.code(**{member: {name: value}}) == "invalid_request"
 
 
@@ -291,7 +291,7 @@ def test_header_that_is_no_header_is_refused(service, member, name, value):
     ],
 )
 def test_header_that_comes_twice_is_signed_once_or_not(service, demanded, wished, code):
-    """A demand wins over a wish, whatever the case of their letters."""
+    """A required header replaces an optional one, in any letter case."""
     result = service.ask(headers=demanded, optional_headers=wished)
     assert result.get("error", {}).get("code") == code
     if code is None:
@@ -462,7 +462,7 @@ def test_wished_copy_source_is_none(service):
 
 
 def test_grant_of_copies_does_not_make_a_put_a_copy(service):
-    """The same token, the same header, the other call."""
+    """A token that may copy cannot use the copy header in a PUT."""
     found = service.code(
         "copier-token-0000",
         headers={"x-oss-copy-source": "/examplebucket/public/k"},
@@ -512,7 +512,7 @@ def test_url_that_is_misused_is_refused_by_the_store(service, old, new, headers,
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
 def test_url_is_for_one_method(service, method):
-    """What lets write does not let read or delete."""
+    """Permission to write includes no permission to read or delete."""
     result = service.ask()
     assert service.send(method, result["url"], {}, b"")[0] == 403
 
@@ -554,7 +554,7 @@ MEMBERS = st.sampled_from(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 def test_nothing_that_is_asked_breaks_the_service(service, changed):
-    """Whatever the members are, the answer is a signature or a refusal, never a 500."""
+    """Any values of a request give a signature or a refusal, never a 500."""
     request = {
         "action": "PutObject",
         "bucket": "examplebucket",

@@ -111,7 +111,7 @@ def map_of(oss: Emulator, paths: list[str], place: Path) -> Path:
 
 
 class Run:
-    """One run of the uploader, and all that can be known about it."""
+    """One run of the uploader, and its recorded results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def hidden(self) -> dict[str, str]:
-        """What must not be found anywhere."""
+        """Secrets that must not be found anywhere."""
         named = {f"signature {n}": text for n, text in enumerate(self.signatures)}
         return {"token": self.token, "key secret": self.key_secret, **named}
 

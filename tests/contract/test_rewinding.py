@@ -35,7 +35,7 @@ CUTS = 3
 
 @frozen
 class Bench:
-    """An OSS, a client of it that never waits, and a place for files."""
+    """A store, a client that retries without waiting, and a directory for files."""
 
     oss: Emulator
     client: Client
@@ -134,7 +134,7 @@ def break_off(bench: Bench, target: Target, size: int, places, **more) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @given(size=sizes, places=breaks, start=st.integers(0, 100))
 def test_body_is_sent_from_its_start(bench, kind, size, places, start):
-    """What is stored is the body, after any number of tries that broke off anywhere."""
+    """The object equals the body, after any number of interrupted tries."""
     data = NOISE[start : start + size]
     target = bench.target()
     break_off(bench, target, len(data), places)

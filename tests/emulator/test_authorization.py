@@ -134,7 +134,7 @@ def test_token_beside_the_signature(call):
     authorization=TEXTS, date=TEXTS, oss_date=st.none() | TEXTS, token=st.none() | TEXTS
 )
 def test_any_text_is_refused(authorization, date, oss_date, token):
-    """Whatever stands in the headers, the answer is a refusal and no accident."""
+    """Any content of the headers gives a refusal, never a server error."""
     headers = {"authorization": authorization, "date": date, "x-oss-date": oss_date,
                "x-oss-security-token": token, "x-oss-content-sha256": "UNSIGNED-PAYLOAD"}  # fmt: skip
     found = verify(

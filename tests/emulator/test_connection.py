@@ -123,7 +123,7 @@ def test_a_head_that_breaks_off(client, peer, oss, method, after, last):
 
 
 def test_a_body_that_nobody_reads(make_peer, client, oss, recorded):
-    """stall_after reads so far; the client's buffers fill and it cannot go on."""
+    """stall_after reads so far; the client's buffers fill and it cannot continue."""
     oss.faults.add(Fault(stall_after=1000))
     peer = make_peer(client)
     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
@@ -190,7 +190,7 @@ def test_slow_in_both_directions(client, poster, oss, monkeypatch):
 
 
 def test_a_slow_reply_may_end_the_connection(peer, oss):
-    """What the client wants to close is closed behind a slow reply."""
+    """The connection is closed after a slow reply if the client asks for it."""
     oss.faults.add(Fault(bytes_per_second=100_000))
     peer.ask("PUT", "slow", b"x", extra="Connection: close\r\n")
     came, end = peer.rest()

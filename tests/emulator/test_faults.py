@@ -21,7 +21,7 @@ PART_CALL = Call(action="UploadPart", bucket="b", key="a/[1].bin", query="partNu
 CRC = "x-oss-hash-crc64ecma"
 
 
-# What a rule matches, and how often.
+# Rules: the requests that they match, and how often.
 
 
 def test_a_fault_strikes_as_often_as_it_says():
@@ -52,12 +52,12 @@ def test_a_fault_strikes_as_often_as_it_says():
     ],
 )
 def test_a_fault_matches_what_it_names(rule, matches):
-    """What a rule leaves out matches everything."""
+    """An attribute that a rule omits matches everything."""
     assert Fault(**rule).matches(PART_CALL) is matches
 
 
 def test_a_rate_is_the_same_each_time():
-    """It strikes the same keys for the same seed, whatever the order, and each try anew."""
+    """It strikes the same keys for the same seed, whatever the order, and each try again."""
 
     def struck(seed, keys):
         faults = Faults()

@@ -97,7 +97,7 @@ def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
 
 
 def test_version_1(look):
-    """ListObjects goes on from a marker, and always tells the owner."""
+    """ListObjects continues from a marker, and always returns the owner."""
     keys, _, document = look()
     assert keys == KEYS
     assert document.findtext("Contents/Owner/ID")

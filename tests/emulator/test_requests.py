@@ -1,4 +1,4 @@
-"""Requests and their replies: what is refused, what is not there, where a bucket stands."""
+"""Requests and replies: refusals, missing objects, addressing styles."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_a_client_that_leaves_early(client, make_peer, oss, recorded):
 
 
 def test_a_put_without_a_length(peer, oss):
-    """Neither Content-Length nor chunks is 411."""
+    """A request without Content-Length and without chunks gets 411."""
     peer.ask("PUT", "k", length=-1)
     assert peer.reply()[0] == 411
     assert oss.requests[-1].code == "MissingContentLength"
@@ -295,7 +295,7 @@ def test_a_chunked_body_may_announce_its_length(peer, oss, length):
 
 
 def test_expect_continue(client, make_peer, oss):
-    """A client that asks first is told to go on, or gets the refusal at once."""
+    """A client that sends Expect gets 100 Continue or an immediate refusal."""
     expect = "Expect: 100-continue\r\n"
     peer = make_peer(client)
     peer.ask("PUT", "asked", length=3, extra=expect)

@@ -1,7 +1,7 @@
 """Every fault of the emulator, in every kind of upload, with every kind of signer.
 
 The table in docs/fault-table.md is written from these cells: run
-``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write it anew.
+``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write it again.
 By default each fault is met a few times; the heavy run goes through all cells.
 """
 

@@ -1,4 +1,4 @@
-"""Uploads that outlast their URLs: a signer signs anew, a map says when it ended."""
+"""Uploads that outlast their URLs: a signer signs again, a map says when it ended."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def filesystem(url: str, monkeypatch: Any, **options: Any) -> OSSPresignedFileSy
 @SENDERS
 @WIDTHS
 def test_expiry_half_way_is_signed_again(oss, monkeypatch, tmp_path, send, width):
-    """Refused by the store as expired, at a part and at the end: the upload goes on."""
+    """Refused by the store as expired, at a part and at the end: the upload continues."""
     data = data_of(11.5)
     oss.faults.add(
         Fault(action="UploadPart", part_number=3, clock_jump=LIFE + 1),

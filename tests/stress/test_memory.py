@@ -1,4 +1,4 @@
-"""How much memory an upload takes over the imported, idle program."""
+"""Memory of an upload, beyond that of the imported, idle program."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def used() -> tuple[float, int, int]:
 
 
 def killed(seconds: float) -> None:
-    """Kill a process while it uploads: what is there is whole."""
+    """Kill a process while it uploads: each object is whole."""
     with subprocess.Popen(
         [sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True
     ) as process:
