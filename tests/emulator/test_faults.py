@@ -9,7 +9,7 @@ import pytest
 from fsspec_osspresigned.client.error_codes import from_reply
 from fsspec_osspresigned.emulator import Fault, Faults, parse_faults
 from fsspec_osspresigned.emulator.faults import REASONS
-from fsspec_osspresigned.emulator.messages import ERRORS, Call
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.tools import cli
@@ -110,13 +110,6 @@ def test_answers(client, oss, poster, send, members, wanted, said, is_stored):
     assert (oss.get(BUCKET, "k") is not None) is is_stored
     assert oss.requests[-1].bytes == (0 if "early_after" in members else 4)
     assert oss.requests[-1].fault == Fault(**members)
-
-
-def test_each_code_has_its_status():
-    """A code alone brings the status and the message of the error reference."""
-    for code, (status, message, ec) in ERRORS.items():
-        refusal = Fault(code=code).error(CALL, None).refusal
-        assert (refusal.status, refusal.message) == (status, message), (code, ec)
 
 
 def test_checksums(client, oss, poster):
