@@ -1,82 +1,77 @@
-# How steps run. A script that sources this defines `prepare` for what all steps need and
-# `step_NAME` for each step, and then calls `run_steps`.
+# How steps run. A script that sources this file defines `prepare` for what all steps need
+# and `step_NAME` for each step, and then calls `run_steps`.
 #
-# Three steps run at a time, since most of them wait more than they compute. Each works on
-# a copy of its own of what git tracks, with the edits of the working tree, and shows its
-# output when it ends. The first one that fails ends the run and the other steps.
+# Three steps run at a time. Each works on a copy of what git tracks, with the edits of the
+# working tree, and its output is shown when it ends. The first failure ends the run.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3}
 work=$(mktemp -d)
-groups=() # the process groups of the steps
 
 # What the caller has set for other programs must not change what is tested.
 unset "${!PYTEST_@}" "${!HYPOTHESIS_@}" "${!COVERAGE_@}" "${!MYPY@}" "${!RUFF_@}" \
     PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONWARNINGS VIRTUAL_ENV NODE_PATH
 export CI=true PIP_DISABLE_PIP_VERSION_CHECK=1
 
-missing() { # missing PART: notes that the step's part is skipped; fails if it must run
+missing() { # missing PROGRAM: notes that a part of the step is skipped; fails if STRICT
     echo "$step: no $1 here: what needs it is skipped" | tee -a "$work/skipped"
     [ -z "${STRICT:-}" ]
 }
 
-tested() { # tested PYTEST...: two tests of a run may fail at first, on a busy machine
-    # They run again with all of their files in the same order, so that a test fails
-    # again if it depends on another one.
-    local status=0 failed
-    "$@" 2>&1 | tee "$work/$step.pytest" || status=$?
-    sed -n "s/^SKIPPED/$step: &/p" "$work/$step.pytest" >>"$work/skipped"
-    [ "$status" = 1 ] || return "$status" # a leak, which the canary finds, is never forgiven
-    failed=$(sed -n 's/^ *"\(.*\)": true,*$/\1/p' .pytest_cache/v/cache/lastfailed)
-    sed "s/^/$step: /" <<<"$failed" >>"$work/again"
-    [ "$(wc -l <"$work/again")" -le 2 ] || return 1
-    echo '!!! Failed. Once more, with the rest of the file:'
-    "$@" --randomly-seed=last -o testpaths="$(sed 's/::.*//' <<<"$failed" | sort -u | xargs)"
+tested() { # tested PYTEST...: two tests of a run may fail once, as a busy machine is slow
+    local status=0
+    "$@" || status=$?
+    [ "$status" = 1 ] || return "$status" # the canary's status for a leak is another one
+    sed -n "s/^ *\"\(.*\)\": true,*$/$step: \1/p" .pytest_cache/v/cache/lastfailed >>"$work/again"
+    [ "$(wc -l <"$work/again")" -le 2 ] && "$@" --last-failed
 }
 
-start() { # start STEP: in a process of its own, which tells file descriptor 4 of its end
+start() { # start STEP: in the background; $work/STEP.ended gets its status and seconds
     (
-        SECONDS=0
         step=$1
-        trap 'echo "$step $? $SECONDS" >&4' EXIT
+        SECONDS=0
+        trap 'echo "$step $? $SECONDS" >"$work/$step.ended"' EXIT
         [ -n "$alone" ] || exec >"$work/$step.output" 2>&1
         here=$work/$step
         mkdir "$here"
-        { git -C "$checkout" ls-files && git -C "$checkout" ls-files --deleted; } |
-            sort | uniq -u | tar -C "$checkout" -T - -cf - | tar -C "$here" -xf -
+        cd "$checkout"
+        { git ls-files && git ls-files --deleted; } | sort | uniq -u |
+            tar -cf - -T - | tar -C "$here" -xf -
         cd "$here"
         "step_$step"
     ) </dev/null &
-    groups+=("$!")
 }
 
 run_steps() { # run_steps STEP...
-    local step status seconds running=0 alone=
-    [ $# -gt 1 ] || alone=yes # then its output is seen as it comes
+    local all=$# alone=
+    [ $# -gt 1 ] || alone=yes # its output is shown as it comes
     trap finish EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+    trap 'exit 1' INT TERM HUP
     prepare
-    mkfifo "$work/ended"
-    touch "$work/times"
-    exec 4<>"$work/ended"
-    set -m # each step is a process group
-    while [ $# -gt 0 ] || [ "$running" -gt 0 ]; do
-        if [ $# -gt 0 ] && [ "$running" -lt 3 ]; then
+    set -m # each step is a process group, which `finish` can end
+    until [ $# = 0 ] && [ -z "$(jobs -r)" ]; do
+        if [ $# -gt 0 ] && [ "$(jobs -rp | wc -l)" -lt 3 ]; then
             start "$1"
             shift
-            running=$((running + 1))
-            continue
+        else
+            sleep 1
+            collect
         fi
-        until read -r -t 30 step status seconds <&4; do
-            # One that was killed told nothing.
-            [ -n "$(jobs -r)" ] || { echo 'a step was killed' >"$work/failed" && exit 1; }
-        done
-        running=$((running - 1))
+    done
+    collect
+    [ "$(wc -l <"$work/seconds")" = "$all" ] # a step that was killed has no line
+}
+
+collect() { # shows the steps that have ended; exits if one has failed
+    local file step status seconds
+    for file in "$work"/*.ended; do
+        [ -e "$file" ] || return 0
+        read -r step status seconds <"$file"
+        rm "$file"
         show "$step"
-        printf '%-12s %4d s\n' "$step" "$seconds" >>"$work/times"
-        [ "$status" = 0 ] || { echo "$step failed" >"$work/failed" && exit 1; }
+        printf '%-12s %4d\n' "$step" "$seconds" >>"$work/seconds"
+        [ "$status" = 0 ] || { printf '\n!!! %s failed\n' "$step" && exit 1; }
     done
 }
 
@@ -88,24 +83,20 @@ show() { # show STEP: what it has printed
 }
 
 finish() {
-    local status=$? signal group step what='all passed'
-    set +eu
+    local status=$? signal file
     trap - EXIT
     trap '' INT TERM HUP
+    set +e
     for signal in TERM KILL; do
-        for group in "${groups[@]}"; do
-            kill -"$signal" -- "-$group" 2>/dev/null && sleep 1
-        done
+        jobs -rp | sed 's/^/-/' | xargs kill -"$signal" -- 2>/dev/null && sleep 2
     done
-    for step in "$work"/*.output; do # of a step that was interrupted
-        show "$(basename "$step" .output)"
+    for file in "$work"/*.output; do # of steps that were interrupted
+        show "$(basename "$file" .output)"
     done
-    [ "$status" = 0 ] || what=$(cat "$work/failed" 2>/dev/null || echo interrupted)
-    printf '\n========== %s ==========\n' "$what"
-    cat "$work/times"
-    printf '%-12s %4d s\n' all "$SECONDS"
-    [ ! -s "$work/skipped" ] || { printf '\nSkipped:\n' && sort -u "$work/skipped"; }
-    [ ! -e "$work/again" ] || { printf '\nFailed at first:\n' && cat "$work/again"; }
+    for file in again skipped seconds; do
+        [ ! -s "$work/$file" ] || { printf '\n%s:\n' "$file" && cat "$work/$file"; }
+    done
+    printf '%-12s %4d\n' all "$SECONDS"
     rm -rf "$work"
     exit "$status"
 }

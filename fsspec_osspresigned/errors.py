@@ -11,16 +11,13 @@ import enum
 import errno as _errno
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from .compat import current_name
-from .units import html_table
 
 SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"  # the pages, for messages
-_MAX_ROWS = 20  # failures in a table
 
 DEPRECATED = {  # classes, to be removed in 0.4
     "BindingError": "WrongRequestSignedError",
@@ -390,7 +387,10 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.failures = dict(failures or {})
         self.receipts = list(receipts)
         self.discarded = list(discarded)
-        outcomes = {_outcome(error) for error in self.failures.values()}
+        outcomes = {
+            getattr(error, "outcome", Outcome.NOT_STORED)
+            for error in self.failures.values()
+        }
         if outcomes:
             self.outcome = outcomes.pop() if len(outcomes) == 1 else Outcome.UNKNOWN
 
@@ -400,19 +400,6 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         counts += [f"{len(self.receipts)} stored"] if self.receipts else []
         counts += [f"{len(self.discarded)} not tried"] if self.discarded else []
         return f"UploadErrors({', '.join(counts)})"
-
-    def _repr_html_(self) -> str:
-        rows: list[tuple[object, ...]] = [
-            (path, _outcome(error), error)
-            for path, error in islice(self.failures.items(), _MAX_ROWS)
-        ]
-        more = len(self.failures) - len(rows)
-        rows += [(f"... {more} more", "", "")] if more else []
-        return html_table(repr(self), ("path", "outcome", "error"), rows)
-
-
-def _outcome(error: BaseException) -> Outcome:
-    return getattr(error, "outcome", Outcome.NOT_STORED)
 
 
 class PublishWarning(UserWarning):

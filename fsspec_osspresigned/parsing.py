@@ -58,23 +58,15 @@ def moment(text: str) -> float | None:
     return None
 
 
-def loads(
-    data: bytes | str,
-    *,
-    max_depth: int | None = None,
-    decoder: json.JSONDecoder | None = None,
-) -> Any:
-    """Return the value of one JSON document; refuse duplicate members and NaN.
+def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
+    """Return the value of one JSON document; refuse duplicate keys and NaN.
 
     Bytes are UTF-8; a byte order mark is skipped. *max_depth* limits the nesting of
-    lists and objects; None leaves the limit to Python. *decoder* is the result of
-    :func:`decoder`, to decode objects in another way. Every error is a ValueError; its
+    lists and objects; None leaves the limit to Python. Every error is a ValueError; its
     message gives a position in the text, never a piece of the text.
     """
     try:
-        value = (decoder or _DECODER).decode(
-            _decoded(data) if isinstance(data, bytes) else data
-        )
+        value = _DECODER.decode(_decoded(data) if isinstance(data, bytes) else data)
     except json.JSONDecodeError as error:
         where = f"at line {error.lineno} column {error.colno}"
         what = error.msg.removesuffix(" starting at")
@@ -142,20 +134,12 @@ def _is_deeper(value: Any, limit: int) -> bool:
     return True
 
 
-def decoder(hook: Callable[[list[tuple[str, Any]]], Any]) -> json.JSONDecoder:
-    """Return a JSON decoder that refuses NaN, and makes each object by calling *hook*.
-
-    *hook* gets a list of the members as they stand, duplicates included.
-    """
-    return json.JSONDecoder(
-        object_pairs_hook=hook,
-        parse_constant=_no_constant,
-        parse_int=_integer,
-        parse_float=_float,
-    )
-
-
-_DECODER = decoder(_unique)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_constant=_no_constant,
+    parse_int=_integer,
+    parse_float=_float,
+)
 
 
 def parse(body: bytes, root: str | None = None) -> Element:

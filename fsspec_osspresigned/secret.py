@@ -147,19 +147,6 @@ def token_reference(value: Any) -> Any:
     raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH")
 
 
-def _here() -> str:
-    """Return `` in the worker process ...`` for messages; "" in the main process.
-
-    A worker has its own environment and files, so a message must name its process.
-    """
-    import multiprocessing  # noqa: PLC0415 - only for errors
-    import socket  # noqa: PLC0415
-
-    if multiprocessing.parent_process() is None:
-        return ""
-    return f" in the worker process {os.getpid()} on {socket.gethostname()}"
-
-
 def resolve_text(reference: str) -> Secret:
     """Return the text to which ``env:NAME`` or ``file:PATH`` refers, as a Secret.
 
@@ -170,7 +157,7 @@ def resolve_text(reference: str) -> Secret:
     text, missing = reference, ""
     if kind == "env":
         text = os.environ.get(name, "")
-        missing = f"the environment variable {name} is not set{_here()}"
+        missing = f"the environment variable {name} is not set"
     elif kind == "file":
         missing = f"{name} is empty"
         try:
@@ -180,7 +167,7 @@ def resolve_text(reference: str) -> Secret:
             raise ConfigurationError(f"{name} is not UTF-8") from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"cannot read {name}: {reason}{_here()}") from None
+            raise ConfigurationError(f"cannot read {name}: {reason}") from None
     if missing and not text.strip():
         raise ConfigurationError(missing)
     return Secret(text.strip())

@@ -1,18 +1,16 @@
-"""Units: sizes, times and rates as numbers and as text, and tables for notebooks."""
+"""Units: sizes, times and rates as numbers and as text."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-MAX_LIFE = 7 * 86_400  # seconds that a V4 signature may live
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BYTES = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 _LIFE = re.compile(r"([0-9]{1,9})([smhd])")
@@ -126,17 +124,3 @@ def shown_text(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
     )
-
-
-def html_table(
-    title: str, head: Sequence[str], rows: Iterable[Sequence[object]]
-) -> str:
-    """Return an HTML table of *rows* with the caption *title*; escapes all texts."""
-    from html import escape  # noqa: PLC0415 - its table of entities is only for notebooks
-
-    def cells(tag: str, texts: Iterable[object]) -> str:
-        return "".join(f"<{tag}>{escape(str(text))}</{tag}>" for text in texts)
-
-    lines = [f"<tr>{cells('th', head)}</tr>"]
-    lines += (f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>"

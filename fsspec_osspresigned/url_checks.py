@@ -32,13 +32,11 @@ _FORBIDDEN = frozenset(
 _SIGNED = r"[?&](x-(oss|amz|goog)-)?signature="
 _OSS_SIGNATURE = ("OSSAccessKeyId", "x-oss-access-key-id", "x-oss-credential")
 # A region or acceleration, or a region of dual stack.
-_PLACE = r"oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?"
-_OSS_ENDPOINT = rf"(?:{_PLACE})\.aliyuncs\.com"
-# BUCKET before an endpoint or a cloud box; s3. is before hosts that speak S3.
-_OSS_HOST = (
-    rf"(?!s3\.)([a-z0-9-]+)\.(?:{_PLACE}"
-    r"|cb-[a-z0-9-]+\.[a-z0-9-]+\.oss-cloudbox)\.aliyuncs\.com"
+_OSS_ENDPOINT = (
+    r"(?:oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?)\.aliyuncs\.com"
 )
+# BUCKET before an endpoint; s3. is before hosts that speak S3.
+_OSS_HOST = rf"(?!s3\.)([a-z0-9-]+)\.{_OSS_ENDPOINT}"
 
 
 def is_web(text: str) -> bool:
@@ -238,7 +236,7 @@ def is_oss_endpoint(host: str) -> bool:
 
 
 def object_of(url: str) -> tuple[str | None, str]:
-    """Return bucket and key of *url*; bucket None if the URL does not tell it.
+    """Return bucket and key of *url*; bucket is None if the URL does not contain it.
 
     The bucket is in the host, or at the start of the path if the host is an address,
     ``localhost`` or an endpoint of OSS. Raises ValueError if the decoded bytes of the

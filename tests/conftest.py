@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look in every run for leaks, threads that wait for ever, and a loop held up."""
+    """Look in every run for leaks, threads that wait forever, and a loop held up."""
     # A shell lets its background jobs ignore Ctrl-C, and their children, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Plugin(), "canary")
@@ -81,6 +82,20 @@ def store_options() -> dict[str, Any]:
     return {}
 
 
+def key_variables(store: Any) -> dict[str, str]:
+    """Return the environment variables of the owner of an emulator."""
+    key = store.credentials
+    values = {
+        "OSS_ACCESS_KEY_ID": key.access_key_id,
+        "OSS_ACCESS_KEY_SECRET": key.access_key_secret.reveal(),
+        "OSS_ENDPOINT": store.url,
+        "OSS_REGION": store.region,
+    }
+    if key.security_token:
+        values["OSS_SESSION_TOKEN"] = key.security_token.reveal()
+    return values
+
+
 @pytest.fixture
 def oss(
     store_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -93,42 +108,31 @@ def oss(
     from fsspec_osspresigned.emulator import Emulator  # noqa: PLC0415 - an extra
 
     with Emulator(**store_options) as store:
-        key = store.credentials
-        values = {
-            "OSS_ACCESS_KEY_ID": key.access_key_id,
-            "OSS_ACCESS_KEY_SECRET": key.access_key_secret.reveal(),
-            "OSS_ENDPOINT": store.url,
-            "OSS_REGION": store.region or "cn-hangzhou",
-            "HOME": str(tmp_path),
-        }
-        if key.security_token:
-            values["OSS_SESSION_TOKEN"] = key.security_token.reveal()
-        for name, value in values.items():
+        for name, value in key_variables(store).items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.delenv("XDG_STATE_HOME", raising=False)
         monkeypatch.chdir(tmp_path)
         yield store
 
 
+def presigned(store: Any, method: str, key: str, **options: Any) -> str:
+    """Presign a URL of ``examplebucket``; *options* go to ``PresignRequest``."""
+    from fsspec_osspresigned.signing import PresignRequest  # noqa: PLC0415 - measured first
+
+    wanted = {
+        "credentials": store.credentials,
+        "endpoint": store.endpoint,
+        "bucket": "examplebucket",
+        "region": "cn-hangzhou",
+        "now": time.time(),
+        "expires_in": 600,
+        **options,
+    }
+    return PresignRequest(method=method, key=key, **wanted).url().reveal()
+
+
 @pytest.fixture
 def signed(oss: object) -> Callable[[str], str]:
     """Presign a PUT of one object of ``examplebucket``, in the test's own store."""
-    from fsspec_osspresigned.signing import PresignRequest  # noqa: PLC0415 - measured first
-
-    def sign(key: str) -> str:
-        return (
-            PresignRequest(
-                oss.credentials,
-                oss.endpoint,
-                method="PUT",
-                bucket="examplebucket",
-                key=key,
-                region="cn-hangzhou",
-                now=time.time(),
-                expires_in=600,
-            )
-            .url()
-            .reveal()
-        )
-
-    return sign
+    return partial(presigned, oss, "PUT")

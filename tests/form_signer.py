@@ -6,18 +6,36 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fsspec_osspresigned.emulator.messages import (
+    Call,
+    FormPart,
+    ReceivedForm,
+    Refusal,
+)
+from fsspec_osspresigned.emulator.verifying import verify_signature
 from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
 from fsspec_osspresigned.owner.grants import GrantTerms
 from fsspec_osspresigned.signers.base import Grant, Signer, form_fields
+from fsspec_osspresigned.signing import Credentials
 from fsspec_osspresigned.signing.post_policy import (
     PolicyCondition,
     form_values,
+    lower_names,
     pinned_fields,
     policy_text,
     sign_policy,
     signature_conditions,
 )
+
+
+def signature_refusal(
+    fields: Mapping[str, str], key: Credentials, now: float
+) -> Refusal | None:
+    """Return why OSS would refuse the signature of a form; None if it is valid."""
+    form = ReceivedForm(lower_names(fields), FormPart("file"))
+    call = Call(bucket="", key="", form=form)
+    return verify_signature(call, find=lambda _: key, now=now)
 
 
 class FormSigner(Signer):
@@ -78,7 +96,7 @@ class FormSigner(Signer):
         return SignedRequest(
             method="POST",
             url=self.oss.endpoint.url(operation.bucket),
-            # What the store says of the time must decide, so no end is told.
+            # No expiry is stated, so that the store's reply must decide.
             form=SignedForm(fields=form_values(fields)),
         )
 

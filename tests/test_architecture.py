@@ -148,7 +148,7 @@ def test_imports_point_down(module):
     assert not wrong
 
 
-# What all wings share; the other folders are the wing of the filesystem.
+# Folders that all wings share; the others are the wing of the filesystem.
 VOCABULARY = {
     FACTS,
     *("asgi_server", "callers", "compat", "errors", "files", "model", "parsing"),
@@ -191,7 +191,7 @@ def names_from(module: str) -> Iterator[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_wings_know_public_names_only(module):
-    """What crosses the border of a wing is in the list of its folder."""
+    """A name that another wing imports is in the list of its folder."""
     wrong = [
         f"line {line}: {module} imports {name}, which {place} does not list"
         for place, name, line in names_from(module)
@@ -268,7 +268,6 @@ ALLOWED_IN_TESTS = {
     *dir(AsyncFileSystem),
     *("_intrans", "_touch"),
     *("_exit", "_getframe", "_current_frames", "_replace", "_file", "_sign_request"),
-    "_repr_html_",
     # What nobody outside can see: a call between two steps of the engine, and what is
     # left in limits and in libcurl's multi.
     *("_Posted", "_posted", "_cancel_all", "_waiting", "_of_client"),

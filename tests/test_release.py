@@ -1,4 +1,4 @@
-"""A release: one address and one version in all files, and workflows that agree."""
+"""A release: one address in all files, and a README whose links work on an index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parents[1]
 if not (ROOT / ".github").exists():
@@ -60,19 +59,3 @@ def test_links_of_the_readme_lead_to_the_tag():
     assert f"![The demo shows who does what, and ends with a table of thirteen objects, each verified.]({ADDRESS}/raw/v$HFPR_VERSION/docs/screens/demo.svg)" in prose  # fmt: skip
     assert f"[changes]({ADDRESS}/blob/v$HFPR_VERSION/CHANGELOG.md)" in prose
     assert f"[Options]({SITE}options.html)" in prose
-
-
-# -- workflows ----------------------------------------------------------------------------
-
-
-def test_hooks_have_the_versions_of_the_group_lint():
-    """What runs before a commit is what `.ci/run lint` installs."""
-    hooks = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
-    assert [repo["repo"] for repo in hooks] == ["local"]
-    wanted = {
-        requirement
-        for hook in hooks[0]["hooks"]
-        for requirement in hook["additional_dependencies"]
-    }
-    lint = set(PYPROJECT["dependency-groups"]["lint"])
-    assert {r for r in lint if not r.startswith("pre-commit>")} == wanted

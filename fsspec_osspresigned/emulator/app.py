@@ -16,8 +16,8 @@ from ..model import Action
 from ..signing.canonical import SIGNATURES, TOKENS
 from ..signing.endpoint import check_key
 from ..signing.post_policy import SIGNATURE_FIELDS
-from .context import CallContext, traffic_limit
-from .faults import Fault, Faults, wrong_region
+from .context import CallContext
+from .faults import Fault, Faults
 from .forms import open_form
 from .messages import (
     Call,
@@ -106,7 +106,6 @@ class _Visit:
     wire: Wire
     request_id: str
     fault: Fault = _NONE
-    rate: float | None = None  # bytes a second
     is_recorded: bool = False
 
 
@@ -155,9 +154,10 @@ class App:
             (fault.cut_reply_after, cut),
             (sys.maxsize if fault.hang_up else None, cut),
         )
-        if not visit.rate and all(at is None for at, _ in effects):
+        rate = fault.bytes_per_second
+        if rate is None and all(at is None for at, _ in effects):
             return send
-        return ShapedReply(visit.wire, send, length, visit.rate, *effects).send
+        return ShapedReply(visit.wire, send, length, rate, *effects).send
 
     async def _answer(self, visit: _Visit) -> EmulatorReply:
         try:
@@ -167,7 +167,6 @@ class App:
             call = visit.call
             self.authenticate(call)
             visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
-            visit.rate = visit.fault.bytes_per_second or traffic_limit(call)
             await self._prepare(visit)
             reply = await self._act(visit)
         except RefusedError as error:
@@ -192,17 +191,14 @@ class App:
         return call, IncomingBody(form.receive_file)
 
     def authenticate(self, call: Call) -> None:
-        region = self._settings.region
         refusal = verify(
             call,
             find=self._settings.keys.get,
             now=self._settings.clock(),
-            regions=None if region is None else {region},
+            regions={self._settings.region},
         )
         if refusal is not None:
             raise RefusedError(refusal)
-        if region is not None and call.region not in (None, region):
-            raise RefusedError(wrong_region(call.bucket, region))
 
     async def handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
         """Do what an authenticated call asks for."""
@@ -239,7 +235,7 @@ class App:
             (fault.early_after, refuse),
             (fault.cut_after, cut),
         )
-        if (rate := visit.rate) is not None:
+        if (rate := fault.bytes_per_second) is not None:
             body.pace = lambda size: connection.wait(size / rate)
         is_chunked = "transfer-encoding" in visit.call.headers
         if body.effects and not visit.call.content_length and not is_chunked:

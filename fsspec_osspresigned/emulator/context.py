@@ -223,24 +223,13 @@ def read_properties(call: Call) -> dict[str, str]:
     return kept
 
 
-def traffic_limit(call: Call) -> float | None:
-    """Return the traffic limit of *call* in bytes per second.
-
-    None if it has none, or an invalid one.
-    """
-    form = {} if call.form is None else call.form.fields
-    places = form, call.headers, call.parameters
-    text = next(filter(None, (place.get(TRAFFIC_LIMIT) for place in places)), "")
-    bits = read_number(text) or 0
-    return bits / 8 if bits in _TRAFFIC else None
-
-
 def check_traffic_limit(call: Call) -> None:
+    """Raise RefusedError if *call* has an invalid limit; a valid one has no effect."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
         raise invalid_argument(f"{name} is given in the query and as header.")
-    if values and traffic_limit(call) is None:
+    if values and read_number(values[0]) not in _TRAFFIC:
         bounds = f"between {_TRAFFIC[0]} and {_TRAFFIC[-1]}"
         raise invalid_argument(f"{name} must be {bounds}.", name, values[0])
 

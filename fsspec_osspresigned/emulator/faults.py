@@ -8,8 +8,6 @@ default and a check. :mod:`.app` and :mod:`.wire` make requests fail.
 from __future__ import annotations
 
 import hashlib
-import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -34,21 +32,10 @@ from .messages import (
     http_date,
     refused,
 )
-from .settings import DEFAULT_REGION, EmulatorSettings
+from .settings import EmulatorSettings
 from .table import HANDLERS
 from .verifying import EXPIRED, verify
 from .wire import INTERIM
-
-
-def wrong_region(bucket: str, region: str) -> Refusal:
-    return refused(
-        "AccessDenied",
-        "The bucket you are attempting to access must be addressed using the specified "
-        "endpoint. Please send all future requests to this endpoint.",
-        ec="0003-00001403",
-        Bucket=bucket,
-        Endpoint=f"oss-{region}.aliyuncs.com",
-    ).refusal
 
 
 def _verified(
@@ -104,9 +91,15 @@ REASONS: Mapping[str, Callable[[Call, EmulatorSettings], Refusal]] = {
         ).refusal
     ),
     "token-expired": lambda *_: refused("SecurityTokenExpired").refusal,
-    "wrong-region": lambda call, settings: wrong_region(
-        call.bucket,
-        DEFAULT_REGION if settings.region == "eu-central-1" else "eu-central-1",
+    "wrong-region": lambda call, _: (
+        refused(
+            "AccessDenied",
+            "The bucket you are attempting to access must be addressed using the "
+            "specified endpoint. Please send all future requests to this endpoint.",
+            ec="0003-00001403",
+            Bucket=call.bucket,
+            Endpoint="oss-eu-central-1.aliyuncs.com",
+        ).refusal
     ),
 }
 
@@ -145,9 +138,9 @@ def _member(
 
 @frozen(kw_only=True)
 class Fault:
-    """One rule that makes matching requests fail. Every member has a neutral default.
+    """One rule that makes matching requests fail. Every attribute has a neutral default.
 
-    Members combine. docs/emulator.md describes each of them. Bytes and seconds refer to
+    Attributes combine. docs/emulator.md describes each of them. Bytes and seconds refer to
     the request body, unless the name contains ``reply``. A negative position in a reply
     counts from its end.
 
@@ -166,14 +159,13 @@ class Fault:
     status: int | None = _member(int, None, and_(ge(200), le(599)))
     code: str | None = _member(str)
     ec: str = _member(str, "")
-    extras: Mapping[str, str] = _member(None, Factory(dict), hash=False)
     refuse: str | None = _member(str, None, in_(tuple(REASONS)))
     retry_after: str | int | None = _member(str)
     early_after: int | None = _member(_position, None, ge(0))
     acts: bool = _member(_flag, default=False)
     error_body: bool = _member(_flag, default=False)
     interim: tuple[int, ...] = _member(
-        _statuses, (), deep_iterable(in_(tuple(INTERIM))), converter=tuple
+        _statuses, (), deep_iterable(in_(INTERIM)), converter=tuple
     )
     delay: float = _member(float, 0.0, ge(0))
     bytes_per_second: float | None = _member(bytes_of, None, gt(0))
@@ -236,8 +228,7 @@ class Fault:
             code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
             status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
             usual = Refusal(status=self.status or status, code=code, message=message)
-        ec, extras = self.ec or usual.ec, {**usual.extras, **self.extras}
-        return RefusedError(evolve(usual, ec=ec, extras=extras), headers)
+        return RefusedError(evolve(usual, ec=self.ec or usual.ec), headers)
 
     def distort(self, reply: EmulatorReply) -> EmulatorReply:
         """Return *reply* with the headers that this fault falsifies, removes or adds.
@@ -292,37 +283,28 @@ class _FaultRule:
 
 
 class Faults:
-    """The rules of an emulator, in the order of addition; for many threads."""
+    """The rules of an emulator, in the order of addition; any thread may change them."""
 
     def __init__(self) -> None:
         self._rules: list[_FaultRule] = []
-        self._lock = threading.Lock()
 
     def add(self, *faults: Fault) -> None:
         """Append *faults* to the rules."""
-        with self._lock:
-            self._rules += map(_FaultRule, faults)
+        self._rules = [*self._rules, *map(_FaultRule, faults)]
 
     def clear(self) -> None:
         """Remove all rules."""
-        with self._lock:
-            self._rules.clear()
+        self._rules = []
 
     def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
         """Count this request, and return the fault that applies; None without one."""
-        with self._lock:
-            due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
-            return next(due, None)
+        due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
+        return next(due, None)
 
     @property
     def pending(self) -> list[Fault]:
         """Faults that still apply to a future request."""
-        with self._lock:
-            rules = list(self._rules)
-        return [rule.fault for rule in rules if not rule.is_worn_out]
-
-
-_SHORT = {"part": "part_number", "slow": "bytes_per_second"}
+        return [rule.fault for rule in self._rules if not rule.is_worn_out]
 
 
 def parse_faults(texts: Iterable[str]) -> list[Fault]:
@@ -344,19 +326,15 @@ def parse_faults(texts: Iterable[str]) -> list[Fault]:
 
 
 def _parse(text: str) -> Fault:
-    action, *pieces = (piece.strip() for piece in re.split(r"(?<!\\):", text))
+    action, *pieces = (piece.strip() for piece in text.split(":"))
     if action not in HANDLERS and not set(action) & set("*?["):
         raise ValueError(
             f"{action!r} is not an action: an API name such as UploadPart, or *"
         )
     members: dict[str, Any] = {"action": None if action == "*" else action}
-    extras: dict[str, str] = {}
     for piece in pieces:
-        written, has_value, value = piece.replace("\\:", ":").partition("=")
-        if written.startswith("extra."):
-            extras[written.removeprefix("extra.")] = value
-            continue
-        name = _SHORT.get(written, written.replace("-", "_"))
+        written, has_value, value = piece.partition("=")
+        name = written.replace("-", "_")
         member = fields_dict(Fault).get(name)
         read = None if member is None else member.metadata["read"]
         if read is None:
@@ -367,4 +345,4 @@ def _parse(text: str) -> Fault:
             members[name] = read(value if has_value else "yes")
         except ValueError as error:
             raise ValueError(f"{written}: {error}") from error
-    return Fault(extras=extras, **members)
+    return Fault(**members)

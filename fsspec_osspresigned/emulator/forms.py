@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from attrs import evolve
 
-from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
+from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT
 from ..units import MIB
 from .context import (
     HTTP_PROPERTIES,
@@ -118,7 +118,7 @@ class IncomingForm:
         """Return bytes before the next boundary, and whether more may follow."""
         mark = self._mark
         while (at := self._held.find(mark)) < 0:
-            # Only its beginning is held back, and only a boundary begins so.
+            # Bytes are held back only if a boundary may begin with them.
             at = self._held.rfind(b"\r", -len(mark))
             if at < 0 or not mark.startswith(self._held[at:]):
                 at = len(self._held)
@@ -164,7 +164,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
     if form is None:  # the path names an object
         raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
     # From here on it is a call whose headers are the fields.
-    call = evolve(sent, query="", headers=_headers(sent, form))
+    call = evolve(sent, query="", headers=_headers(form))
     context = evolve(context, call=call)
     headers = read_properties(call)
     for name, value in headers.items():
@@ -199,7 +199,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
     return EmulatorReply(status=200 if status == "200" else 204, headers=stored_headers)
 
 
-def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
+def _headers(form: ReceivedForm) -> dict[str, str]:
     """Return the headers of the PutObject call that would store the same object."""
     fields = form.fields
     if fields.get(FORBID_OVERWRITE, "true").lower() not in ("true", "false"):
@@ -208,7 +208,6 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
     for name in ("x-oss-process", "success_action_redirect"):
         if name in fields:
             raise refused("NotImplemented", Header=name)
-    acl = fields.get("acl") or call.headers.get(OBJECT_ACL)  # the field wins
     content_type = (
         fields.get("x-oss-content-type")
         or form.file.content_type
@@ -219,7 +218,7 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
         for name, value in fields.items()
         if name.startswith("x-oss-") or name in HTTP_PROPERTIES
     }
-    headers = {OBJECT_ACL: acl, **taken, "content-type": content_type}
+    headers = {**taken, "content-type": content_type}
     headers["x-oss-callback"] = fields.get("callback")
     return {name: value for name, value in headers.items() if value is not None}
 

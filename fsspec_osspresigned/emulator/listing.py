@@ -247,7 +247,7 @@ def _shown(context: CallContext) -> Callable[[str | None], str | None]:
 
 
 async def list_buckets(context: CallContext) -> EmulatorReply:
-    query, location = context.call.parameters, context.settings.location
+    query, region = context.call.parameters, context.settings.region
     prefix, marker = query.get("prefix", ""), query.get("marker", "")
     buckets = context.store.buckets
     names = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
@@ -258,7 +258,7 @@ async def list_buckets(context: CallContext) -> EmulatorReply:
         **limits,
         "NextMarker": page[-1] if len(page) < len(names) else None,
         "Owner": OWNER,
-        "Buckets": {"Bucket": [_description(name, location) for name in page]},
+        "Buckets": {"Bucket": [_description(name, region) for name in page]},
     }
     return xml_reply("ListAllMyBucketsResult", content)
 
@@ -277,7 +277,7 @@ def _description(name: str, region: str) -> dict[str, Any]:
 
 async def get_bucket_info(context: CallContext) -> EmulatorReply:
     description = {
-        **_description(context.bucket.name, context.settings.location),
+        **_description(context.bucket.name, context.settings.region),
         "Owner": OWNER,
         "AccessControlList": _PRIVATE,
         "Versioning": "Enabled" if context.bucket.versioned else None,

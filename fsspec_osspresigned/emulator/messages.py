@@ -18,7 +18,6 @@ from attrs import field, frozen
 
 from ..model import frozen_mapping
 from ..signing.canonical import parse_query
-from ..signing.endpoint import region_of
 
 _is_number = re.compile("[0-9]{1,18}").fullmatch
 
@@ -27,7 +26,7 @@ _is_number = re.compile("[0-9]{1,18}").fullmatch
 class Refusal:
     """The error reply of OSS to a request.
 
-    *extras* are further members of the error document; they repeat the request,
+    *extras* are further elements of the error document; they repeat the request,
     including secrets, as OSS does.
     """
 
@@ -75,7 +74,7 @@ class Call:
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
-    # Of a PostObject, whose field ``key`` is then the key; None until it was read.
+    # The form of a PostObject, whose field ``key`` names the object; None until read.
     form: ReceivedForm | None = field(default=None, repr=False)
 
     @cached_property
@@ -94,10 +93,6 @@ class Call:
     @property
     def part_number(self) -> int | None:
         return read_number(self.parameters.get("partNumber", ""))
-
-    @property
-    def region(self) -> str | None:
-        return region_of(self.host)
 
     @property
     def content_length(self) -> int | None:
@@ -126,6 +121,7 @@ _TABLE = """
 400 InvalidPart - One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.
 400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must be specified in order by part number.
 400 InvalidPolicyDocument - The policy document is not valid.
+400 InvalidRequest - The request is not valid.
 400 InvalidStorageClass - The storage class you specified is not valid.
 400 InvalidTag - The tag you specified is not valid.
 400 MalformedPOSTRequest 0006-00000104 The body of your POST request is not well-formed multipart/form-data.
@@ -137,12 +133,13 @@ _TABLE = """
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
 400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
 403 AccessDenied - You have no right to access this object.
-403 InvalidAccessKeyId - The OSS Access Key Id you provided is not valid.
+403 AccessKeyIdAndSecurityTokenNotMatch 0002-00000004 The access key id takes no security token.
+403 InvalidAccessKeyId - The OSS access key id you provided does not exist in our records.
 403 InvalidObjectState - The operation is not valid for the object's state
 403 InvalidSecurityToken 0002-00000006 The security token is invalid.
 403 RequestTimeTooSkewed 0002-00000504 The difference between the request time and the current time is too large.
 403 SecurityTokenExpired 0002-00000007 The security token has expired.
-403 SignatureDoesNotMatch - The request signature does not match.
+403 SignatureDoesNotMatch - The request signature we calculated does not match the signature you provided. Check your key and signing method.
 403 UserDisable - UserDisable
 404 NoSuchKey 0026-00000001 The specified key does not exist.
 404 NoSuchBucket - The specified bucket does not exist.

@@ -6,12 +6,11 @@ import asyncio
 import itertools
 import signal
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import partial
-from typing import Any, Self, TextIO, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import uvicorn
 from starlette.middleware.cors import CORSMiddleware
@@ -131,9 +130,10 @@ class _EmulatorServer:
         for protocol in self.connections:
             protocol.link.transport.abort()
         if running:
-            # Whatever they wait for ends with their connection.
+            # Handlers that wait end when their connections are closed.
             await asyncio.wait(running)
-        await settle()  # a transport that was told to close is closed a turn later
+        # asyncio closes a transport one turn of the loop after ``close``.
+        await settle()
         await self._loop.shutdown_default_executor()
 
 
@@ -147,10 +147,8 @@ class Emulator:
     Args:
         credentials: accepted access keys, the owner's first; None uses a fixed one.
         buckets: names of the buckets that exist.
-        region: region that V4 signatures must name; None accepts any.
+        region: region that V4 signatures must name.
         port: TCP port; 0 takes a free one.
-        clock: returns seconds since the epoch, the source of the server's clock.
-        clock_offset: seconds by which the server is ahead of *clock*; may be negative.
         faults: initial rules; :attr:`faults` adds more.
         cnames: host name -> bucket.
         versioned: buckets with versioning, which ignore forbid-overwrite.
@@ -159,7 +157,7 @@ class Emulator:
     Attributes:
         credentials: the owner's access key.
         faults: the active faults: ``faults.add(Fault(...))``.
-        clock: the server's clock: set its ``offset``, or call ``jump``.
+        clock: the server's clock: set its ``offset`` in seconds, or call ``jump``.
         store: the stored objects.
 
     Raises:
@@ -172,10 +170,8 @@ class Emulator:
         credentials: Iterable[Credentials] | None = None,
         buckets: Iterable[str] = (DEFAULT_BUCKET,),
         *,
-        region: str | None = DEFAULT_REGION,
+        region: str = DEFAULT_REGION,
         port: int = 0,
-        clock: Callable[[], float] = time.time,
-        clock_offset: float = 0.0,
         faults: Iterable[Fault] = (),
         cnames: Mapping[str, str] | None = None,
         versioned: Iterable[str] = (),
@@ -184,7 +180,7 @@ class Emulator:
         keys = list(credentials or [_KEY])
         self.credentials = keys[0]
         self.region = region
-        self.clock = Clock(clock, clock_offset)
+        self.clock = Clock()
         settings = EmulatorSettings(
             keys={key.access_key_id: key for key in keys},
             region=region,
@@ -235,11 +231,6 @@ class Emulator:
         """Number of requests whose head has arrived and that have not ended."""
         return self._server.under_way if self._server else 0
 
-    @property
-    def buckets(self) -> list[str]:
-        """The names of the buckets that exist."""
-        return list(self.store.buckets)
-
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return an object; None if the object or its bucket does not exist."""
         place = self.store.buckets.get(bucket)
@@ -284,7 +275,6 @@ class Emulator:
 def serve(
     *,
     port: int = 9000,
-    out: TextIO | None = None,
     stop: threading.Event | None = None,
     sts: int | None = None,
     **options: Any,
@@ -293,7 +283,6 @@ def serve(
 
     Args:
         port: TCP port; 0 lets the system choose a free port.
-        out: stream to print to; None is standard output.
         stop: event that ends the emulator; None handles the two signals instead, and
             must be called in the main thread.
         sts: lifetime of a temporary (STS) key in seconds; None uses a long-term key.
@@ -307,9 +296,9 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: done.set())
     if sts is not None:
-        options["credentials"] = [_sts_key(sts + options.get("clock_offset", 0))]
+        options["credentials"] = [_sts_key(sts)]
     with Emulator(port=port, **options) as oss:
-        print(_description(oss), file=out or sys.stdout, flush=True)
+        print(_description(oss), flush=True)  # noqa: T201 - output of a command
         done.wait()
 
 
@@ -324,17 +313,16 @@ def _sts_key(seconds: float) -> Credentials:
 
 def _description(oss: Emulator) -> str:
     # The secrets are shown: they belong to this emulator and open nothing else.
-    key, names = oss.credentials, ", ".join(oss.buckets)
+    key, names = oss.credentials, ", ".join(oss.store.buckets)
     variables = {
         "ENDPOINT": oss.url,
-        "REGION": oss.region or DEFAULT_REGION,
+        "REGION": oss.region,
         "ACCESS_KEY_ID": key.access_key_id,
         "ACCESS_KEY_SECRET": key.access_key_secret.reveal(),
     }
     if key.security_token is not None and key.expires_at is not None:
         variables["SESSION_TOKEN"] = key.security_token.reveal()
-        end = shown_moment(key.expires_at - oss.clock.offset)
-        variables["SESSION_EXPIRATION"] = end
+        variables["SESSION_EXPIRATION"] = shown_moment(key.expires_at)
     lines = [f"  export OSS_{name}={value}\n" for name, value in variables.items()]
     return (
         f"OSS emulator at {oss.url} (buckets: {names}). Point clients at it with\n"

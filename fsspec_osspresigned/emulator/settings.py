@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,14 +18,13 @@ Callback = Callable[[Mapping[str, Any]], bytes | None]
 
 @define
 class Clock:
-    """Adjustable clock, called like ``time.time``: time of *source* plus *offset*."""
+    """Clock called like ``time.time``, from which it differs by *offset* seconds."""
 
-    source: Callable[[], float]
     offset: float = 0.0
 
     def __call__(self) -> float:
         """Return the emulator's time in seconds since the epoch."""
-        return self.source() + self.offset
+        return time.time() + self.offset
 
     def jump(self, seconds: float) -> None:
         """Move the clock forward by *seconds*; a negative number moves it back."""
@@ -43,11 +43,7 @@ def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
 @frozen(kw_only=True)
 class EmulatorSettings:
     keys: Mapping[str, Credentials]  # access key ID -> access key
-    region: str | None
+    region: str
     clock: Clock
     cnames: Mapping[str, str]  # host name -> bucket
     callback: Callback
-
-    @property
-    def location(self) -> str:
-        return self.region or DEFAULT_REGION

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-import threading
 import uuid
 import weakref
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from attrs import define, evolve, field, frozen
 
 from ..http.checksums import crc64
 from ..units import MIB
-from .messages import RefusedError, refused
+from .messages import refused
 
 CHUNK = MIB
 _SPILL = 4 * MIB
@@ -84,7 +83,6 @@ class Spool:
             Path(self._file.name).unlink()
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append *data*; several threads may call this, one at a time."""
         self._md5.update(data)
         self._crc = crc64(data, self._crc)
         self._size += len(data)
@@ -207,22 +205,8 @@ class Bucket:
         if exclusive and key in self.objects and not self.versioned:
             raise refused("FileAlreadyExists", ec=ec)
 
-    def set(self, stored: StoredObject) -> None:
-        if stored.version_id is None:
-            self.objects[stored.key] = stored
-        else:
-            self.versions.setdefault(stored.key, {})[stored.version_id] = stored
-            self._show_newest(stored.key)
-
-    def drop(self, key: str, version_id: str | None = None) -> StoredObject | None:
-        if version_id is None:
-            return self.objects.pop(key, None)
-        gone = self.versions.get(key, {}).pop(version_id, None)
-        if gone is not None:
-            self._show_newest(key)
-        return gone
-
-    def _show_newest(self, key: str) -> None:
+    def show_newest(self, key: str) -> None:
+        """Make the newest version of *key* its object again."""
         self.objects.pop(key, None)
         if not self.versions[key]:
             del self.versions[key]
@@ -249,10 +233,9 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets of the emulator, for many threads."""
+    """Buckets of the emulator. Only its event loop changes them, other threads read."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
         self._folder = Path(tempfile.mkdtemp(prefix="osspresigned-emulator-"))
         self.close = weakref.finalize(self, shutil.rmtree, str(self._folder))
         self.buckets: dict[str, Bucket] = {}
@@ -276,25 +259,15 @@ class Store:
         With *exclusive*, RefusedError if the object exists, unless *bucket* has
         versioning.
         """
-        with self._lock:
-            bucket.check_free(stored.key, exclusive=exclusive)
-            if bucket.versioned:
-                stored = evolve(stored, version_id=f"CAEQ{uuid.uuid4().hex}")
-            bucket.set(stored)
+        bucket.check_free(stored.key, exclusive=exclusive)
+        if not bucket.versioned:
+            bucket.objects[stored.key] = stored
             return stored
-
-    def replace(
-        self, bucket: Bucket, stored: StoredObject, before: StoredObject | None
-    ) -> StoredObject:
-        """Publish *stored* if *before* is still the current object; else RefusedError.
-
-        *before* None means that there is no object.
-        """
-        with self._lock:
-            current = bucket.objects.get(stored.key)
-            if current is not before:
-                raise wrong_position(current)
-            return self.put(bucket, stored)
+        version_id = f"CAEQ{uuid.uuid4().hex}"
+        stored = evolve(stored, version_id=version_id)
+        bucket.versions.setdefault(stored.key, {})[version_id] = stored
+        bucket.show_newest(stored.key)
+        return stored
 
     def drop(
         self,
@@ -309,40 +282,35 @@ class Store:
         With versioning but no version ID, nothing is deleted: a delete marker is
         stored, dated *now*, and returned.
         """
-        with self._lock:
-            if bucket.versioned and version_id is None:
-                marker = StoredObject(
-                    key=key, etag="", crc64=0, kind=DELETE_MARKER, modified=now
-                )
-                return self.put(bucket, marker)
-            return bucket.drop(key, version_id if bucket.versioned else None)
+        if not bucket.versioned:
+            return bucket.objects.pop(key, None)
+        if version_id is None:
+            marker = StoredObject(
+                key=key, etag="", crc64=0, kind=DELETE_MARKER, modified=now
+            )
+            return self.put(bucket, marker)
+        gone = bucket.versions.get(key, {}).pop(version_id, None)
+        if gone is not None:
+            bucket.show_newest(key)
+        return gone
 
     def initiate(self, upload: StoredUpload) -> None:
-        with self._lock:
-            self.buckets[upload.bucket].uploads[upload.upload_id] = upload
+        self.buckets[upload.bucket].uploads[upload.upload_id] = upload
 
     def add_part(self, upload: StoredUpload, part: Piece, *, ec: str) -> None:
-        with self._lock:
-            # It may have been completed or aborted meanwhile.
-            self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
-            upload.parts[part.number] = part
+        # It may have been completed or aborted while the part arrived.
+        self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
+        upload.parts[part.number] = part
 
     def complete(
         self, upload: StoredUpload, stored: StoredObject, *, exclusive: bool
     ) -> StoredObject:
         """Publish the finished object and close *upload*; a refusal keeps it open."""
-        with self._lock:
-            bucket = self.buckets[upload.bucket]
-            bucket.check_free(stored.key, exclusive=exclusive, ec="0042-00000214")
-            stored = self.put(bucket, stored)
-            self.abort(upload)
-            return stored
+        bucket = self.buckets[upload.bucket]
+        bucket.check_free(stored.key, exclusive=exclusive, ec="0042-00000214")
+        stored = self.put(bucket, stored)
+        self.abort(upload)
+        return stored
 
     def abort(self, upload: StoredUpload) -> None:
-        with self._lock:
-            del self.buckets[upload.bucket].uploads[upload.upload_id]
-
-
-def wrong_position(current: StoredObject | None) -> RefusedError:
-    headers = {NEXT_POSITION: str(current.size if current else 0)}
-    return refused("PositionNotEqualToLength", headers=headers)
+        del self.buckets[upload.bucket].uploads[upload.upload_id]

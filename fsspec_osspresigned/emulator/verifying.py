@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
+from ..errors import ConfigurationError
 from ..signing.canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
@@ -38,8 +39,6 @@ from ..signing.post_policy import (
     V4_FIELDS,
     PolicyFault,
     PostPolicy,
-    PostPolicyError,
-    lower_names,
     post_signature,
 )
 from ..units import oss_moment
@@ -53,7 +52,6 @@ ANONYMOUS = Refusal(
     message="You have no right to access this object because of bucket acl.",
     ec="0003-00000001",
 )
-_PRODUCTS = ("oss", "oss-cloudbox")
 _PAYLOAD = "x-oss-content-sha256"
 _TOKEN = "x-oss-security-token"  # noqa: S105 - the name of a header
 _is_visible = re.compile(r"[!-~]+").fullmatch
@@ -71,55 +69,33 @@ def verify(
 
     Of a form, signature and conditions are checked, but not the size of its file.
     """
-    judge = _Verification(call, find, now, regions)
-    if call.form is None:
-        return _refusal(judge.run)
-    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
-        return ANONYMOUS
-    return _refusal(partial(judge.form, call.form.fields)) or _policy_refusal(
-        call.form, call.bucket, now
-    )
+    refusal = verify_signature(call, find=find, now=now, regions=regions)
+    if refusal is not None or call.form is None:
+        return refusal
+    return _policy_refusal(call.form, call.bucket, now)
 
 
-def verify_policy(
-    fields: Mapping[str, str],
-    find: FindKey,
-    *,
-    now: float,
-    regions: Container[str] | None = None,
+def verify_signature(
+    call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
 ) -> Refusal | None:
-    """Return why OSS would refuse a form's signature, or None if it is valid.
-
-    The conditions of the policy are not checked.
-    """
-    judge = _Verification(Call(bucket="", key=""), find, now, regions)
-    return _refusal(partial(judge.form, lower_names(fields)))
-
-
-def _refusal(check: Callable[[], None]) -> Refusal | None:
+    """Return the same as :func:`verify`, without the conditions of a form's policy."""
+    judge = _Verification(call, find, now, regions)
     try:
-        check()
+        if call.form is None:
+            judge.run()
+        else:
+            judge.form(call.form.fields)
     except RefusedError as error:
         return error.refusal
     return None
 
 
-def _refused(
-    message: str,
-    ec: str = "",
-    *,
-    code: str = "AccessDenied",
-    status: int = 403,
-    **extras: str,
-) -> RefusedError:
-    """Return a refusal; *ec* has only the last digits of a number ``0002-00000...``."""
-    number = ec and f"0002-{ec:0>8}"
-    return RefusedError(
-        Refusal(status=status, code=code, message=message, ec=number, extras=extras)
-    )
+_denied = partial(refused, "AccessDenied")
+_invalid = partial(refused, "InvalidArgument")
 
 
-_invalid = partial(_refused, code="InvalidArgument", status=400)
+def _ec(number: int) -> str:
+    return f"0002-{number:08}"
 
 
 @frozen
@@ -169,24 +145,25 @@ class _Verification:
         elif version == ALGORITHM:
             self._query_v4(pairs)
         else:
-            raise _invalid("The signature version is not supported.", "66")
+            raise _invalid("The signature version is not supported.", ec=_ec(66))
 
     def _query_v1(self, query: Mapping[str, str]) -> None:
         # Life first: a URL that is stale and wrong is reported as stale.
         expires = query.get("Expires")
+        if expires is None:
+            raise _denied("The Expires parameter is missing.", ec=_ec(67))
         if not expires:
-            word, ec = ("missing", "67") if expires is None else ("empty", "68")
-            raise _refused(f"The Expires parameter is {word}.", ec)
+            raise _denied("The Expires parameter is empty.", ec=_ec(68))
         if not _is_number(expires):
-            raise _refused("Invalid date (should be seconds since epoch)", "70")
+            raise _denied("Invalid date (should be seconds since epoch)", ec=_ec(70))
         if self.now > int(expires):
-            raise self._expired("69")
+            raise self._expired(_ec(69))
         for name in ("OSSAccessKeyId", "Signature"):
             if not query.get(name):
-                raise _refused(f"The {name} parameter is missing.")
+                raise _denied(f"The {name} parameter is missing.")
         if _TOKEN in self.received.headers:
             text = "Security-token must be provided by query string parameter."
-            raise _refused(text, code="InvalidRequest", status=400)
+            raise refused("InvalidRequest", text)
         key = self._key(query["OSSAccessKeyId"], query.get("security-token"))
         self._compare_v1(key, query, expires, query["Signature"])
 
@@ -198,9 +175,9 @@ class _Verification:
         self._check_life(claim, query.get("x-oss-expires"))
         self._check_additional(claim)
         key = self._key(claim.name, query.get(_TOKEN))
-        # Only the first signature is left out: a second one is an unsigned addition.
+        # Only the first signature is excluded; a second one was added after signing.
         at = next(i for i, pair in enumerate(pairs) if pair[0] == "x-oss-signature")
-        self._compare_v4(key, pairs[:at] + pairs[at + 1 :], claim, "201")
+        self._compare_v4(key, pairs[:at] + pairs[at + 1 :], claim, _ec(201))
 
     def _header(self, header: str, pairs: list[tuple[str, str]]) -> None:
         scheme, _, text = header.partition(" ")
@@ -233,43 +210,43 @@ class _Verification:
 
     def _check_scope(self, claim: _Claim) -> None:
         if not claim.credential:
-            raise _invalid("The x-oss-credential parameter is missing.", "217")
+            raise _invalid("The x-oss-credential parameter is missing.", ec=_ec(217))
         scope = claim.scope
         if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day/region/product/end
-            raise _invalid("The x-oss-credential parameter is malformed.", "224")
+            raise _invalid("The x-oss-credential parameter is malformed.", ec=_ec(224))
         _, region, product, _ = scope
         if not _is_visible(claim.name):
-            raise _invalid("The access key id is malformed.", "222")
+            raise _invalid("The access key id is malformed.", ec=_ec(222))
         is_served = self.regions is None or region in self.regions
         if not _is_visible(region) or not is_served:
             is_header = "authorization" in self.received.headers
             message = "The signing region in credential is invalid."
             if is_header:
                 message = "Invalid signing region in Authorization header."
-            raise _invalid(message, "226")
-        if product not in _PRODUCTS:
-            raise _invalid("The signing product in credential is invalid.", "227")
+            raise _invalid(message, ec=_ec(226))
+        if product != "oss":
+            raise _invalid("The signing product in credential is invalid.", ec=_ec(227))
 
     def _check_life(self, claim: _Claim, expires: str | None) -> None:
         if expires is None:
-            raise _invalid("The x-oss-expires parameter is missing.", "215")
+            raise _invalid("The x-oss-expires parameter is missing.", ec=_ec(215))
         if not _is_number(expires) or not 1 <= int(expires) <= MAX_V4_LIFE:
-            raise _invalid("The x-oss-expires parameter is invalid.", "232")
+            raise _invalid("The x-oss-expires parameter is invalid.", ec=_ec(232))
         signed_at = parse_moment(claim.moment)
         if signed_at is None or claim.moment[:8] != claim.scope[0]:
             raise _invalid("The x-oss-date parameter is missing or invalid.")
         if self.now < signed_at - SKEW:
             there = oss_moment(self.now)
-            raise _refused("Request is not valid yet.", "235", ServerTime=there)
+            raise _denied("Request is not valid yet.", ec=_ec(235), ServerTime=there)
         if self.now > signed_at + int(expires):
-            raise self._expired("236")
+            raise self._expired(_ec(236))
 
     def _expired(self, ec: str) -> RefusedError:
-        return _refused("Request has expired.", ec, ServerTime=oss_moment(self.now))
+        return _denied("Request has expired.", ec=ec, ServerTime=oss_moment(self.now))
 
     def _check_date(self, text: str, moment: float | None) -> None:
         if moment is None:
-            raise _refused("OSS authentication requires a valid Date.")
+            raise _denied("OSS authentication requires a valid Date.")
         if abs(self.now - moment) > SKEW:
             raise refused(
                 "RequestTimeTooSkewed",
@@ -282,7 +259,7 @@ class _Verification:
         if not claim.signature:
             raise _invalid("The x-oss-signature is missing.")
         if claim.additional.endswith(";"):
-            raise _invalid("The x-oss-additional-headers are malformed.", "210")
+            raise _invalid("The x-oss-additional-headers are malformed.", ec=_ec(210))
         absent = [name for name in claim.names if name not in self.received.headers]
         if absent:
             raise _invalid(f"The signed header {absent[0][:80]} was not sent.")
@@ -292,14 +269,11 @@ class _Verification:
         key = self.find(name)
         token = None if key is None else key.security_token
         if key is None or (token is not None and sent_token is None):
-            text = "The OSS access key id you provided does not exist in our records."
-            code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
-            raise _refused(text, ec, code=code, OSSAccessKeyId=name)
+            ec = _ec(902) if key is None else _ec(3)
+            raise refused("InvalidAccessKeyId", ec=ec, OSSAccessKeyId=name)
         if token is None:
             if sent_token is not None:
-                text = "The access key id takes no security token."
-                code = "AccessKeyIdAndSecurityTokenNotMatch"
-                raise _refused(text, "4", code=code)
+                raise refused("AccessKeyIdAndSecurityTokenNotMatch")
             return key
         if not _same(token.reveal(), sent_token or ""):
             raise refused("InvalidSecurityToken")
@@ -320,7 +294,7 @@ class _Verification:
             query=query,
         )
         if not _same(sign_v1(key.access_key_secret, text), signature):
-            raise _mismatch("40", key.access_key_id, signature, text)
+            raise _mismatch(_ec(40), key.access_key_id, signature, text)
 
     def _compare_v4(
         self,
@@ -339,13 +313,15 @@ class _Verification:
             additional=claim.names,
         )
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
-        signing_key = day_key(key.access_key_secret, *claim.scope[:3])
+        signing_key = day_key(key.access_key_secret, *claim.scope[:2])
         if not _same(sign_v4(signing_key, text), claim.signature):
             more = {"CanonicalRequest": request}
             raise _mismatch(ec, claim.name, claim.signature, text, **more)
 
     def form(self, fields: Mapping[str, str]) -> None:
         """Check the signature of the policy in *fields*, whose names are lower case."""
+        if SIGNATURE_FIELDS.isdisjoint(fields):
+            raise RefusedError(ANONYMOUS)
         if "x-oss-signature-version" in fields:
             self._form_v4(fields)
             return
@@ -363,18 +339,18 @@ class _Verification:
                 raise _invalid(f"The {name} form field is missing.")
         version, credential, date = (fields[name] for name in V4_FIELDS)
         if version != ALGORITHM:
-            raise _invalid("The signature version is not supported.", "66")
+            raise _invalid("The signature version is not supported.", ec=_ec(66))
         name, *scope = credential.rsplit("/", 4)
         if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not _is_visible(name):  # noqa: PLR2004 - day/region/product/end
-            raise _invalid("The x-oss-credential form field is malformed.", "708")
+            raise _invalid("The x-oss-credential form field is malformed.", ec=_ec(708))
         day, region = scope[:2]
         signed_at = parse_moment(date)
         if signed_at is None or date[:8] != day or self.now < signed_at - SKEW:
-            raise _invalid("The x-oss-date form field is invalid.", "709")
+            raise _invalid("The x-oss-date form field is invalid.", ec=_ec(709))
         if self.regions is not None and region not in self.regions:
-            raise _invalid("The signing region in credential is invalid.", "715")
+            raise _invalid("The signing region in credential is invalid.", ec=_ec(715))
         if self.now > signed_at + MAX_V4_LIFE:
-            raise _refused("Invalid according to Policy: Policy expired.")
+            raise _denied("Invalid according to Policy: Policy expired.")
         key = self._key(name, fields.get(TOKEN_FIELD))
         text, signature = fields["policy"], fields["x-oss-signature"]
         expected = post_signature(key.access_key_secret, text, day=day, region=region)
@@ -385,11 +361,9 @@ class _Verification:
 def _mismatch(
     ec: str, name: str, signature: str, text: str, **more: Any
 ) -> RefusedError:
-    return _refused(
-        "The request signature we calculated does not match the signature you "
-        "provided. Check your key and signing method.",
-        ec,
-        code="SignatureDoesNotMatch",
+    return refused(
+        "SignatureDoesNotMatch",
+        ec=ec,
         OSSAccessKeyId=name,
         SignatureProvided=signature,
         StringToSign=text,
@@ -411,7 +385,7 @@ def _parse_date(text: str) -> float | None:
         return parse_moment(text)
 
 
-# What is wrong with a form -> EC, and the beginning of the message.
+# Mistake in a form -> EC, and the beginning of the message.
 _FAULTS = {
     PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
     PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
@@ -435,7 +409,7 @@ def size_range(form: ReceivedForm) -> tuple[int, int] | None:
 def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
     try:
         policy = PostPolicy.parse(form.fields["policy"])
-    except PostPolicyError as error:
+    except ConfigurationError as error:
         message = f"Invalid Policy: {error.problems[0]}"
         return Refusal(status=400, code="InvalidPolicyDocument", message=message)
     for refusal in policy.judge(form.checked_fields, bucket=bucket, size=None, now=now):

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from operator import itemgetter
 from typing import Any
 
@@ -26,7 +27,7 @@ _POLL_INTERVAL = 0.05  # seconds, for clients that leave while reading is paused
 _WRITES = 20  # a second, of a slow reply
 _NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 _LINGER = 1.0  # seconds
-INTERIM = {100: "Continue", 102: "Processing", 103: "Early Hints"}
+INTERIM = (HTTPStatus.CONTINUE, HTTPStatus.PROCESSING, HTTPStatus.EARLY_HINTS)
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -96,7 +97,7 @@ class Wire:
     reused: bool  # whether the connection carried an earlier request
 
     def interim(self, status: int) -> None:
-        line = f"HTTP/1.1 {status} {INTERIM[status]}\r\n\r\n"
+        line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n\r\n"
         self.connection.transport.write(line.encode())
 
 

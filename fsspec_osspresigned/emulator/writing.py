@@ -45,7 +45,6 @@ from .store import (
     Piece,
     StoredObject,
     StoredUpload,
-    wrong_position,
 )
 
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
@@ -76,17 +75,12 @@ async def put_object(context: CallContext) -> EmulatorReply:
 
 
 async def append_object(context: CallContext) -> EmulatorReply:
-    key = context.call.key
-    position = context.number("position", -1)
-    before = context.bucket.objects.get(key)
     # The properties in later appends are ignored.
-    headers = read_properties(context.call) if before is None else {}
-    if before is not None and before.kind != APPENDABLE:
-        raise refused("ObjectNotAppendable")
-    if position != (before.size if before else 0):
-        raise wrong_position(before)
+    headers = {} if _object_to_append(context) else read_properties(context.call)
     piece = await context.receive_body()
-    start = before or StoredObject(key=key, etag="", crc64=0, headers=headers)
+    start = _object_to_append(context) or StoredObject(
+        key=context.call.key, etag="", crc64=0, headers=headers
+    )
     # OSS does not document of what the ETag of an appendable object is the MD5.
     text = f"{start.etag}{piece.etag}".encode()
     stored = evolve(
@@ -97,9 +91,20 @@ async def append_object(context: CallContext) -> EmulatorReply:
         modified=context.now,
         body=(*start.body, piece.body),
     )
-    stored = context.store.replace(context.bucket, stored, before)
+    context.store.put(context.bucket, stored)
     headers = checksums(stored.etag, stored.crc64) | encryption(stored.headers)
     return EmulatorReply(headers={**headers, NEXT_POSITION: str(stored.size)})
+
+
+def _object_to_append(context: CallContext) -> StoredObject | None:
+    before = context.bucket.objects.get(context.call.key)
+    if before is not None and before.kind != APPENDABLE:
+        raise refused("ObjectNotAppendable")
+    size = before.size if before else 0
+    if context.number("position", -1) != size:
+        headers = {NEXT_POSITION: str(size)}
+        raise refused("PositionNotEqualToLength", headers=headers)
+    return before
 
 
 async def copy_object(context: CallContext) -> EmulatorReply:

@@ -83,7 +83,6 @@ class Engine:
     def __init__(self) -> None:
         self._has_loop = False
         self._lock = threading.RLock()  # a finalizer may start the engine meanwhile
-        self._ident = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.owned = _Owned()
 
@@ -96,28 +95,33 @@ class Engine:
             OSError: the system has no thread or no descriptor for it.
             RuntimeError: gevent or eventlet has replaced the threads of this process.
         """
-        if self._has_loop:
-            return
-        _refuse_green_threads()
-        loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
-        if not self._has_begun(loop):
-            loop.close()
+        if not self._has_loop:
+            _refuse_green_threads()
+            # Outside of the lock: asyncio logs here, and a handler may use the engine.
+            self._begin_thread(EngineLoop())
 
-    def _has_begun(self, loop: EngineLoop) -> bool:
+    def _begin_thread(self, loop: EngineLoop) -> None:
+        loop.engine = self
+        # asyncio would log in the loop's thread, where a handler could block.
+        loop.set_debug(False)
+        loop.set_exception_handler(_report)
+        thread = threading.Thread(
+            target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
+        )
         with self._lock:
             if self._has_loop:
-                return False
-            thread = threading.Thread(
-                target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
-            )
+                loop.close()
+                return
             try:
                 thread.start()
             except RuntimeError as error:
                 loop.close()
                 text = f"no thread can be started: {error}"
                 raise OSError(errno.EAGAIN, text) from None
+            self._thread = thread
+            self.workers = Threads(loop, "osspresigned-worker", WORKERS)
+            self.other_threads = Threads(loop, "osspresigned-user")
             self.loop, self._has_loop = loop, True
-        return True
 
     def post(self, function: Callable[[], object]) -> None:
         """Call *function* on the loop soon; the engine has started.
@@ -137,7 +141,7 @@ class Engine:
     @property
     def position(self) -> str:
         """The file, line and function that the thread of the loop executes now."""
-        frame = sys._current_frames().get(self._ident)  # noqa: SLF001 - documented
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - documented
         if frame is None:
             return "nowhere"
         code = frame.f_code
@@ -146,18 +150,7 @@ class Engine:
     # -- on the loop ---------------------------------------------------------------------
 
     def _main(self, loop: EngineLoop) -> None:
-        with self._lock:  # the thread that started this one may have been interrupted
-            if self._has_loop and self.loop is not loop:
-                return
-            self.loop, self._has_loop = loop, True
-        self._ident = threading.get_ident()
         enter_own_thread()
-        loop.engine = self
-        # asyncio would log in this thread, where a handler of the program could block.
-        loop.set_debug(False)
-        loop.set_exception_handler(_report)
-        self.workers = Threads(loop, "osspresigned-worker", WORKERS)
-        self.other_threads = Threads(loop, "osspresigned-user")
         while True:
             # A coroutine that raises one of these stops the loop, and not its caller.
             with suppress(KeyboardInterrupt, SystemExit):
@@ -233,7 +226,7 @@ def is_engine_thread() -> bool:
 
 
 def _begin_anew() -> None:
-    # A forked child has no threads. It keeps the engine of its parent for ever: it must
+    # A forked child has no threads. It keeps the engine of its parent forever: it must
     # not touch its sockets, nor end its coroutines.
     global _engine  # noqa: PLW0603 - one for each process
     _inherited.append(_engine)
@@ -246,7 +239,7 @@ after_fork_in_child(_begin_anew)
 
 def post_later(function: Callable[[], object]) -> None:
     """Call *function* on the loop soon, if the engine can start; finalizers may do so."""
-    if not sys.is_finalizing():  # Python 3.11 would wait for the thread for ever
+    if not sys.is_finalizing():  # Python 3.11 would wait for the thread forever
         with suppress(OSError, RuntimeError):
             current().start()
             current().post(function)
@@ -407,7 +400,7 @@ def _wait_for(
                         if interrupt is not None:
                             end = min(end, time.monotonic() + GRACE)
                     todo = None
-                    # Not for ever: a signal that another thread got does not end the
+                    # Not forever: a signal that another thread got does not end the
                     # wait, nor does any on Windows.
                     item = items.get(timeout=_POLL_INTERVAL)
                     if type(item) is _Outcome:
@@ -606,7 +599,7 @@ def user_code() -> Iterator[None]:
     """Mark the block as code of the user; no limit makes its requests wait.
 
     A request in flight may be waiting for this code, so waiting for that request could
-    last for ever.
+    last forever.
     """
     token = is_user_code.set(True)
     try:
@@ -639,7 +632,7 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _unharmed(task: asyncio.Task[T]) -> T:
-    # Not asyncio.shield: that logs the error of a task whose caller was cancelled.
+    # asyncio.shield would log the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait((task,))
     return task.result()

@@ -12,11 +12,11 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import frozen
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
-from fsspec.utils import common_prefix, other_paths, stringify_path
+from fsspec.utils import other_paths, stringify_path
 
 from ..errors import ConfigurationError
 from .arguments import check_depth
@@ -48,19 +48,34 @@ class Match:
         *is_directory* tells whether *target* is a directory. A list of sources goes
         into the directory *target*, without the directories of their names.
         """
-        if not self.kinds:
-            return []
-        exists, is_one = False, isinstance(self.source, str)
-        if is_one and self.is_pattern:
-            exists = len(self.kinds) == 1
-        elif is_one and not trailing_sep(self.source):
-            exists = trailing_sep(target) or is_directory(target)
         names = list(self.kinds)
-        targets = other_paths(names, target, exists=exists, flatten=not is_one)
+        targets = _targets(
+            names, self.source, target, is_directory, is_pattern=self.is_pattern
+        )
         return [
             Destination(name, path, self.kinds[name] == "directory")
             for name, path in zip(names, targets, strict=True)
         ]
+
+
+def _targets(
+    names: list[str],
+    source: Any,
+    target: str,
+    is_directory: Callable[[str], bool],
+    *,
+    is_pattern: bool,
+) -> list[str]:
+    """Return the destination of each of *names*, which were found for *source*."""
+    if not names:
+        return []
+    exists, is_one = False, isinstance(source, str)
+    if is_one and is_pattern:
+        exists = len(names) == 1
+    elif is_one and not trailing_sep(source):
+        exists = trailing_sep(target) or is_directory(target)
+    targets: list[str] = other_paths(names, target, exists=exists, flatten=not is_one)
+    return targets
 
 
 @frozen(eq=False)
@@ -163,21 +178,10 @@ class Kind(Enum):
     UNFINISHED = "unfinished download"
 
 
+_Found: TypeAlias = "tuple[Kind, OSError | None]"
+
 # Name of a file that ``get`` has begun.
 _is_unfinished = re.compile(r"(?:^|[/\\])\.osspresigned-[0-9a-f]{16}\Z").search
-
-
-@frozen
-class RegularFile(os.PathLike[str]):
-    """Local path that ``put`` uploads only if it is a regular file when its turn comes.
-
-    A pipe or a device that has replaced the file is refused, and not read.
-    """
-
-    local: str
-
-    def __fspath__(self) -> str:
-        return self.local
 
 
 @frozen
@@ -207,134 +211,64 @@ class LocalEntry:
     @property
     def is_directory(self) -> bool:
         """True if ``put`` records this entry as a directory."""
-        return self.kind in (Kind.DIRECTORY, Kind.LINK)
+        return self.kind is Kind.DIRECTORY and self.problem is None
 
 
-class LocalTree:
-    """Local files and directories of one ``put``; can be iterated several times.
+def local_entries(
+    lpath: Any,
+    rpath: Any,
+    *,
+    recursive: bool = True,
+    maxdepth: int | None = None,
+    is_directory: Callable[[str], bool] = lambda _: False,
+    path_of: Callable[[str], str] = str,
+) -> list[LocalEntry]:
+    """Return the local files and directories of one ``put``.
 
-    Directories are listed during iteration, so memory grows with the largest single
-    directory, not with the tree. A name that exists is used literally, even if it
-    looks like a pattern. *rpath* is a path without protocol, or a list as long as
-    *lpath*. *is_directory* tells whether a destination without a trailing slash is a
-    directory. *path_of* turns a destination into ``bucket/key``.
+    A name that exists is used literally, even if it looks like a pattern. *rpath* is a
+    path without protocol, or a list as long as *lpath*. *is_directory* tells whether a
+    destination without a trailing slash is a directory. *path_of* turns a destination
+    into ``bucket/key``.
 
     Raises:
         FileNotFoundError: *lpath* does not exist.
         ValueError: the lists differ in length, or *maxdepth* is invalid.
     """
-
-    def __init__(
-        self,
-        lpath: Any,
-        rpath: Any,
-        *,
-        recursive: bool = True,
-        maxdepth: int | None = None,
-        is_directory: Callable[[str], bool] = lambda _: False,
-        path_of: Callable[[str], str] = str,
-    ) -> None:
-        check_depth(maxdepth)
-        self._is_one = isinstance(lpath, str | os.PathLike)
-        sources = [lpath] if self._is_one else [*lpath]
-        paths = [local_path(path) for path in sources]
-        # Found before the first byte is sent: a file that becomes one later is refused.
-        self._pipes = {
-            local
-            for local, path in zip(paths, sources, strict=True)
-            if not isinstance(path, RegularFile) and is_special(local)
-        }
-        self._path_of = path_of
-        self._recursive = recursive
-        self._maxdepth = self._depth = maxdepth
-        self._pairs: list[tuple[str, str]] | None = None
-        if not isinstance(rpath, str):
-            if self._is_one:
-                raise ValueError(f"1 sources for {len(rpath)} destinations")
-            self._pairs = list(paired(paths, rpath))
-            return
-        self._only_files = self._is_one and (not recursive or maxdepth is not None)
-        self._tops = [path.rstrip("/") or "/" for path in _tops(paths, maxdepth)]
-        self._is_pattern = any(map(_is_pattern, paths))
-        if self._is_one and self._is_pattern and maxdepth is not None:
-            self._depth = maxdepth - 1  # the pattern is the first level
-        self._root = rpath.rstrip("/")
-        if self._is_one:  # fsspec walks a list into one directory
-            self._cut = self._prefix_length(paths[0], rpath, is_directory)
-
-    @property
-    def unwalked(self) -> str | None:
-        """The first source directory that is skipped because *recursive* is missing.
-
-        None if there is no such directory.
-        """
-        if self._recursive or self._pairs is not None:
-            return None
-        kinds = ((top, _kind_of_top(top)) for top in self._tops)
-        return next((top for top, kind in kinds if kind is Kind.DIRECTORY), None)
-
-    def __iter__(self) -> Iterator[LocalEntry]:
-        if self._pairs is not None:
-            for local, path in self._pairs:
-                yield LocalEntry(local, self._path_of(path), self._kind(local))
-            return
-        several = len(self._tops) > 1
-        seen: set[str] = set()  # a name may be in several of the sources
-        for entry in self._walked():
-            cut = self._cut if self._is_one else entry.local.rfind("/")
-            if several:
-                if entry.local in seen:
-                    continue
-                seen.add(entry.local)
-            path = self._path_of(self._root + entry.local[cut:])
-            yield LocalEntry(entry.local, path, entry.kind, entry.problem)
-
-    def _walked(self) -> Iterator[LocalEntry]:
-        for top in self._tops:
-            kind = self._kind(top)
-            if self._is_pattern and kind is not Kind.DIRECTORY and is_special(top):
-                kind = Kind.SPECIAL
-            if not (self._only_files and kind is Kind.DIRECTORY):
-                yield LocalEntry(top, "", kind)
-            if not self._recursive or self._depth == 0 or kind is not Kind.DIRECTORY:
-                continue
-            for entry in _walk(top, self._depth):
-                if not self._only_files or entry.is_sent or entry.is_skipped:
-                    yield entry
-
-    def _kind(self, top: str) -> Kind:
-        return Kind.PIPE if top in self._pipes else _kind_of_top(top)
-
-    def _prefix_length(
-        self, lpath: str, rpath: str, is_directory: Callable[[str], bool]
-    ) -> int:
-        """Return the length of the prefix of local paths that *rpath* replaces."""
-        prefix, count = self._common_prefix()
-        exists = False
-        if self._is_pattern:
-            exists = count == 1
-        elif count and not trailing_sep(lpath):
-            exists = trailing_sep(rpath) or is_directory(rpath)
-        return len(prefix.rpartition("/")[0] if exists else prefix)
-
-    def _common_prefix(self) -> tuple[str, int]:
-        """Return the common path of all entries, and their number.
-
-        A single source with its whole content is not listed for that. Its common path
-        is its own, and the number is 1 for a file or an empty directory. For any other
-        directory it is 2, which stands for all larger numbers.
-        """
-        if self._recursive and self._maxdepth is None and len(self._tops) == 1:
-            top = self._tops[0]
-            alone = _kind_of_top(top) is not Kind.DIRECTORY
-            empty = not alone and _is_empty(top)
-            return ("" if top == "/" else top), 1 if alone or empty else 2
-        common, count = "", 0
-        for entry in self._walked():
-            if not (self._only_files and entry.kind is Kind.LINK):
-                both = [common if count else entry.local, entry.local]
-                common, count = common_prefix(both), count + 1
-        return common, count
+    check_depth(maxdepth)
+    is_one = isinstance(lpath, str | os.PathLike)
+    paths = [local_path(path) for path in ([lpath] if is_one else lpath)]
+    if not isinstance(rpath, str):
+        if is_one:
+            raise ValueError(f"1 sources for {len(rpath)} destinations")
+        return [
+            LocalEntry(local, path_of(path), _kind_of_top(local))
+            for local, path in paired(paths, rpath)
+        ]
+    is_pattern = any(map(_is_pattern, paths))
+    depth = maxdepth if recursive else 0
+    if is_one and is_pattern and depth:
+        depth -= 1  # the pattern is the first level
+    found: dict[str, _Found] = {}  # a name may be in several of the sources
+    for path in _tops(paths, maxdepth):
+        top = path.rstrip("/") or "/"
+        kind = _kind_of_top(top)
+        if is_pattern and kind is Kind.PIPE:
+            kind = Kind.SPECIAL
+        found[top] = kind, None
+        if kind is Kind.DIRECTORY and depth != 0:
+            found.update(_walk(top, depth))
+    names = list(found)
+    if is_one and (not recursive or maxdepth is not None):  # by fsspec, files alone
+        directories = (Kind.DIRECTORY, None), (Kind.LINK, None)
+        names = [name for name in names if found[name] not in directories]
+    source = paths[0] if is_one else paths
+    targets = _targets(names, source, rpath, is_directory, is_pattern=is_pattern)
+    placed = dict(zip(names, targets, strict=True))
+    return [
+        LocalEntry(name, path_of(placed.get(name, "")), kind, problem)
+        for name, (kind, problem) in found.items()
+        if name in placed or kind is not Kind.DIRECTORY
+    ]
 
 
 def _is_pattern(path: str) -> bool:
@@ -357,52 +291,33 @@ def _tops(paths: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 def _kind_of_top(path: str) -> Kind:
     """Return the kind of a path that the caller named, so symbolic links are followed."""
-    return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
-
-
-def is_special(path: str) -> bool:
-    """Return whether *path* exists and is neither a file nor a directory."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+        return Kind.FILE
+    if stat.S_ISDIR(mode):
+        return Kind.DIRECTORY
+    return Kind.FILE if stat.S_ISREG(mode) else Kind.PIPE
 
 
-def _is_empty(directory: str) -> bool:
-    try:
-        with os.scandir(directory) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return False
-
-
-def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
+def _walk(top: str, depth: int | None) -> Iterator[tuple[str, _Found]]:
     """Yield the entries below *top*, at most *depth* levels deep; None sets no limit.
 
-    Links to directories are not followed: they may lead outside, or in a circle.
-    """
-    for entry in _listed(top):
-        yield entry
-        is_read = entry.kind is Kind.DIRECTORY and entry.problem is None
-        if is_read and depth != 1:
-            yield from _walk(entry.local, None if depth is None else depth - 1)
-
-
-def _listed(directory: str) -> Iterator[LocalEntry]:
-    """Yield the sorted entries of *directory*.
-
-    If it cannot be read, yield one entry for *directory* itself, with the error.
+    Links to directories are not followed: they may lead outside, or in a circle. If a
+    directory cannot be read, it is yielded with the error.
     """
     try:
-        with os.scandir(directory) as entries:
-            found = sorted((entry.name, _kind(entry)) for entry in entries)
+        with os.scandir(top) as entries:
+            listed = sorted((entry.name, _kind(entry)) for entry in entries)
     except OSError as error:
-        yield LocalEntry(directory, "", Kind.DIRECTORY, error)
+        yield top, (Kind.DIRECTORY, error)
         return
-    front = directory.rstrip("/")
-    for name, kind in found:
-        yield LocalEntry(f"{front}/{name}", "", kind)
+    front = top.rstrip("/")
+    for name, kind in listed:
+        yield f"{front}/{name}", (kind, None)
+        if kind is Kind.DIRECTORY and depth != 1:
+            below = None if depth is None else depth - 1
+            yield from _walk(f"{front}/{name}", below)
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:

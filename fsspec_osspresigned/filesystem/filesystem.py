@@ -16,7 +16,6 @@ from typing import (
     TYPE_CHECKING,
     Any,
     BinaryIO,
-    NoReturn,
     TextIO,
     TypeAlias,
     TypeVar,
@@ -223,7 +222,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         Raises:
             ConfigurationError: signatures come from another source.
-            SignerError: the service is unreachable, refuses the token, or does not tell.
+            SignerError: the service is unreachable, refuses the token, or has no such call.
         """
         return await awaited(waiting, self.client.signer.permissions)
 
@@ -470,13 +469,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     async def set_session(self) -> None:
         """Do nothing; other filesystems of fsspec open their connections here."""
-
-    async def open_async(self, path: str, mode: str = "rb", **_: Any) -> NoReturn:
-        """Raise NotImplementedError; use ``_pipe_file`` and ``_cat_file`` instead."""
-        raise NotImplementedError(
-            f"{path} cannot be opened with mode {mode!r} as an asynchronous file: use "
-            "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
-        )
 
     # -- queries -------------------------------------------------------------------------
 

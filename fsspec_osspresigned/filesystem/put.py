@@ -50,13 +50,13 @@ from .receipts import ReceiptList
 
 if TYPE_CHECKING:
     from ..upload.writer import PresignedWriter
-    from .destinations import LocalEntry, LocalTree
+    from .destinations import LocalEntry
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_READ_AHEAD = 64 * KIB  # bytes of a file that is read before its turn comes
+_READ_AHEAD = 64 * KIB  # largest file, in bytes, that is read ahead
 
 _DUCKDB = (
     "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
@@ -239,17 +239,15 @@ class PutCall:
         return sink.receipt
 
     async def put(
-        self, tree: LocalTree, callback: SharedCallback, bulk: BulkOptions
+        self, entries: Iterable[LocalEntry], callback: SharedCallback, bulk: BulkOptions
     ) -> ReceiptList:
-        """Store local files, several at a time; directories are only recorded.
-
-        If the callback needs the totals, *tree* is first iterated to count files and
-        bytes.
-        """
+        """Store local files, several at a time; directories are only recorded."""
+        sent = [entry for entry in entries if entry.is_sent]
         if callback.is_heard:
-            await waiting(lambda: callback.expect(*_totals(tree)))
-        skipped: list[LocalEntry] = []
-        is_sent = False
+            await waiting(lambda: callback.expect(len(sent), _bytes_of(sent)))
+        for entry in entries:
+            if entry.is_directory:
+                self.client.written.remember_directory(entry.path)
 
         async def put_entry(
             entry: LocalEntry, file: LocalFile, context: TransferContext
@@ -266,8 +264,6 @@ class PutCall:
             context: TransferContext,
             large: asyncio.Semaphore,
         ) -> Coroutine[Any, Any, Receipt | None]:
-            nonlocal is_sent
-            is_sent = True
             entry, file = job
             if type(file.body) is MemoryBody and not callback.is_heard:  # most are
                 return self._store(entry.path, file.body, context)
@@ -276,38 +272,18 @@ class PutCall:
             return put_entry(entry, file, context)
 
         receipts = await self._store_all(
-            self._files(tree, skipped),
+            _files(sent),
             store,
             lambda job: job[0].path,
             lambda job: 0 if job[1].body is None else job[1].body.size,
             bulk,
         )
-        if skipped:
+        if skipped := [entry for entry in entries if entry.is_skipped]:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
             text = f"put left out what is neither a file nor a directory: {first}{more}"
             warn_user(text, PublishWarning)
-        if not is_sent and (directory := await waiting(lambda: tree.unwalked)):
-            text = f"nothing was sent: {directory} is a directory, give recursive=True"
-            warn_user(text, PublishWarning)
         return receipts
-
-    def _files(
-        self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
-    ) -> Iterator[tuple[LocalEntry, LocalFile]]:
-        """Yield the files to send, for a worker thread; small files are read here.
-
-        Entries that ``put`` skips are added to *skipped*; directories are recorded.
-        """
-        for entry in tree:
-            if entry.is_sent:
-                read = local_file if entry.is_pipe else _read_file
-                yield entry, read(entry.local)
-                continue
-            if entry.is_skipped:
-                skipped.append(entry)
-            if entry.is_directory:
-                self.client.written.remember_directory(entry.path)
 
     async def pipe(
         self, pairs: Sequence[tuple[str, Any]], bulk: BulkOptions
@@ -499,7 +475,7 @@ def local_file(local: str) -> LocalFile:
 
 def _read_file(local: str) -> LocalFile:
     """Do the same; the body of a regular file of up to 64 KiB is read into memory."""
-    with contextlib.suppress(OSError):  # ``local_file`` tells which
+    with contextlib.suppress(OSError):  # ``local_file`` raises it again
         descriptor = os.open(local, READ_ONLY)
         try:
             before = os.fstat(descriptor)
@@ -515,15 +491,19 @@ def _read_file(local: str) -> LocalFile:
     return local_file(local)
 
 
-def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
-    """Return the number of files in *tree* that are sent, and of their bytes."""
-    files = size = 0
-    for entry in tree:
-        if entry.is_sent:
-            files += 1
-            with contextlib.suppress(OSError):
-                size += os.path.getsize(entry.local)
-    return files, size
+def _files(entries: Iterable[LocalEntry]) -> Iterator[tuple[LocalEntry, LocalFile]]:
+    """Yield what is at *entries*, for a worker thread; small files are read here."""
+    for entry in entries:
+        read = local_file if entry.is_pipe else _read_file
+        yield entry, read(entry.local)
+
+
+def _bytes_of(entries: Iterable[LocalEntry]) -> int:
+    size = 0
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            size += os.path.getsize(entry.local)
+    return size
 
 
 def media_type(name: str) -> str | None:
@@ -533,7 +513,7 @@ def media_type(name: str) -> str | None:
     return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
 
-@lru_cache(maxsize=64)  # files of one upload have few endings
+@lru_cache(maxsize=64)  # files of one upload have few suffixes
 def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
@@ -541,20 +521,8 @@ def _guessed(name: str) -> str | None:
     return guessed
 
 
-class _OwnTypes(mimetypes.MimeTypes):
-    """Python's built-in table of media types, which is the same on every machine."""
-
-    def __init__(self) -> None:
-        if mimetypes.inited:  # its tables already include the system's
-            super().__init__()
-            return
-        # Not super(): it would first read the system's tables, for milliseconds.
-        self.suffix_map = mimetypes.suffix_map.copy()
-        self.encodings_map = mimetypes.encodings_map.copy()
-        self.types_map = mimetypes.common_types.copy(), mimetypes.types_map.copy()
-
-
-_media_types = cache(_OwnTypes)
+# Python's built-in table, which is the same on every machine.
+_media_types = cache(mimetypes.MimeTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:

@@ -258,12 +258,16 @@ async def _pour(
 
 
 def _download(
-    client: Client, path: str, local: str, callback: SharedCallback
+    client: Client,
+    path: str,
+    local: str,
+    callback: SharedCallback,
+    turns: asyncio.Semaphore | None = None,
 ) -> Download:
     file = AtomicFile(local)
     if callback.is_heard:
-        return Download(client, path, file, callback.add, callback.set_size)
-    return Download(client, path, file)
+        return Download(client, path, file, callback.add, callback.set_size, turns)
+    return Download(client, path, file, turns=turns)
 
 
 async def _run(job: Download, lookup: Lookup, publisher: Publisher) -> int | None:
@@ -302,27 +306,19 @@ async def get(
     client, publisher = filesystem.client, Publisher()
     lookup, turns = Lookup(client), asyncio.Semaphore(client.options.connections)
 
-    is_large = False  # the last one, and so maybe the next
-
     async def fetch(item: Destination, callback: SharedCallback = callback) -> None:
-        nonlocal is_large
         path, local = item.path, item.target
         if item.is_directory:
             await blocking(lambda: os.makedirs(local, exist_ok=True))
         elif local == named and await blocking(is_written_into, local):
             await _pour(filesystem, path, local, callback)
         else:
-            job = _download(client, path, local, callback)
-            size = await _run(job, lookup, publisher)
-            is_large = (size or 0) > SMALL
+            job = _download(client, path, local, callback, turns)
+            await _run(job, lookup, publisher)
 
     async def fetch_heard(item: Destination) -> None:
         async with callback.of_file(item.path, item.target) as child:
             await fetch(item, child)
 
-    one = fetch_heard if callback.is_heard else fetch
-
-    def work(item: Destination) -> Coroutine[Any, Any, None]:
-        return in_turn(turns, one, item) if is_large else one(item)
-
+    work = fetch_heard if callback.is_heard else fetch
     await bulk.run(client, destinations, work, lambda item: item.path)

@@ -6,14 +6,13 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ..compat import BINARY, NOFOLLOW, open_regular
 from ..errors import ConfigurationError
 from ..files import LineFile
 from ..model import Receipt
-from ..units import html_table
 
 _SHOWN = 20  # receipts of a long list
 
@@ -26,23 +25,8 @@ class ReceiptList(list[Receipt | Exception]):
 
     def __repr__(self) -> str:
         shown = [repr(receipt) for receipt in self[:_SHOWN]]
-        return f"[{', '.join([*shown, *self._more])}]"
-
-    def _repr_html_(self) -> str:
-        rows: list[Sequence[object]] = [
-            (item.path, *item.facts)
-            if isinstance(item, Receipt)
-            else (getattr(item, "path", None) or "", "", "failed", item)
-            for item in self[:_SHOWN]
-        ]
-        head = ("path", "size", "status", "", "", "")
-        title = "1 receipt" if len(self) == 1 else f"{len(self)} receipts"
-        return html_table(title, head, [*rows, *((text,) for text in self._more)])
-
-    @property
-    def _more(self) -> list[str]:
-        count = len(self) - _SHOWN
-        return [f"... {count} more"] if count > 0 else []
+        more = len(self) - _SHOWN
+        return f"[{', '.join([*shown, *([f'... {more} more'] if more > 0 else [])])}]"
 
 
 def receipt_writer(destination: object) -> Callable[[Receipt], None]:

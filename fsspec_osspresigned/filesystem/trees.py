@@ -14,13 +14,13 @@ from typing import Any, NoReturn
 from attrs import evolve
 
 from ..client.client import Client
-from ..client.local_index import Answer
 from ..engine.engine import blocking, run, waiting
+from ..engine.warn import warn_user
 from ..errors import (
     ConfigurationError,
     NotCoveredError,
     ObjectNotVisibleError,
-    OSSPresignedError,
+    PublishWarning,
 )
 from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects.copy import Copying, SourceHead, prove
@@ -28,7 +28,7 @@ from ..objects.lookup import Lookup
 from ..objects.ranges import changed
 from . import destinations
 from .arguments import BulkOptions, check_depth, object_path, without_protocol
-from .destinations import Destination, Match
+from .destinations import Destination, LocalEntry, Match
 from .put import PutCall
 
 Info = dict[str, Any]
@@ -168,17 +168,18 @@ async def layout(
 
 def local_tree(
     client: Client, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
-) -> destinations.LocalTree:
+) -> list[LocalEntry]:
     """Return the local files and directories of a ``put``, with their destinations.
 
     It reads directories, and blocks until the engine answers, so only worker threads may
-    call it. Directories at *rpath* no longer count as newly created ones.
+    call it. Directories at *rpath* no longer count as newly created ones. Warns if a
+    directory is all there is, and *recursive* is missing.
     """
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
     for path in targets:
         client.written.trust_store(object_path(client, path))
-    return destinations.LocalTree(
+    entries = destinations.local_entries(
         lpath,
         targets[0] if is_one else targets,
         recursive=recursive,
@@ -186,6 +187,16 @@ def local_tree(
         is_directory=_is_directory(client),
         path_of=partial(object_path, client),
     )
+    if (
+        is_one
+        and not recursive
+        and lpath
+        and all(entry.is_directory for entry in entries)
+    ):
+        first = lpath if isinstance(lpath, str | os.PathLike) else next(iter(lpath))
+        text = f"nothing was sent: {first} is a directory, give recursive=True"
+        warn_user(text, PublishWarning)
+    return entries
 
 
 def _is_directory(client: Client) -> Callable[[str], bool]:
@@ -304,18 +315,6 @@ async def move(
 
 
 async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
-    try:
-        await bulk.run(client, match.files, Lookup(client).remove, str)
-    except OSSPresignedError as error:
-        failures = getattr(error, "failures", {"": error}).values()
-        written = client.written
-        left = [p for p in match.files if written.info(p) is not Answer.MISSING]
-        if left and all(isinstance(f, NotCoveredError) for f in failures):
-            more = f" and {len(left) - 3} more" if left[3:] else ""
-            error.add_note(
-                f"Still there: {', '.join(left[:3])}{more}. Ask the signer "
-                "for DeleteObject, or write to another place: what is not written again stays."
-            )
-        raise
+    await bulk.run(client, match.files, Lookup(client).remove, str)
     for name in match.directories:
         client.written.forget_directory(name)

@@ -231,7 +231,7 @@ class Handle:
         self.is_watched = descriptors is None
         self.head: list[bytes] = []
         self._opened_now: list[int] = []
-        # What is set: method and whether it has a body, its size, and the lines.
+        # Settings of the handle: method and presence of a body, size, and header lines.
         self._kind: tuple[str, bool] | None = None
         self._size: int | None = None
         self._lines: list[bytes] | None = None
@@ -285,7 +285,8 @@ class Handle:
         easy, kind = self.easy, (method, size is None)
         self.request = request
         self.head.clear()
-        self._opened_now.clear()  # those of a request that ended before it was sent
+        # Those of a request that ended before it was sent, and of one that was given up.
+        self._opened_now.clear()
         if kind != self._kind:
             easy.setopt(pycurl.HTTPGET, 1)  # resets what an earlier method has set
             if size is not None:
@@ -307,10 +308,6 @@ class Handle:
         if is_fresh != self._is_fresh:
             easy.setopt(pycurl.FRESH_CONNECT, is_fresh)
             self._is_fresh = is_fresh
-
-    def end(self) -> None:
-        self._opened_now.clear()  # an attempt that was given up opened no connection
-        del self.request
 
     def shut(self) -> None:
         """Make the connection of the last request unusable, if libcurl has kept it."""

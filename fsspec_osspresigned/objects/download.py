@@ -11,7 +11,6 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from functools import cache
 from typing import Any
 
 from attrs import define, frozen
@@ -61,19 +60,12 @@ def _must_stay(path: str, mode: int) -> bool:
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
 
 
-@cache
-def _has_proc() -> bool:
-    """Return whether the system names open files: so a file gets its name later."""
-    return os.path.isdir("/proc/self/fd")
-
-
 class AtomicFile:
     """Local file that appears at its destination only when it is complete.
 
-    Several threads write at offsets. On Linux the file has no name until it is
-    complete, so a killed process leaves nothing behind. Elsewhere the file has a
-    temporary name beside its destination, and SIGTERM removes it. Files and directories
-    are created only when bytes are written, so a failed download leaves no directory.
+    Several threads write at offsets. Until it is complete, the file has a temporary name
+    beside its destination; SIGTERM removes it. Files and directories are created only
+    when bytes are written, so a failed download leaves no directory.
     """
 
     def __init__(self, path: str) -> None:
@@ -141,7 +133,7 @@ class AtomicFile:
     def publish(self) -> None:
         """Move the file to its destination, replacing an existing file.
 
-        Raises FileExistsError if a pipe or a device is there.
+        Raises FileExistsError if the destination is a pipe or a device.
         """
         mode = _mode_of(self.path)
         if mode is not None and _must_stay(self.path, mode):
@@ -156,29 +148,16 @@ class AtomicFile:
             if self._is_kept and not is_at(descriptor, self._name):
                 msg = "another program replaced the partial file: get it again"
                 raise FileNotFoundError(errno.ENOENT, msg, self.path)
-            if not self._name:
-                try:
-                    self._link(self.path)
-                except FileExistsError:
-                    self._take_name()
-                    self._link(self._name)
             if os.name != "posix":  # Windows cannot replace an open file
                 self._close()
-            if self._name:
-                os.replace(self._name, self.path)
-                self._name = ""
+            os.replace(self._name, self.path)
+            self._name = ""
             self._close()  # and unlock it
-
-    def _link(self, name: str) -> None:
-        """Give the file, which has no name, a *name* that does not exist."""
-        # With src_dir_fd Python calls linkat, which follows the link in /proc.
-        unnamed = f"/proc/self/fd/{self._descriptor}"
-        os.link(unnamed, name, src_dir_fd=self._descriptor)
 
     async def end(self) -> None:
         """Remove the file unless it was published; later writes raise an error."""
         # Not here while a thread has the lock: it may wait for the disk.
-        if self.begun or self._name or self._lock.locked():
+        if self._name or self._lock.locked():
             await blocking(self.discard)
         else:
             self.discard()
@@ -224,16 +203,9 @@ class AtomicFile:
         parent = os.path.dirname(self.path) or os.curdir
         if not os.path.isdir(parent):
             os.makedirs(parent, exist_ok=True)
-        if _has_proc():
-            with contextlib.suppress(AttributeError, OSError):
-                return os.open(parent, os.O_TMPFILE | os.O_RDWR, 0o666)
-        self._take_name()
-        return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
-
-    def _take_name(self) -> None:
-        name = PREFIX + secrets.token_hex(8)
-        self._name = os.path.join(os.path.dirname(self.path), name)
+        self._name = os.path.join(parent, PREFIX + secrets.token_hex(8))
         abort_at_exit.add(self)
+        return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
 
 
 class Publisher:
@@ -334,7 +306,7 @@ class Download:
 
     *on_size* is called once with the size of the object. *heard* is called by several
     threads with the number of bytes received, or with a negative number before a retry.
-    None disables them.
+    None disables them. A large object takes one of *turns*; None lets it begin at once.
     """
 
     client: Client
@@ -342,6 +314,7 @@ class Download:
     file: AtomicFile
     heard: Callable[[int], object] | None = None
     on_size: Callable[[int], object] | None = None
+    turns: asyncio.Semaphore | None = None
 
     def progress(self, count: int) -> None:
         if self.heard is not None and count:
@@ -369,6 +342,10 @@ class Download:
         if is_all:
             await self.fill(sink.bytes())
             return sink.size
+        async with self.turns or contextlib.nullcontext():
+            return await self._get_large(first, sink)
+
+    async def _get_large(self, first: Range, sink: MemorySink) -> int:
         if first.partial and first.etag:
             return await self._add_rest(first, sink)
         # Without an ETag, two ranges could be of two versions: get all in one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..client.client import Client
 from ..client.operations import OSSCalls, described, operation_on, sizeless
@@ -29,10 +29,6 @@ from .ranges import (
     changed,
     is_changed,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _JOINED_HERE = 4 * MIB  # bytes of blocks that the loop joins; it takes a millisecond
 

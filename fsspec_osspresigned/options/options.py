@@ -487,13 +487,10 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
             "directory), signer= (a service, 'keys' or a function) or upload_server= (a server "
             "of uploads)"
         )
-    if "presigned_url" in used and len(used) > 1 and "upload_server" not in used:
+    alone = next((n for n in ("upload_server", "presigned_url") if n in used), None)
+    if alone and (others := [f"{name}=" for name in used if name != alone]):
         problems.append(
-            "presigned_url= cannot be combined with other sources: leave out url_map=, grant= and signer="
-        )
-    if "upload_server" in used and len(used) > 1:
-        problems.append(
-            "upload_server= cannot be combined with other sources: leave out presigned_url=, url_map=, grant= and signer="
+            f"{alone}= cannot be combined with other sources: leave out {', '.join(others)}"
         )
     takers = [n for n, kind in used.items() if "signer_token" in kind.own_options]
     if values.get("signer_token") is not None and len(takers) > 1:
@@ -509,7 +506,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
-    close = close or [other for other in known if name.lower() in other.split("_")]
     return f": did you mean {close[0]!r}?" if close else ""
 
 

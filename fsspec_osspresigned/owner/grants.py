@@ -133,13 +133,10 @@ def sign_grant(
     *now*, the start of the lifetime, is seconds since the epoch.
 
     Raises:
-        ConfigurationError: the terms cannot or should not be signed, and the message
-            lists all problems; or the endpoint is that of a CloudBox.
+        ConfigurationError: the terms cannot or should not be signed; the message lists
+            all problems.
         SignerError: the temporary key has expired.
     """
-    if endpoint.product != "oss":
-        msg = "OSS documents no form signature for a cloud box (CloudBox): sign URLs instead"
-        raise ConfigurationError(msg)
     conditions = terms.conditions()
     expires_at = int(now) + terms.expires_in
     if credentials.expires_at is not None:

@@ -14,7 +14,7 @@ from ..client.operations import OSSCalls
 from ..engine.engine import run
 from ..errors import ConfigurationError
 from ..filesystem.client_factory import client_for
-from ..filesystem.destinations import LocalTree
+from ..filesystem.destinations import local_entries
 from ..model import (
     MAX_PART,
     MAX_PARTS,
@@ -136,7 +136,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     files: dict[str, str] = {}
     problems = []
     for source in sources:
-        for entry in LocalTree(source, to):
+        for entry in local_entries(source, to):
             if entry.problem is not None:
                 raise entry.problem
             local, path = entry.local, entry.path

@@ -121,12 +121,9 @@ class Signer:
     Attributes:
         remote: True if each call costs a round trip; operations are then signed in
             batches, and ahead.
-        waits: False if ``sign`` and ``invalidate`` never wait for a network, a disk or a
-            lock.
-        grant_waits: the same for ``grant`` and ``preflight``.
-        grants_by_prefix: False if the permission for one object tells nothing about
-            the permission for the next; ``preflight`` is then called for each object.
-            The default is False for a subclass with a ``preflight`` of its own.
+        waits: False if no method ever waits for a network, a disk or a lock.
+        grants_by_prefix: False for a subclass with a ``preflight`` of its own, which is
+            called for each object.
         names_objects: True if a server gives each object a name of its own, so that no
             upload replaces an object.
         notice: what a user must know of stored objects, such as their lifetime; may be
@@ -137,7 +134,6 @@ class Signer:
 
     remote: bool = False
     waits: bool = True
-    grant_waits: bool = True
     grants_by_prefix: bool = True
     names_objects: bool = False
     notice: str = ""
@@ -147,8 +143,7 @@ class Signer:
         super().__init_subclass__(**kwargs)
         if "sign" in vars(cls) and "sign_at_once" not in vars(cls):
             cls.sign_at_once = Signer.sign_at_once  # type: ignore[method-assign]
-        if "preflight" in vars(cls):
-            cls.grants_by_prefix = vars(cls).get("grants_by_prefix", False)
+        cls.grants_by_prefix = cls.preflight is Signer.preflight
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a signed request for each of *operations*.
@@ -203,62 +198,24 @@ class Signer:
 
         Raises:
             ConfigurationError: this is another kind of signer.
-            SignerError: the service is unreachable, refuses the token, or does not tell.
+            SignerError: the service is unreachable, refuses the token, or has no such call.
         """
         msg = "only a signer service tells what it permits: give signer='https://...'"
         raise ConfigurationError(msg)
 
 
 class AdaptedSigner(Signer):
-    """Signer made of plain callables; None stands for the default of ``Signer``."""
+    """Signer that takes the methods of *signer*, which has at least ``sign``."""
 
-    def __init__(
-        self,
-        sign: Callable[[Sequence[Operation]], Sequence[SignedRequest]],
-        *,
-        sign_each: Callable[[Sequence[Operation]], Sequence[Outcome]] | None = None,
-        grant: Callable[[str], Grant] | None = None,
-        preflight: Callable[[Operation], None] | None = None,
-        invalidate: Callable[[SignedRequest], None] | None = None,
-        remote: bool = False,
-    ) -> None:
-        self._sign, self._sign_each = sign, sign_each
-        self._grant, self._preflight = grant, preflight
-        self._invalidate = invalidate
-        self.remote = remote
-        self.grant_waits = grant is not None or preflight is not None
-        self.grants_by_prefix = preflight is None
-
-    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        return self._sign(operations)
-
-    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        return (self._sign_each or super().sign_each)(operations)
+    def __init__(self, signer: Any) -> None:
+        for name in ("sign", "sign_each", "grant", "preflight", "invalidate", "remote"):
+            if hasattr(signer, name):
+                setattr(self, name, getattr(signer, name))
+        self.grants_by_prefix = not hasattr(signer, "preflight")
 
     @property
     def grant_of_all(self) -> Grant | None:
-        return _ALL_WAYS if self._grant is None else None
-
-    def grant(self, path: str) -> Grant:
-        return (self._grant or super().grant)(path)
-
-    def preflight(self, operation: Operation) -> None:
-        (self._preflight or super().preflight)(operation)
-
-    def invalidate(self, refused: SignedRequest) -> None:
-        (self._invalidate or super().invalidate)(refused)
-
-
-def adapted(signer: Any) -> AdaptedSigner:
-    """Return a signer that calls the methods of *signer*, which has at least ``sign``."""
-    return AdaptedSigner(
-        signer.sign,
-        sign_each=getattr(signer, "sign_each", None),
-        grant=getattr(signer, "grant", None),
-        preflight=getattr(signer, "preflight", None),
-        invalidate=getattr(signer, "invalidate", None),
-        remote=getattr(signer, "remote", False),
-    )
+        return None if "grant" in vars(self) else _ALL_WAYS
 
 
 class ChainSigner(Signer):
@@ -274,10 +231,6 @@ class ChainSigner(Signer):
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
         return any(signer.waits for signer in self._signers)
-
-    @property
-    def grant_waits(self) -> bool:  # type: ignore[override]  # depends on the signers
-        return any(signer.grant_waits for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         return all_signed(self.sign_each(operations))

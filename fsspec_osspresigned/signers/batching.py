@@ -9,8 +9,8 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import copy
-from itertools import chain, islice
-from typing import TypeVar, cast
+from itertools import islice
+from typing import TypeAlias, TypeVar
 
 from attrs import define, field
 
@@ -21,8 +21,8 @@ from .base import MAX_REQUESTS, Outcome, Signer, signed_each
 
 T = TypeVar("T")
 
-# A batch grows to this multiple of the last one, as long as its URLs would be used in
-# time: eight gets from one part to a full call in three steps.
+# A batch grows to this multiple of the last one, from one part to a full call in three
+# steps.
 _GROWTH = 8
 
 
@@ -31,19 +31,21 @@ class _Waiter:
     """An operation whose signature a coroutine waits for."""
 
     operation: Operation
-    alone: bool = False  # what was prefetched for it does not fit
+    alone: bool = (
+        False  # what was prefetched for it does not fit: the last part of a stream
+    )
     future: asyncio.Future[SignedRequest] = field(
         factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def settle(self, outcome: Outcome | BaseException | None) -> None:
+    def settle(self, outcome: Outcome | BaseException) -> None:
         """Give *outcome* to the coroutine, unless it was cancelled."""
         if self.future.done():
             return
-        if isinstance(outcome, BaseException):
-            self.future.set_exception(outcome)
+        if isinstance(outcome, SignedRequest):
+            self.future.set_result(outcome)
         else:
-            self.future.set_result(cast("SignedRequest", outcome))
+            self.future.set_exception(outcome)
 
     def forget(self) -> None:
         """Keep asyncio from logging an error that the coroutine did not take."""
@@ -51,7 +53,10 @@ class _Waiter:
             self.future.exception()
 
 
-def _slot(operation: Operation) -> tuple[object, ...]:
+Slot: TypeAlias = tuple[object, ...]
+
+
+def _slot(operation: Operation) -> Slot:
     return operation.action, operation.path, operation.upload_id, operation.part_number
 
 
@@ -59,17 +64,14 @@ class Prefetcher:
     """Batches the operations of several coroutines, and signs further ones in advance.
 
     One worker thread at a time calls the signer; operations that arrive meanwhile go into
-    the next call. The number of operations signed in advance grows, up to the number that
-    will be used in half the lifetime of the last batch, so that few URLs expire unused.
-
-    Each operation of *coming* is signed once, roughly in the order of *coming*. If the
-    operation that is requested then differs (another length), it is signed separately.
+    the next call. A call has the operations that coroutines wait for, and is filled with
+    those of *coming*; their number grows from call to call. If the operation that is
+    requested differs from that of *coming* (another length), it is signed in its place.
 
     Args:
         coming: returns the next operation to sign in advance, None if none is known yet.
         first: number of operations in the first batch.
         low: number of requests left at which the next batch is signed.
-        clock: returns monotonic seconds.
         now: returns seconds since the epoch.
     """
 
@@ -80,21 +82,17 @@ class Prefetcher:
         *,
         first: int = MAX_REQUESTS,
         low: int = 0,
-        clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._signer, self._coming, self._low = signer, coming, low
-        self._clock, self._now = clock, now
-        self._size = max(1, min(first, MAX_REQUESTS))
+        self._now = now
+        self._size = max(1, min(first, MAX_REQUESTS))  # of the next batch
         self._waiting: list[_Waiter] = []
-        self._held: dict[tuple[object, ...], tuple[Operation, Outcome]] = {}
-        self._stale: deque[Operation] = deque()
-        self._failed: set[tuple[object, ...]] = set()  # of calls that failed
+        self._held: dict[Slot, tuple[Operation, Outcome]] = {}
+        self._next: deque[Operation] = deque()  # before those of *coming*
         self._invalidated = -math.inf  # issue of the last refused request in this call
         self._is_calling = False
-        self._asked_at: float | None = None
-        self._supply = 0  # prefetched requests after the last call
-        self._life: float | None = None
+        self._works = True  # the last call succeeded
 
     async def sign(self, operation: Operation) -> SignedRequest:
         waiter = _Waiter(operation)
@@ -122,127 +120,96 @@ class Prefetcher:
 
     async def _call(self) -> None:
         """Call the signer until no coroutine waits and enough is signed in advance."""
-        works = True
         try:
             while True:
-                batch, is_announced = self._next_batch(works=works)
+                batch, awaited = self._next_batch()
                 if not batch:
                     break
-                works = await self._sign(batch, is_announced=is_announced)
+                await self._sign(batch, awaited)
         except BaseException as error:  # noqa: BLE001 - raised by the coroutines that wait
             for waiter in self._waiting:
                 waiter.settle(error)
         finally:
             self._is_calling = False
 
-    def _next_batch(self, *, works: bool) -> tuple[list[Operation], bool]:
-        """Return the operations of the next call, and whether they are those of *coming*.
+    def _next_batch(self) -> tuple[list[Operation], int]:
+        """Return the operations of the next call, and how many of them are waited for.
 
-        After a call that failed (*works* is False), there is no further call unless a
-        coroutine waits.
+        Those come first. After a call that failed, there are no others.
         """
         waiting = [waiter for waiter in self._waiting if not waiter.future.done()]
-        alone = [waiter for waiter in waiting if waiter.alone]
-        is_low = works and len(self._held) < self._low
-        if not alone and (waiting or is_low) and (batch := self._prefetched()):
-            return batch, True
-        wanted = (alone or waiting)[:MAX_REQUESTS]
-        return [waiter.operation for waiter in wanted], False
-
-    def _prefetched(self) -> list[Operation]:
-        now, size = self._clock(), self._size
-        if self._asked_at is not None:
-            in_time = MAX_REQUESTS
-            if self._life is not None:
-                used = self._supply - len(self._held) - len(self._stale)
-                rate = max(1, used) / max(now - self._asked_at, 1e-3)
-                in_time = max(1, int(rate * self._life / 2))
-            size = min(size * _GROWTH, MAX_REQUESTS, in_time)
-        batch: list[Operation] = []
-        while len(batch) < size:
-            operation = self._stale.popleft() if self._stale else self._coming()
-            if operation is None:
+        batch = [waiter.operation for waiter in waiting[:MAX_REQUESTS]]
+        if not batch and not (self._works and len(self._held) < self._low):
+            return [], 0
+        awaited, slots = len(batch), set(map(_slot, batch))
+        if not self._works or (batch and all(waiter.alone for waiter in waiting)):
+            return batch, awaited
+        while (operation := self._following()) is not None:
+            if _slot(operation) in slots:
+                continue
+            if len(batch) >= self._size:
+                self._next.appendleft(operation)
                 break
             batch.append(operation)
-        if batch:
-            self._asked_at, self._supply = now, len(self._held) + len(batch)
-            self._size = size
-        return batch
+        self._size = min(self._size * _GROWTH, MAX_REQUESTS)
+        return batch, awaited
 
-    async def _sign(self, batch: Sequence[Operation], *, is_announced: bool) -> bool:
-        """Sign *batch*, and give the results to the coroutines that wait; keep the rest.
+    def _following(self) -> Operation | None:
+        return self._next.popleft() if self._next else self._coming()
 
-        Returns whether the call to the signer succeeded.
+    async def _sign(self, batch: Sequence[Operation], awaited: int) -> None:
+        """Sign *batch*, and give the results to the coroutines that wait.
+
+        Keep those of the others, after the first *awaited* ones.
         """
-        outcomes: Sequence[Outcome | None] = [None] * len(batch)
-        failure: BaseException | None = None
         self._invalidated = -math.inf
         try:
             outcomes = await call_user(signed_each, self._signer, batch)
         except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - raised by those who wait
-            failure = error
-        waiting = self._waiting_by_slot()
-        for operation, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, SignedRequest) and outcome.expires_at is not None:
-                self._life = max(0.0, outcome.expires_at - self._now())
-            others = waiting[_slot(operation)]
-            waiter = next((w for w in others if w.operation == operation), None)
-            if waiter is not None:
-                others.remove(waiter)
-                waiter.settle(
-                    outcome if failure is None else _with_path(failure, operation)
-                )
-            elif is_announced:
-                self._keep(operation, outcome)
-        for waiter in chain.from_iterable(waiting.values()):
-            if not waiter.alone:
-                self._serve(waiter)
-        return failure is None
-
-    def _waiting_by_slot(self) -> defaultdict[tuple[object, ...], list[_Waiter]]:
-        waiting: defaultdict[tuple[object, ...], list[_Waiter]] = defaultdict(list)
+            self._works = False
+            slots = set(map(_slot, batch))
+            for waiter in self._waiting:
+                if _slot(waiter.operation) in slots:
+                    waiter.settle(_with_path(error, waiter.operation))
+            return
+        self._works = True
+        waiting: defaultdict[Slot, list[_Waiter]] = defaultdict(list)
         for waiter in self._waiting:
-            if not waiter.future.done():
-                waiting[_slot(waiter.operation)].append(waiter)
-        return waiting
-
-    def _keep(self, operation: Operation, outcome: Outcome | None) -> None:
-        """Keep the result of an operation that no coroutine waits for yet.
-
-        *outcome* None means that the call failed.
-        """
-        slot = _slot(operation)
-        if outcome is None:
-            self._failed.add(slot)
-        elif _is_signed(outcome, lambda signed: signed.issued_at <= self._invalidated):
-            self._stale.append(operation)
-        else:
-            self._held[slot] = operation, outcome
+            waiting[_slot(waiter.operation)].append(waiter)
+        pairs = zip(batch, outcomes, strict=True)
+        for index, (operation, outcome) in enumerate(pairs):
+            slot = _slot(operation)
+            same = (w for w in waiting[slot] if w.operation == operation)
+            open_one = next((w for w in same if not w.future.done()), None)
+            if open_one is not None:
+                open_one.settle(outcome)
+            elif index >= awaited:
+                self._held[slot] = operation, outcome
+        self._put_back(lambda signed: signed.issued_at <= self._invalidated)
+        for waiter in self._waiting:
+            self._serve(waiter)
 
     def _serve(self, waiter: _Waiter) -> None:
         """Give *waiter* its request that was signed in advance, unless that expires soon.
 
-        A request for another length is dropped, and the operation is then signed alone.
+        A request for another length is dropped.
         """
         now, slot = self._now(), _slot(waiter.operation)
         held = self._held.get(slot)
         if held is not None and _is_signed(
             held[1], lambda signed: signed.is_stale(now)
         ):
-            # What came with it has become stale, too.
+            # Requests that were signed with it are stale, too.
             self._put_back(lambda signed: signed.is_stale(now))
         held = self._held.pop(slot, None)
         if held is not None and held[0] == waiter.operation:
             waiter.settle(held[1])
-        elif held is not None or slot in self._failed:
+        elif held is not None:
             waiter.alone = True
-            self._failed.discard(slot)
 
     def _put_back(self, is_over: Callable[[SignedRequest], bool]) -> None:
-        for slot, (operation, outcome) in list(self._held.items()):
-            if _is_signed(outcome, is_over):
-                self._stale.append(operation)
-                del self._held[slot]
+        over = [slot for slot, (_, o) in self._held.items() if _is_signed(o, is_over)]
+        self._next.extendleft(self._held.pop(slot)[0] for slot in reversed(over))
 
 
 def _with_path(failure: BaseException, operation: Operation) -> BaseException:

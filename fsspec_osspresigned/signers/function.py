@@ -15,7 +15,7 @@ from ..model import Operation, SignedRequest
 from ..secret import SecretURL, redact
 from ..signing.signed_url import describe
 from ..url_checks import header_problems, http_problem, url_problem
-from .base import Signer, adapted
+from .base import AdaptedSigner, Signer
 from .wire_protocol import clean
 
 _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
@@ -32,7 +32,6 @@ class FunctionSigner(Signer):
     The function refuses an operation by NotCoveredError or any other PermissionError.
     """
 
-    grant_waits = False
     _function: Callable[[Sequence[Operation]], Any]
     _allow_http: bool = field(default=False, kw_only=True)
     _clock: Callable[[], float] = field(default=time.time, kw_only=True)
@@ -135,7 +134,7 @@ def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
         return signer
     if not isinstance(signer, type):
         if callable(getattr(signer, "sign", None)):
-            return adapted(signer)
+            return AdaptedSigner(signer)
         if callable(signer):
             return FunctionSigner(signer, allow_http=allow_http)
     msg = f"{shown} is a {type(signer).__name__}, neither a Signer nor a function"

@@ -119,7 +119,6 @@ class HTTPSigner(Signer):
     """
 
     remote = True
-    grant_waits = False
 
     def __init__(
         self,

@@ -217,8 +217,6 @@ class KeySigner(Signer):
                 "example cn-hangzhou"
             )
         own_region = parsed.region if parsed else None
-        if parsed and parsed.product != "oss":
-            region = own_region  # a cloud box stands in a region, and is not of it
         if region and own_region and region != own_region:
             problem = f"region {region} does not fit the endpoint's region {own_region}"
             problems.append(problem)
@@ -234,8 +232,6 @@ class KeySigner(Signer):
             version=version,
             expires_in=expires_in,
         )
-
-    grant_waits = False
 
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
@@ -315,7 +311,6 @@ class KeySigner(Signer):
             query={**operation.query, **operation.parameters},
             version=self.version,
             region=self.region,
-            product=self.endpoint.product,
             now=now,
             expires_in=life,
             additional_headers=() if self.version == "v1" else extra,

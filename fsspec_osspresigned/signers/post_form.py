@@ -103,8 +103,6 @@ def _fields(
         new[FORBID_OVERWRITE] = "true"
     if not grant.has(STATUS_FIELD):
         new[STATUS_FIELD] = _allowed(grant, STATUS_FIELD, *_STATUSES) or _STATUSES[0]
-    if not any(grant.has(name) for name in new):
-        return new, grant.fields
     own = {name.lower() for name in new}
     return new, {n: v for n, v in grant.fields.items() if n.lower() not in own}
 
@@ -145,19 +143,6 @@ def _types(
     return fields
 
 
-def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:
-    """Return the guessed content type and the form's, if both are known and differ.
-
-    Returns None otherwise.
-    """
-    guessed, form = _guessed_type(operation), signed.form
-    if guessed is None or form is None:
-        return None
-    names = (n for n in form.fields if n.lower() in (_TYPE, TYPE_FIELD))
-    sent = [form.fields[name].reveal() for name in names]
-    return (guessed, sent[0]) if sent and guessed not in sent else None
-
-
 def _problems(
     grant: PostGrant,
     operation: Operation,
@@ -177,15 +162,9 @@ def _problems(
         elif lower == _TAGS and not (grant.policy.named(_TAGS) or grant.has(_TAGS)):
             # OSS documents no such field, and would lose them silently.
             yield "it does not name x-oss-tagging: leave tagging= out"
-    # The parser judged the grant's own fields.
-    policy = grant.open_policy
-    if kept is not grant.fields:
-        policy = grant.policy
-        new = {**new, **{n: v.reveal() for n, v in kept.items()}}
-    refusals = policy.judge(
-        new, bucket=grant.bucket, size=operation.content_length, now=0.0
-    )
-    for refusal in refusals:
+    fields = {**new, **{name: value.reveal() for name, value in kept.items()}}
+    size = operation.content_length
+    for refusal in grant.policy.judge(fields, bucket=grant.bucket, size=size, now=0.0):
         yield f"{refusal}{_remedy(refusal)}"
 
 

@@ -12,9 +12,8 @@ from io import BytesIO
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 
-from ..engine.logs import Logger
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -25,12 +24,11 @@ from ..errors import (
 )
 from ..model import Action, Operation, Reply, SignedRequest
 from ..secret import HiddenMapping, SecretURL
-from ..units import shown_text
 from ..url_checks import http_problem, service_problem
 from ..url_map.source import FileSource, load_file
 from .base import Grant, Signer
 from .http import SignerExchange, TokenSource, service_exchange, token_source
-from .post_form import check_acl, check_path, other_type, sign_form
+from .post_form import check_acl, check_path, sign_form
 from .post_grant_parser import MAX_GRANT, PostGrant, parse_grant, read_grant
 from .wire_protocol import (
     URLBinding,
@@ -39,8 +37,6 @@ from .wire_protocol import (
     signer_error,
     without_token,
 )
-
-_log = Logger(__name__)
 
 _ONE_FORM = Grant(single=True, multipart=None, action=Action.PostObject)
 # Seconds for which a server is not asked again that answers with an old grant, or does
@@ -65,7 +61,6 @@ class LocalGrant:
     file: FileSource[PostGrant]
     allow_http: bool = False
     clock: Callable[[], float] = time.time
-    _checked: PostGrant | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.current()
@@ -77,12 +72,11 @@ class LocalGrant:
 
     def current(self) -> HeldGrant:
         grant, local = self.file.current(), self.file.local
-        if grant is not self._checked:
-            problem = http_problem(grant.url, allow_http=self.allow_http, local=local)
-            if problem:
-                msg = f"the grant for {grant.bucket!r}: its host {problem}"
-                raise ConfigurationError(msg)
-            self._checked = grant
+        problem = http_problem(grant.url, allow_http=self.allow_http, local=local)
+        if problem:
+            raise ConfigurationError(
+                f"the grant for {grant.bucket!r}: its host {problem}"
+            )
         return HeldGrant(grant, self.clock(), fetched=False)
 
     def drop(self, issued_at: float) -> None:
@@ -103,7 +97,7 @@ class RenewedGrant(Generic[Held]):
         self._fetch, self._clock = fetch, clock
         self._lock = threading.Lock()
         self._held: Held | None = None
-        self._rest = (0.0, 0.0)  # time in which the server is not asked again
+        self._asked_at = -_PAUSE  # the server is not asked again for *_PAUSE* seconds
 
     def current(self) -> Held:
         """Return the current grant; call *fetch* if there is none or it expires soon.
@@ -114,21 +108,21 @@ class RenewedGrant(Generic[Held]):
                 not a grant, or WrongRequestSignedError for a host that is not
                 permitted.
         """
-        # Not under the lock, which is held while another thread fetches one.
+        # Without the lock, which another thread holds while it fetches a grant.
         if (usable := self._in_hand(self._clock())) is not None:
             return usable
         with self._lock:
             now = self._clock()
             if (usable := self._in_hand(now)) is not None:
                 return usable
-            held, until = self._held, now + _PAUSE
+            held, asked_at = self._held, now
             try:
                 held = self._held = self._fetch(now)
             except SignerUnavailableError:
                 if held is None or held.grant.expires_at <= now:
                     raise
-                until = min(until, held.grant.expires_at)
-            self._rest = (now, until)
+                asked_at = min(now, held.grant.expires_at - _PAUSE)
+            self._asked_at = asked_at
             return held
 
     def _in_hand(self, now: float) -> Held | None:
@@ -136,8 +130,8 @@ class RenewedGrant(Generic[Held]):
 
         Shortly after a call to the server, a grant that expires soon is returned, too.
         """
-        held, (begin, end) = self._held, self._rest
-        if held is None or begin <= now < end:
+        held = self._held
+        if held is None or 0 <= now - self._asked_at < _PAUSE:
             return held
         # As for every signed request.
         life = held.grant.expires_at - held.issued_at
@@ -237,13 +231,10 @@ class PostGrantSigner(Signer):
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
-    logged: dict[tuple[str, str], Operation] = field(factory=dict)  # by content types
 
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the source
         return self.source.waits
-
-    grant_waits = waits
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         return [self._sign(operation) for operation in operations]
@@ -259,20 +250,7 @@ class PostGrantSigner(Signer):
         if held.fetched:
             check_acl(held.grant.fields, operation)
         issued_at = held.issued_at
-        signed = sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
-        if types := other_type(operation, signed):
-            self._log_type(operation, *types)
-        return signed
-
-    def _log_type(self, operation: Operation, guessed: str, sent: str) -> None:
-        """Warn that the grant stores the type *sent*, once for each pair of types."""
-        if self.logged.setdefault((guessed, sent), operation) is operation:
-            _log.warning(
-                "%s: its name suggests the type %s, but the grant stores it as %s",
-                shown_text(operation.path),
-                guessed,
-                shown_text(sent),
-            )
+        return sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
 
     def _held(self, path: str) -> HeldGrant:
         try:

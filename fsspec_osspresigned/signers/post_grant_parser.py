@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from .. import other_stores, parsing
 from ..errors import ConfigurationError
@@ -30,7 +30,6 @@ from ..signing.post_policy import (
     V4_FIELDS,
     PolicyCondition,
     PostPolicy,
-    PostPolicyError,
     form_values,
     lower_names,
     pinned_fields,
@@ -109,13 +108,6 @@ class PostGrant:
 
     def has(self, name: str) -> bool:
         return name.lower() in self._names
-
-    @cached_property
-    def open_policy(self) -> PostPolicy:
-        """The policy, with only the conditions on fields that the grant does not contain."""
-        conditions = self.policy.conditions
-        left = tuple(c for c in conditions if c.field not in self._names)
-        return evolve(self.policy, conditions=left)
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -269,7 +261,7 @@ class _Reader:
             return None
         try:
             return PostPolicy.parse(text)
-        except PostPolicyError as error:
+        except ConfigurationError as error:
             self.problems += error.problems
         return None
 
@@ -293,18 +285,11 @@ class _Reader:
             return "v4"
         version, credential, date = (has[name] for name in V4_FIELDS)
         scope = credential.rsplit("/", 4)[1:]
-        if version != ALGORITHM:
-            self.note(f"its signature version is not {ALGORITHM}")
-        if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day, region, oss, end
-            form = f"KEY-ID/DAY/REGION/oss/{TERMINATOR}"
-            self.note(f"x-oss-credential is not of the form {form}")
-        elif parse_moment(date) is None or date[:8] != scope[0]:
-            problem = "x-oss-date is not on the day that x-oss-credential names"
-            self.note(f"{problem}, which OSS refuses")
-        named = {condition.field for condition in policy.conditions}
-        if missing := [name for name in V4_FIELDS if name not in named]:
-            problem = f"the policy does not name {', '.join(missing)}"
-            self.note(f"{problem}, without which OSS refuses V4")
+        is_day = parse_moment(date) is not None and scope[:1] == [date[:8]]
+        if version != ALGORITHM or scope[3:] != [TERMINATOR] or not is_day:
+            self.note(f"{', '.join(V4_FIELDS)} are not those of one signature")
+        if missing := [name for name in V4_FIELDS if not policy.named(name)]:
+            self.note(f"the policy does not name {', '.join(missing)}, as V4 must")
         return "v4"
 
     def _target(
@@ -344,7 +329,7 @@ class _Reader:
     ) -> None:
         has = lower_names(fields)
         for condition in policy.conditions:
-            # What it lacks can still be given with the object.
+            # Missing fields can still be set with the object.
             if condition.field in has:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]
@@ -391,7 +376,7 @@ def _other_store(fields: Mapping[str, str]) -> str | None:
 
 
 def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the form fields that a flat document has among its members."""
+    """Yield the form fields that are keys of a flat document."""
     is_v4 = V4_FIELDS[1] in members or members.get(V4_FIELDS[0]) == ALGORITHM
     for name in ("policy", "OSSAccessKeyId", *V4_FIELDS, TOKEN_FIELD):
         if name in members and not (is_v4 and name == "OSSAccessKeyId"):

@@ -18,7 +18,7 @@ __all__, __getattr__, __dir__ = lazy(
     endpoint="Endpoint MAX_KEY_BYTES check_bucket check_key is_public_mainland "
     "region_of",
     mismatch="Comparison SignedPieces compare received_request sent_request summary unsent_headers",
-    post_policy="PolicyCondition PolicyFault PostPolicy PostPolicyError RANGE "
+    post_policy="PolicyCondition PolicyFault PostPolicy RANGE "
     "SIGNATURE_FIELDS STATUS_FIELD TOKEN_FIELD TYPE_FIELD V4_FIELDS form_values "
     "lower_names pinned_fields policy_text post_signature sign_policy "
     "signature_conditions",

@@ -1,7 +1,7 @@
 """Formulas of OSS's query signatures, V1 and V4: string to sign, and signing key.
 
 V1 is HMAC-SHA1 over a text, with the access key secret. V4 is HMAC-SHA256 over an
-encoded canonical request, with a key that is derived for one day, region and product.
+encoded canonical request, with a key that is derived for one day and region.
 Both the signing and the verifying side use these formulas.
 """
 
@@ -206,15 +206,15 @@ def canonical_request_v4(
 
 
 def string_to_sign_v4(moment: str, scope: str, canonical_request: str) -> str:
-    """Return the text that V4 signs; *scope* is ``day/region/product/TERMINATOR``."""
+    """Return the text that V4 signs; *scope* is ``day/region/oss/TERMINATOR``."""
     text = canonical_request.encode("utf-8", "surrogateescape")
     return f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(text).hexdigest()}"
 
 
 @lru_cache(maxsize=64)
-def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
+def day_key(secret: Secret, day: str, region: str) -> bytes:
     key = f"aliyun_v4{secret.reveal()}".encode()
-    for piece in (day, region, product, TERMINATOR):
+    for piece in (day, region, "oss", TERMINATOR):
         key = hmac.digest(key, piece.encode(), "sha256")
     return key
 

@@ -22,7 +22,6 @@ _REGION = re.compile(
     r"""(?x) (?:.*\.)? (?:
         oss-(?!accelerate|internal\.|cloudbox)([a-z0-9-]+?)(?:-internal)?
       | ([a-z0-9-]+)\.oss(?:-internal)?  # dual stack
-      | (cb-[a-z0-9-]+)\.[a-z0-9-]+\.oss-cloudbox  # the ID of a box is its region in V4
     ) \.aliyuncs\.com (?::\d+)? """
 ).fullmatch
 # What public hosts of the finance cloud call a region, and other names for one: OSS,
@@ -153,13 +152,8 @@ class Endpoint:
 
     @property
     def region(self) -> str | None:
-        """Region in the host name, or ID of an Alibaba CloudBox; None if unknown."""
+        """Region in the host name; None if unknown."""
         return region_of(self.host)
-
-    @property
-    def product(self) -> str:
-        """Product that V4 signs: ``oss``, or ``oss-cloudbox`` for Alibaba CloudBox."""
-        return "oss-cloudbox" if ".oss-cloudbox." in self.host else "oss"
 
     def netloc(self, bucket: str) -> str:
         """Return the header Host of requests to *bucket*."""

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from .. import parsing
 from ..errors import ConfigurationError
-from ..parsing import is_int, kind
+from ..parsing import is_int
 from ..secret import FormValue, Secret
 from ..units import oss_moment, shown_moment, shown_text
 from .canonical import (
@@ -162,61 +162,27 @@ class PolicyCondition:
         return PolicyRefusal(PolicyFault.FAILED, text, self.field)
 
 
-def read_condition(item: Any) -> PolicyCondition | str:
-    """Return the condition in *item*, a member of a policy; a text if it is invalid.
-
-    The text completes "condition N of the policy ...".
-    """
-    # A text, not an exception: a traceback would show the values.
-    if isinstance(item, dict):
-        if len(item) != 1:
-            return f"is an object with {len(item)} keys instead of one"
-        ((name, value),) = item.items()
-        item = ["eq", name, value]
-    if not isinstance(item, list):
-        return f"is {kind(item)}, not an object or list"
-    operator = item[0] if item else None
-    if operator not in OPERATORS:
-        shown = repr(operator[:40]) if isinstance(operator, str) else kind(operator)
-        return f"has the unknown operator {shown}: use {', '.join(OPERATORS)}"
-    if len(item) != 3:  # noqa: PLR2004 - operator and two more
-        return f"has {len(item)} elements instead of 3"
-    return _range(item) if operator == RANGE else _comparison(*item)
-
-
-def _range(item: list[Any]) -> PolicyCondition | str:
-    low, high = item[1:]
-    if not is_int(low) or not is_int(high):
-        return f"has a {RANGE} whose limits are not whole numbers"
-    if not 0 <= low <= high:
-        return f"has a {RANGE} from {low} to {high}, which is empty"
-    return PolicyCondition.range(low, high)
-
-
-def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
-    if not isinstance(name, str) or not name.removeprefix("$"):
-        return "names no field"
-    # Whether OSS knows a field without "$" is not documented: it is one here.
+def read_condition(item: Any) -> PolicyCondition | None:
+    """Return the condition in *item*, a member of a policy; None if it is invalid."""
+    if isinstance(item, dict) and len(item) == 1:
+        item = ["eq", *next(iter(item.items()))]
+    if not isinstance(item, list) or len(item) != 3:  # noqa: PLR2004 - operator and two more
+        return None
+    operator, name, value = item
+    if operator == RANGE:
+        is_range = is_int(name) and is_int(value) and 0 <= name <= value
+        return PolicyCondition.range(name, value) if is_range else None
+    if operator not in OPERATORS or not isinstance(name, str):
+        return None
+    # OSS does not document a field without "$"; here it counts as one.
     field = name.removeprefix("$").lower()
-    if field == "bucket" and operator != "eq":
-        return f"compares the bucket by {operator!r}: only eq can"
-    is_list = operator in LISTS
-    values = value if is_list and isinstance(value, list) else [value]
-    if isinstance(value, list) is not is_list or not all(
-        isinstance(v, str) for v in values
-    ):
-        wanted = "a list of strings" if is_list else "a string"
-        return f"compares {field[:60]!r} by {operator!r}, which needs {wanted}"
+    values = value if operator in LISTS else [value]
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        return None
+    if not field or (field == "bucket" and operator != "eq"):
+        return None
     texts = tuple(v.replace("\\$", "$") for v in values)
     return PolicyCondition(operator, field, texts)
-
-
-class PostPolicyError(ValueError):
-    """The text is not a POST policy; ``problems`` lists every problem."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
 
 
 @frozen
@@ -227,12 +193,12 @@ class PostPolicy:
 
     @classmethod
     def parse(cls, text: str | Secret) -> PostPolicy:
-        """Return the policy in the base64 *text*; PostPolicyError lists all problems."""
+        """Return the policy in the base64 *text*; ConfigurationError lists all problems."""
         text = as_secret(text)
         expires_at, conditions, problems = _read(text)
         if problems:
             del conditions
-            raise PostPolicyError(problems)
+            raise ConfigurationError(problems)
         return cls(text, expires_at, conditions)
 
     def end(self, fields: Mapping[str, str]) -> float:
@@ -326,15 +292,11 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
         problem = f"the policy has {len(items)} conditions"
         return 0, (), [*problems, f"{problem}: {MAX_CONDITIONS} are read"]
     read = [read_condition(item) for item in items]
-    wrong = [
-        f"conditions[{index}] of the policy {problem}"
-        for index, problem in enumerate(read)
-        if isinstance(problem, str)
-    ]
-    problems += wrong[:_MAX_PROBLEMS]
-    if len(wrong) > _MAX_PROBLEMS:
-        problems.append(f"and {len(wrong) - _MAX_PROBLEMS} more conditions are wrong")
-    conditions = tuple(c for c in read if isinstance(c, PolicyCondition))
+    wrong = [f"conditions[{index}]" for index, c in enumerate(read) if c is None]
+    if wrong:
+        shown = ", ".join(wrong[:_MAX_PROBLEMS])
+        problems.append(f"OSS does not know {shown} of the policy")
+    conditions = tuple(filter(None, read))
     return expires_at or 0, conditions, problems
 
 
@@ -362,7 +324,7 @@ def post_signature(
     """Return the signature of a policy: V4 for *region* and *day*, else V1."""
     if region is None:
         return sign_v1(secret, text)
-    return sign_v4(day_key(secret, day, region, "oss"), text)
+    return sign_v4(day_key(secret, day, region), text)
 
 
 def signature_conditions(
@@ -388,41 +350,21 @@ def sign_policy(
     *text* is a result of :func:`policy_text`. V4 needs *region* (without ``oss-``), and
     :func:`signature_conditions` in the text for the same *now*, in seconds since the epoch.
 
-    Raises:
-        ConfigurationError: OSS would refuse the policy; the message lists all reasons.
-        PostPolicyError: *text* is not a policy.
+    Raises ConfigurationError, which lists all reasons, if a key or the region is invalid.
     """
     problems = [*credential_problems(credentials)]
-    if version not in ("v1", "v4"):
-        problems.append(f"signature version {version[:20]!r}: use v4 or v1")
-    elif version == "v4" and (problem := region_problem(region)):
+    if version != "v1" and (problem := region_problem(region)):
         problems.append(problem)
     if problems:
         raise ConfigurationError(problems)
     own = _signature_fields(credentials, version, region, now)
-    hidden = as_secret(text)
-    del text  # a policy may hold a token, and tracebacks may show variables
-    if problems := _unmet(PostPolicy.parse(hidden), own):
-        del own
-        raise ConfigurationError(problems)
-    secret, text = credentials.access_key_secret, hidden.reveal()
+    secret, text = credentials.access_key_secret, as_secret(text).reveal()
     if version == "v1":
         first = {"OSSAccessKeyId": credentials.access_key_id, "policy": text}
         return {**first, "Signature": post_signature(secret, text), **own}
     day = own["x-oss-date"][:8]
     signature = post_signature(secret, text, day=day, region=region)
     return {"policy": text, **own, "x-oss-signature": signature}
-
-
-def _unmet(policy: PostPolicy, own: Mapping[str, str]) -> list[str]:
-    problems = []
-    for name in (*V4_FIELDS, TOKEN_FIELD):
-        named = policy.named(name)
-        checks = [condition.refusal(own, None, None) for condition in named]
-        problems += [refusal.text for refusal in checks if refusal is not None]
-        if name in V4_FIELDS and name in own and not named:
-            problems.append(f"the policy does not name {name}, as V4 must")
-    return problems
 
 
 def _signature_fields(

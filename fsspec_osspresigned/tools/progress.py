@@ -85,12 +85,13 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         bar: draw a bar on standard error, if that is a terminal.
         say: is called with a line for each finished file; None says nothing.
         event: is called with the name and the members of each event; None calls nothing.
-        files: number of files; None takes it from fsspec.
+        files: number of files.
         size: size of all files in bytes; None adds up the sizes of files as they start.
         rate: limit of the rate.
         fetching: True for downloads.
-        recursive: False makes a directory a failure.
-        skips: a file that fails with one of these classes of errors counts as skipped.
+        skips: a file that fails with this class of error is no failure; None: every
+            error is one.
+        skip_word: what such a file is called, as in the event and the summary.
         places: True keeps the common directory of stored objects.
     """
 
@@ -101,31 +102,31 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         bar: bool = False,
         say: Callable[[str], object] | None = None,
         event: Callable[..., object] | None = None,
-        files: int | None = None,
+        files: int = 0,
         size: int | None = None,
         rate: RateLimit | None = None,
         fetching: bool = False,
-        recursive: bool = True,
-        skips: tuple[type[Exception], ...] = (),
+        skips: type[Exception] | None = None,
+        skip_word: str = "skipped",
         places: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self.files, self.files_done, self.files_failed = files or 0, 0, 0
+        self.files, self.files_done, self.files_failed = files, 0, 0
         self.bytes, self.bytes_done = size or 0, 0  # with those of an earlier run
         self.bytes_resumed = 0  # that an earlier run stored
         self.failures: dict[str, Failure] = {}  # by bucket/key
         self.interrupted = False
         self.given_up = False  # no server replies, or all is refused: the rest is left
         self._silent = 0  # files in a row that no server has answered
-        self._skips, self._skipped = skips, 0
+        self._skips, self._skip_word, self._skipped = skips or (), skip_word, 0
         self._places, self._common = places, ""  # of all paths that were stored
         self._running: dict[str, None] = {}  # paths under way, oldest first
-        self._knows_files, self._knows_size = files is not None, size is not None
-        self._verb = verb
+        self._knows_size = size is not None
+        self.verb = verb
         self._say: Callable[..., object] = say if say is not None else _nothing
         self._event: Callable[..., object] = event if event is not None else _nothing
-        self._rate, self._fetching, self._recursive = rate, fetching, recursive
+        self._rate, self._fetching = rate, fetching
         self._lock = threading.Lock()
         self._clock, self._started = clock, clock()
         self._told = self._started  # when the last event was
@@ -160,7 +161,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     @property
     def also(self) -> list[str]:
         """Further counts for the summary, such as ``2 skipped``."""
-        return [f"{self._skipped} skipped"] if self._skipped else []
+        return [f"{self._skipped} {self._skip_word}"] if self._skipped else []
 
     @property
     def place(self) -> str:
@@ -186,46 +187,26 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         if self._rate is not None:
             self._rate.lift()
 
-    def set_size(self, size: int | None) -> None:
-        super().set_size(size)
-        if not self._knows_files:
-            self.files = size or 0
-
     def branched(self, path_1: str, path_2: str, **_: Any) -> Callback:
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
             raise UploadDiscardedError("not tried: no server has replied", path=path)
         self.begin(path)
-        return _FileProgress(self, path, local, may_be_directory=self._fetching)
+        return _FileProgress(self, path, local, is_download=self.verb == "fetched")
 
     def begin(self, path: str) -> None:
         with self._lock:
             self._running[path] = None
 
-    def end_one(
-        self, path: str = "", local: str = "", *, is_file: bool, size: int | None = None
-    ) -> None:
-        """Count a file as successful; subtract a directory from the number of files.
-
-        Without *recursive*, a directory counts as a failure.
-        """
-        if not (is_file or self._recursive):
-            error = IsADirectoryError(21, "a prefix: add --recursive", path)
-            self.fail(path, local, error)
-            return
+    def end_one(self, path: str, local: str, size: int | None) -> None:
+        """Count a file as successful; *size* is that of the file in bytes, if known."""
         with self._lock:
             self._silent = 0
-            if is_file:
-                self._stored(path)
-                end = (
-                    f" {_ENDS[self._verb]} {shown_local(local)}"
-                    if local not in ("", "-")
-                    else ""
-                )
-                moved = f", {short_bytes(size)}" if size else ""
-                self._say(f"{shown_text(path)}: {self._verb}{end}{moved}")
-            else:
-                self.files -= 1
+            self._stored(path)
+            is_named = local not in ("", "-")
+            end = f" {_ENDS[self.verb]} {shown_local(local)}" if is_named else ""
+            moved = f", {short_bytes(size)}" if size else ""
+            self._say(f"{shown_text(path)}: {self.verb}{end}{moved}")
             self._show()  # the bar names this file until the next one begins
             self._running.pop(path, None)
 
@@ -236,8 +217,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     def fail(self, path: str, local: str, error: BaseException) -> None:
         """Record the failure of a file, once for each path.
 
-        An error in *skips* counts the file as skipped instead. After an interruption, a
-        discarded upload is not recorded.
+        An error of the class *skips* leaves the file out of the count instead. After an
+        interruption, a discarded upload is not recorded.
         """
         if self.interrupted and isinstance(error, UploadDiscardedError):
             return
@@ -249,8 +230,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self.files -= 1
                 with contextlib.suppress(OSError):
                     self.bytes -= os.path.getsize(local)
-                self._say(f"{shown_text(path)}: skipped, it exists")
-                self._event("skipped", path=path, local=local)
+                self._say(f"{shown_text(path)}: {self._skip_word}")
+                self._event(self._skip_word, path=path, local=local)
             elif path not in self.failures:
                 failure = self.failures[path] = Failure(path, local, error)
                 self.files_failed += 1
@@ -284,7 +265,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def _show(self) -> None:
         done, total = self.moved, self.bytes - self.bytes_resumed
-        if self._verb not in MOVING:
+        if self.verb not in MOVING:
             done, total = self.files_done, self.files
         # A new total given to update() would make it forget the rate.
         self._task.total, self._task.finished_time = total or None, None
@@ -321,23 +302,20 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Progress callback of one file.
-
-    In a download, it is for a directory if it never gets a size.
-    """
+    """Progress callback of one file; a download without a size was of a prefix."""
 
     def __init__(
-        self, root: TransferProgress, path: str, local: str, *, may_be_directory: bool
+        self, root: TransferProgress, path: str, local: str, *, is_download: bool
     ) -> None:
         super().__init__()
-        self._root = root
+        self._root, self._is_download = root, is_download
         self._names = path, local
-        self._may_be_directory = may_be_directory
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is None and self._is_download and self.size is None:
+            error = IsADirectoryError(21, "a prefix: add --recursive", self._names[0])
         if error is None:
-            is_file = self.size is not None or not self._may_be_directory
-            self._root.end_one(*self._names, is_file=is_file, size=self.size)
+            self._root.end_one(*self._names, self.size)
         elif isinstance(error, Exception):
             self._root.fail(*self._names, error)
 
@@ -352,9 +330,6 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def on_upload_event(self, event: UploadEvent) -> None:
         self._root.on_upload_event(event)
-
-    def absolute_update(self, value: int) -> None:
-        self.relative_update(value - self.value)
 
 
 @define

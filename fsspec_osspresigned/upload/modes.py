@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import evolve, frozen
 
 from ..client.operations import OSSCalls, receipt_of
 from ..engine.engine import CarriedError, blocking, call_of_task, call_user, running
@@ -53,43 +53,35 @@ def as_failure(error: BaseException, path: str) -> Exception:
     return UploadDiscardedError(text, path=path)
 
 
-@define
 class ExpiryWatch:
     """Estimates when an upload will end, and warns once if its URLs expire before.
 
-    It is for uploads whose URLs were all signed in advance.
+    It is for uploads whose URLs were all signed in advance. Only the thread of the
+    engine's loop may use it. *size* is None for a stream, which is not watched;
+    *expires_at* is in seconds since the epoch, None if unknown.
     """
 
-    path: str
-    size: int | None  # None for a stream, which is not watched
-    expires_at: float | None  # of the URLs, seconds since the epoch; None if unknown
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], float] = time.time
-    _started: float = field(
-        init=False, default=Factory(lambda self: self.clock(), takes_self=True)
-    )
-    _sent: int = field(init=False, default=0)
+    def __init__(self, path: str, size: int | None, expires_at: float | None) -> None:
+        self._path, self._size, self._expires_at = path, size, expires_at
+        self._begun, self._sent = time.monotonic(), 0
 
     def add(self, count: int) -> None:
-        """Count sent bytes, and log a warning if the URLs will expire too early.
-
-        Only the thread of the engine's loop may call it.
-        """
+        """Count sent bytes, and log a warning if the URLs will expire too early."""
         self._sent += count
-        spent = self.clock() - self._started
-        if self.size is None or self.expires_at is None or spent < _WARMED_UP:
+        spent = time.monotonic() - self._begun
+        if self._size is None or self._expires_at is None or spent < _WARMED_UP:
             return
-        remaining = (self.size - self._sent) * spent / max(self._sent, 1)
-        late = self.now() + remaining - self.expires_at
+        remaining = (self._size - self._sent) * spent / max(self._sent, 1)
+        late = time.time() + remaining - self._expires_at
         if late > 0:
             _log.warning(
                 "%s: at this rate the last parts start after their presigned URLs "
                 "expire, at %s: ask the owner for URLs that live %d s longer, or for larger parts",
-                self.path,
-                shown_moment(self.expires_at),
+                self._path,
+                shown_moment(self._expires_at),
                 late + 1,
             )
-            self.expires_at = None
+            self._expires_at = None
 
 
 class PartList:
@@ -117,9 +109,6 @@ class PartList:
         """Add a stored part; *reply* is None if an earlier process stored it."""
         self._stored[part.part_number] = part
         self._verified.add(verified)
-        self._count(reply)
-
-    def _count(self, reply: Reply | None) -> None:
         if reply is not None:
             self._retries += reply.retries
             self._resigns += reply.resigns
@@ -134,15 +123,8 @@ class PartList:
         return tuple(self._stored[n] for n in numbers)
 
     @property
-    def stored_numbers(self) -> str:
-        """The numbers of the stored parts as text, such as ``1-12, 14``; may be empty."""
-        spans: list[list[int]] = []
-        for number in sorted(self._stored):
-            if spans and spans[-1][1] == number - 1:
-                spans[-1][1] = number
-            else:
-                spans.append([number, number])
-        return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in spans)
+    def stored_count(self) -> int:
+        return len(self._stored)
 
     def crc64(self) -> int | None:
         """Return the CRC-64 of the whole object; None if that of a part is unknown."""
@@ -421,11 +403,9 @@ class Multipart:
             return
         if isinstance(reason, UploadNotFoundError):
             return  # nothing is kept
-        numbers = self._parts.stored_numbers
-        parts = f"the parts [{numbers}]" if numbers else "no parts"
         kept = (
-            f"its owner's multipart upload {self.upload_id} is kept, with {parts}: its "
-            "URLs can be used again"
+            f"its owner's multipart upload {self.upload_id} is kept, with "
+            f"{self._parts.stored_count} parts: its URLs can be used again"
         )
         _log.warning("%s: %s", self._calls.target.path, kept)
         if reason is not None:

@@ -1,17 +1,10 @@
-"""URL map parser: accepts several formats, and reports all problems at once.
-
-While the JSON text is decoded, each request in it becomes a small object at once. A map
-of version 1 therefore needs less than three times the memory of its file; the plain
-result of ``json.loads`` would need up to five times.
-"""
+"""URL map parser: accepts several formats, and reports all problems at once."""
 
 from __future__ import annotations
 
 import codecs
-import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -21,13 +14,11 @@ from attrs import define, field
 
 from .. import parsing, url_checks
 from ..errors import ConfigurationError
-from ..model import MAX_MAP, MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
+from ..model import MAX_MAP, MAX_PART, MAX_PARTS, MIN_PART
 from ..secret import SecretURL, redact
-from ..units import KIB, MIB
-from .url_map import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
+from ..units import MIB
+from .url_map import EXTRAS, VERSION, MapEntry, MapRequest, URLMap
 
-_PIECE = 256 * KIB
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 # Only LF ends a line, because keys may contain other Unicode line breaks.
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
@@ -35,12 +26,8 @@ _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
 _REQUEST = frozenset({"method", "url", "headers", "expires_at", "part_number"})
 _ENTRY = _REQUEST | {"path", "upload_id", "part_size", "parts", *EXTRAS}
-# Nearly all entries of a large map have no other key.
-_SIMPLE = {"path", "url", "headers", "expires_at"}
 # The keys of a bare map are paths with a slash, so these names mean one entry.
 _MARKS = {"path", "url", "parts", "upload_id"}
-# The method of an entry says for which call its own URL is.
-_OWN_SLOTS = {"PUT": "put", "GET": "get", "HEAD": "head"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _PART_NUMBER = re.compile(r"[?&]partNumber=([0-9]{1,6})(?=&|$)")
 _UPLOAD_ID = re.compile(r"[?&]uploadId=([^&]*)")
@@ -49,7 +36,6 @@ _MAX_SHOWN = 120
 _MAX_READ = 1000  # characters of a name that are read to show it
 _MAX_MEANT = 20  # characters of a key that may be a typo
 _MAX_PROBLEMS = 1000
-_MAX_SAME = 1000
 
 
 def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> URLMap:
@@ -67,10 +53,10 @@ def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> U
             reader.text(_bytes_of(data))
         else:
             reader.document(data)
-    except _TooManyProblems:
-        reader.problems.append("URL map: the rest was not read")
     except ValueError as error:
         reader.problems.append(f"URL map: {error}")
+    if more := reader.problems[_MAX_PROBLEMS:]:
+        reader.problems[_MAX_PROBLEMS:] = [f"URL map: {len(more)} more problems"]
     if reader.problems:
         raise ConfigurationError(reader.problems)
     return URLMap(reader.entries)
@@ -103,114 +89,43 @@ class _Where:
         return f"{self.before}[{shown(self.path)}]"
 
 
-def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
-    """Return *pairs* as headers; None if one of them is invalid."""
-    headers = dict(pairs)
-    if not all(isinstance(name, str) for name in headers):
-        return None
-    return None if any(url_checks.header_problems(headers)) else frozen_mapping(headers)
-
-
-def _moment(text: str) -> float | None:
-    """Return an RFC 3339 time with zone as seconds since the epoch, or None."""
-    if not _TIME.fullmatch(text):
-        return None
-    try:
-        return datetime.fromisoformat(text.upper()).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-class _TooManyProblems(Exception):  # noqa: N818 - ends the reading, is no error itself
-    """A map has so many problems that the rest is not read."""
-
-
 @define
 class _MapReader:
     """Reader of one URL map; its methods record what is wrong in *problems*."""
 
     problems: list[str] = field(factory=list)
-    entries: dict[str, Kept] = field(factory=dict)
-    is_text: bool = False
-    where: str = "URL map"  # of the JSON text that is decoded
-    # Equal headers and times share one object. Headers may be secret, so the cache ends
-    # with the reader.
-    _headers_of: Callable[[Any], Mapping[str, str] | None] = field(
-        factory=lambda: lru_cache(_MAX_SAME)(_sent)
-    )
-    _time_of: Callable[[str], float | None] = field(
-        factory=lambda: lru_cache(_MAX_SAME)(_moment)
-    )
+    entries: dict[str, MapEntry] = field(factory=dict)
 
     def note(self, where: object, problem: str) -> None:
         self.problems.append(f"{where}: {problem}")
-        if len(self.problems) == _MAX_PROBLEMS:
-            raise _TooManyProblems
 
-    def text(self, data: bytearray) -> None:
-        """Read the text of a map, in JSON or by lines; empty *data* to save memory.
+    def text(self, data: bytes) -> None:
+        """Read the text of a map, in JSON or by lines.
 
-        Raises ValueError if a text in JSON is not UTF-8.
+        Raises ValueError if it is neither.
         """
-        self.is_text = True
-        decoder = parsing.decoder(self.decoded)
         if _is_lines(data):
-            self.lines(data, decoder)
-            return
-        is_ascii = data.isascii()
-        text = _ascii_json(data)
-        if not text.strip(" \t\r\n"):
+            self.lines(data)
+        elif data.strip():
+            self.document(parsing.loads(data))
+        else:
             self.note("URL map", "is empty")
-            return
-        try:
-            value = parsing.loads(text, decoder=decoder)
-        except ValueError as error:
-            # The column would count the escapes of other characters.
-            problem = str(error)
-            if not is_ascii:
-                problem = problem.partition(" column ")[0]
-            self.note("URL map", problem)
-            return
-        del text
-        self.document(value)
 
-    def lines(self, data: bytearray, decoder: json.JSONDecoder) -> None:
+    def lines(self, data: bytes) -> None:
         for number, line in _lines_of(data):
-            self.where = f"line {number}"
+            where = f"line {number}"
             try:
-                if line[0] in b'{["':
-                    value = parsing.loads(line, decoder=decoder)
-                else:
-                    value = line.decode()
+                value = parsing.loads(line) if line[0] in b'{["' else line.decode()
             except UnicodeDecodeError:
-                self.note(self.where, "is not UTF-8")
+                self.note(where, "is not UTF-8")
             except ValueError as error:
                 problem = str(error).replace(" at line 1 column", " at column")
-                self.note(self.where, problem)
+                self.note(where, problem)
             else:
-                self.item(value, self.where)
-
-    def decoded(self, pairs: list[tuple[str, Any]]) -> Any:
-        """Return a JSON object: a request if it is valid and nothing more, else a dict."""
-        members = dict(pairs)
-        if len(members) != len(pairs):
-            for name, count in Counter(name for name, _ in pairs).items():
-                if count > 1:
-                    what = "path" if "/" in name else "key"
-                    self.note(self.where, f"the {what} {shown(name)} appears twice")
-        if "url" not in members or "path" in members:
-            return members
-        return self.simple(members) or members
-
-    def request_in(self, value: Any) -> SecretURL | MapRequest | None:
-        # ``decoded`` has checked what it made.
-        is_checked = self.is_text and isinstance(value, (SecretURL, MapRequest))
-        return value if is_checked else None
+                self.item(value, where)
 
     def document(self, value: Any) -> None:
-        if self.request_in(value):
-            self.item(value, "URL map")
-        elif isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
                 self.item(item, f"[{index}]")
         elif not isinstance(value, Mapping):
@@ -240,14 +155,15 @@ class _MapReader:
             self.add(path, value, _Where(where, str(path)))
 
     def item(self, value: Any, where: str) -> None:
-        """Read an entry of a list; its path is a member, or is taken from its URL."""
+        """Read an entry of a list; its path is a key, or is taken from its URL."""
         if isinstance(value, Mapping) and "path" in value:
             self.add(value["path"], value, where)
             return
-        kept = self.kept(value, where)
-        if kept is None:
+        entry = self.entry(value, where)
+        if entry is None:
             return
-        url = _own_url(kept)
+        requests = (entry.put, *entry.parts[:1], entry.get, entry.head)
+        url = next((request.url for request in requests if request), None)
         if url is None:
             self.note(where, "has neither a path nor a URL")
             return
@@ -257,27 +173,28 @@ class _MapReader:
             self.note(where, "the URL's path is not UTF-8: give the path yourself")
             return
         if bucket is not None:
-            self.keep(f"{bucket}/{key}", kept, where)
+            self.keep(f"{bucket}/{key}", entry, where)
             return
         problem = f"the URL {url.shown()} does not show the bucket"
         self.note(where, problem + ': give the path, as in {"bucket/key": URL}')
 
     def add(self, path: Any, value: Any, where: object) -> None:
-        kept = self.kept(value, where)
+        entry = self.entry(value, where)
         if not isinstance(path, str):
             self.note(where, "the path is not a string")
-        elif kept is not None:
-            self.keep(path.removeprefix("osspresigned://"), kept, where)
+        elif entry is not None:
+            self.keep(path.removeprefix("osspresigned://"), entry, where)
 
-    def keep(self, path: str, entry: Kept, where: object) -> None:
+    def keep(self, path: str, entry: MapEntry, where: object) -> None:
         bucket, _, key = path.partition("/")
         try:
             length = len(path.encode())
         except UnicodeEncodeError:
             length = 0
+        only_lists = entry == MapEntry(ls=entry.ls, expires_at=entry.expires_at)
         if path.startswith(("https://", "http://")):
             self.note(where, "expected bucket/key, got a URL: swap the two")
-        elif not bucket or not (key or _only_lists(entry)):
+        elif not bucket or not (key or only_lists):
             self.note(where, "the path must be bucket/key")
         elif not 0 < length <= _MAX_PATH:
             self.note(where, "the path is too long, or not Unicode text")
@@ -286,57 +203,15 @@ class _MapReader:
         else:
             self.entries[path] = entry
 
-    def kept(self, value: Any, where: object) -> Kept | None:
-        return (
-            self.request_in(value)
-            or self.simple(value)
-            or self.entry(value, str(where))
-        )
-
-    def simple(self, value: Any) -> MapRequest | SecretURL | None:
-        """Return a simple PUT by a fast path; None if a value needs the full reader."""
+    def entry(self, value: Any, where: object) -> MapEntry | None:
         if isinstance(value, str):
-            return None if url_checks.url_problem(value) else SecretURL(value)
-        if not isinstance(value, dict) or not value.keys() <= _SIMPLE:
-            return None
-        url = value.get("url")
-        if not isinstance(url, str) or url_checks.url_problem(url):
-            return None
-        headers = expires_at = None
-        if "headers" in value:
-            try:
-                headers = self._headers_of(tuple(value["headers"].items()))
-            except (AttributeError, TypeError):
-                return None
-            if headers is None:
-                return None
-        if "expires_at" in value:
-            expires_at = self.moment(value["expires_at"])
-            if expires_at is None:
-                return None
-        if headers is None and expires_at is None:
-            return SecretURL(url)
-        return MapRequest(url=SecretURL(url), headers=headers, expires_at=expires_at)
-
-    def moment(self, value: Any) -> float | None:
-        if isinstance(value, datetime):
-            return value.timestamp() if value.tzinfo is not None else None
-        return self._time_of(value) if isinstance(value, str) else None
-
-    def entry(self, value: Any, where: str) -> MapEntry | None:
-        if isinstance(value, str):
-            request = self.request(value, where, "PUT")
-            return None if request is None else MapEntry(put=request)
+            put = self.request(value, where, "PUT")
+            return None if put is None else MapEntry(put=put)
         before = len(self.problems)
         members = self.members(value, where, _ENTRY)
         if members is None:
             return None
-        fields: dict[str, Any] = {
-            slot: item
-            if (slot, item) == ("complete", "external")
-            else self.request(item, here, method)
-            for slot, item, here, method in self.requests(members, where)
-        }
+        fields = self.requests(members, where)
         expires_at = self.time(members, where)
         if "parts" in members:
             fields["parts"] = parts = self.parts(members["parts"], f"{where}.parts")
@@ -350,32 +225,24 @@ class _MapReader:
             return None
         return MapEntry(expires_at=expires_at, **fields)
 
-    def requests(
-        self, members: Mapping[str, Any], where: str
-    ) -> Iterator[tuple[str, Any, str, str]]:
-        """Yield slot, value, position and method of an entry's requests, except its parts.
-
-        The slot is the field of ``MapEntry``. The entry's own ``url`` has the slot of its
-        method, ``put`` by default.
-        """
-        for slot, method in EXTRAS.items():
-            if slot in members:
-                yield slot, members[slot], f"{where}.{slot}", method
-        verb = str(members.get("method", "PUT")).upper()
-        slot = _OWN_SLOTS.get(verb, "")
-        if "url" not in members:
-            if "headers" in members:
-                self.note(f"{where}.headers", "belong to a url: give each part its own")
-        elif not slot:
-            self.note(f"{where}.method", "must be PUT; GET and HEAD are read too")
-        elif slot in members:
-            self.note(f"{where}.url", f"is for {verb}, and there is {slot!r} too")
-        else:
+    def requests(self, members: Mapping[str, Any], where: object) -> dict[str, Any]:
+        """Return the requests of an entry, except its parts, by the fields of MapEntry."""
+        found: dict[str, Any] = {}
+        if "url" in members:
             names = _REQUEST & members.keys() - {"expires_at"}
-            yield slot, {name: members[name] for name in names}, where, verb
+            own = {name: members[name] for name in names}
+            found["put"] = self.request(own, where, "PUT")
+        elif "headers" in members:
+            self.note(f"{where}.headers", "belong to a url: give each part its own")
+        for slot in [name for name in EXTRAS if name in members]:
+            item = members[slot]
+            if (slot, item) != ("complete", "external"):
+                item = self.request(item, f"{where}.{slot}", EXTRAS[slot])
+            found[slot] = item
+        return found
 
     def members(
-        self, value: Any, where: str, known: frozenset[str]
+        self, value: Any, where: object, known: frozenset[str]
     ) -> dict[str, Any] | None:
         """Return the known keys and values of *value*, without aliases; None if no object.
 
@@ -401,23 +268,18 @@ class _MapReader:
                 self.note(f"{where}.{shown(raw)}", problem)
         return members
 
-    def request(self, value: Any, where: str, method: str) -> MapRequest | None:
-        checked = self.request_in(value)
-        if isinstance(checked, SecretURL):
-            return MapRequest(url=checked)
-        if checked is not None:
-            return checked
+    def request(self, value: Any, where: object, method: str) -> MapRequest | None:
         before = len(self.problems)
         is_url = isinstance(value, str)
         members = {"url": value} if is_url else self.members(value, where, _REQUEST)
         if members is None:
             return None
-        url, at = members.get("url"), where if is_url else f"{where}.url"
+        url = members.get("url")
         if not isinstance(url, str):
             kind = parsing.kind(url) if "url" in members else "missing"
-            self.note(at, f"must be a string, not {kind}")
+            self.note(f"{where}.url", f"must be a string, not {kind}")
         elif problem := url_checks.url_problem(url):
-            self.note(at, f"the URL {problem}")
+            self.note(where if is_url else f"{where}.url", f"the URL {problem}")
         if str(members.get("method", method)).upper() != method:
             self.note(f"{where}.method", f"must be {method}")
         headers = self.headers(members, where)
@@ -427,29 +289,26 @@ class _MapReader:
         url = SecretURL(str(url))
         return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
-    def headers(self, members: Mapping[str, Any], where: str) -> Any:
+    def headers(self, members: Mapping[str, Any], where: object) -> Any:
         if "headers" not in members:
             return None
         headers = members["headers"]
-        if isinstance(url := self.request_in(headers), SecretURL):
-            headers = {"url": url.reveal()}  # a header of that name
-        where = f"{where}.headers"
         if not isinstance(headers, Mapping) or not all(
             isinstance(name, str) for name in headers
         ):
-            self.note(where, "must be an object of names and values")
+            self.note(f"{where}.headers", "must be an object of names and values")
         elif any("?" in name for name in headers):
             # It can be a signed URL, which must not be shown.
-            self.note(where, "a header name is not an HTTP token")
+            self.note(f"{where}.headers", "a header name is not an HTTP token")
         else:
             for problem in url_checks.header_problems(headers):
-                self.note(where, problem)
+                self.note(f"{where}.headers", problem)
         return headers
 
-    def time(self, members: Mapping[str, Any], where: str) -> float | None:
+    def time(self, members: Mapping[str, Any], where: object) -> float | None:
         if "expires_at" not in members:
             return None
-        if (seconds := self.moment(members["expires_at"])) is None:
+        if (seconds := _moment(members["expires_at"])) is None:
             problem = "must be a time with a zone (RFC 3339): 2026-11-25T10:00:00Z"
             self.note(f"{where}.expires_at", problem)
         return seconds
@@ -481,9 +340,9 @@ class _MapReader:
         return tuple(request for _, request in sorted(requests.items()) if request)
 
     def upload_id(
-        self, members: Mapping[str, Any], parts: Sequence[MapRequest], where: str
+        self, members: Mapping[str, Any], parts: Sequence[MapRequest], where: object
     ) -> str | None:
-        """Return the upload ID in the member, or else in the URLs of the parts, or None."""
+        """Return the upload ID of the entry, or else of the parts' URLs, or None."""
         where = f"{where}.upload_id"
         own_id = members.get("upload_id")
         if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
@@ -497,57 +356,43 @@ class _MapReader:
             self.note(where, "is missing, and the part URLs name none")
         return own_id or next(iter(of_urls), None)
 
-    def part_size(self, members: Mapping[str, Any], where: str) -> int | None:
+    def part_size(self, members: Mapping[str, Any], where: object) -> int | None:
         size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
             self.note(f"{where}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
         return members.get("part_size")
 
 
-def _bytes_of(data: bytes | str | BinaryIO) -> bytearray:
+def _moment(value: Any) -> float | None:
+    """Return a datetime or RFC 3339 text with zone as seconds since the epoch, or None."""
+    try:
+        if isinstance(value, str) and _TIME.fullmatch(value):
+            value = datetime.fromisoformat(value.upper())
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    return None
+
+
+def _bytes_of(data: bytes | str | BinaryIO) -> bytes:
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
-    if isinstance(data, bytes):
-        read = bytearray(data)
-    else:
-        read = bytearray()
-        while len(read) <= MAX_MAP and (piece := data.read(_PIECE)):
-            read += piece
-    if len(read) > MAX_MAP:
+    elif not isinstance(data, bytes):
+        data = data.read(MAX_MAP + 1)
+    if len(data) > MAX_MAP:
         raise ValueError(f"is longer than {MAX_MAP // MIB} MiB")
-    if read.startswith(codecs.BOM_UTF8):
-        del read[: len(codecs.BOM_UTF8)]
-    return read
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _ascii_json(data: bytearray) -> str:
-    """Return the JSON text *data* with characters beyond ASCII escaped, and empty *data*.
-
-    In a text with one emoji, every character would take four bytes.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    pieces = []
-    for start in range(0, len(data) + 1, _PIECE):
-        kept = len(decoder.getstate()[0])
-        end = start + _PIECE
-        try:
-            piece = decoder.decode(data[start:end], final=end > len(data))
-        except UnicodeDecodeError as error:
-            where = start - kept + error.start
-            raise ValueError(f"not UTF-8 at byte {where}") from None
-        pieces.append(_BEYOND_ASCII.sub(lambda m: json.dumps(m[0])[1:-1], piece))
-    data.clear()
-    return "".join(pieces)
-
-
-def _lines_of(data: bytearray) -> Iterator[tuple[int, bytes]]:
+def _lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield each non-blank line with its number."""
     for number, match in enumerate(_LINE.finditer(data), 1):
         if line := match[0].strip(b" \t\r\n"):
             yield number, line
 
 
-def _is_lines(data: bytearray) -> bool:
+def _is_lines(data: bytes) -> bool:
     """Return whether *data* has one URL, or one JSON object, in each line.
 
     The first two lines decide.
@@ -563,16 +408,3 @@ def _is_lines(data: bytearray) -> bool:
     except ValueError:
         # A broken first line among lines that are whole is still JSON Lines.
         return first.endswith(b"}") and second.startswith(b"{")
-
-
-def _own_url(kept: Kept) -> SecretURL | None:
-    if isinstance(kept, MapEntry):
-        requests = (kept.put, *kept.parts[:1], kept.get, kept.head)
-        return next((request.url for request in requests if request), None)
-    return kept if isinstance(kept, SecretURL) else kept.url
-
-
-def _only_lists(entry: Kept) -> bool:
-    return isinstance(entry, MapEntry) and entry == MapEntry(
-        ls=entry.ls, expires_at=entry.expires_at
-    )

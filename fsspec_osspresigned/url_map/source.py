@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, SecretFileReadableWarning, UnreadableMa
 from ..files import FileStamp
 from ..secret import Secret, SecretURL
 from ..units import MIB
-from ..url_checks import http_problem, is_web
+from ..url_checks import has_signature, http_problem, is_web
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
 
@@ -29,7 +29,6 @@ T = TypeVar("T")
 Opener = Callable[[str], bytes]
 Reference = Secret | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
-_SIGNED = re.compile(r"(?i)[?&](x-(oss|amz|goog)-)?signature=")
 # Members of grants alone, and of URL maps.
 _POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')
 _ENTRY = re.compile(rb'(?i)"(objects|[^"/]+/[^"]*)"\s*:')
@@ -74,7 +73,7 @@ class FileSource(Generic[T]):
         If the file is missing or unreadable, for example while a job rewrites it, the
         old content stays in use. An unreadable file causes a warning.
         """
-        # Not under the lock, so that workers do not queue for it.
+        # Without the lock, so that workers do not wait for each other.
         if not self.has_changed:
             return self._held
         with self._lock:
@@ -168,7 +167,7 @@ def _checked(reference: str, kind: str, *, allow_http: bool) -> str:
     problem = is_http and http_problem(reference, allow_http=allow_http, local=True)
     if problem:
         raise ConfigurationError(f"the {kind} at {shown} {problem}")
-    if _SIGNED.search(reference):
+    if has_signature(reference):
         msg = f"{shown} is a presigned URL, not a {kind}: give it as presigned_url="
         raise ConfigurationError(msg)
     return shown
@@ -213,7 +212,7 @@ def _parse_at(
                     problems = [problem]
         problems = [f"{name}: {problem}" for problem in problems]
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
-        # What it says may hold its URL; its kind is enough.
+        # The message may contain the URL, so only the class is shown.
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):
             why = f"a package is missing: {error}"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from bisect import bisect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
-from unicodedata import normalize
-from urllib.parse import quote, unquote
+from typing import Any, Literal
 
 from attrs import field, frozen
 
@@ -17,6 +15,8 @@ from ..model import OPERATIONS, FrozenDict, frozen_mapping
 from ..secret import SecretURL
 
 VERSION = 1
+_NEIGHBOURS = 12
+_ALIKE = 0.5
 # Members that hold one more request beside the upload, and the method of each.
 EXTRAS = {
     spec.slot: spec.method
@@ -26,7 +26,7 @@ EXTRAS = {
 
 
 def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    # What is frozen is shared: 100,000 entries often have the same headers.
+    # Equal mappings are shared: 100,000 entries often have the same headers.
     if value is None or isinstance(value, FrozenDict):
         return value
     return frozen_mapping(value)
@@ -60,28 +60,14 @@ class MapEntry:
     ls: MapRequest | None = None  # one page of objects whose names begin with the key
 
 
-# Nearly all entries of a large map are one PUT: only that is kept of them.
-Kept: TypeAlias = MapEntry | MapRequest | SecretURL
-
-
 @frozen(slots=False, eq=False, repr=False)
 class URLMap(Mapping[str, MapEntry]):
-    """Read-only mapping of ``bucket/key`` to the presigned requests for that object.
+    """Read-only mapping of ``bucket/key`` to the presigned requests for that object."""
 
-    An entry with only a PUT may be given as that request, or as its URL, which needs a
-    third of the memory for 100,000 objects.
-    """
-
-    _entries: Mapping[str, Kept] = field(factory=dict)
+    _entries: Mapping[str, MapEntry] = field(factory=dict)
 
     def __getitem__(self, path: str) -> MapEntry:
-        kept = self._entries[path]
-        if isinstance(kept, SecretURL):
-            return MapEntry(put=MapRequest(url=kept))
-        if isinstance(kept, MapRequest):
-            put = MapRequest(url=kept.url, headers=kept.headers)
-            return MapEntry(put=put, expires_at=kept.expires_at)
-        return kept
+        return self._entries[path]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -93,46 +79,22 @@ class URLMap(Mapping[str, MapEntry]):
         return f"<URLMap of {len(self)} objects>"
 
     @cached_property
-    def _names(self) -> Nearest:
-        return Nearest(self._entries)
+    def _ordered(self) -> tuple[list[str], list[str]]:
+        return sorted(self), sorted(path[::-1] for path in self)
 
     def nearest(self, path: str) -> tuple[str, ...]:
         """Return up to three paths of the map that are similar to *path*, best first.
 
-        The first call sorts all paths.
+        A path with one mistake has the same beginning or the same end as the correct one,
+        so it is compared only with its neighbours in both orders. The first call sorts all
+        paths.
         """
-        return self._names.to(path)
-
-
-_NEIGHBOURS = 12
-_ALIKE = 0.5
-
-
-class Nearest:
-    """Search for similar names, in two lists sorted by beginnings and by ends.
-
-    A name with one mistake has the same beginning or the same end as the correct one.
-    It is therefore compared only with its neighbors in both orders.
-    """
-
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = names
-        self._forward = sorted(names)
-        self._backward = sorted(name[::-1] for name in names)
-
-    def to(self, name: str) -> tuple[str, ...]:
-        """Return up to three names similar to *name*, the most similar first."""
         from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
-        backward = _neighbours(self._backward, name[::-1])
-        near = {*_neighbours(self._forward, name), *(text[::-1] for text in backward)}
-        spelled = (
-            *(name.lower(), normalize("NFC", name), normalize("NFD", name)),
-            *(unquote(name), quote(name, errors="replace")),
-        )
-        same = [text for text in dict.fromkeys(spelled) if text in self._names]
-        close = get_close_matches(name, sorted(near - {*same}), 3, _ALIKE)
-        return (*same, *close)[:3]
+        forward, backward = self._ordered
+        near = {text[::-1] for text in _neighbours(backward, path[::-1])}
+        near |= {*_neighbours(forward, path)}
+        return tuple(get_close_matches(path, sorted(near), 3, _ALIKE))
 
 
 def _neighbours(ordered: list[str], name: str) -> list[str]:

@@ -1,8 +1,4 @@
-"""Whatever a store answers, only our errors come out of reading it.
-
-The default run repeats itself exactly. ``-m heavy`` runs the same properties over many
-more examples, new ones each time.
-"""
+"""Reading any reply of a store raises no errors but those of this package."""
 
 from __future__ import annotations
 
@@ -11,8 +7,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import hypothesis
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,54 +28,6 @@ from fsspec_osspresigned.model import (
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import MultipartGrant, Signer
-
-HEAVY_EXAMPLES = 2_000
-
-
-def fuzz(*, wrong: str = "", **strategies: Any) -> Callable[[Any], Any]:
-    """Make two tests of a property: a short one, and a heavy one.
-
-    Args:
-        wrong: why the property does not hold yet; it must fail then.
-        strategies: what to try.
-    """
-    marks = (
-        [pytest.mark.xfail(reason=wrong, raises=(ValueError, ExceptionGroup))]
-        if wrong
-        else []
-    )
-
-    def decorate(prove: Any) -> Any:
-        many = hypothesis.settings(
-            max_examples=HEAVY_EXAMPLES,
-            derandomize=False,
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-
-        @pytest.mark.parametrize(
-            "heavy",
-            [
-                pytest.param(False, id="short", marks=marks),
-                pytest.param(
-                    True,
-                    id="heavy",
-                    marks=[*marks, pytest.mark.heavy, pytest.mark.timeout(1200)],
-                ),
-            ],
-        )
-        def test(heavy: bool) -> None:
-            run = given(**strategies)(prove)
-            if wrong:  # the first failure is enough
-                once = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
-                run = hypothesis.settings(phases=once)(run)
-            (many(run) if heavy and not wrong else run)()
-
-        test.__name__ = prove.__name__
-        test.__doc__ = prove.__doc__
-        return test
-
-    return decorate
-
 
 # -- what may come ----------------------------------------------------------------------
 
@@ -242,7 +188,7 @@ class Canned(Signer):
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.left = 3  # a listing that says that it goes on for ever
+        self.left = 3  # a listing that says that it goes on forever
 
     def sign(self, operations: Any) -> list[SignedRequest]:
         return [
@@ -293,7 +239,7 @@ def value_of(read: Callable[[], Any]) -> Any:
     return None
 
 
-@fuzz(body=BODIES, root=st.none() | TAGS)
+@given(body=BODIES, root=st.none() | TAGS)
 def test_xml(body, root):
     """A document is a tree without any declaration, or a ValueError."""
     tree = value_of(lambda: xmldoc.parse(body, root))
@@ -311,7 +257,7 @@ JSON = st.recursive(
 ).map(json.dumps)
 
 
-@fuzz(
+@given(
     text=JSON | st.text(max_size=40) | st.binary(max_size=40) | damaged(),
     depth=st.none() | st.integers(0, 5),
 )
@@ -323,7 +269,7 @@ def test_json(text, depth):
 # -- replies ----------------------------------------------------------------------------
 
 
-@fuzz(status=st.integers(100, 999), headers=HEADERS, body=BODIES)
+@given(status=st.integers(100, 999), headers=HEADERS, body=BODIES)
 def test_error_reply(status, headers, body):
     """Any answer becomes one of the errors for answers, on one line."""
     error = from_reply(
@@ -339,7 +285,7 @@ def test_error_reply(status, headers, body):
 TARGET = Target(path="bucket/key")
 
 
-@fuzz(reply=REPLIES)
+@given(reply=REPLIES)
 def test_initiate(reply):
     """Either there is an upload ID, or one of our errors."""
 
@@ -349,16 +295,16 @@ def test_initiate(reply):
     harmless(step)
 
 
-@fuzz(reply=REPLIES, crc=st.none() | st.integers(0, 2**64 - 1))
+@given(reply=REPLIES, crc=st.none() | st.integers(0, 2**64 - 1))
 def test_complete(reply, crc):
-    """What is no clear success is one of our errors."""
+    """A reply that is no clear success raises an error of this package."""
     granted = MultipartGrant(upload_id="U")
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
     calls = OSSCalls(client(reply), TARGET)
     harmless(lambda: run(calls.complete, "U", parts, crc, granted))
 
 
-@fuzz(reply=REPLIES)
+@given(reply=REPLIES)
 def test_list_parts(reply):
     """Parts that cannot be read are not the parts that were sent."""
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
@@ -378,7 +324,7 @@ SIZES = st.builds(
 )
 
 
-@fuzz(
+@given(
     reply=REPLIES | SIZES.map(lambda body: Reply(status=200, body=body)),
 )
 def test_listing(reply):
@@ -386,7 +332,7 @@ def test_listing(reply):
     harmless(lambda: list(iterated(listing(client(reply), "bucket", ""))))
 
 
-@fuzz(reply=REPLIES)
+@given(reply=REPLIES)
 def test_head(reply):
-    """So are the facts about an object."""
+    """Invalid facts about an object raise an error of this package."""
     harmless(lambda: run(OSSCalls(client(reply), TARGET).info))

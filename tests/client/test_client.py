@@ -122,7 +122,7 @@ def test_stale_signature_is_renewed():
 
 
 def test_a_signer_learns_what_had_expired():
-    """A signer that signs by something it holds is told that this has ended."""
+    """A signer is notified when the store refuses its signature as expired."""
     told = []
 
     class Holder(Signing):
@@ -165,8 +165,7 @@ class Watched(Signing):
     [
         ({}, set()),
         ({"remote": True}, set()),
-        ({"waits": False}, {"sign", "invalidate"}),
-        ({"grant_waits": False}, {"grant", "preflight"}),
+        ({"waits": False}, {"sign", "grant", "preflight", "invalidate"}),
     ],
 )
 def test_a_signer_of_the_user_is_called_in_a_worker_thread(members, on_loop):

@@ -70,7 +70,7 @@ def signed_headers(
     )
     stamp = sent.get("x-oss-date") or sent["date"]
     text = string_to_sign_v4(stamp, scope, request)
-    signing_key = day_key(key.access_key_secret, date[:8], region, "oss")
+    signing_key = day_key(key.access_key_secret, date[:8], region)
     pieces = [f"Credential={key.access_key_id}/{scope}"]
     if additional:
         pieces.append(f"AdditionalHeaders={';'.join(sorted(additional))}")

@@ -13,12 +13,13 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.messages import Call, Refusal
 from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials
 from tests.emulator.authorization import BUCKET, OWNER, STS, sender
+from tests.emulator.conftest import refusal
 
 both = pytest.mark.parametrize("version", ["v1", "v4"])
 EXPIRED = {"v1": "0002-00000069", "v4": "0002-00000236"}
@@ -96,7 +97,7 @@ REFUSED = [
     [(v, *row) for versions, *row in REFUSED for v in versions],
     ids=[f"{n}-{v}" for n, row in enumerate(REFUSED) for v in row[0]],
 )
-def test_refused_headers(call, oss, refusal, version, options, wanted):
+def test_refused_headers(call, oss, version, options, wanted):
     """What is unsigned, changed, old or of another key, region or scheme is refused."""
     options = dict(options)
     if ahead := options.pop("ahead", 0):
@@ -129,18 +130,11 @@ def test_token_beside_the_signature(call):
     assert call("PUT", "k", version="v1", key=key, also=also).status_code == 200
 
 
-def test_what_a_mismatch_tells(call, tree):
-    """A wrong signature says what the server has signed."""
-    another = evolve(OWNER, access_key_secret=Secret("another"))
-    told = {child.tag for child in tree(call("PUT", "k", key=another))}
-    assert {"StringToSign", "StringToSignBytes", "CanonicalRequest"} <= told
-
-
 @given(
     authorization=TEXTS, date=TEXTS, oss_date=st.none() | TEXTS, token=st.none() | TEXTS
 )
 def test_any_text_is_refused(authorization, date, oss_date, token):
-    """Whatever stands in the headers, the answer is a refusal and no accident."""
+    """Any content of the headers gives a refusal, never a server error."""
     headers = {"authorization": authorization, "date": date, "x-oss-date": oss_date,
                "x-oss-security-token": token, "x-oss-content-sha256": "UNSIGNED-PAYLOAD"}  # fmt: skip
     found = verify(
@@ -166,37 +160,10 @@ def test_reading_without_a_signature(oss, call, make_client):
 
 
 @both
-def test_urls(client, refusal, version):
-    """A URL of each key is good; one changed character is SignatureDoesNotMatch."""
-    client.put("k", version=version)
-    client.put("k", version=version, by=STS)
-    stranger = Credentials("LTAIstranger", Secret("x"))
-    reply = client.call("PUT", "k", version=version, by=stranger)
-    assert refusal(reply)[:2] == (403, "InvalidAccessKeyId")
-    name = {"v1": "Signature=", "v4": "x-oss-signature="}[version]
-    head, _, tail = client.url("PUT", "wrong", version=version).partition(name)
-    changed = f"{head}{name}{'b' if tail[0] == 'a' else 'a'}{tail[1:]}"
-    reply = client.send("PUT", changed, data=b"x")
-    assert refusal(reply)[:2] == (403, "SignatureDoesNotMatch")
-    assert client.oss.get(BUCKET, "wrong") is None
-    shown = str(client.oss.requests)
-    assert STS.security_token.reveal() not in shown
-    assert "ignature=" not in shown
-
-
-def test_any_region(make_client):
-    """A store without a region takes every one, and says that it is in the usual one."""
-    with Emulator(region=None) as oss:
-        client = make_client(oss)
-        client.put("k", region="anywhere")
-        info = client.call("GET", "", query={"bucketInfo": ""}, region="elsewhere")
-        assert "<Region>cn-hangzhou</Region>" in info.text
-
-
-@both
-def test_a_clock_that_is_ahead(make_client, refusal, version):
+def test_a_clock_that_is_ahead(make_client, version):
     """The server judges and dates its answers by its own clock, which tests may set."""
-    with Emulator(clock_offset=3600) as oss:
+    with Emulator() as oss:
+        oss.clock.offset = 3600
         client = make_client(oss)
         reply = client.call("PUT", "k", data=b"x", version=version)
         assert refusal(reply) == (403, "AccessDenied", EXPIRED[version])
@@ -211,22 +178,7 @@ def test_a_clock_that_is_ahead(make_client, refusal, version):
         assert oss.clock.offset == -3600
 
 
-@both
-def test_a_url_that_expires_midway(client, oss, refusal, version):
-    """The clock jumps at the third part: it and what follows are expired."""
-    upload = client.initiate("long")
-    oss.faults.add(Fault(action="UploadPart", part_number=3, clock_jump=120))
-    parts = [
-        client.part("long", upload, n, b"x", version=version) for n in (1, 2, 3, 4)
-    ]
-    assert [part.status_code for part in parts] == [200, 200, 403, 403]
-    assert refusal(parts[2])[2] == EXPIRED[version]
-    fresh = client.part("long", upload, 3, b"x", now=oss.clock(), version=version)
-    assert fresh.status_code == 200
-    assert sorted(oss.uploads(BUCKET)[0].parts) == [1, 2, 3]
-
-
-def test_a_token_that_ends(make_client, refusal):
+def test_a_token_that_ends(make_client):
     """A key with a token is refused once the token has ended, URL alive or not."""
     with Emulator([evolve(STS, expires_at=time.time() + 30)]) as oss:
         client = make_client(oss)

@@ -10,6 +10,7 @@ import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.wire import ClientConnection
+from tests.emulator.conftest import refusal
 
 BUCKET = "examplebucket"
 ENDS = pytest.mark.parametrize(("reset", "end"), [(False, "closed"), (True, "reset")])
@@ -37,27 +38,6 @@ def test_cuts(peer, oss, poster, members, end, count):
         poster.post("k", b"abcdef")
     assert (oss.requests[-1].status, oss.requests[-1].bytes) == (None, count)
     assert oss.objects(BUCKET) == {}
-
-
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_cut_of_a_request_without_a_body(client, oss, peer, method):
-    """What has no body is cut at its end, and does not act."""
-    client.put("stays", b"x")
-    oss.faults.add(Fault(cut_after=5))
-    peer.ask(method, "stays")
-    assert peer.rest() == (b"", "closed")
-    assert oss.objects(BUCKET) == {"stays": b"x"}
-
-
-def test_a_cut_while_the_client_still_sends(client, oss, recorded):
-    """A client that sends a large part sees its connection break; no part is kept."""
-    upload = client.initiate("large")
-    oss.faults.add(Fault(action="UploadPart", cut_after=100_000))
-    with pytest.raises(requests.ConnectionError):
-        client.part("large", upload, 1, b"x" * 5_000_000)
-    assert recorded(2).bytes == 100_000
-    assert oss.uploads(BUCKET)[0].parts == {}
-    assert client.part("large", upload, 1, b"x").status_code == 200
 
 
 @ENDS
@@ -94,7 +74,7 @@ def test_a_connection_that_closes_between_requests(peer, oss):
 
 
 @ENDS
-def test_a_lost_reply(client, peer, oss, refusal, reset, end):
+def test_a_lost_reply(client, peer, oss, reset, end):
     """drop_reply acts, and not a byte comes back: a second Complete is NoSuchUpload."""
     oss.faults.add(Fault(action="PutObject", drop_reply=True, reset=reset))
     peer.ask("PUT", "lost", b"abc")
@@ -122,37 +102,28 @@ def test_a_reply_that_breaks_off(client, peer, oss, reset, end):
 
 
 @pytest.mark.parametrize(
-    ("method", "after", "came"),
+    ("method", "after", "last"),
     [
         ("PUT", 17, b"HTTP/1.1 200 OK\r\n"),
         ("PUT", 0, b""),
         ("PUT", -100_000, b""),
         ("HEAD", 17, b"HTTP/1.1 200 OK\r\n"),
+        ("HEAD", -1, b"\r\n\r"),  # the length that HEAD announces is no part of it
+        ("HEAD", 10**6, b"\r\n\r\n"),
     ],
 )
-def test_a_head_that_breaks_off(client, peer, oss, method, after, came):
-    """A cut may lie within the head, or before it; the act was done."""
+def test_a_head_that_breaks_off(client, peer, oss, method, after, last):
+    """A cut may lie within the head, before it, or after it; the act was done."""
     client.put("head")
     oss.faults.add(Fault(cut_reply_after=after))
     peer.ask(method, "head")
-    assert peer.rest() == (came, "closed")
+    came, end = peer.rest()
+    assert (came.endswith(last), bool(came), end) == (True, bool(last), "closed")
     assert oss.get(BUCKET, "head").size == (method == "HEAD")
 
 
-def test_cuts_at_the_end_of_a_reply(client, make_peer, oss):
-    """The length that HEAD announces is no part of it; a cut behind it is one at its end."""
-    client.put("k", b"0123456789")
-    for after, last in ((-1, b"\r\n\r"), (10**6, b"\r\n\r\n")):
-        oss.faults.add(Fault(action="HeadObject", cut_reply_after=after))
-        peer = make_peer(client)
-        peer.ask("HEAD", "k")
-        came, end = peer.rest()
-        assert came.endswith(last)
-        assert end == "closed"
-
-
 def test_a_body_that_nobody_reads(make_peer, client, oss, recorded):
-    """stall_after reads so far; the client's buffers fill and it cannot go on."""
+    """stall_after reads so far; the client's buffers fill and it cannot continue."""
     oss.faults.add(Fault(stall_after=1000))
     peer = make_peer(client)
     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
@@ -185,25 +156,6 @@ def test_a_pause(peer, oss, poster, members):
     assert oss.get(BUCKET, "form").data() == b"abcdef"
 
 
-def test_a_pause_in_a_body_without_a_length(peer, oss):
-    """A stall between chunks loses none of them."""
-    oss.faults.add(Fault(stall_after=1, stall_for=0.01))
-    body = b"3\r\nabc\r\n0\r\n\r\n"
-    peer.ask("PUT", "k", body, length=-1, extra="Transfer-Encoding: chunked\r\n")
-    assert peer.reply()[0] == 200
-    assert oss.get(BUCKET, "k").data() == b"abc"
-
-
-def test_a_reply_that_never_comes(peer, oss, client, recorded):
-    """stall_reply_after=0 stores the object; the connection stays open and silent."""
-    oss.faults.add(Fault(stall_reply_after=0))
-    peer.ask("PUT", "silent", b"x")
-    assert recorded().status is None
-    assert oss.get(BUCKET, "silent").data() == b"x"
-    assert peer.is_silent()
-    client.put("next")
-
-
 def test_a_reply_that_stops(client, peer, oss):
     """A reply stops in the middle and the connection stays open."""
     client.put("read", b"0123456789")
@@ -216,8 +168,7 @@ def test_a_reply_that_stops(client, peer, oss):
     assert oss.requests[-1].status == 200
 
 
-@pytest.mark.parametrize("how", ["fault", "traffic limit"])
-def test_slow_in_both_directions(client, poster, oss, monkeypatch, how):
+def test_slow_in_both_directions(client, poster, oss, monkeypatch):
     """Body and reply take as long as their bytes need, and all arrive."""
     waits = []
 
@@ -226,22 +177,20 @@ def test_slow_in_both_directions(client, poster, oss, monkeypatch, how):
 
     monkeypatch.setattr(ClientConnection, "wait", wait)
     data = bytes(range(256)) * 40
-    limit = {"x-oss-traffic-limit": "819200"} if how == "traffic limit" else {}
-    if how == "fault":
-        oss.faults.add(Fault(bytes_per_second=102_400, times=3))
-    client.put("slow", data, headers=limit)
+    oss.faults.add(Fault(bytes_per_second=102_400, times=3))
+    client.put("slow", data)
     assert sum(waits) == pytest.approx(0.1, abs=0.006)
     waits.clear()
-    assert client.call("GET", "slow", query=limit).content == data
+    assert client.call("GET", "slow").content == data
     assert sum(waits) == pytest.approx(0.1, abs=0.006)
     assert max(waits) == pytest.approx(0.05)
     waits.clear()
-    assert poster.post("k", data, also=limit).status_code == 204
+    assert poster.post("k", data).status_code == 204
     assert sum(waits) == pytest.approx(0.1, abs=0.006)
 
 
 def test_a_slow_reply_may_end_the_connection(peer, oss):
-    """What the client wants to close is closed behind a slow reply."""
+    """The connection is closed after a slow reply if the client asks for it."""
     oss.faults.add(Fault(bytes_per_second=100_000))
     peer.ask("PUT", "slow", b"x", extra="Connection: close\r\n")
     came, end = peer.rest()
@@ -320,21 +269,3 @@ def test_it_stops_while_a_body_comes_in(make_client, make_peer, monkeypatch):
     peer.rest()
     assert [record.status for record in oss.requests] == [None]
     assert oss.get(BUCKET, "k") is None
-
-
-def test_it_stops_while_a_reply_is_not_read(
-    make_client, make_peer, monkeypatch, caplog
-):
-    """A reply that waits for its reader, cut at its end, does not hold the stop up."""
-    monkeypatch.setattr("fsspec_osspresigned.emulator.server.GRACE", 0.05)
-    with Emulator() as oss:
-        client = make_client(oss)
-        client.put("large", b"x" * 20_000_000)
-        oss.faults.add(Fault(hang_up=True))
-        peer = make_peer(client)
-        peer.ask("GET", "large")
-        while len(oss.requests) < 2:
-            threading.Event().wait(0.005)
-    peer.rest()
-    assert oss.requests[-1].status == 200
-    assert not [r for r in caplog.records if r.name == "uvicorn.error" and r.exc_info]

@@ -13,6 +13,7 @@ from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.signing.post_policy import post_signature
 from tests.emulator.authorization import OWNER, STS
+from tests.emulator.conftest import refusal, tree
 from tests.emulator.forms import (
     ANY_KEY,
     BOUNDARY,
@@ -51,7 +52,7 @@ def test_each_version_and_kind_of_key(poster, oss, version, key):
 
 
 @both
-def test_signatures(poster, oss, refusal, tree, version):
+def test_signatures(poster, oss, version):
     """A form that is unsigned, half signed, or signed for another policy is refused."""
     anonymous = (403, "AccessDenied", "0003-00000001")
     assert refusal(poster.post("k", fields={})) == anonymous
@@ -84,7 +85,7 @@ def test_signatures(poster, oss, refusal, tree, version):
     ],
     ids=range(9),
 )  # fmt: skip
-def test_each_v4_field_is_judged(poster, refusal, name, change, wanted):
+def test_each_v4_field_is_judged(poster, name, change, wanted):
     """Version, credential, day, region, key and token have an answer of their own."""
     fields = signed(STS)
     value = change(fields.pop(name))
@@ -93,14 +94,7 @@ def test_each_v4_field_is_judged(poster, refusal, name, change, wanted):
     assert " ".join(refusal(reply)[1:]) == wanted
 
 
-def test_a_token_for_a_key_without_one(poster, refusal):
-    """Key and token must belong together."""
-    fields = {**signed(OWNER, version="v1"), "x-oss-security-token": "other"}
-    code = "AccessKeyIdAndSecurityTokenNotMatch"
-    assert refusal(poster.post("k", fields=fields)) == (403, code, "0002-00000004")
-
-
-def test_a_signature_elsewhere_is_ignored(client, poster, refusal):
+def test_a_signature_elsewhere_is_ignored(client, poster):
     """A signed URL does not stand in for the policy."""
     query = client.url("POST", "").partition("?")[2]
     body = form(part("key", "k"), part("file", b"x"))
@@ -114,11 +108,11 @@ def test_a_signature_elsewhere_is_ignored(client, poster, refusal):
         ("no base64!", "not base64"),
         (base64.b64encode(b"{").decode(), "policy is"),
         (policy([]), "no list of conditions"),
-        (policy([["like", "$key", "x"]]), "unknown operator"),
+        (policy([["like", "$key", "x"]]), "does not know conditions[0]"),
     ],
     ids=range(4),  # the policies have the time of their expiry
 )
-def test_what_is_no_policy(poster, oss, refusal, tree, text, said):
+def test_what_is_no_policy(poster, oss, text, said):
     """A well-signed text that is no policy is InvalidPolicyDocument."""
     reply = poster.post("refused", fields=signed_text(OWNER, text))
     assert refusal(reply)[:2] == (400, "InvalidPolicyDocument")
@@ -128,7 +122,7 @@ def test_what_is_no_policy(poster, oss, refusal, tree, text, said):
 
 
 @both
-def test_a_policy_ends(poster, oss, refusal, version):
+def test_a_policy_ends(poster, oss, version):
     """It is refused from its end on; a V4 signature ends after 7 days at the latest."""
     fields = signed(OWNER, version=version, life=100)
     assert poster.post("k", fields=fields).status_code == 204
@@ -164,7 +158,7 @@ def test_a_policy_ends(poster, oss, refusal, version):
         (["eq", "$fileName", "a"], {"fileName": "a"}, None),
     ],
 )  # fmt: skip
-def test_each_condition(poster, oss, refusal, tree, condition, also, ec):
+def test_each_condition(poster, oss, condition, also, ec):
     """A form that a condition does not allow is refused, and nothing is stored."""
     fields = signed(OWNER, condition)
     reply = poster.post("dir/k", fields=fields, also=also)
@@ -177,16 +171,7 @@ def test_each_condition(poster, oss, refusal, tree, condition, also, ec):
     assert oss.get(BUCKET, "dir/k") is None
 
 
-def test_the_type_of_the_file_is_judged(poster, refusal):
-    """Without a field, ``$content-type`` is the type that the file's part names."""
-    fields = signed(OWNER, ["in", "$content-type", ["image/png"]])
-    head = "Content-Type: image/png"
-    assert poster.post("k", b"x", head, fields=fields).status_code == 204
-    reply = poster.post("k", b"x", "Content-Type: text/html", fields=fields)
-    assert refusal(reply)[2] == "0006-00000227"
-
-
-def test_v4_names_its_fields(poster, refusal, tree):
+def test_v4_names_its_fields(poster):
     """A V4 policy that does not name the fields of its signature is refused."""
     fields = {**signed(OWNER), "policy": policy(list(ANY_KEY))}
     fields["x-oss-signature"] = post_signature(
@@ -221,7 +206,7 @@ def test_the_reply_tells_what_was_stored(poster, oss):
 @pytest.mark.parametrize(
     ("asked", "status"), [("200", 200), ("201", 201), ("204", 204), ("202", 204)]
 )
-def test_the_status_that_is_asked_for(poster, tree, oss, asked, status):
+def test_the_status_that_is_asked_for(poster, oss, asked, status):
     """200, 201 with a document, and 204, which stands for all others as well."""
     reply = poster.post("k/ü&b", also={"success_action_status": asked})
     assert reply.status_code == status
@@ -275,26 +260,11 @@ def test_the_content_type(poster, oss, head, also, kind):
 
 
 @pytest.mark.parametrize(
-    ("also", "headers", "acl"),
-    [
-        ({"acl": "private"}, {}, "private"),
-        ({"acl": "private", "x-oss-object-acl": "public-read"}, {}, "public-read"),
-        ({}, {"x-oss-object-acl": "public-read"}, "public-read"),
-        ({"x-oss-object-acl": "private"}, {"x-oss-object-acl": "public-read"}, "private"),
-    ],
-)  # fmt: skip
-def test_the_acl(poster, oss, also, headers, acl):
-    """It may come as a field, as S3's alias, or in a header, which the field beats."""
-    poster.post("k", also=also, headers=headers)
-    assert oss.get(BUCKET, "k").headers["x-oss-object-acl"] == acl
-
-
-@pytest.mark.parametrize(
     ("key", "also", "code"),
     [
         ("/a", {}, "InvalidObjectName"),
         ("", {}, "InvalidArgument"),
-        ("k", {"acl": "everybody"}, "InvalidArgument"),
+        ("k", {"x-oss-object-acl": "everybody"}, "InvalidArgument"),
         ("k", {"x-oss-storage-class": "Cold"}, "InvalidStorageClass"),
         ("k", {"x-oss-forbid-overwrite": "perhaps"}, "InvalidArgument"),
         ("k", {"x-oss-meta-a": "x" * 9000}, "MetadataTooLarge"),
@@ -306,19 +276,10 @@ def test_the_acl(poster, oss, also, headers, acl):
         ("k", {"callback": "nonsense"}, "InvalidArgument"),
     ],
 )
-def test_bad_fields(poster, oss, refusal, key, also, code):
+def test_bad_fields(poster, oss, key, also, code):
     """A value that OSS does not take is refused, and nothing is stored."""
     assert refusal(poster.post(key, also=also))[:2] == (400, code)
     assert oss.objects(BUCKET) == {}
-
-
-def test_forbid_overwrite(poster, oss, refusal):
-    """An object that is there stays, and the code says so."""
-    lock = {"x-oss-forbid-overwrite": "true"}
-    assert poster.post("k", b"first", also=lock).status_code == 204
-    reply = poster.post("k", b"second", also=lock)
-    assert refusal(reply)[:2] == (409, "FileAlreadyExists")
-    assert oss.get(BUCKET, "k").data() == b"first"
 
 
 @pytest.mark.parametrize(
@@ -345,7 +306,7 @@ def test_the_filename_in_the_key(poster, oss, filename, stored):
         (21, (400, "EntityTooLarge", "0006-00000003")),
     ],
 )
-def test_the_size_range(poster, oss, refusal, size, expected):
+def test_the_size_range(poster, oss, size, expected):
     """The size of the file is in the range of the policy, both ends included."""
     ranges = [["content-length-range", 10, 100], ["content-length-range", 0, 20]]
     reply = poster.post("k", b"x" * size, conditions=[{"bucket": BUCKET}, *ranges])
@@ -357,7 +318,7 @@ def test_the_size_range(poster, oss, refusal, size, expected):
 
 
 @pytest.mark.parametrize("answer", [b'{"a":1}', None])
-def test_a_callback(make_client, refusal, answer):
+def test_a_callback(make_client, answer):
     """200 with the callback server's answer; a failure is 203, the object stays."""
     told = []
     with Emulator(callback=lambda value: told.append(value) or answer) as oss:
@@ -371,20 +332,6 @@ def test_a_callback(make_client, refusal, answer):
             assert refusal(reply)[:2] == (203, "CallbackFailed")
         else:
             assert (reply.status_code, reply.content) == (200, answer)
-
-
-def test_every_style_of_address(make_client, refusal):
-    """The bucket is in the path, in the host name, or behind a name of its own."""
-    with Emulator([OWNER], cnames={"files.example.com": BUCKET}) as oss:
-        poster = Poster(oss, make_client(oss))
-        fields = {**signed(OWNER), "key": "styled"}
-        body = form(*fields_and_file(fields, b"x"))
-        hosts = (f"{BUCKET}.oss-cn-hangzhou.aliyuncs.com", "files.example.com")
-        for path, host in ((f"/{BUCKET}", {}), *(("/", {"Host": h}) for h in hosts)):
-            assert poster.send(body, path=path, headers=host).status_code == 204
-            assert (oss.requests[-1].bucket, oss.requests[-1].key) == (BUCKET, "styled")
-        reply = poster.send(body, path="/otherbucket/")
-        assert refusal(reply)[:2] == (404, "NoSuchBucket")
 
 
 # How forms arrive.
@@ -405,26 +352,7 @@ def test_wherever_the_network_cuts(peer, oss, fields, step):
     assert oss.requests[-1].bytes == len(data)
 
 
-def test_a_large_file_streams(poster, oss):
-    """Some MiB arrive whole, in a file of the store and not in memory."""
-    data = random.Random(1).randbytes(9 * MIB + 1)  # noqa: S311 - no secret
-    assert poster.post("large", data).status_code == 204
-    stored = oss.get(BUCKET, "large")
-    assert stored.data() == data
-    assert stored.body[0].path is not None
-
-
-def test_a_client_that_leaves(peer, oss, fields, recorded):
-    """A connection that ends within the file publishes nothing."""
-    body = form(*fields_and_file(fields, b"x" * 5000))
-    kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
-    peer.ask("POST", "", body[:-500], length=len(body), extra=kind)
-    peer.socket.close()
-    assert recorded().status is None
-    assert oss.get(BUCKET, "k") is None
-
-
-def test_what_is_around_the_file(poster, oss, refusal, fields):
+def test_what_is_around_the_file(poster, oss, fields):
     """A boundary may be quoted; fields after the file are ignored, also a key."""
     kind = {"Content-Type": f'multipart/form-data; boundary="{BOUNDARY}"'}
     late = part("x-oss-object-acl", "nonsense" * 20_000)
@@ -460,14 +388,14 @@ ONE = form(part("key", "k"), part("file", "k"))
     ],
     ids=range(13),
 )  # fmt: skip
-def test_bad_forms(poster, refusal, kind, body, code):
+def test_bad_forms(poster, kind, body, code):
     """What is no form of OSS, or over its limits, is refused by its code."""
     reply = poster.send(body, headers=kind and {"Content-Type": kind})
     assert refusal(reply)[:2] == (400, code)
 
 
 @pytest.mark.parametrize("end", ["", "-", "\r\n", "x-\r\n"])
-def test_a_form_that_breaks_off(poster, oss, refusal, fields, end):
+def test_a_form_that_breaks_off(poster, oss, fields, end):
     """Without its closing boundary, or the end of its file, nothing is stored."""
     whole = form(*fields_and_file(fields, b"x" * 5000), end=end)
     for body in (whole, whole[:-500]):
@@ -476,7 +404,7 @@ def test_a_form_that_breaks_off(poster, oss, refusal, fields, end):
 
 
 def test_damaged_forms(poster, fields):
-    """Whatever is wrong with a form, it is answered, and not by a crash."""
+    """Any invalid form gets a refusal, never a server error."""
     chance = random.Random(7)  # noqa: S311 - no secret
     good = form(*fields_and_file(fields, b"hello", filename="a"))
     pieces = [b"\r\n", b"--", b"\xff", b'"', b";", b"*=utf-9'%FF'x", b"\0", b"\\"]

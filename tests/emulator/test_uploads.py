@@ -10,6 +10,7 @@ import re
 import pytest
 
 from fsspec_osspresigned.http.checksums import crc64
+from tests.emulator.conftest import refusal, tree
 
 BUCKET = "examplebucket"
 KEY = "multi/a ü"
@@ -19,7 +20,7 @@ EXCLUSIVE = {"x-oss-forbid-overwrite": "true"}
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
-def test_an_upload_from_begin_to_end(client, tree, version):
+def test_an_upload_from_begin_to_end(client, version):
     """Parts in order make the object; ETag and CRC-64 are those of the whole."""
     properties = {"Content-Type": "text/csv", "x-oss-meta-a": "1"}
     upload = client.initiate(KEY, headers=properties, version=version)
@@ -65,15 +66,7 @@ def test_parts_in_any_order_and_again(client):
     assert client.oss.get(BUCKET, KEY).data() == PART + b"end"
 
 
-def test_complete_all(client):
-    """x-oss-complete-all takes every part, and no body."""
-    upload, _ = client.uploaded(KEY, PART, b"end")
-    every = {"x-oss-complete-all": "yes"}
-    assert client.complete(KEY, upload, b"", headers=every).status_code == 200
-    assert client.oss.get(BUCKET, KEY).data() == PART + b"end"
-
-
-def test_an_upload_aborted_while_a_part_comes_in(client, refusal):
+def test_an_upload_aborted_while_a_part_comes_in(client):
     """A part whose upload ends meanwhile is NoSuchUpload."""
     upload = client.initiate(KEY)
 
@@ -85,37 +78,6 @@ def test_an_upload_aborted_while_a_part_comes_in(client, refusal):
         other.session.close()
 
     assert refusal(client.part(KEY, upload, 1, body()))[:2] == (404, "NoSuchUpload")
-
-
-def test_forbid_overwrite_at_the_end(client, refusal):
-    """An exclusive Complete is 409 on a taken key; the upload stays open."""
-    upload, parts = client.uploaded(KEY, b"new")
-    client.put(KEY, b"old")
-    reply = client.complete(KEY, upload, parts, headers=EXCLUSIVE)
-    assert refusal(reply) == (409, "FileAlreadyExists", "0042-00000214")
-    assert client.oss.get(BUCKET, KEY).data() == b"old"
-    assert client.complete(KEY, upload, parts).status_code == 200
-
-
-def test_parts_from_another_object(client, tree):
-    """UploadPartCopy takes a whole object or a range of it."""
-    client.put("source", PART + b"0123456789")
-    upload = client.initiate(KEY)
-
-    def copy(number, **ranges):
-        query = {"partNumber": str(number), "uploadId": upload}
-        headers = {"x-oss-copy-source": f"/{BUCKET}/source", **ranges}
-        return tree(client.call("PUT", KEY, query=query, headers=headers)).findtext(
-            "ETag"
-        )
-
-    first, at = copy(1), "x-oss-copy-source-range"
-    second = copy(2, **{at: f"bytes={len(PART) + 2}-{len(PART) + 4}"})
-    md5 = hashlib.md5(b"234", usedforsecurity=False).hexdigest()
-    assert second == f'"{md5.upper()}"'
-    third = copy(3, **{at: f"bytes={len(PART) + 8}-"})
-    assert client.complete(KEY, upload, [(1, first), (3, third)]).status_code == 200
-    assert client.oss.get(BUCKET, KEY).data() == PART + b"0123456789" + b"89"
 
 
 def test_every_answer_tells_the_encryption(client):
@@ -132,7 +94,7 @@ def test_every_answer_tells_the_encryption(client):
     assert put.headers[f"{method}-key-id"]  # that of the account
 
 
-def test_keys_in_encoded_form(client, tree):
+def test_keys_in_encoded_form(client):
     """encoding-type=url encodes the key in the replies of Initiate and Complete."""
     encoded = {"encoding-type": "url"}
     begun = tree(client.call("POST", KEY, query={"uploads": "", **encoded}))

@@ -12,7 +12,6 @@ import time
 from pathlib import PurePosixPath
 
 import pytest
-from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine.engine import awaited
@@ -36,7 +35,7 @@ def fs(environment):
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("size", [10, 3 * SIZE])
 def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size, many):
-    """Also if its object was complete already: nothing of the transaction is published."""
+    """A cancelled call fails the transaction, even if its object was complete."""
     begun, go, add = threading.Event(), threading.Event(), Transaction.add
 
     def slow(self, one):
@@ -157,7 +156,7 @@ async def cancel(task):
 def test_a_pipe_of_the_system_is_not_published_after_its_end(
     environment, owner, oss, tmp_path, size, on_exception
 ):
-    """Neither its last request nor the tries after it outlive a cancelled call."""
+    """A cancelled call ends its running request, and sends no further one."""
     fs = OSSPresignedFileSystem(
         signer="keys",
         part_size=2**20,
@@ -262,7 +261,7 @@ def test_a_cancelled_write_is_not_remembered_as_undone(blind, oss):
 def test_a_cancelled_call_does_not_wait_for_the_other_end(
     fs, owner, tmp_path, verb, other_end
 ):
-    """A program that says nothing must not hold up whoever has given up."""
+    """A silent program does not delay a caller that was cancelled."""
     path, fifo = f"{ROOT}/f", str(tmp_path / "fifo")
     os.mkfifo(fifo)
     if verb == "get":
@@ -332,33 +331,6 @@ def test_a_look_ends_at_once(fs, owner, verb):
         return time.monotonic() - began
 
     assert asyncio.run(main()) < 4
-
-
-@pytest.mark.parametrize("limit", [1, None])
-def test_progress_of_a_coroutine_may_call_the_filesystem(environment, tmp_path, limit):
-    """It runs neither in the caller's loop nor in that of the engine."""
-    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=limit)
-    (tmp_path / "f").write_bytes(bytes(SIZE))
-    places = set()
-
-    class Notes(Callback):
-        def relative_update(self, inc=1):
-            places.add(threading.current_thread().name.rpartition("-")[0])
-            fs.pipe_file(f"{ROOT}/note", b"x")
-            assert asyncio.run(fs._cat_file(f"{ROOT}/note")) == b"x"
-
-    async def main():
-        async with asyncio.timeout(50):
-            await asyncio.gather(
-                *(
-                    fs._put_file(str(tmp_path / "f"), f"{ROOT}/{n}", callback=Notes())
-                    for n in range(4)
-                ),
-                fs._put([str(tmp_path / "f")], f"{ROOT}/d/", callback=Notes()),
-            )
-
-    asyncio.run(main())
-    assert places == {"osspresigned-worker"}
 
 
 @pytest.mark.parametrize("verb", ["put_file", "get_file"])

@@ -40,43 +40,6 @@ def fs(grant):
     return OSSPresignedFileSystem(grant=grant(), skip_instance_cache=True)
 
 
-def test_verbs_that_store(oss, fs, tmp_path):
-    """Values, files, streams and empty objects are forms, whatever their size is."""
-    (tmp_path / "f").write_bytes(DATA)
-    fs.pipe(f"{ROOT}/value", DATA)
-    fs.pipe({f"{ROOT}/{n}": bytes([n]) for n in range(4)})
-    fs.put_file(str(tmp_path / "f"), f"{ROOT}/file")
-    fs.touch(f"{ROOT}/nothing")
-    with fs.open(f"{ROOT}/stream", "wb") as file:
-        for _ in range(400):
-            file.write(DATA)
-    with fs.open(f"{ROOT}/text.gz", "wt", compression="gzip") as file:
-        file.write("text")
-    assert {record.action for record in oss.requests} == {"PostObject"}
-    stored = oss.objects(BUCKET)
-    assert stored.keys() == {
-        *("in/value", "in/file", "in/nothing", "in/stream", "in/text.gz"),
-        *(f"in/{n}" for n in range(4)),
-    }
-    assert stored["in/value"] == stored["in/file"] == DATA
-    assert stored["in/stream"] == 400 * DATA
-    assert stored["in/nothing"] == b""
-
-
-def test_a_transaction(oss, fs):
-    """Nothing is sent before the end, and nothing at all after an error."""
-    with fs.transaction:
-        fs.pipe(f"{ROOT}/a", DATA)
-        with fs.open(f"{ROOT}/b", "wb") as file:
-            file.write(DATA)
-        assert not oss.requests
-    assert oss.objects(BUCKET) == {"in/a": DATA, "in/b": DATA}
-    with pytest.raises(RuntimeError), fs.transaction:
-        fs.pipe(f"{ROOT}/c", DATA)
-        raise RuntimeError
-    assert oss.objects(BUCKET).keys() == {"in/a", "in/b"}
-
-
 @pytest.mark.parametrize(
     "verb",
     [

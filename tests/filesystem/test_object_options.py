@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 
 import pytest
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     ConfigurationError,
     NotCoveredError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.owner.service.app import create_app
-from fsspec_osspresigned.owner.service.policy import Policy
-from fsspec_osspresigned.signers.keys import KeySigner
+from tests.filesystem.conftest import VERBS, service
 
 ROOT = "examplebucket"
 CALL = {"callbackUrl": "https://example.com/done", "callbackBody": "k=${object}"}
@@ -68,23 +63,6 @@ def sent(owner):
     return found
 
 
-VERBS = {
-    "pipe_file": lambda fs, path, data, _, kw: fs.pipe_file(path, data, **kw),
-    "pipe": lambda fs, path, data, _, kw: fs.pipe({path: data}, **kw),
-    "put_file": lambda fs, path, _, local, kw: fs.put_file(local, path, **kw),
-    "put": lambda fs, path, _, local, kw: fs.put([local], [path], **kw),
-}
-
-
-def opened(fs, path, data, _, options):
-    """Write by ``open``."""
-    with fs.open(path, "wb", **options) as file:
-        file.write(data)
-
-
-VERBS["open"] = opened
-
-
 @pytest.mark.parametrize("where", ["constructor", "call"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_option_goes_with_the_calls_that_take_it(
@@ -94,9 +72,8 @@ def test_each_option_goes_with_the_calls_that_take_it(
     sizes = {"part_size": "100KiB", "multipart_threshold": "200KiB"}
     fs = only(**sizes, **(OPTIONS if where == "constructor" else {}))
     for name, size in (("small", 10), ("large", 250 * 1024)):
-        (tmp_path / name).write_bytes(bytes(size))
         options = dict(OPTIONS) if where == "call" else {}
-        VERBS[verb](fs, f"{ROOT}/{name}", bytes(size), tmp_path / name, options)
+        VERBS[verb](fs, f"{ROOT}/{name}", bytes(size), tmp_path, **options)
     assert sent(owner) == CALLS
     stored = owner.oss.get(ROOT, "large").headers
     assert stored["x-oss-meta-k"] == "v"
@@ -144,29 +121,12 @@ def test_what_a_url_was_not_signed_for_is_an_error(owner, tmp_path, option):
     assert not owner.actions()
 
 
-def test_a_signer_service_signs_what_its_policy_grants(oss, owner, monkeypatch):
+def test_a_signer_service_signs_what_its_policy_grants(environment, owner):
     """Demanded headers go to the service with each call, and come back signed."""
-    monkeypatch.setenv("OSSPRESIGNED_TOKEN", "a-made-up-token")
-    policy = Policy(
-        name="p",
-        prefixes=(f"{ROOT}/",),
-        actions=frozenset(Action),
-        headers={"content-type", "cache-control", "x-oss-*", "x-oss-callback"},
-        acls={"private"},
-    )
-    keys = KeySigner(
-        credentials=lambda: oss.credentials,
-        endpoint=oss.endpoint,
-        region="cn-hangzhou",
-    )
-    digest = hashlib.sha256(b"a-made-up-token").hexdigest()
-    with LoopbackServer(create_app(keys, tokens={digest: policy})) as service:
-        fs = OSSPresignedFileSystem(
-            signer=service.url,
-            signer_token="env:OSSPRESIGNED_TOKEN",
-            part_size="100KiB",
-            multipart_threshold="200KiB",
-        )
+    headers = {"content-type", "cache-control", "x-oss-*", "x-oss-callback"}
+    sizes = {"part_size": "100KiB", "multipart_threshold": "200KiB"}
+    with service(headers=headers, acls={"private"}) as signing:
+        fs = OSSPresignedFileSystem(**signing, **sizes)
         # No "overwrite": to see whether the object is there would be other requests.
         options = {n: v for n, v in OPTIONS.items() if n != "overwrite"}
         fs.pipe_file(f"{ROOT}/small", b"x", **options)

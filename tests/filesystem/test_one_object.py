@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator import Fault, messages
 from fsspec_osspresigned.errors import (
     ConfigurationError,
     ExistenceNotVerifiedWarning,
@@ -14,6 +14,8 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.objects import copy as copying
+from tests.filesystem.conftest import VERBS
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a.json"
@@ -81,7 +83,7 @@ def test_objects_are_not_changed_in_place(blind, owner, mode):
 
 
 def test_a_bad_layer_leaves_no_open_file(blind, owner):
-    """What is wrong with text or compression is told without a dangling upload."""
+    """Invalid text or compression options raise an error, and leave no upload."""
     with pytest.raises(ValueError, match="ompression"):
         blind.open(PATH, "wb", compression="none-such")
     with pytest.raises(LookupError):
@@ -89,30 +91,31 @@ def test_a_bad_layer_leaves_no_open_file(blind, owner):
     assert not owner.actions()
 
 
-@pytest.mark.parametrize(
-    "create",
-    [
-        lambda fs: fs.pipe_file(PATH, b"new", mode="create"),
-        lambda fs: fs.pipe({PATH: b"new"}, mode="create"),
-        lambda fs: fs.pipe_file(PATH, b"new", overwrite=False),
-        lambda fs: fs.put_file(__file__, PATH, mode="create"),
-        lambda fs: fs.put([__file__], [PATH], mode="create"),
-        lambda fs: fs.touch(PATH, truncate=False),
-        lambda fs: fs.open(PATH, "xb").close(),
-        lambda fs: fs.open(PATH, "x").close(),
-    ],
-    ids=("pipe_file", "pipe", "overwrite", "put_file", "put", "touch", "xb", "x"),
-)
+CREATE = {
+    **{
+        verb: lambda fs, place, verb=verb: VERBS[verb](
+            fs, PATH, b"x", place, mode="create"
+        )
+        for verb in ("pipe_file", "pipe", "put_file", "put")
+    },
+    "overwrite": lambda fs, _: fs.pipe_file(PATH, b"new", overwrite=False),
+    "touch": lambda fs, _: fs.touch(PATH, truncate=False),
+    "xb": lambda fs, _: fs.open(PATH, "xb").close(),
+    "x": lambda fs, _: fs.open(PATH, "x").close(),
+}
+
+
+@pytest.mark.parametrize("way", CREATE)
 @pytest.mark.parametrize("looks", [(), ("HeadObject",)])
-def test_an_exclusive_object_is_never_replaced(only, owner, create, looks):
+def test_an_exclusive_object_is_never_replaced(only, owner, tmp_path, way, looks):
     """The server refuses; where HEAD is signed, we refuse before the bytes go."""
     fs = only(*looks)
-    create(fs)
+    CREATE[way](fs, tmp_path)
     before = owner.stored()
     assert set(before) == {"a.json"}
     owner.oss.clear()
     with pytest.raises(FileExistsError):
-        create(fs)
+        CREATE[way](fs, tmp_path)
     assert owner.stored() == before
     assert owner.actions() == ([looks[0]] if looks else ["PutObject"])
 
@@ -145,27 +148,31 @@ def test_copying_keeps_what_belongs_to_the_object(fs, owner):
     assert owner.stored()["moved"] == b"1"
 
 
-def test_a_reply_to_a_copy_is_read(fs, owner, monkeypatch):
-    """A 200 that is no result of a copy is an error."""
+@pytest.mark.parametrize("action", ["CopyObject", "UploadPartCopy", "ListObjectsV2"])
+def test_a_reply_that_confirms_nothing_is_an_error(fs, monkeypatch, action):
+    """A 200 that is no copy or listing is neither success nor an empty directory."""
+    fs.pipe_file(PATH, b"1" * 200_000)
+    roots = {"UploadPartCopy": "CopyPartResult", "ListObjectsV2": "ListBucketResult"}
+    real = messages.xml
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.messages.xml", lambda *_: b"<no/>"
+        messages,
+        "xml",
+        lambda root, *more: (
+            b"<no/>"
+            if root == roots.get(action, "CopyObjectResult")
+            else real(root, *more)
+        ),
     )
-    fs.pipe_file(PATH, b"1")
-    with pytest.raises(StoreError, match="CopyObject is bad"):
-        fs.cp_file(PATH, f"{ROOT}/d")
-
-
-def test_a_listing_that_is_none_is_an_error(fs, monkeypatch):
-    """A 200 that is no listing is not an empty directory."""
-    monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.messages.xml", lambda *_: b"<no/>"
-    )
-    with pytest.raises(StoreError, match="ListObjectsV2 is bad"):
-        fs.ls(f"{ROOT}/d")
+    if action == "UploadPartCopy":
+        monkeypatch.setattr(copying, "MAX_SINGLE_COPY", 100_000)
+    with pytest.raises(StoreError, match=f"{action} is bad"):
+        fs.ls(f"{ROOT}/d") if action == "ListObjectsV2" else fs.cp_file(
+            PATH, f"{ROOT}/d"
+        )
 
 
 def test_a_signer_of_head_without_listing(only, owner):
-    """What HEAD shows is true; directories are those that were made or filled here."""
+    """HEAD decides about objects; only directories made or filled here exist."""
     fs = only("HeadObject")
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     assert fs.info(f"{ROOT}/d/x")["size"] == 1

@@ -1,4 +1,4 @@
-"""What can be known to fail is refused before the first byte."""
+"""An upload that must fail is refused before the first byte."""
 
 from __future__ import annotations
 
@@ -98,39 +98,6 @@ def test_url_demands_a_header_that_nobody_gives(filesystem_of, owner, oss, monke
     given = {"headers": {"Content-Disposition": "inline"}}
     fs.pipe_file(f"{BUCKET}/a", b"x", **given)
     assert owner.stored() == {"a": b"x"}
-
-
-def test_length_that_is_signed_waits_until_it_is_known(filesystem_of, owner, oss):
-    """A stream to a URL of exactly five bytes opens, and fails with another length."""
-    headers = {"Content-Length": "5"}
-    url = (
-        PresignRequest(
-            oss.credentials,
-            oss.endpoint,
-            method="PUT",
-            bucket=BUCKET,
-            key="a",
-            headers=headers,
-            additional_headers=("content-length",),
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        )
-        .url()
-        .reveal()
-    )
-    fs = filesystem_of({"url": url, "headers": headers})
-    with (
-        pytest.raises(NotCoveredError, match="exactly 5 bytes"),
-        fs.open(f"{BUCKET}/a", "wb") as file,
-    ):
-        file.write(b"123456")
-    with pytest.raises(NotCoveredError, match="exactly 5 bytes"):
-        fs.pipe_file(f"{BUCKET}/a", b"1234")
-    assert owner.actions() == []
-    with fs.open(f"{BUCKET}/a", "wb") as file:
-        file.write(b"12345")
-    assert owner.stored() == {"a": b"12345"}
 
 
 def test_end_of_an_owners_upload_is_checked_first(

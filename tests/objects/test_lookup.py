@@ -1,4 +1,4 @@
-"""What a filesystem answers that may write and not look."""
+"""Answers of a filesystem with write-only permission."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from fsspec_osspresigned.errors import (
     RefusalReason,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from tests.filesystem.conftest import VERBS
 
 ROOT = "examplebucket"
 
 
 @pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_own_objects_answer(blind):
-    """What this process wrote is there, with its size, checksums and directories."""
+    """Objects of this process exist, with size, checksums and directories."""
     receipt = blind.pipe_file(f"{ROOT}/d/e/a.json", b"{}")
     blind.pipe_file(f"{ROOT}/d/b", b"b")
     path = f"{ROOT}/d/e/a.json"
@@ -90,46 +91,19 @@ def test_own_bodies_are_read_back(blind, tmp_path):
     assert (tmp_path / "directory").is_dir()
 
 
-def stored_by_put_file(fs, path, data, tmp_path):
-    """Store a local file that is gone afterwards."""
-    (tmp_path / "local").write_bytes(data)
-    fs.put_file(tmp_path / "local", path)
-    (tmp_path / "local").unlink()
-
-
-def stored_by_put(fs, path, data, tmp_path):
-    """Store a local file by the lane of many files."""
-    (tmp_path / "local").write_bytes(data)
-    fs.put([tmp_path / "local"], [path])
-    (tmp_path / "local").unlink()
-
-
-def stored_by_open(fs, path, data, _):
-    """Store a file that is written."""
-    with fs.open(path, "wb") as file:
-        file.write(data)
-
-
-def stored_by_transaction(fs, path, data, tmp_path):
-    """Store a local file at the end of a transaction."""
-    with fs.transaction:
-        (tmp_path / "local").write_bytes(data)
-        fs.put_file(tmp_path / "local", path)
-    (tmp_path / "local").unlink()
-
-
-@pytest.mark.parametrize(
-    "store", [stored_by_put_file, stored_by_put, stored_by_open, stored_by_transaction]
-)
+@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("size", [0, 10, 300_000, BODY_CAP])
-def test_all_verbs_keep_small_bodies(blind, owner, tmp_path, store, size):
+def test_all_verbs_keep_small_bodies(blind, owner, tmp_path, verb, size):
     """What can be read back does not depend on how the object was stored."""
     data, path = os.urandom(size), f"{ROOT}/d/a"
     if size:  # a request that is sent again changes nothing
         owner.oss.faults.add(Fault(action="PutObject", status=500))
-    store(blind, path, data, tmp_path)
+    VERBS[verb](blind, path, data, tmp_path)
     assert blind.cat_file(path) == data
-    store(blind, path, bytes(BODY_CAP + 1), tmp_path)
+    with blind.transaction:
+        VERBS[verb](blind, path, data[::-1], tmp_path)
+    assert blind.cat_file(path) == data[::-1]
+    VERBS[verb](blind, path, bytes(BODY_CAP + 1), tmp_path)
     with pytest.raises(PermissionError, match="this process wrote it"):
         blind.cat_file(path)
 
@@ -207,7 +181,7 @@ def test_directories_are_remembered(blind, oss):
 
 
 def test_what_is_seen_wins_over_what_is_remembered(only):
-    """Where HEAD is signed, the store answers, not our memory."""
+    """If HEAD is signed, the store answers, not our record."""
     fs = only("HeadObject", "DeleteObject")
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     fs.rm_file(f"{ROOT}/d/x")
@@ -231,7 +205,7 @@ def test_what_is_seen_but_not_read_exists(only, fs):
 
 
 def test_an_own_directory_that_others_emptied_holds_nothing(only, fs):
-    """A listing shows that, where nobody may look at an object."""
+    """A listing shows that others have removed the object."""
     lists = only("ListObjectsV2")
     lists.pipe_file(f"{ROOT}/d/x", b"x")
     fs.rm_file(f"{ROOT}/d/x")
@@ -253,7 +227,7 @@ def beside(request, fs, blind):
 
 @pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_an_object_is_listed_beside_the_directory_of_its_name(beside):
-    """Both are there, for each verb that looks."""
+    """Each verb sees both the object and the directory."""
     kinds = [(item["name"], item["type"]) for item in beside.ls(f"{ROOT}/c")]
     x = f"{ROOT}/c/x"
     assert kinds == [(x, "directory"), (x, "file"), (f"{ROOT}/c/z", "file")]

@@ -1,4 +1,4 @@
-"""What an object may be stored with: limits of OSS, and how it is written as headers."""
+"""Headers of an object: OSS's limits, and their format."""
 
 from __future__ import annotations
 
@@ -40,23 +40,16 @@ def test_tags(given, header):
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({}, "a mapping, or a text"),
-        ("", "a mapping, or a text"),
-        (7, "a mapping, or a text"),
-        ({"a": 1}, "strings to strings"),
-        ({1: "a"}, "strings to strings"),
+        ({}, "a mapping of strings, or"),
+        ("", "a mapping of strings, or"),
+        (7, "a mapping of strings, or"),
+        ({"a": 1}, "a mapping of strings, or"),
+        ({1: "a"}, "a mapping of strings, or"),
         ("a=b&a=c", "whose names differ"),
-        ({str(n): "" for n in range(11)}, "10 tags at most, not 11"),
-        ({"": "v"}, "names of 1 to 128"),
-        ({"k" * 129: "v"}, "names of 1 to 128"),
-        ({"k": "v" * 257}, "at most 256 characters"),
-        ({"k": "a&b"}, "letters, digits, blanks"),
-        ({"k;": "a"}, "letters, digits, blanks"),
-        ({"k": "a\nb"}, "letters, digits, blanks"),
     ],
 )
 def test_bad_tags(given, problem):
-    """What OSS would refuse is refused before it is signed."""
+    """Values that OSS would refuse are refused before they are signed."""
     with pytest.raises(ValueError, match=problem):
         tagging(given)
 
@@ -81,14 +74,12 @@ def test_encryption():
         ({}, "an algorithm of"),
         (7, "one of AES256, KMS, SM4, or a mapping"),
         ({"algorithm": "KMS", "key": "k"}, "or a mapping of algorithm, key_id"),
-        ({"algorithm": "AES256", "key_id": "k"}, "KMS where there is a key_id"),
-        ({"algorithm": "KMS", "key_id": "a b"}, "the ID of a KMS key"),
-        ({"algorithm": "KMS", "key_id": 7}, "the ID of a KMS key"),
-        ({"algorithm": "KMS", "data_encryption": "AES256"}, "data_encryption is SM4"),
+        ({"algorithm": "KMS", "key_id": "a\r\nb: c"}, "not printable ASCII"),
+        ({"algorithm": "KMS", "key_id": 7}, "or a mapping of algorithm, key_id"),
     ],
 )
 def test_bad_encryption(given, problem):
-    """What does not go together is refused."""
+    """Contradictory options are refused."""
     with pytest.raises(ValueError, match=problem):
         encryption(given)
 
@@ -117,20 +108,12 @@ def test_callback():
         ("not json", "a mapping of OSS's callback fields"),
         ("[1]", "a mapping of OSS's callback fields"),
         (7, "a mapping of OSS's callback fields"),
-        ({}, "callbackUrl is one URL"),
-        ({**CALL, "callbackUrl": ";"}, "callbackUrl is one URL"),
-        ({**CALL, "callbackUrl": ";".join("abcdef")}, "up to 5"),
-        ({**CALL, "callbackUrl": "https://example.com/a b"}, "URL-encoded"),
-        ({**CALL, "callbackUrl": "https://example.com/ü"}, "URL-encoded"),
-        ({**CALL, "callbackUrl": 7}, "callbackUrl is a text"),
+        ({}, "with a callbackUrl"),
+        ({**CALL, "callbackUrl": 7}, "with a callbackUrl"),
         ({"callbackUrl": "https://example.com"}, "with a callbackBody"),
-        ({**CALL, "callbackBodyType": "text/plain"}, "callbackBodyType is"),
-        ({**CALL, "callbackSNI": "true"}, "callbackSNI is true or false"),
         ({**CALL, "callbackurl": "x"}, "without 'callbackurl'"),
-        ({**CALL, "callback-var": ["x:a"]}, "callback-var has names such as"),
-        ({**CALL, "callback-var": {"x:A": "v"}}, "callback-var has names such as"),
-        ({**CALL, "callback-var": {"x:a": 1}}, "callback-var has names such as"),
-        ({**CALL, "callbackBody": "b" * 5000}, "at most 5120 bytes"),
+        ({**CALL, "callback-var": ["x:a"]}, "callback-var is a mapping of strings"),
+        ({**CALL, "callback-var": {"x:a": 1}}, "callback-var is a mapping of strings"),
     ],
 )
 def test_bad_callback(given, problem):
@@ -144,7 +127,7 @@ def test_all_problems_of_an_object_come_at_once():
     given = {
         "signer": "keys",
         "acl": "open",
-        "tagging": {"": ""},
+        "tagging": {"": 1},
         "server_side_encryption": "rot13",
         "traffic_limit": 1,
         "callback": {"callbackUrl": "https://example.com/?token=s3cret"},

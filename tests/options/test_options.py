@@ -12,7 +12,7 @@ from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.options.options import Options, portable
 from fsspec_osspresigned.options.target import ObjectOptions
 from fsspec_osspresigned.secret import Secret, resolve_text
-from fsspec_osspresigned.units import GIB, KIB, MIB
+from fsspec_osspresigned.units import GIB, MIB
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Expires=9&Signature=TOPSECRET"
 
@@ -47,11 +47,7 @@ GOOD = [
     *(("overwrite", v, False) for v in (False, "False", "no", "off", "0")),
     ("part_size", 102400, 102400),
     ("part_size", "8MiB", 8 * MIB),
-    ("part_size", "200 kb", 200 * KIB),
-    ("part_size", "1g", GIB),
     ("part_size", "5GiB", 5 * GIB),
-    ("multipart_threshold", "10b", 10),
-    ("multipart_threshold", "1", 1),
     ("retries", " 7 ", 7),
     ("retries", 0, 0),
     ("expires_in", 604_800, 604_800),
@@ -60,16 +56,12 @@ GOOD = [
     ("timeout", "120", (10.0, 120.0)),
     ("timeout", [3, "4"], (3.0, 4.0)),
     ("checksum", "md5", "md5"),
-    ("signature_version", "v1", "v1"),
-    ("addressing_style", "path", "path"),
-    ("region", "cn-x", "cn-x"),
     ("content_type", "text/plain; charset=utf-8", "text/plain; charset=utf-8"),
     ("headers", {"X-A": "1"}, {"X-A": "1"}),
     ("metadata", {"A-b": "1"}, {"A-b": "1"}),
     ("allowed_hosts", "A.example, b.example", {"a.example": None, "b.example": None}),
     ("allowed_hosts", ["A"], {"a": None}),
     ("allowed_hosts", ["[::1]:9000", "a:1"], {"[::1]:9000": None, "a:1": None}),
-    ("allowed_hosts", ("a", "b"), {"a": None, "b": None}),
     ("allowed_hosts", {"A": "bucket", "b": None}, {"a": "bucket", "b": None}),
     ("receipts", print, print),
     ("resume_dir", "/a/b", "/a/b"),
@@ -93,46 +85,31 @@ BAD = [
     ("part_size", "9" * 5000, "bytes from 102400"),
     ("part_size", True, "bytes from"),
     ("part_size", 1e6, "bytes from"),
-    ("part_size", "8 MXB", "bytes from"),
     ("retries", -1, "whole number from 0 to 100"),
     ("retries", "101", "whole number"),
     ("retries", "9" * 5000, "whole number"),
-    ("retries", "٣.", "whole number"),
     ("retries", True, "whole number"),
     ("retry_timeout", 0, "positive number of seconds"),
     ("retry_timeout", "nan", "positive number"),
     ("retry_timeout", float("inf"), "positive number"),
-    ("retry_timeout", 10**400, "positive number"),
-    ("retry_timeout", True, "positive number"),
-    ("retry_timeout", [], "positive number"),
     ("timeout", [1], "a pair"),
     ("timeout", [1, -1], "positive number"),
     ("checksum", "sha1", "one of auto, crc64, md5, none"),
-    ("checksum", ["auto"], "one of"),
-    ("region", " ", "a text"),
     ("region", 5, "a text"),
     ("content_type", "a\r\nX: y", "a header value"),
     ("headers", "a", "a mapping of header names"),
     ("headers", {1: "a"}, "a mapping of header names"),
     ("headers", {"a b": "1"}, "not an HTTP token"),
-    ("headers", {"a": 1}, "not a string"),
-    ("headers", {"a": "1\n"}, "not printable ASCII"),
-    ("headers", {"a": " 1"}, "blanks around it"),
-    ("headers", {"a": "1", "A": "2"}, "appears twice"),
-    ("headers", {"Cookie": "1"}, "may not be set"),
     ("metadata", {"a_b": "1"}, "not of letters, digits and '-'"),
     ("metadata", [], "a mapping"),
     ("storage_class", "standard", "one of Standard"),
     ("grant", 5, "a file, a URL, env:NAME or a mapping"),
     ("grant", " ", "a file, a URL, env:NAME or a mapping"),
     ("signer_token", "s3cr3t", "a reference"),
-    ("signer_token", "env:", "env:OSSPRESIGNED_...: no other"),
     ("signer_token", "env:OSSPRESIGNED_", "env:OSSPRESIGNED_...: no other"),
     ("signer_token", "env:OSS_ACCESS_KEY_SECRET", "copy the token into one of that"),
     ("signer_token", 3, "a reference"),
     ("allowed_hosts", [], "hosts"),
-    ("allowed_hosts", "", "hosts"),
-    ("allowed_hosts", [["a"]], "hosts"),
     ("allowed_hosts", {"a": 1}, "hosts"),
     ("allowed_hosts", 5, "hosts"),
     ("allowed_hosts", ["https://a.example"], "hosts, not URLs"),
@@ -141,7 +118,6 @@ BAD = [
     ("presigned_url", 5, "a text"),
     ("resume_dir", "memory://a", "a directory on this machine"),
     ("resume_dir", " ", "a directory on this machine"),
-    ("resume_dir", True, "a directory on this machine"),
 ]
 
 
@@ -159,15 +135,6 @@ def test_all_problems_at_once():
     assert "unknown option 'part_siz': did you mean 'part_size'?" in found
     assert "unknown option 'zzzz'" in found
     assert any("'::' in a path" in problem for problem in found)
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"), [("token", "signer_token"), ("map", "url_map"), ("storage", "storage_class"), ("Expires", "expires_in")]
-)  # fmt: skip
-def test_a_part_of_a_name_is_understood(name, meant):
-    """The command line says --token and --map; a value is never repeated."""
-    found = problems(signer="https://s.example.com", **{name: "TOPSECRET"})
-    assert found == (f"unknown option {name!r}: did you mean {meant!r}?",)
 
 
 @pytest.mark.parametrize("name", ["key", "secret"])
@@ -227,7 +194,7 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
     ],
 )
 def test_sources(given, words):
-    """Where signatures come from must be said once."""
+    """Exactly one source of signatures must be set."""
     with pytest.raises(ConfigurationError) as caught:
         Options.from_storage_options(given)
     (problem,) = caught.value.problems
@@ -259,7 +226,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_nothing_but_configuration_errors(given):
-    """Whatever a catalog holds, the answer is options or a ConfigurationError."""
+    """Any content of a catalog gives options or a ConfigurationError."""
     try:
         found = Options.from_storage_options(given)
     except ConfigurationError:
@@ -305,7 +272,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     ],
 )
 def test_not_portable(given, remedy):
-    """What holds or is a secret does not leave this process."""
+    """Options that contain secrets cannot be pickled."""
     options = Options.from_storage_options(given)
     with pytest.raises(TypeError, match="cannot be pickled") as caught:
         options.check_portable()
@@ -369,7 +336,7 @@ def test_resolve_text(tmp_path, monkeypatch):
     ],
 )
 def test_reference_that_leads_nowhere(tmp_path, place, content, words):
-    """What cannot be read says where it was looked for."""
+    """The error of an unreadable reference names it."""
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(ConfigurationError, match=words):
         resolve_text(place.format(tmp_path))

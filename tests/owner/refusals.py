@@ -188,7 +188,7 @@ THREADS = (
         "Content-Type 'video/mp4' was sent, but the URL is signed with another one",
         "otherwise exactly the signed one",
     ),
-    # What only a part of the reply tells.
+    # Causes that only a part of the reply shows.
     Thread(
         "boto/boto3#4400: only the exception of boto3",
         f"botocore.exceptions.ClientError: An error occurred (SignatureDoesNotMatch) when calling the PutObject operation: {MISMATCH}",

@@ -80,7 +80,7 @@ def test_threads_are_many_and_different():
 
 
 def test_dump_of_curl_shows_what_was_sent_and_what_arrived():
-    """All facts of request and reply are there, and equal ones are no difference."""
+    """All facts of request and reply are shown, and equal ones are no difference."""
     text = f"PUT\n\n{TYPE}\n1608690732\n/examplebucket/in/a.csv"
     result = explained(DUMP + oss("SignatureDoesNotMatch", MISMATCH, **v1(text)))
     assert (result.status, result.ec) == (403, "0002-00000040")

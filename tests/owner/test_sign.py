@@ -107,7 +107,7 @@ def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
 
 
 def test_headers_are_signed_and_sent(keys):
-    """What the owner demands is stored with the object, and must be sent."""
+    """Headers that the owner demands must be sent, and are stored."""
     call = ["sign", "examplebucket/a", "--content-type", "text/csv"]
     call += ["--header", "x-oss-storage-class=IA", "--header", "x-oss-meta-team=blue"]
     assert cli.main([*call, "--no-overwrite", "--expires", "2h"]) == 0
@@ -305,7 +305,7 @@ def test_what_no_command_can_say_is_refused(keys, capsys, arguments, why):
 
 
 def test_pipe_takes_the_map_and_a_terminal_does_not(keys, capsys, monkeypatch):
-    """Secrets go to standard output only if nobody watches it."""
+    """Secrets are not written to a terminal."""
     assert cli.main(["sign", "examplebucket/a", "--output", "-"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["version"] == 1
@@ -327,7 +327,7 @@ def test_file_that_is_there_stays(keys, tmp_path, capsys):
 
 
 def test_upload_is_aborted_if_the_map_cannot_be_written(keys, monkeypatch, capsys):
-    """An upload whose URLs nobody has is taken back."""
+    """If the map cannot be written, the upload is aborted."""
 
     def full(text, path):
         raise OSError(28, "no space left")
@@ -376,7 +376,6 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
         (["b/k", "--expires", "1 week"], "not a lifetime from 1s to 7d"),
         (["b/k", "--header", "nonsense"], "NAME=VALUE"),
         (["b/k", "--header", "=v"], "NAME=VALUE"),
-        (["b/k", "--header", "a=1", "--header", "A=2"], "given twice"),
         (["b/k", "--method", "GET", "--content-type", "a/b"], "sends no object"),
         (["b/k", "--method", "GET", "--parts", "2"], "sends no object"),
         (["b/k", "--parts", "2", "--file-size", "1G"], "give one of them"),
@@ -409,7 +408,7 @@ def test_wrong_call_is_exit_2(arguments, why, capsys, monkeypatch):
     ],
 )
 def test_failure_is_one_line(arguments, code, why, capsys, monkeypatch, tmp_path):
-    """What is wrong with keys or files is said without a traceback."""
+    """Errors of keys and files are shown without a traceback."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["sign", *arguments]) == code
     said = capsys.readouterr().err

@@ -75,12 +75,3 @@ def test_tries(name):
     assert told == [again] * (again is not None)
     if verb(1) is Verb.SIGN_AGAIN:
         assert verb(2, resigned=True) is Verb.GIVE_UP
-
-
-@pytest.mark.parametrize("name", [*EXCEPTIONS, *WARNINGS, *REASONS])
-def test_every_cell_is_filled(name):
-    """Each row has a cause and a remedy."""
-    table = next(t for t in (EXCEPTIONS, WARNINGS, REASONS) if name in t)
-    widths = {len(cells) for cells in table.values()}
-    assert len(widths) == 1
-    assert all(cell.strip() for cell in table[name])

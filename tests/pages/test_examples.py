@@ -132,7 +132,7 @@ def signer(request, monkeypatch, tmp_path) -> Iterator[str]:
 
 
 def test_every_rule_is_kept(signer, capsys):
-    """What the page shows passes the check that the page recommends."""
+    """The signers of the page pass the check that the page recommends."""
     call = ["check", "signer", signer, "--bucket", "examplebucket", "--prefix", "in/"]
     code = cli.main([*call, "--token", "env:OSSPRESIGNED_TOKEN"])
     said = capsys.readouterr().out
@@ -216,14 +216,6 @@ def test_caller_that_breaks_off_ends_nothing(signer):
     for _ in range(3):
         (result,) = ask(signer, {**put, "content_length": 1})
         assert result["method"] == "PUT"
-
-
-@pytest.mark.parametrize("name", ["signer_flask.py", "signer_fastapi.py"])
-def test_forty_lines_are_enough(name):
-    """A signer in Python has at most forty lines, blank ones too."""
-    text = (EXAMPLES / name).read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 40
-    assert max(map(len, text.splitlines())) <= 88
 
 
 HOST = "https://examplebucket.oss-cn-hangzhou.aliyuncs.com/"
@@ -329,7 +321,7 @@ def test_examples_together_are_a_map(oss, capsys, tmp_path):
 
 
 def test_entry_made_in_a_browser_carries_an_upload(oss, tmp_path):
-    """The same code signs with a temporary key, which ends up in the URL."""
+    """The code signs with a temporary key, whose token is in the URL."""
     more = f"""
         import OSS from 'ali-oss'
         const oss = new OSS({{
@@ -414,12 +406,3 @@ def test_what_java_prints_is_an_entry(oss):
     text = text.replace('\\"', '"').replace("%n", "\n")
     printed = text % (*PATH.split("/", 1), signed(TYPE, "v4"), "text/csv")
     upload(oss, printed, PATH, b"a,b")
-
-
-def test_every_example_is_on_a_page():
-    """Nothing is tested that nobody reads, and the other way round."""
-    pages = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs").glob("*.md"))
-    shown = set(re.findall(r"\]\(\.\./examples/([^)\s]+)\)", pages))
-    files = [p for p in EXAMPLES.rglob("*") if p.is_file()]
-    there = {p.relative_to(EXAMPLES).as_posix() for p in files}
-    assert shown == {name for name in there if "__pycache__" not in name}

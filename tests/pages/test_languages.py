@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,13 +48,6 @@ def facts(prose: str) -> dict[str, list[str]]:
     return {name: sorted(set(f)) for name, f in {"code": spans, **found}.items()}
 
 
-def tables(text: str) -> Iterator[list[list[str]]]:
-    """Yield the cells of each table."""
-    for table in re.findall(r"(?:^\|.*\n)+", FENCE.sub("", text), re.MULTILINE):
-        rows = [re.split(r"(?:^| )\|", row)[1:-1] for row in table.splitlines()]
-        yield [row for row in rows if row]  # the ruler has no blanks
-
-
 @pytest.mark.parametrize("page", PAIRS)
 def test_code_is_the_same(page):
     """Each block shows the same commands, calls and output, in the same order."""
@@ -71,17 +63,6 @@ def test_sections_hold_the_same_facts(page):
         for (_, english), (_, chinese) in zip(here, there, strict=True):
             assert facts(chinese) == facts(english)
             assert chinese.count("\n* ") == english.count("\n* ")
-
-
-@pytest.mark.parametrize("page", sorted(set(PAIRS) - {"docs/index.md"}))
-def test_tables_have_the_same_rows(page):
-    """Each cell has the same facts, and none is left empty."""
-    here, there = list(tables(read(page))), list(tables(read(PAIRS[page])))
-    assert [len(table) for table in there] == [len(table) for table in here]
-    for ours, theirs in zip(here, there, strict=True):
-        for english, chinese in zip(ours, theirs, strict=True):
-            assert list(map(facts, chinese)) == list(map(facts, english))
-            assert [not c.strip() for c in chinese] == [not e.strip() for e in english]
 
 
 @pytest.mark.parametrize("page", PAIRS)

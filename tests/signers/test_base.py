@@ -1,4 +1,4 @@
-"""What holds for every signer: grants, and the checks on what comes back."""
+"""Grants, and the checks of results, of all signers."""
 
 import pytest
 from attrs import evolve
@@ -7,9 +7,9 @@ from fsspec_osspresigned.errors import ConfigurationError, NotCoveredError, Sign
 from fsspec_osspresigned.model import Action, Operation, SignedForm, SignedRequest
 from fsspec_osspresigned.secret import FormValue
 from fsspec_osspresigned.signers.base import (
+    AdaptedSigner,
     Grant,
     Signer,
-    adapted,
     form_fields,
     sign_checked,
 )
@@ -29,23 +29,17 @@ class Fixed(Signer):
 
 
 def test_a_preflight_of_ones_own_is_asked_for_each_object():
-    """A subclass that refuses objects need not say so a second time; it may object."""
+    """A subclass that refuses objects need not say so a second time."""
 
     class Refusing(Fixed):
         def preflight(self, operation):
             raise NotCoveredError("no", path=operation.path)
 
-    class Alike(Refusing):
-        grants_by_prefix = True
-
-        def preflight(self, operation):
-            super().preflight(operation)
-
     class Below(Refusing):
         pass
 
-    found = [kind.grants_by_prefix for kind in (Fixed, Refusing, Alike, Below)]
-    assert found == [True, False, True, False]
+    found = [kind.grants_by_prefix for kind in (Fixed, Refusing, Below)]
+    assert found == [True, False, False]
 
 
 def test_objects_of_the_user_keep_their_members():
@@ -68,7 +62,7 @@ def test_objects_of_the_user_keep_their_members():
             self.invalidated = refused
 
     own = Own()
-    signer = adapted(own)
+    signer = AdaptedSigner(own)
     assert signer.remote
     assert signer.sign([PUT]) == [GOOD]
     assert isinstance(signer.sign_each([PUT])[0], NotCoveredError)
@@ -118,7 +112,7 @@ def test_demanded_headers_are_fields_of_a_form(name):
 
 @pytest.mark.parametrize("value", ["!", "e30", "W10=", "eyJ4OmEiOjF9"])
 def test_variables_that_are_none(value):
-    """What is not base64, no JSON, no object or has a number is refused by name."""
+    """A callback that is no base64, no JSON object, or has numbers is refused."""
     with pytest.raises(ConfigurationError, match="x-oss-callback-var is not"):
         form_fields({"X-Oss-Callback-Var": value})
 

@@ -64,15 +64,14 @@ def test_a_chain_waits_if_one_of_its_signers_does():
     """It is called on the loop only if none of them waits."""
 
     class Here(Some):
-        waits = grant_waits = False
+        waits = False
 
     here, elsewhere = ChainSigner(Here()), ChainSigner(Here(), Some())
-    assert (here.waits, here.grant_waits) == (False, False)
-    assert (elsewhere.waits, elsewhere.grant_waits) == (True, True)
+    assert (here.waits, elsewhere.waits) == (False, True)
 
 
 def test_a_refusal_has_the_reasons_of_all_signers():
-    """What no signer signs is refused in the words of each, with the last one's facts."""
+    """If no signer signs, the error has the messages of all, and the last one's facts."""
     last = Some("b", name="the last")
     chain = ChainSigner(Some("a", name="the first"), Some("c", name="the second"), last)
     words = "not of the first; .*not of the second; .*not of the last"

@@ -14,7 +14,6 @@ from fsspec_osspresigned.signers.post_grant_parser import (
     read_grant,
     root_of,
 )
-from fsspec_osspresigned.signing.post_policy import PolicyCondition, policy_text
 from tests.signers.grants import (
     BUCKET,
     HOST,
@@ -54,15 +53,6 @@ SHAPES = {
     "own": document(),
     "own, V1": document(version="v1"),
     "V1": V1,
-    "V1 with a string as its end": {**V1, "expire": str(V1["expire"])},
-    "V1 renamed": {
-        "AccessKeyId": V1["accessid"],
-        "EncodedPolicy": V1["policy"],
-        "Signature": V1["signature"],
-        "ExpireTime": 1,
-        "FileDir": "in/",
-        "Host": f"//{HOST}/",
-    },
     "V1 by endpoint": {
         "OssAccessKeyId": V1["accessid"],
         "Policy": V1["policy"],
@@ -82,13 +72,6 @@ SHAPES = {
             "max_file_size_mb": 100,
         },
     },
-    "V1 with the whole key": {
-        "AccessId": V1["accessid"],
-        "Host": HOST,
-        "Key": "in/x",
-        "Policy": V1["policy"],
-        "Signature": V1["signature"],
-    },
     "V4": V4,
     "V4 of Java": {
         "version": V4["x_oss_signature_version"],
@@ -103,15 +86,12 @@ SHAPES = {
         "xOssSignature": V4["signature"],
         "xOssExpires": 3600,
     },
-    "V4 with hyphens": {n.replace("_", "-"): v for n, v in V4.items()},
     "V4 without what the policy says": {
         n: V4[n] for n in ("policy", "x_oss_credential", "signature", "host")
     },
     "V4 wrapped": {"code": 0, "msg": "success", "data": V4},
-    "V4 wrapped twice": {"code": "200", "output": {"data": V4}},
     "V4 below another name": {"code": 0, "data": {"sts": V4, "page": {"size": 1}}},
     "host without a scheme": {**V4, "host": HOST},
-    "host without a slash": {**V4, "host": URL.rstrip("/")},
     "ali-oss": {"formData": signed_fields(PREFIX), "url": URL},
     "boto3": {"url": URL, "fields": {"key": "in/${filename}", **signed_fields(PREFIX)}},
     "names in any case": {
@@ -140,7 +120,7 @@ def test_every_shape_is_the_same_grant(name):
 
 
 def test_fields_of_the_object_are_kept():
-    """What an owner hands out besides is sent; the upload's own fields are not."""
+    """Additional fields of the grant are sent, except those of the upload itself."""
     flat = {
         **flat_v1(),
         "callback": "e30=",
@@ -163,7 +143,7 @@ def test_fields_of_the_object_are_kept():
 
 
 def test_pinned_fields_are_added():
-    """What the policy gives one value only need not be handed out."""
+    """A field with one permitted value is filled in from the policy."""
     given = document(
         PREFIX, {"x-oss-object-acl": "private"}, ["eq", "$content-type", "a/b"]
     )
@@ -183,7 +163,7 @@ def test_own_end_is_the_earlier_one():
 
 
 def test_description_holds_no_secret():
-    """What is shown of a grant names the facts alone."""
+    """The text of a grant shows only facts, no secrets."""
     grant = read_grant(document(credentials=STS))
     shown = json.dumps(grant.describe()) + repr(grant)
     for value in revealed(grant).values():
@@ -193,29 +173,13 @@ def test_description_holds_no_secret():
     assert grant.describe()["signature"] == "v4"
 
 
-def changed(name: str, value: object, items: tuple = (), **facts: object) -> dict:
-    """Return our own shape with another field."""
-    given = document(*items, **facts)
-    given["fields"][name] = value
-    return given
-
-
-def without(name: str, **facts: object) -> dict:
-    """Return our own shape without a field."""
-    given = document(**facts)
-    del given["fields"][name]
-    return given
-
-
 def flat(**facts: object) -> dict:
     """Return the flat V4 shape with other members."""
     return {**V4, **facts}
 
 
-ACL = {"x-oss-object-acl": "private"}
 BAD = {
     "a list": ([], "not a list"),
-    "nothing": ({}, "it has no policy"),
     "two of them": (
         {"data": {"first": V4, "second": V1}}, "it has no policy",
     ),
@@ -226,12 +190,6 @@ BAD = {
         }},
         "it is a POST policy of S3: only those of OSS are supported",
     ),
-    "of S3, V2": (
-        {"url": "https://b.s3.amazonaws.com/", "fields": {
-            "AWSAccessKeyId": "k", "policy": V4["policy"], "signature": "c2ln",
-        }},
-        "it is a POST policy of S3",
-    ),
     "of Google": (
         {"url": "https://storage.googleapis.com/b/", "fields": {
             "x-goog-algorithm": "GOOG4-RSA-SHA256", "policy": V4["policy"],
@@ -239,82 +197,41 @@ BAD = {
         }},
         "it is a POST policy of Google Cloud Storage",
     ),
-    "of Google, V2": (
-        {"url": "https://storage.googleapis.com/b/", "fields": {
-            "GoogleAccessId": "k", "policy": V4["policy"], "signature": "c2ln",
-        }},
-        "it is a POST policy of Google Cloud Storage",
-    ),
     "an error": ({"code": 401, "msg": "log in\n?Signature=abcdef"}, "it says: log in"),
-    "an error in data": ({"code": 401, "data": None, "message": "no"}, "it says: no"),
-    "a newer version": ({**document(), "version": 2}, "reads version 1"),
-    "a bad end": ({**document(), "expires": 5}, '"expires" is not a time'),
     "fields as a list": ({**document(), "fields": [1]}, "its fields are a list"),
-    "a field as an object": (changed("x", {}), "the field 'x' is an object"),
-    "no base64": (changed("policy", "{}"), "not base64"),
-    "no host": (without("policy") | {"url": None}, "it has no host"),
     "a bucket as a number": ({**document(), "bucket": 5}, "its bucket is a number"),
-    "no bucket name": ({**document(), "bucket": "B"}, "is not a valid name"),
     "another bucket": ({**document(), "bucket": "other"}, f"its host is for '{BUCKET}'"),
     "another bucket in the policy": (document(bucket="other"), "is for the bucket other"),
     "a broken host": (flat(host="https://a b/"), "its host holds a blank"),
-    "a host with a query": (flat(host=f"{URL}?a=b"), "its host has a query"),
-    "a host with an empty query": (flat(host=f"{URL}?"), "its host has a query"),
-    "a host with a path": (flat(host=f"{URL}in/"), "has a path"),
-    "a host with a broken path": (flat(host=f"{URL}%ff"), "not UTF-8"),
-    "a host with a user": (flat(host=f"https://u@{HOST}"), "user information"),
-    "a strange scheme": (flat(host=f"ftp://{HOST}"), "absolute http or https"),
     "a region alone": (
         {**V4, **flat_v4(bucket=None), "host": "oss-cn-hangzhou.aliyuncs.com"},
         "names no bucket",
     ),
-    "a bad bucket in the path": (flat(host="http://127.0.0.1/B"), "not a valid name"),
     "an unknown domain": (
         {**flat_v4(bucket=None), "host": "files.example.com"},
         "does not show the bucket: name it with allowed_hosts",
     ),
-    "no signature": (without("x-oss-signature"), "it has no x-oss-signature"),
-    "no signature, V1": (without("Signature", version="v1"), "it has no signature"),
-    "no key": (without("OSSAccessKeyId", version="v1"), "neither an access key ID nor"),
-    "another version": (changed("x-oss-signature-version", "OSS9"), "is not OSS4"),
-    "a short credential": (changed("x-oss-credential", "a/b"), "is not of the form"),
-    "another day": (
-        changed("x-oss-date", "20260102T000000Z"), "not on the day",
-    ),
-    "a date that is none": (changed("x-oss-date", "x"), "not on the day"),
     "another region": (
         {**document(), "url": f"https://{BUCKET}.oss-cn-beijing.aliyuncs.com/"},
         "its host is for 'cn-beijing'",
-    ),
-    "another token": (
-        changed("x-oss-security-token", "CAIS+other/1234567", credentials=STS),
-        "x-oss-security-token does not meet",
     ),
     "a field of the signature that it lacks": (
         document(["starts-with", "$x-oss-signature", ""], version="v1"),
         "it lacks x-oss-signature",
     ),
-    "a policy without the V4 fields": (
-        {**V4, "policy": policy_text([PolicyCondition.range(0, 1)], expires_at=NOW)},
-        "does not name x-oss-signature-version",
-    ),
     "a redirect": (
         document(PREFIX, ["starts-with", "$success_action_redirect", "https://"]),
         "asks for a redirect",
-    ),
-    "a pinned redirect": (
-        document(PREFIX, {"success_action_redirect": "https://a"}), "asks for a redirect",
-    ),
-    "another value than the pinned one": (
-        changed("x-oss-object-acl", "public-read", items=(PREFIX, ACL)),
-        "x-oss-object-acl 'public-read' does not meet",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_grants_are_refused(name):
-    """What cannot work is refused when it is read, with the reason."""
+    """A grant that cannot work is refused when it is read, with the reason.
+
+    ``grant_cases.json`` has more of it, for the upload page, too.
+    """
     found, reason = BAD[name]
     assert any(reason in problem for problem in problems(found))
 
@@ -322,12 +239,16 @@ def test_bad_grants_are_refused(name):
 def test_all_problems_come_at_once():
     """Host, policy, signature and what they say of each other are named together."""
     given = {**flat_v4(bucket="other"), "x_oss_date": "20250101T000000Z"}
-    reasons = ("is for the bucket other", "not on the day", "x-oss-date '2025")
+    reasons = ("is for the bucket other", "not those of one", "x-oss-date '2025")
     found = problems(given)
     assert len(found) == 3
     assert all(reason in one for reason, one in zip(reasons, found, strict=True))
     found = problems({**given, "host": f"{HOST}?a"})
-    assert [one.split()[0] for one in found] == ["its", "x-oss-date", "x-oss-date"]
+    assert [one.split()[0] for one in found] == [
+        "its",
+        "x-oss-signature-version,",
+        "x-oss-date",
+    ]
     assert problems({"formData": {"policy": ""}}) == (
         "it has no policy",
         "it has no host or url to send the file to",
@@ -346,7 +267,7 @@ def test_all_problems_come_at_once():
     ],
 )
 def test_texts_that_are_no_grant(data, reason):
-    """What is no JSON, or far too long, is refused."""
+    """Invalid JSON and very long texts are refused."""
     with pytest.raises(ConfigurationError, match=reason):
         parse_grant(io.BytesIO(data))
 

@@ -46,7 +46,6 @@ K = "dir/k%20+%25"
         "https://b.oss-cn-x-internal.aliyuncs.com/" + K,
         "https://b.us-west-1.oss.aliyuncs.com/" + K,
         "https://b.cn-shanghai-finance.oss.aliyuncs.com/" + K,
-        "https://b.cb-f8z7yvzg.cn-hangzhou.oss-cloudbox.aliyuncs.com/" + K,
         "https://cdn.example.com/" + K,
         "https://port.example.com:8443/" + K,
         "https://any.example.com/" + K,

@@ -18,7 +18,6 @@ from fsspec_osspresigned.signing.post_policy import (
     PolicyCondition,
     PolicyFault,
     PostPolicy,
-    PostPolicyError,
     pinned_fields,
     policy_text,
     post_signature,
@@ -78,7 +77,7 @@ def test_v1_vectors_of_the_java_sdk(signature):
 def test_v4_vector():
     """Key and signature are those of the published formula."""
     secret = Secret("SECRETEXAMPLE")
-    assert day_key(secret, "20231203", "cn-hangzhou", "oss").hex() == V4_KEY
+    assert day_key(secret, "20231203", "cn-hangzhou").hex() == V4_KEY
     text = encoded(V4_POLICY)
     signed = sign_policy(
         Credentials("AKIDEXAMPLE", secret), text, region="cn-hangzhou", now=NOW
@@ -147,19 +146,10 @@ def test_v4_fields_must_be_named():
     (found,) = PostPolicy.parse(text).judge(form, bucket="b", size=1, now=NOW)
     assert found.fault is PolicyFault.EXTRA
     assert "x-oss-signature-version, x-oss-date" in found.text
-    with pytest.raises(ConfigurationError) as caught:
-        sign_policy(KEY, text, region="cn-hangzhou", now=NOW)
-    assert len(caught.value.problems) == 3
-    text = policy_text(
-        signature_conditions(STS, version="v4", region="cn-hangzhou", now=NOW - 60),
-        expires_at=END,
-    )
-    with pytest.raises(ConfigurationError, match="x-oss-date '20231203T121212Z' does"):
-        sign_policy(STS, text, region="cn-hangzhou", now=NOW)
 
 
 def test_description_holds_no_secret():
-    """What is shown of a policy names everything, and no token, key or signature."""
+    """The text of a policy shows all conditions, but no token, key or signature."""
     conditions = signature_conditions(STS, version="v4", region="cn-x", now=NOW)
     text = policy_text([*conditions, PolicyCondition.range(1, 2)], expires_at=END)
     found = PostPolicy.parse(text)
@@ -216,17 +206,18 @@ BAD = {
 def test_bad_texts_are_refused(name):
     """A text that is no policy is refused with the reason."""
     text, reason = BAD[name]
-    with pytest.raises(PostPolicyError, match=reason):
+    with pytest.raises(ConfigurationError, match=reason):
         PostPolicy.parse(text)
 
 
 def test_what_is_read_is_bounded():
     """A hostile policy makes neither a message without end nor work without end."""
-    with pytest.raises(PostPolicyError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         PostPolicy.parse(policy(*[{}] * MAX_CONDITIONS))
-    assert len(caught.value.problems) == 21
-    assert caught.value.problems[-1] == "and 980 more conditions are wrong"
-    with pytest.raises(PostPolicyError, match="has 1001 conditions: 1000 are read"):
+    (problem,) = caught.value.problems
+    assert problem.startswith("OSS does not know conditions[0], conditions[1], ")
+    assert len(problem) < 400
+    with pytest.raises(ConfigurationError, match="has 1001 conditions: 1000 are read"):
         PostPolicy.parse(policy(*[{"a": "b"}] * (MAX_CONDITIONS + 1)))
 
 
@@ -278,7 +269,7 @@ def judged(text: str, form: dict[str, str], size: int, now: float) -> bool | Non
     """Return what the package says; None if the text is no policy for it."""
     try:
         found = PostPolicy.parse(text)
-    except PostPolicyError:
+    except ConfigurationError:
         return None
     given = {n: v for n, v in form.items() if n != "bucket"}
     return not found.judge(given, bucket="examplebucket", size=size, now=now)
@@ -303,7 +294,7 @@ def test_the_strict_judge_agrees_property(conditions, expiration, form, size, no
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_the_strict_judge_agrees_on_nonsense_property(data):
-    """What is no policy is none for both."""
+    """Both parsers refuse the same invalid policies."""
     text = base64.b64encode(data).decode()
     with pytest.raises(strict_judge.BadPolicyError):
         strict_judge.allowed(text, {}, bucket="b", size=0, now=NOW)

@@ -6,3 +6,5 @@ crash leaves. ``curl`` stands in for libcurl, ``network`` loses and changes what
 ``store`` answers, and ``model`` says whether it may. ``programs`` has what the callers do,
 ``causes`` which errors a fault may lead to, and ``ledger`` what must hold.
 """
+
+marks: set[int] = set()  # of lines of the package that ``plants`` has marked

@@ -1,7 +1,7 @@
 """``python -m tests.simulation``: runs programs, finds failures, and makes them small.
 
 --seed N          one program; prints one line with the hash of its trace
---seeds A:B       those programs
+--seeds A:B       those programs, or A,B,C
 --minutes M       fresh programs on all cores, for that long
 --file PATH       a program from a file
 --limit SECONDS   of real time for one program; one that takes longer is undecided,
@@ -37,7 +37,7 @@ import concurrent.futures.thread  # noqa: E402, F401 - it keeps locks of the sys
 import fsspec  # noqa: E402, F401 - likewise
 import requests  # noqa: E402, F401 - likewise
 
-from . import world  # noqa: E402 - before anything of the package
+from . import marks, world  # noqa: E402 - before anything of the package
 
 world.install()
 
@@ -67,7 +67,7 @@ class Child:
     def _live(self, writer: int) -> None:
         def tell(result: Any) -> None:
             facts = {n: getattr(result, n) for n in result.__slots__ if n[0] != "_"}
-            data = json.dumps(facts).encode()
+            data = json.dumps({**facts, "marks": [*marks]}).encode()
             while data:
                 data = data[_REAL_WRITE(writer, data) :]
             os._exit(0)
@@ -96,7 +96,9 @@ class Child:
         second = Child(self.program, self.limit, result["crashed"]).wait()
         second["digest"] = f"{result['digest']}+{second.get('digest', '')}"
         both = Counter(result["reached"]) + Counter(second.get("reached", {}))
-        return {**second, "calls": result["calls"], "reached": both}
+        both_marks = [*result["marks"], *second.get("marks", [])]
+        facts = {"calls": result["calls"], "reached": both, "marks": both_marks}
+        return {**second, **facts}
 
     def _bury(self) -> None:
         os.waitpid(self.pid, 0)
@@ -170,6 +172,8 @@ def run_all(
             longest = max(longest, result.get("longest", 0.0))
             if problem or not given.quiet:
                 print(shown(child.program["seed"], result), flush=True)
+            if passed := result.get("marks"):
+                print(f"seed {child.program['seed']} has the marks", *passed)
             if problem == _UNDECIDED:
                 undecided += 1
             elif problem:
@@ -211,8 +215,8 @@ def main() -> int:
         if given.program:
             print(json.dumps(draw(given.seed), indent=1))
     elif given.seeds:
-        first, _, last = given.seeds.partition(":")
-        seeds = range(int(first), int(last))
+        first, colon, last = given.seeds.partition(":")
+        seeds = range(int(first), int(last)) if colon else map(int, first.split(","))
     else:
         start = secrets.randbelow(10**9)
         print(f"seeds from {start}")

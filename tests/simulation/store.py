@@ -5,7 +5,6 @@ It verifies each signature, and keeps the history of each object.
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -157,7 +156,7 @@ class Server:
         self.store, self.model = SimulatedStore(), Model()
         for name in BUCKETS:
             self.store.add_bucket(name)
-        self.clock = Clock(time.time)
+        self.clock = Clock()
         self.settings = EmulatorSettings(
             keys={KEY.access_key_id: KEY},
             region=REGION,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
 
-from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import Outcome
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 
 PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stalls
 HOUR = 3600
@@ -68,18 +65,6 @@ IN_PARTS = (A_PART, COMPLETE)
 ALL = (*AT_ONCE, A_PART)
 
 
-def grant_of(oss: Emulator, bucket: str) -> Mapping[str, Any]:
-    """Return an owner's grant for all of *bucket*, as it is in its file."""
-    signed = sign_grant(
-        oss.credentials,
-        oss.endpoint,
-        GrantTerms(bucket=bucket, prefix="", expires_in=HOUR),
-        region=oss.region,
-        now=time.time(),
-    )
-    return json.loads(signed.text())
-
-
 @frozen
 class Trouble:
     """What goes wrong.
@@ -102,12 +87,12 @@ class Trouble:
 
     @property
     def lasts(self) -> bool:
-        """Whether it cannot strike just once."""
+        """True if the fault cannot occur just once."""
         return self.anywhere or self.then is not None
 
     @property
     def races(self) -> bool:
-        """Whether it is chance if the request goes out whole before it breaks."""
+        """True if the request may or may not be sent completely before the fault."""
         members = self.members or {}
         return "cut_after" in members or members == {"reset": True}
 
@@ -221,7 +206,7 @@ class Cell:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the fault affects all objects of the call, as the clock of the store."""
+        """True if the fault affects all objects of the call, as the store's clock does."""
         members = self.trouble.members or {}
         return bool(self.trouble.offset or "clock_jump" in members)
 

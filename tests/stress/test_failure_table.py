@@ -1,9 +1,9 @@
-"""Whatever the store fails at, in whatever writer: nothing is published, and it is heard.
+"""A failure of the store in any writer publishes nothing, and is raised.
 
 ``tests/contract/writers`` has what fails in the writer itself.
 
 The lists in docs/fault-table.md are written from these cases; run this module with
-``WRITE_FAILURE_TABLE=1`` in the environment to write them anew.
+``WRITE_FAILURE_TABLE=1`` in the environment to write them again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from fsspec_osspresigned.errors import DiscardWarning, StoreUnavailableError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 from tests import marked
-from tests.stress.cells import grant_of
+from tests.conftest import key_variables
+from tests.form_signer import grant_of
 
 pytestmark = pytest.mark.slow
 
@@ -172,12 +173,11 @@ def server() -> Iterator[Emulator]:
 def fs(
     server: Emulator, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> Iterator[OSSPresignedFileSystem]:
-    key = server.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    source = {"signer": "keys", "endpoint": server.url, "region": "cn-hangzhou"}
+    for name, value in key_variables(server).items():
+        monkeypatch.setenv(name, value)
+    source = {"signer": "keys"}
     if failure == FORM:
-        source = {"grant": grant_of(server, BUCKET)}
+        source = {"grant": grant_of(server, BUCKET, "")}
     yield fsspec.filesystem("osspresigned", **source, part_size=PART, retries=0)
     server.clear()
 
@@ -185,7 +185,7 @@ def fs(
 def run(fs: OSSPresignedFileSystem, name: str, rows: int) -> None:
     write, _ = WRITERS[name]
     with warnings.catch_warnings():
-        # What pandas tells dask, and about fastparquet, is not our subject.
+        # Warnings of pandas about dask and fastparquet are not the subject here.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         warnings.simplefilter("ignore", DiscardWarning)

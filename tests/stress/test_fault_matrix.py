@@ -1,7 +1,7 @@
 """Every fault of the emulator, in every kind of upload, with every kind of signer.
 
 The table in docs/fault-table.md is written from these cells: run
-``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write it anew.
+``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write it again.
 By default each fault is met a few times; the heavy run goes through all cells.
 """
 
@@ -11,9 +11,8 @@ import contextlib
 import logging
 import os
 import re
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -23,16 +22,15 @@ from typing import Any, Self
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator, RequestRecord
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
-from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import PresignRequest
+from fsspec_osspresigned.owner.service.policy import hash_token
 from tests import marked
+from tests.conftest import key_variables, presigned
+from tests.form_signer import grant_of
+from tests.owner_keys import signer_service
 from tests.stress.cells import (
     A_PART,
     AT_ONCE,
@@ -56,7 +54,6 @@ from tests.stress.cells import (
     Cell,
     Seen,
     cross_section,
-    grant_of,
     noise,
 )
 
@@ -125,14 +122,7 @@ class Place:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.oss)
-        signer = KeySigner(
-            credentials=lambda: self.oss.credentials,
-            endpoint=self.oss.endpoint,
-            region="cn-hangzhou",
-        )
-        rules = ServiceRules(signer=signer, tokens=parse_policies(POLICY).tokens)
-        app = create_ruled_app(lambda: rules)
-        self.service = self._stack.enter_context(LoopbackServer(app))
+        self.service = self._stack.enter_context(signer_service(self.oss, POLICY))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,22 +138,7 @@ class Place:
         }
 
     def _url(self, key: str, method: str, **query: str) -> str:
-        return (
-            PresignRequest(
-                self.oss.credentials,
-                self.oss.endpoint,
-                method=method,
-                bucket=BUCKET,
-                key=key,
-                headers={},
-                query=query,
-                region="cn-hangzhou",
-                now=time.time(),
-                expires_in=HOUR,
-            )
-            .url()
-            .reveal()
-        )
+        return presigned(self.oss, method, key, query=query, expires_in=HOUR)
 
     def _entry(self, cell: Cell, key: str) -> Any:
         if cell.step == PUT:
@@ -186,16 +161,18 @@ class Place:
         kind = cell.signer, cell.seconds
         if kind not in self._filesystems:
             source = {
-                KEYS: {"signer": "keys", "endpoint": self.oss.url},
+                KEYS: {
+                    "signer": "keys",
+                    "endpoint": self.oss.url,
+                    "region": "cn-hangzhou",
+                },
                 MAP: {"url_map": {"version": 1, "objects": self._map}},
                 SERVICE: {
                     "signer": self.service.url,
                     "signer_token": "env:OSSPRESIGNED_TOKEN",
                 },
-                GRANT: {"grant": grant_of(self.oss, BUCKET)},
+                GRANT: {"grant": grant_of(self.oss, BUCKET, "")},
             }[cell.signer]
-            if cell.signer == KEYS:
-                source["region"] = "cn-hangzhou"
             fs = OSSPresignedFileSystem(
                 **source,
                 timeout=cell.seconds,
@@ -457,14 +434,12 @@ def check_all(seen: Mapping[Cell, Seen], wrong: Mapping[Cell, str]) -> None:
 @pytest.fixture
 def environment(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Iterator[None]:
+) -> None:
     """Have the key of every emulator, and the token of the service, at hand."""
     caplog.set_level(logging.WARNING)  # thousands of requests
-    key = Emulator().credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    for name, value in key_variables(Emulator()).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
-    return
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ the stacks of all threads.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -18,19 +19,13 @@ import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import MIN_PART
-from tests.stress import mixed_load
-from tests.stress.mixed_load import GATHERED, VERBS, Plan
+from tests.stress import walk
 
 BUCKET = "examplebucket"
-PROGRAM = mixed_load.__file__
 PARTS = {"part_size": MIN_PART, "multipart_threshold": MIN_PART}
-# Connections that are closed after a reply, without having been announced as closing.
-CLOSES = Fault(hang_up=True, rate=0.5, seed=5)
 PROLOGUE = """
-import asyncio, atexit, faulthandler, os, sys, tempfile, threading, time
-faulthandler.dump_traceback_later(20, exit=True)
-from pathlib import Path
-from fsspec.callbacks import Callback
+import asyncio, faulthandler, os, signal, sys, threading, time, warnings
+faulthandler.dump_traceback_later(40, exit=True)
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 ROOT = "examplebucket"
 async def together(*calls):
@@ -43,22 +38,20 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-W", "ignore::DeprecationWarning", *arguments]
 
 
-def ends(*arguments: str) -> None:
-    """Run a new interpreter, which must end well."""
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, check=False
-    )
+def walking(workers: int, rounds: int, **options: object) -> list[str]:
+    """Return the command that lets so many workers walk at the same time."""
+    return command(walk.__file__, str(workers), str(rounds), json.dumps(options))
+
+
+def ends(command: list[str]) -> None:
+    """Run a program, which must end well."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def run(plan: Plan) -> None:
-    """Run *plan* in a new process, which must end well."""
-    ends(PROGRAM, plan.argument())
 
 
 def run_code(code: str) -> None:
     """Run *code* in a new process, which must end well."""
-    ends("-c", PROLOGUE + textwrap.dedent(code))
+    ends(command("-c", PROLOGUE + textwrap.dedent(code)))
 
 
 def test_values_and_parts_with_one_request_in_flight(oss):
@@ -68,40 +61,19 @@ def test_values_and_parts_with_one_request_in_flight(oss):
     one, and the store has closed all connections.
     """
     oss.faults.add(Fault(hang_up=True, times=24))
-    run(
-        Plan(
-            threads=["large"] * 4,
-            coroutines=["single"],
-            options={**PARTS, "max_concurrency": 1},
-            size=4 * MIN_PART,
-            limit=20,
-        )
-    )
-    assert len(oss.objects(BUCKET)) == 4 + mixed_load.MANY
-
-
-# Plans of bulk calls beside uploads in parts.
-PLANS = {
-    "defaults": Plan(["pipe", "large"] * 4, size=40_000_000),
-    "small parts": Plan(["pipe", "large"] * 4, options={**PARTS, "max_concurrency": 4}),
-}
-
-
-def storm(number: int) -> Plan:
-    """Return a random plan of 2 to 64 calls at the same time."""
-    chance = random.Random(number)  # noqa: S311 - repeatable
-    count = chance.choice([2, 4, 8, 16, 32, 64])
-    gathered = chance.randrange(count)
-    options = {"max_concurrency": chance.choice([None, 1, 2, 4, 8, 16, 32])}
-    if chance.random() < 0.8:
-        options |= PARTS
-    return Plan(
-        chance.choices(list(VERBS), k=count - gathered),
-        chance.choices(list(GATHERED), k=gathered),
-        {name: value for name, value in options.items() if value},
-        size=chance.choice([3, 10, 40]) * MIN_PART,
-        limit=150,
-    )
+    run_code(f"""
+        fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1, **{PARTS})
+        def large(number):
+            fs.pipe_file(f"{{ROOT}}/large-{{number}}", bytes({4 * MIN_PART}))
+        threads = [threading.Thread(target=large, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        values = [f"{{ROOT}}/{{number}}" for number in range(40)]
+        asyncio.run(together(*(fs._pipe_file(value, b"x") for value in values)))
+        for thread in threads:
+            thread.join()
+    """)
+    assert len(oss.objects(BUCKET)) == 44
 
 
 @pytest.mark.slow
@@ -110,33 +82,64 @@ def storm(number: int) -> Plan:
 @pytest.mark.parametrize("number", range(3))
 def test_storm_of_calls(oss, number, closes):
     """A random mixture of all verbs, of threads and coroutines, ends without an error."""
-    if closes:
-        oss.faults.add(CLOSES)
-    run(storm(number))
+    if closes:  # after a reply that did not announce it
+        oss.faults.add(Fault(hang_up=True, rate=0.5, seed=5))
+    chance = random.Random(number)  # noqa: S311 - repeatable
+    options = {"max_concurrency": chance.choice([1, 2, 4, 8, 16, 32])}
+    if chance.random() < 0.8:
+        options |= PARTS
+    ends(walking(chance.choice([4, 16, 32]), 5, **options))
     assert not oss.uploads(BUCKET)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
-@pytest.mark.parametrize("name", PLANS)
-def test_signal_ends_the_calls(oss, name, number):
+def test_signal_ends_the_calls(oss, number):
     """Ctrl-C and SIGTERM end the process, and no parts are left."""
     oss.faults.add(Fault(delay=0.1, times=None))
-    plan = PLANS[name]
-    process = subprocess.Popen(
-        command(PROGRAM, plan.argument()), stdout=subprocess.DEVNULL, stderr=-1
-    )
-    try:
-        while not any(r.action.startswith("UploadPart") for r in oss.requests):
+    with subprocess.Popen(walking(8, 100, **PARTS), stderr=-1) as process:
+        while not any(r.action == "UploadPart" for r in oss.requests):
             time.sleep(0.01)
         process.send_signal(number)
         _, errors = process.communicate(timeout=40)
-    finally:
-        process.kill()
-        process.wait()
     assert process.returncode == -number, errors.decode()
     assert not any(upload.parts for upload in oss.uploads(BUCKET))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forks_while_threads_write(oss):
+    """A child inherits no lock, no thread and no transaction that could stop it."""
+    run_code(f"""
+        fs = OSSPresignedFileSystem(signer="keys", **{PARTS})
+        ended = threading.Event()
+        def write(name):
+            fs.pipe({{f"{{ROOT}}/{{name}}/{{n}}": b"c" for n in range(4)}})
+            with fs.transaction, fs.open(f"{{ROOT}}/{{name}}/t", "wb") as file:
+                file.write(bytes(250_000))
+            assert fs.exists(f"{{ROOT}}/{{name}}/t")
+        def keep_busy(name):
+            while not ended.is_set():
+                write(name)
+        write("before")  # a fork within an import would leave its lock taken
+        busy = [threading.Thread(target=keep_busy, args=(f"w{{n}}",)) for n in range(4)]
+        for thread in busy:
+            thread.start()
+        try:
+            for number in range(3):
+                if not (child := os.fork()):
+                    signal.alarm(30)  # a child that hangs must end, too
+                    write(f"c{{number}}")
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+        finally:
+            ended.set()
+            for thread in busy:
+                thread.join()
+    """)
+    assert sum(key.startswith("c") for key in oss.objects(BUCKET)) == 15
+    assert not oss.uploads(BUCKET)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ import pytest
 
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.checksums import crc64
-from tests.stress.walk import ROOT, Worker
+from tests.stress.walk import ROOT, crowd
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "3600"))
 THREADS, STEPS = 8, 6
@@ -42,27 +42,6 @@ for number in itertools.count():
 """
 
 
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch):
-    """A store in a process of its own, which fails now and then."""
-    rules = [word for rule in FAULTS for word in ("--fault", rule)]
-    program = [sys.executable, "-m", "fsspec_osspresigned", "emulator", "--port", "0"]
-    with subprocess.Popen(
-        [*program, *rules],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        for line in process.stdout:
-            if line.startswith("  export "):
-                monkeypatch.setenv(
-                    *line.removeprefix("  export ").strip().split("=", 1)
-                )
-            if line.startswith("Path style"):
-                break
-        yield
-        process.terminate()
-
-
 def filesystem(number: int = 0) -> OSSPresignedFileSystem:
     """Return one that tries often; each *number* has options of its own."""
     return OSSPresignedFileSystem(
@@ -82,27 +61,8 @@ def used() -> tuple[float, int, int]:
     return int(line.split()[1]) / 1024, descriptors, threading.active_count()
 
 
-def one_round(number: int, place: Path) -> None:
-    """Let some threads walk, and look at everything that they stored."""
-    fs = filesystem(number)
-    workers = [Worker(fs, f"r{number}w{n}", place) for n in range(THREADS)]
-    running = [threading.Thread(target=w.run, args=(STEPS,)) for w in workers]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    for worker in workers:
-        assert worker.error is None
-        found = fs.find(worker.root)
-        wanted = {f"{worker.root}/{key}": data for key, data in worker.wanted.items()}
-        assert sorted(found) == sorted(wanted)
-        if wanted:
-            assert fs.cat(sorted(wanted)) == wanted
-            fs.rm(sorted(wanted))
-
-
 def killed(seconds: float) -> None:
-    """Kill a process while it uploads: what is there is whole."""
+    """Kill a process while it uploads: each object is whole."""
     with subprocess.Popen(
         [sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -121,7 +81,8 @@ def soak(place: Path) -> None:
     draw = random.Random(1)  # noqa: S311 - to be the same in each run
     end = time.monotonic() + SECONDS
     for number in range(1_000_000):
-        one_round(number, place)
+        names = [f"r{number}w{n}" for n in range(THREADS)]
+        crowd(filesystem(number), names, place, STEPS)
         if number % 5 == 0:
             killed(draw.uniform(0.1, 2.0))
         print(*used(), flush=True)  # noqa: T201 - the test reads it
@@ -130,9 +91,9 @@ def soak(place: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("store", [FAULTS], indirect=True, ids=["failing"])
 @pytest.mark.timeout(SECONDS + 600)
-def test_nothing_is_lost_and_nothing_grows(tmp_path):
+def test_nothing_is_lost_and_nothing_grows(store, tmp_path):
     """Each object is whole; memory, descriptors and threads stay what they were.
 
     In a process of its own: that of the tests keeps each signature, to look for it.

@@ -1,17 +1,32 @@
-"""A random walk over the verbs of one filesystem, which knows what it must find."""
+"""A random walk over the verbs of one filesystem, which knows what it must find.
+
+``python walk.py WORKERS ROUNDS OPTIONS`` runs many at the same time in the current
+directory; OPTIONS are storage options as JSON. After 150 seconds it prints the stacks of
+all threads, and fails.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import hashlib
+import json
 import random
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
-    """What a user's body raises."""
+    """The exception of a user's body."""
 
 
 def content(name: str, draw: random.Random) -> bytes:
@@ -44,6 +59,7 @@ class Worker:
                         self.commits,
                         self.fails,
                         self.reads,
+                        self.downloads,
                         self.removes,
                         self.copies,
                         self.coroutines,
@@ -95,6 +111,17 @@ class Worker:
     def reads(self, _: str) -> None:
         for key in self.draw.sample(sorted(self.wanted), min(3, len(self.wanted))):
             assert self.fs.cat_file(f"{self.root}/{key}") == self.wanted[key]
+            with self.fs.open(f"{self.root}/{key}") as file:
+                assert file.read() == self.wanted[key]
+
+    def downloads(self, _: str) -> None:
+        if not self.wanted:
+            return
+        with tempfile.TemporaryDirectory(dir=self.place) as target:
+            self.fs.get(f"{self.root}/", f"{target}/", recursive=True)
+            files = [path for path in Path(target).rglob("*") if path.is_file()]
+            found = {str(f.relative_to(target)): f.read_bytes() for f in files}
+        assert found == self.wanted
 
     def removes(self, _: str) -> None:
         for key in self.draw.sample(sorted(self.wanted), min(1, len(self.wanted))):
@@ -121,3 +148,38 @@ class Worker:
 
         asyncio.run(gathered())
         self.wanted |= values
+
+    def check(self) -> None:
+        """Compare everything that is stored, and remove it."""
+        if self.error is not None:
+            raise self.error
+        wanted = {f"{self.root}/{key}": data for key, data in self.wanted.items()}
+        assert sorted(self.fs.find(self.root)) == sorted(wanted)
+        if wanted:
+            assert self.fs.cat(sorted(wanted)) == wanted
+            self.fs.rm(sorted(wanted))
+
+
+def crowd(fs: Any, names: Iterable[str], place: Path, rounds: int) -> None:
+    """Let a worker for each name walk in a thread of its own, and check all of them."""
+    workers = [Worker(fs, name, place) for name in names]
+    threads = [
+        threading.Thread(target=worker.run, args=(rounds,), daemon=True)
+        for worker in workers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for worker in workers:
+        worker.check()
+
+
+def main(workers: str, rounds: str, options: str) -> None:
+    faulthandler.dump_traceback_later(150, exit=True)
+    fs = OSSPresignedFileSystem(signer="keys", **json.loads(options))
+    crowd(fs, map(str, range(int(workers))), Path.cwd(), int(rounds))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -132,7 +132,7 @@ def test_json_lines_name_the_line_of_a_problem():
 
 
 def test_sample_of_parts_is_read():
-    """What the samples of a multipart upload print is an entry without complete."""
+    """The output of SDK samples for uploads in parts is an entry without complete."""
     data = {
         "upload_id": "U",
         "parts": [
@@ -147,22 +147,18 @@ def test_sample_of_parts_is_read():
 
 
 @pytest.mark.parametrize(
-    ("method", "slot"), [("PUT", "put"), ("GET", "get"), ("HEAD", "head")]
-)
-@pytest.mark.parametrize(
     "expiration", ["2026-11-25 10:00:00+00:00", datetime(2026, 11, 25, 10, tzinfo=UTC)]
 )
-def test_sample_of_one_signed_request_is_read(method, slot, expiration):
-    """What an SDK's presigner returns is one entry, filed by its method."""
+def test_sample_of_one_signed_request_is_read(expiration):
+    """The result of an SDK's presigner is one entry."""
     data = {
-        "method": method,
+        "method": "PUT",
         "url": url("k"),
         "expiration": expiration,
         "signed_headers": None,
     }
     entry = parse(data)["examplebucket/k"]
-    request = getattr(entry, slot)
-    assert request.headers == {}
+    assert entry.put.headers == {}
     assert entry.expires_at == datetime(2026, 11, 25, 10, tzinfo=UTC).timestamp()
 
 
@@ -196,7 +192,7 @@ def test_paths_of_path_style_urls():
         ('{"version": 1}', "objects: must be an object"),
         (
             f'{{"b/k": "{url("k")}", "b/k": "{url("k")}"}}',
-            "the path 'b/k' appears twice",
+            "the key 'b/k' appears twice",
         ),
         ('{"b/k": NaN}', "NaN is not a JSON number"),
         ({"b/k": 1}, "['b/k']: is a number, not a URL or an object"),
@@ -213,7 +209,6 @@ def test_paths_of_path_style_urls():
         (["https://cdn.example.com/k?Signature=" + CANARY], "does not show the bucket"),
         ([HOST + "/%ff"], "not UTF-8"),
         ({"url": url("k"), "method": "POST"}, "method: must be PUT"),
-        ({"method": "GET", "url": url("k"), "get": url("k")}, "there is 'get' too"),
         ({"upload_id": "U"}, "has upload_id, but no parts"),
         ({"b/k": {"complete": "external"}}, "has complete, but no parts"),
         ([{"abort": url("k")}], "has neither a path nor a URL"),
@@ -286,8 +281,7 @@ def test_all_problems_are_listed_at_once():
 def test_a_url_as_member_name_keeps_its_query():
     """Even a pair that was turned round, twice, shows no signature."""
     assert "'/k?...'" in only_problem({f"/k?Signature={CANARY}": 1})
-    assert len(problems(f'{{"{url("k")}": 1, "{url("k")}": 2}}')) == 2
-    assert "appears twice" in problems(f'{{"?{CANARY}": 1, "?{CANARY}": 1}}')[0]
+    assert "appears twice" in only_problem(f'{{"?{CANARY}": 1, "?{CANARY}": 1}}')
     assert "not an HTTP token" in only_problem(
         {"b/k": {"url": url("k"), "headers": {url("k"): "a"}}}
     )
@@ -321,5 +315,5 @@ PATHS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 
 @given(st.dictionaries(PATHS, ENTRIES))
 def test_dump_and_parse_agree(entries):
-    """What is written is read back as the same map."""
+    """A written map is read back as the same map."""
     assert dict(parse(dump(URLMap(entries)))) == entries

@@ -20,7 +20,7 @@ from ...parsing import complete_multipart_upload, parse
 from .rows import Outcome, Result, Row, run
 from .store_folder import CheckFolder, CheckKey, FormCall, upload_id_of
 
-# Headers of replies that a report shows; all others may tell whose bucket it is.
+# Reply headers that a report shows; others may identify the bucket's owner.
 _SHOWN = re.compile(
     r"etag|content-(type|length|md5|range|encoding)|date|server|retry-after|x-oss-(?!"
     r"request-id$|meta-|err$).*|x-oss-meta-check|access-control-.*"

@@ -612,7 +612,7 @@ def _moment(value: Any) -> float:
 
 
 def _hash(value: Any) -> str:
-    # A token that stands here by mistake is never shown.
+    # This value may be a token by mistake, so it is never shown.
     if not isinstance(value, str) or not _HASH.fullmatch(value):
         raise _MemberError(" must be 64 hex digits: osspresigned serve --hash-token")
     if value.lower() == hash_token(""):

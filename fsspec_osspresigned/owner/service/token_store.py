@@ -117,7 +117,7 @@ class TokenStore:
     @contextmanager
     def _rows(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         with _told(self.path):
-            # Of SQLite's own making, the file would be readable for others.
+            # SQLite would create a file that others can read.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             opened = sqlite3.connect(self.path, timeout=_SECONDS, isolation_level=None)

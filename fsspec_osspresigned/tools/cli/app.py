@@ -15,7 +15,7 @@ from ...compat import deprecation
 from ...secret import redact
 from ...units import shown_text
 from ..language import translated
-from ..terminal import FLAGS, ExitCode, code_of, silence, told, warnings_said
+from ..terminal import ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
 from .explain import explain_command
@@ -42,11 +42,11 @@ A RULE is an action (or *), then what goes wrong and where, after colons:
 
 \b
   UploadPart:status=503:rate=0.3:seed=1      a storm, the same in every run
-  UploadPart:part=2:cut-after=100KiB         break within the body, once
+  UploadPart:part-number=2:cut-after=100KiB  break within the body, once
   PutObject:drop-reply:times=always          store it and say nothing
   CompleteMultipartUpload:error-body         200 with an error in it
   *:reused=yes:reset:times=always            only new connections work
-  PutObject:key=logs/*:slow=64KiB:rate=1     64 KiB a second, always
+  *:bytes-per-second=64KiB:times=always      slow transfers
   GetObject:cut-reply-after=-1               all but the last byte
   PutObject:refuse=skewed                    403 RequestTimeTooSkewed
 
@@ -63,29 +63,12 @@ Completion in the shell:
 """
 
 
-_ELSEWHERE = {  # names of other tools
-    "copy": "put, get or cp",
-    "upload": "put",
-    "download": "get",
-    "move": "mv",
-    "presign": "url",
-    "delete": "rm",
-    "info": "stat",
-    "du": "ls -r -l",
-    "mirror": "sync",
-    "inspect": "doctor",
-    "whoami": "permissions",
-}
 _DEPRECATED = {  # commands, and options without their hyphens
     "broker": "upload-server",
     "broker-option": "upload-server-option",
     "jobs": "max-concurrency",
     "always": "ignore-times",
     "checkpoint": "resume-dir",
-}
-_FOR_UPLOADS = {  # why a command does not have an option
-    "--url-file": "One URL is for one object: put and doctor take it.",
-    "--grant": "A grant is for uploads: put, sync and doctor take it.",
 }
 
 # The summary reports failures, so the log need not.
@@ -108,11 +91,6 @@ def _current(name: str) -> str:
 
 
 class _Commands(UncutGroup):
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if ours := _ELSEWHERE.get(args[0]):
-            raise click.UsageError(f"{args[0]!r} is called {ours} here", ctx)
-        return super().resolve_command(ctx, args)
-
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with warnings_said():
@@ -197,8 +175,6 @@ def run(arguments: Sequence[str]) -> int:
         silence(sys.stdout)
         return ExitCode.NOBODY_READS
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption):
-            error = _advised(error)
         shown = io.StringIO()
         error.show(shown)
         text = translated(shown.getvalue().replace("Error: ", "error: ", 1))
@@ -217,21 +193,3 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(translated(f"error: {text}"), err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
-
-
-def _advised(error: click.NoSuchOption) -> click.UsageError:
-    """Return the error about an unknown option, with advice on what to use instead.
-
-    It names this program's option, or says why the command has none. Its text does not
-    come from click, because click's text differs between releases.
-    """
-    storage_option = error.option_name.removeprefix("--").replace("-", "_")
-    name = FLAGS.get(storage_option, error.option_name)
-    command = error.ctx.command if error.ctx else osspresigned
-    advice = _FOR_UPLOADS.get(name)
-    if any(name in parameter.opts for parameter in command.params):
-        advice = f"Use {name}."
-    elif not advice and error.possibilities:
-        advice = f"Did you mean {' or '.join(error.possibilities)}?"
-    text = f"No such option {error.option_name!r}."
-    return click.UsageError(f"{text} {advice}" if advice else text, error.ctx)

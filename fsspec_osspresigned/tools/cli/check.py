@@ -6,12 +6,8 @@ import contextlib
 import functools
 import json
 import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,10 +54,10 @@ from .options import (
     PLACE,
     UncutGroup,
     UploadServerOptions,
+    asked,
     counted,
     examples,
     flag,
-    mapping,
     option,
     read_by,
     takes,
@@ -360,35 +356,6 @@ class CheckStoreOptions(UploadServerOptions):
         return _told(results, as_json=self.as_json, taken=taken, region=region)
 
 
-def _confirms(text: str, *, yes: bool) -> bool:
-    """Return whether the user confirms *text*; with *yes*, True without asking.
-
-    UsageError if standard input is not a terminal.
-    """
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise click.UsageError("without a terminal to ask at, --yes is needed")
-    return click.confirm(text, err=True)
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Within the block, let SIGTERM raise SystemExit, so that clean-up runs."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 _CLEAN_UP = Row("clean-up", "All that the check has stored is removed.")
 
 
@@ -427,12 +394,12 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
             return _check_by_form(wanted, transport)
         folder = wanted.folder(bucket, transport)
         place = shown_text(f"{bucket}/{folder.path}")
-        asked = f"send some 160 requests to {place}, for which OSS bills?"
-        if not _confirms(asked, yes=wanted.yes):
+        question = f"send some 160 requests to {place}, for which OSS bills?"
+        if not asked(question, yes=wanted.yes):
             return ExitCode.OK
         click.echo(f"all objects of this check: {place}", err=True)
         results: list[Result] = []
-        with _ended_by_sigterm(), interruptible():
+        with interruptible():
             try:
                 results += _shown(check_store(folder, FACTS), as_json=wanted.as_json)
             finally:
@@ -452,11 +419,11 @@ def _check_by_form(wanted: CheckStoreOptions, transport: Transport) -> int:
         OSSPresignedFileSystem(**options).client.signer,
         lambda *request: engine.run(transport.send, *request),
     )
-    asked = f"store two small objects at {checked.host}, which stay?"
-    if not _confirms(asked, yes=wanted.yes):
+    question = f"store two small objects at {checked.host}, which stay?"
+    if not asked(question, yes=wanted.yes):
         return ExitCode.OK
     facts = check_store(checked.folder, checked.facts)
-    with _ended_by_sigterm(), interruptible():
+    with interruptible():
         results = [*_shown(facts, as_json=wanted.as_json)]
     return wanted.told(results, checked.region)
 
@@ -464,8 +431,7 @@ def _check_by_form(wanted: CheckStoreOptions, transport: Transport) -> int:
 @frozen(kw_only=True)
 class CheckUploadServerOptions:
     # fmt: off
-    upload_server_options: Mapping[str, str] = mapping("--upload-server-option NAME=VALUE",
-        "Option of the upload server; may be repeated.")
+    upload_server_options: Mapping[str, str] = option("--upload-server-option")
     token: str | None = option("--token")
     hosts: Mapping[str, str | None] = option("--allowed-host")
     part_size: int | None = option("--part-size")
@@ -500,8 +466,8 @@ def check_upload_server_command(
         allow_http=wanted.allow_http or None,
     )
     trust(options)
-    asked = f"store two objects by {shown_text(upload_server)}, which stay?"
-    if not _confirms(asked, yes=wanted.yes):
+    question = f"store two objects by {shown_text(upload_server)}, which stay?"
+    if not asked(question, yes=wanted.yes):
         return ExitCode.OK
     kit = UploadServerKit(
         connect=lambda **more: OSSPresignedFileSystem(**{**options, **more}),

@@ -15,7 +15,7 @@ from glob import has_magic
 from typing import Any, TypeAlias
 
 import click
-from attrs import evolve, frozen
+from attrs import evolve
 
 from ...engine.engine import run, waiting
 from ...engine.scope import Scope
@@ -25,11 +25,10 @@ from ...filesystem.trees import expand, layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
-from ..terminal import ExitCode, Output, interruptible, pairs
+from ..terminal import ExitCode, interruptible, table
 from .options import (
     OBJECTS,
     PLACE,
-    SIZE,
     STRICT,
     ConnectionOptions,
     ReportOptions,
@@ -38,9 +37,7 @@ from .options import (
     counted,
     default_resume_dir,
     examples,
-    is_local,
     object_path,
-    option,
     takes,
 )
 from .sync import FilteringCommand, FilterOptions, name_below
@@ -106,21 +103,14 @@ def _listed(
 ) -> list[dict[str, Any]]:
     """Return ``info`` of the entries at *path*, or of those that match it as a pattern.
 
-    A pattern is used only if no entry has *path* itself as its name. FileNotFoundError
-    if nothing matches.
+    FileNotFoundError if nothing matches.
     """
 
     def find(name: str) -> list[dict[str, Any]]:
         return [*filesystem.find(name, detail=True).values()]
 
-    try:
-        items = find(path) if recursive else filesystem.ls(path, detail=True)
-    except FileNotFoundError:
-        items = []
-        if not has_magic(path):
-            raise
-    if items or not has_magic(path):
-        return items
+    if not has_magic(path):
+        return find(path) if recursive else [*filesystem.ls(path, detail=True)]
     matching = [*filesystem.glob(path, detail=True).values()]
     if not matching:
         raise FileNotFoundError(2, "not found", path)
@@ -175,7 +165,7 @@ def stat(
         if number:
             click.echo()
         known = [(name, shown_text(str(text))) for name, text in rows.items() if text]
-        for line in pairs(known, Output(sys.stdout).room):
+        for line in table(known):
             click.echo(line)
 
 
@@ -184,8 +174,6 @@ def stat(
 @click.argument("path", type=object_path, metavar="BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
               default="GET", show_default=True, help="Method of the request.")  # fmt: skip
-@click.option("--size", type=SIZE, metavar="BYTES",
-              help="For PUT: size of the object in bytes, which a signer may require.")  # fmt: skip
 def url(
     path: str, *, method: str, size: int | None, connection: ConnectionOptions
 ) -> None:
@@ -248,30 +236,29 @@ def get(
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
     where: str | list[str] = os.path.join(target, "") if several else target
-    progress = transfer.progress("fetched", fetching=True, recursive=recursive)
-    if chosen.rules or dry_run:
-        with interruptible():
-            placed = run(layout, filesystem, source, where, recursive, None, local=True)
-            takes_name = chosen.filter.takes
-            jobs = [
-                job
-                for job in placed
-                if not job.is_directory and takes_name(name_below(paths, job.path))
-            ]
-            for job in jobs if dry_run else ():
-                if not recursive and filesystem.info(job.path)["type"] == "directory":
-                    raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
-                _would_store(transfer, "fetch", job, "local")
-        if dry_run:
-            _total(transfer, len(jobs), "file", "fetch", "fetched")
-            return ExitCode.OK
-        source, where = [job.path for job in jobs], [job.target for job in jobs]
-        recursive = False
-    fetch = functools.partial(
-        filesystem.get, callback=progress, on_error=transfer.on_error
-    )
-    act = functools.partial(fetch, source, where, recursive=recursive)
-    return transfer.carry_out("fetched", progress, act)
+    with interruptible():
+        placed = run(layout, filesystem, source, where, recursive, None, local=True)
+        takes_name = chosen.filter.takes
+        jobs = [
+            job
+            for job in placed
+            if not job.is_directory and takes_name(name_below(paths, job.path))
+        ]
+        for job in jobs if dry_run else ():
+            if not recursive and filesystem.info(job.path)["type"] == "directory":
+                raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
+            _would_store(transfer, "fetch", job, "local")
+    if dry_run:
+        _total(transfer, len(jobs), "file", "fetch", "fetched")
+        return ExitCode.OK
+    progress = transfer.progress("fetched", files=len(jobs), fetching=True)
+
+    def fetch() -> None:
+        sources, targets = [job.path for job in jobs], [job.target for job in jobs]
+        on_error = transfer.on_error
+        filesystem.get(sources, targets, callback=progress, on_error=on_error)
+
+    return transfer.carry_out(progress, fetch)
 
 
 @takes
@@ -301,7 +288,7 @@ def cat(
                     raise
                 out.flush()
 
-    return transfer.carry_out("fetched", progress, fetch)
+    return transfer.carry_out(progress, fetch)
 
 
 def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
@@ -310,8 +297,7 @@ def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
             raise IsADirectoryError(21, _PREFIX, path)
 
 
-# Change of one object, given its path and its target; False: there was no object.
-_Change: TypeAlias = Callable[[str, str], bool | None]
+_Change: TypeAlias = Callable[[str, str], object]  # of one object: path and target
 
 _RM = """\
   osspresigned rm examplebucket/in/a.csv --signer keys
@@ -353,50 +339,31 @@ def rm(
     takes_name = chosen.filter.takes
     names = [name for name in meant.files if takes_name(name_below(paths, name))]
 
-    def is_there(name: str) -> bool:
-        return meant.kinds[name] is not None or _is_there(filesystem, name)
+    def check(name: str) -> None:
+        """Raise FileNotFoundError if HeadObject shows that no object has *name*."""
+        with contextlib.suppress(PermissionError):
+            kind = meant.kinds[name] or filesystem.info(name)["type"]
+            if kind == "directory":
+                raise IsADirectoryError(21, "a prefix: add --recursive", name)
 
     if dry_run:
-        there = [*filter(is_there, names)]
-        for name in there:
-            report.would(f"delete {shown_text(name)}", "delete", path=name)
-        _total(report, len(there), "object", "delete", "deleted")
+        count = 0
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                check(name)
+                report.would(f"delete {shown_text(name)}", "delete", path=name)
+                count += 1
+        _total(report, count, "object", "delete", "deleted")
         return ExitCode.OK
     if recursive and names and not yes and not confirmed(names):
         return ExitCode.FAILED
 
-    def delete(name: str, _: str) -> bool:
-        if is_there(name):
-            filesystem.rm_file(name)
-            return True
-        if not report.as_json:
-            report.err.line(f"{shown_text(name)}: did not exist")
-        return False
+    def delete(name: str, _: str) -> None:
+        check(name)
+        filesystem.rm_file(name)
 
     jobs = [Destination(name, "") for name in names]
     return _carry_out(report, "deleted", filesystem, delete, jobs)
-
-
-def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
-    """Return whether an object exists; True if HeadObject is not granted.
-
-    IsADirectoryError for a prefix.
-    """
-    try:
-        kind = filesystem.info(name)["type"]
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return True
-    if kind == "directory":
-        raise IsADirectoryError(21, "a prefix: add --recursive", name)
-    return True
-
-
-@frozen(kw_only=True)
-class CopyOptions:
-    recursive: bool = option("--recursive")
-    dry_run: bool = option("--dry-run")
 
 
 @takes
@@ -407,7 +374,8 @@ def cp(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: CopyOptions,
+    recursive: bool,
+    dry_run: bool,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -417,7 +385,8 @@ def cp(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "copy", "copied"
-    return _copied(report, verbs, filesystem, filesystem.cp_file, paths, target, how)
+    copies = functools.partial(_copied, report, verbs, filesystem, filesystem.cp_file)
+    return copies(paths, target, recursive=recursive, dry_run=dry_run)
 
 
 @takes
@@ -428,7 +397,8 @@ def mv(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: CopyOptions,
+    recursive: bool,
+    dry_run: bool,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -438,7 +408,8 @@ def mv(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "move", "moved"
-    return _copied(report, verbs, filesystem, filesystem.mv_file, paths, target, how)
+    moves = functools.partial(_copied, report, verbs, filesystem, filesystem.mv_file)
+    return moves(paths, target, recursive=recursive, dry_run=dry_run)
 
 
 def _copied(
@@ -448,33 +419,23 @@ def _copied(
     change: _Change,
     paths: Sequence[str],
     target: str,
-    how: CopyOptions,
+    *,
+    recursive: bool,
+    dry_run: bool,
 ) -> int:
-    for path in paths:
-        if "://" not in path and (is_local(path) or os.path.lexists(path)):
-            msg = (
-                f"{path} is a file of this machine: osspresigned put uploads it "
-                f"(write oss://{path} if the object is meant)"
-            )
-            raise click.UsageError(msg)
-    if is_local(target):
-        msg = f"{target} is a place on this machine: osspresigned get fetches objects"
-        raise click.UsageError(msg)
     names, where = [object_path(path) for path in paths], object_path(target)
     if len(names) > 1 or "/" not in where:
         where = f"{where.rstrip('/')}/"
     with interruptible():
-        if not how.recursive and (
-            prefix := [name for name in names if name.endswith("/")]
-        ):
+        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
             raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
         source = names if len(names) > 1 else names[0]
-        jobs = run(layout, filesystem, source, where, how.recursive, None)
+        jobs = run(layout, filesystem, source, where, recursive, None)
     tops = tuple(f"{name.rstrip('/')}/" for name in names)
-    if how.recursive and any(job.target.startswith(tops) for job in jobs):
+    if recursive and any(job.target.startswith(tops) for job in jobs):
         msg = f"{target} lies in what is copied: name a place outside of it"
         raise click.UsageError(msg)
-    if how.dry_run:
+    if dry_run:
         for job in jobs:
             _would_store(report, verbs[0], job, "target")
         _total(report, len(jobs), "object", *verbs)
@@ -507,12 +468,13 @@ def _carry_out(
     change: _Change,
     jobs: list[Destination],
 ) -> int:
-    progress = report.progress(verb, files=len(jobs), fetching=True)
+    missing: dict[str, Any] = {"skips": FileNotFoundError, "skip_word": "missing"}
+    skips = missing if verb == "deleted" else {}
+    progress = report.progress(verb, files=len(jobs), fetching=True, **skips)
 
     def work(job: Destination) -> None:
-        with progress.branched(job.path, job.target) as child:
-            if change(job.path, job.target) is not False:
-                child.set_size(0)
+        with progress.branched(job.path, job.target):
+            change(job.path, job.target)
 
     async def call(job: Destination) -> None:
         await waiting(work, job)
@@ -521,4 +483,4 @@ def _carry_out(
     scope: Scope[Destination, None] = Scope(
         call, lambda job: job.path, width=width, on_error="return"
     )
-    return report.carry_out(verb, progress, lambda: run(scope.run_all, jobs))
+    return report.carry_out(progress, lambda: run(scope.run_all, jobs))

@@ -7,7 +7,7 @@ import functools
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -16,9 +16,8 @@ from attrs import define, field, frozen
 from ...errors import ConfigurationError, ObjectExistsError
 from ...filesystem.destinations import (
     Kind,
-    LocalTree,
-    RegularFile,
-    is_special,
+    LocalEntry,
+    local_entries,
     local_path,
 )
 from ...filesystem.filesystem import OSSPresignedFileSystem
@@ -26,8 +25,7 @@ from ...model import Receipt
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
-from ...url_checks import MAX_URL, has_signature, is_web
-from ..language import translated, translated_list, translated_whole
+from ..language import translated_list, translated_whole
 from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
 from ..terminal import ExitCode, Failure, code_of_all, told
@@ -70,7 +68,6 @@ class PutPlan:
     size: int = 0  # bytes
     failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
     left_out: list[str] = field(factory=list)  # neither files nor directories
-    pipes: set[str] = field(factory=set)  # that the command line names
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
         """Add the files of *sources* that *chosen* includes, each with its destination.
@@ -96,22 +93,22 @@ class PutPlan:
         problems: list[str] = []
         for source in tops:
             try:
-                tree = LocalTree(source, where)
+                entries = local_entries(source, where)
             except FileNotFoundError as error:
                 self.failures.append(Failure(source, source, error))
             else:
-                problems += self._add_tree(tree, [local_path(source)], chosen)
+                problems += self._add_tree(entries, [local_path(source)], chosen)
         if problems:
             raise ConfigurationError(problems)
 
     def _add_tree(
-        self, tree: LocalTree, top: Sequence[str], chosen: Filter
+        self, entries: Iterable[LocalEntry], top: Sequence[str], chosen: Filter
     ) -> Iterator[str]:
-        """Add the entries that *chosen* includes; yield clashes of destinations.
+        """Add the *entries* that *chosen* includes; yield clashes of destinations.
 
         *top* has the source, to which the names that filters match are relative.
         """
-        for entry in tree:
+        for entry in entries:
             local, path, name = entry.local, entry.path, name_below(top, entry.local)
             no_problem = entry.problem is None
             if not (chosen.takes(name) if no_problem else not chosen.skips(name)):
@@ -123,15 +120,13 @@ class PutPlan:
             elif entry.is_sent:
                 if other := self.files.get(path):
                     yield f"{local} and {other} would both become {path}"
-                self.add_file(local, path, is_pipe=entry.is_pipe)
+                self.add_file(local, path)
             elif entry.kind is not Kind.DIRECTORY:
                 self.left_out.append(f"{local} ({entry.kind.value})")
 
-    def add_file(self, local: str, path: str, *, is_pipe: bool) -> None:
+    def add_file(self, local: str, path: str) -> None:
         """Add a file; if it cannot be read, its upload reports the error later."""
         self.files[path] = local
-        if is_pipe:
-            self.pipes.add(local)
         with contextlib.suppress(OSError):
             self.size += os.path.getsize(local)
 
@@ -178,10 +173,6 @@ def put(
     URL, and with --upload-server, if the server gives names.
     """
     sources, target = _split(arguments, connection)
-    for source in sources:
-        if source.startswith(("oss://", "osspresigned://")):
-            msg = f"{source} is an object: osspresigned get downloads it"
-            raise click.UsageError(msg)
     target = object_path(target)
     if ignore_existing and transfer.fail_fast:
         raise click.UsageError("--ignore-existing and --fail-fast: give one of them")
@@ -213,7 +204,6 @@ def _split(
             raise click.UsageError(
                 f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
             )
-        _refuse_file(arguments[-1])
         return arguments[:-1], arguments[-1]
     source, *target = arguments
     if target[1:]:
@@ -221,22 +211,6 @@ def _split(
     if os.path.isdir(source):
         raise click.UsageError(f"{source} is a directory, the URL is for one file")
     return [source], "".join(target)
-
-
-def _refuse_file(target: str) -> None:
-    """Raise UsageError if *target* is a file with a URL, or a file where a bucket must be."""
-    if not os.path.isfile(target):
-        return
-    with open(target, encoding="latin-1") as file:
-        begin = file.read(MAX_URL)
-    if is_web(begin) and has_signature(begin):
-        msg = f"{target} holds a presigned URL: give it as --url-file {target}"
-        raise click.UsageError(msg)
-    if "/" not in target:
-        msg = (
-            f"{target} is a file: the last argument is the destination, BUCKET/PREFIX/"
-        )
-        raise click.UsageError(msg)
 
 
 @frozen
@@ -282,15 +256,15 @@ class _Put:
         transfer, plan = self.transfer, PutPlan()
         if target:
             plan.add(sources, target, chosen)
-        ignored = (ObjectExistsError,) if self.ignores_existing else ()
-        progress = self._progress(files=0, size=0, skips=ignored)
+        ignored = ObjectExistsError if self.ignores_existing else None
+        progress = self._progress(size=0, skips=ignored)
         locals_of = plan.files
         filesystem = self._filesystem(
             lambda receipt: progress.stored(locals_of.get(receipt.path, ""), receipt)
         )
         if not target:
             local, path = sources[0], self.connection.path(filesystem)
-            plan.add_file(local, path, is_pipe=is_special(local))
+            plan.add_file(local, path)
         if not locals_of and not plan.failures:
             named = any(isinstance(rule, NameList) for rule in chosen.rules)
             fits = " that the list names" if named else " that the filters include"
@@ -308,30 +282,10 @@ class _Put:
         def send() -> None:
             if transfer.fail_fast and progress.failures:
                 return
-            files = [
-                local if local in plan.pipes else RegularFile(local)
-                for local in locals_of.values()
-            ]
-            on_error = transfer.on_error
+            files, on_error = list(locals_of.values()), transfer.on_error
             filesystem.put(files, list(locals_of), callback=progress, on_error=on_error)
 
-        return self._ended(transfer.carry_out("uploaded", progress, send), filesystem)
-
-    def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
-        transfer, options = self.transfer, filesystem.client.options
-        is_silent = self.storing.keeps_parts or transfer.quiet or transfer.as_json
-        if code is ExitCode.INTERRUPTED and not is_silent:
-            hint = "parts of unfinished files are not kept; --resume would keep them"
-            by_grant = options.grant is not None and options.signer is None
-            if self.connection.url_file is not None or by_grant:
-                hint = "each file is one request: the next run sends unfinished files whole"
-            elif options.url_map is not None:
-                hint = (
-                    "the next run sends unfinished files whole; --resume would keep the "
-                    "stored parts of entries with part URLs"
-                )
-            transfer.err.line(translated(hint))
-        return code
+        return transfer.carry_out(progress, send)
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
@@ -375,4 +329,4 @@ class _Put:
                     sink.write(block)
                     child.relative_update(len(block))
 
-        return self.transfer.carry_out("uploaded", progress, send)
+        return self.transfer.carry_out(progress, send)

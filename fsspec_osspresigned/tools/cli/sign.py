@@ -7,8 +7,7 @@ import itertools
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 from attrs import frozen
@@ -94,7 +93,7 @@ class SignOptions:
         "Size of a part in bytes.  [default: 8MiB]")
     owner_completes: bool = flag("--owner-completes",
         "With parts: sign no Complete; the owner completes from receipts.")
-    headers: Sequence[tuple[str, str]] = option("--header", converter=None)
+    headers: Mapping[str, str] = option("--header")
     content_type: str | None = option("--content-type")
     no_overwrite: bool = option("--no-overwrite")
     output: str | None = option("--output",
@@ -138,10 +137,6 @@ class SignOptions:
             raise click.UsageError("--part-size needs --parts, or --file-size")
         if self.owner_completes and not self.in_parts:
             raise click.UsageError("--owner-completes needs --parts, or --file-size")
-        names = [*wanted, *(name for name, _ in self.headers)]
-        for name, count in Counter(map(str.lower, names)).items():
-            if count > 1:
-                raise click.UsageError(f"the header {name} is given twice")
         cut = None
         if self.in_parts:
             cut = Cut.from_sizes(
@@ -151,7 +146,7 @@ class SignOptions:
             )
         return Order(
             method=self.method,
-            headers={**wanted, **dict(self.headers)},
+            headers={**wanted, **self.headers},
             cut=cut,
             owner_completes=self.owner_completes,
         )
@@ -259,8 +254,7 @@ def _place(wanted: SignOptions) -> str | None:
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
     """Return the output file for a secret, or ``-`` for a pipe.
 
-    ClickException if the file exists, unless *force*, or cannot be created; UsageError
-    for ``-`` at a terminal.
+    ClickException if the file exists, unless *force*; UsageError for ``-`` at a terminal.
     """
     if output == "-":
         if sys.stdout.isatty():
@@ -268,23 +262,10 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
             raise click.UsageError(msg)
         return output
     place = output or default
-    if os.path.lexists(place) and not (force or _is_redirected_to(place)):
+    if os.path.lexists(place) and not force:
         hint = "use --output for another place, or --force"
         raise click.ClickException(f"{place} exists already: {hint}")
-    folder = os.path.dirname(place) or "."
-    if os.path.isdir(place) or not os.path.isdir(folder):
-        msg = f"{place} is a directory, or its directory does not exist"
-        raise click.ClickException(msg)
     return place
-
-
-def _is_redirected_to(place: str) -> bool:
-    """Return whether the shell has just created *place* by ``> PLACE``."""
-    try:
-        out = os.fstat(sys.stdout.fileno())
-        return not out.st_size and os.path.samestat(out, os.stat(place))
-    except (OSError, ValueError):  # nothing with a descriptor, or nothing at the place
-        return False
 
 
 _EXAMPLES = """\

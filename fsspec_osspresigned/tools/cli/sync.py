@@ -9,15 +9,13 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from glob import has_magic
 from typing import Any, ClassVar
 
 import click
-from attrs import define, fields, frozen
-from click.core import ParameterSource
+from attrs import define, frozen
 
 from ...errors import ConfigurationError
 from ...model import Receipt
@@ -190,17 +188,6 @@ slashes.
 """
 
 
-# Options that a download has no use for.
-_FOR_UPLOADS = (
-    *(
-        each.metadata["flags"][0]
-        for each in fields(StoringOptions)
-        if each.name != "resume"
-    ),
-    *("--state", "--source-option", "--grant"),
-)
-
-
 @frozen(kw_only=True)
 class SyncCommandOptions:
     # fmt: off
@@ -279,10 +266,13 @@ def sync_command(
     is written as ./in, /data/in or ~/in. The content of SRC goes right below DEST.
     """
     down = is_local(destination)
-    (_check_download if down else _check_upload)(source, destination)
+    for_uploads = wanted.state or wanted.source_options or connection.grant
+    if down and (for_uploads or storing != StoringOptions(resume=storing.resume)):
+        msg = "--state, --source-option, --grant and options of objects are for uploads"
+        raise click.UsageError(f"{msg}, and {destination} is a local directory")
     root = object_path(source if down else destination).strip("/")
     done = "fetched" if down else "uploaded"
-    progress = transfer.progress(done, files=0, size=0)
+    progress = transfer.progress(done, size=0)
     verb = "compare" if wanted.check else "fetch" if down else "send"
     report = _Report(transfer, progress, root, verb)
     common: dict[str, Any] = {
@@ -323,7 +313,7 @@ def sync_command(
     def act() -> None:
         report.end(run(on_event=report.hear))
 
-    code = transfer.carry_out(done, progress, act, report.counts)
+    code = transfer.carry_out(progress, act, report.counts)
     # The result also counts files that needed no transfer.
     return code if report.result is None else exit_code(report.result)
 
@@ -336,32 +326,6 @@ def exit_code(result: SyncResult) -> ExitCode:
     went_well = result.sent + result.same + len(result.deleted) + would
     code = code_of_all(result.problems.values(), went_well=went_well)
     return code or ExitCode.FAILED
-
-
-def _check_download(source: str, destination: str) -> None:
-    if "://" not in source and (is_local(source) or os.path.lexists(source)):
-        msg = (
-            f"{source} and {destination} are both places on this machine: write "
-            f"oss://{source} if the objects are meant"
-        )
-        raise click.UsageError(msg)
-    context = click.get_current_context()
-    names = {each.opts[0]: str(each.name) for each in context.command.params}
-    origin = context.get_parameter_source
-    for_uploads = [
-        flag
-        for flag in _FOR_UPLOADS
-        if origin(names[flag]) is ParameterSource.COMMANDLINE
-    ]
-    if for_uploads:
-        msg = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
-        raise click.UsageError(msg)
-
-
-def _check_upload(source: str, destination: str) -> None:
-    if "://" not in source and not os.path.lexists(source):
-        why = f"no such local directory (to download, write DEST as ./{destination})"
-        raise FileNotFoundError(2, why, source)
 
 
 def _ask(extra: Sequence[Extra], *, down: bool) -> None:
@@ -390,7 +354,7 @@ class _Report:
             self.progress.begin(f"{self.root}/{name}")
         elif event.kind in (EventKind.SENT, EventKind.FETCHED):
             path = f"{self.root}/{name}"
-            self.progress.end_one(path, name, is_file=True, size=event.size)
+            self.progress.end_one(path, name, event.size)
         elif event.upload is not None:
             self.progress.on_upload_event(event.upload)
         elif event.error is not None:

@@ -113,7 +113,8 @@ def abort_uploads(
     asks = not (paths or yes)
     if asks and not confirmed(names, what="upload", verb="abort"):
         return 1
-    client = functools.cache(lambda: _client_of(connection))
+    signer = {} if connection.has_source else {"signer": "keys"}
+    client = functools.cache(lambda: connection.filesystem(**signer).client)
     code = 0
     for name, journal in zip(names, chosen, strict=True):
         try:
@@ -124,16 +125,6 @@ def abort_uploads(
             click.echo(f"{name}: not aborted: {error.message}", err=True)
             code = 1
     return code
-
-
-def _client_of(connection: ConnectionOptions) -> Client:
-    if connection.has_source:
-        return connection.filesystem().client
-    try:
-        return connection.filesystem(signer="keys").client
-    except ConfigurationError as error:
-        remedy = "give the --signer or --map that began the uploads, or keys"
-        raise ConfigurationError([remedy, *error.problems]) from None
 
 
 def _chosen(kept: ResumeDirectory, paths: Sequence[str]) -> list[FoundJournal]:

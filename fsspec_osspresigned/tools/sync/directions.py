@@ -11,8 +11,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
@@ -32,7 +32,7 @@ from ...signing.endpoint import check_key
 from ...units import MIB
 from ...upload.plan import refuse_expired
 from .plan import Aside, Entry, Item, Plan, Sent, Stored, Why, is_what_was_sent
-from .send import Listener, Sending, SyncRoute, transfer_all
+from .send import Listener, Sending, transfer_all
 from .source import LocalSource, RemoteSource, SyncSource, whole_listing
 
 _is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
@@ -229,8 +229,7 @@ class Downward:
         """
         name, began = entry.name, time.time_ns()
         path, local = self.root + name, self.target.path_of(name)
-        file, moved = AtomicFile(local), functools.partial(listener.moved, name)
-        heard = moved if listener.hears_bytes else None
+        file, heard = AtomicFile(local), listener.mover(name)
         try:
             await blocking(self._refuse_blocked, name, path)
             await Download(self.client, path, file, heard=heard).run()
@@ -257,7 +256,10 @@ class Upward:
     """Direction of a sync that uploads; ``Downward`` has the same members."""
 
     filesystem: OSSPresignedFileSystem
-    route: SyncRoute
+    source: SyncSource
+    root: str  # bucket and prefix of the keys, with a slash at the end
+    given: Mapping[str, Any] = field(factory=dict)  # options for every object
+    fail_fast: bool = False
     verb = "sent"
     extras = "objects"
 
@@ -266,24 +268,16 @@ class Upward:
         return self.filesystem.client
 
     @property
-    def root(self) -> str:
-        return self.route.root
-
-    @property
-    def fail_fast(self) -> bool:
-        return self.route.fail_fast
-
-    @property
     def clock(self) -> int:
         """Factor of the clock offset with which the times of the source are corrected.
 
         1: this machine dates the source, and the store dates the destination. -1: the
         reverse. 0: it is unknown which clock dates the source, so nothing is corrected.
         """
-        return int(self.route.source.is_local)
+        return int(self.source.is_local)
 
     def entries(self) -> Iterator[Entry | Aside]:
-        return self.route.source.entries()
+        return self.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
         """Return name -> object below the prefix; None if listing is not granted."""
@@ -301,7 +295,7 @@ class Upward:
         return listed
 
     def comparison(self) -> ContentComparison:
-        return ContentComparison(self.client, self.route.source, self.root)
+        return ContentComparison(self.client, self.source, self.root)
 
     def check(self, plan: Plan) -> None:
         """Do nothing, because a store can hold any set of keys."""
@@ -322,7 +316,8 @@ class Upward:
             raise NotCoveredError(msg, path=path, action=delete.action)
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
-        run(Sending(self.route, self.client, listener).send, entries)
+        sending = Sending(self.client, self.source, self.root, self.given, listener)
+        run(sending.send, entries, self.fail_fast)
 
     async def delete(self, name: str) -> None:
         path = self.root + name

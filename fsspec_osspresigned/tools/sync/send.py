@@ -14,9 +14,9 @@ from collections.abc import (
     Sequence,
 )
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve
 
 from ...client.client import Client
 from ...engine.engine import blocking, call_user
@@ -40,31 +40,18 @@ _HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
 _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
-class Listener:
-    """Base class of listeners to the transfers of a sync, which does nothing."""
+class Listener(Protocol):
+    """Run of a sync, which counts and reports its transfers."""
 
-    hears_bytes = True  # `moved` does something
+    async def begin(self, entry: Entry) -> None: ...
 
-    async def begin(self, entry: Entry) -> None:
-        """Note that the transfer of *entry* begins."""
+    def mover(self, name: str) -> Callable[[int], None] | None: ...
 
-    def moved(self, name: str, count: int) -> None:
-        """Note that *count* more bytes of the file *name* were transferred.
+    def on_upload_event(self, entry: Entry, event: UploadEvent) -> None: ...
 
-        A negative *count* takes back those of a failed try. Called in worker threads.
-        """
+    async def stored(self, entry: Entry, receipt: Receipt | None) -> None: ...
 
-    def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
-        """Note that the upload of *entry* was resumed, or can be resumed later.
-
-        Called in a worker thread.
-        """
-
-    async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
-        """Note that *entry* was stored or, with *receipt* None, fetched."""
-
-    async def failed(self, entry: Entry, error: Exception) -> None:
-        """Note that the transfer of *entry* failed with *error*."""
+    async def failed(self, entry: Entry, error: Exception) -> None: ...
 
 
 async def transfer_all(
@@ -103,31 +90,26 @@ async def transfer_all(
     await scope.run_all(entries)
 
 
-@frozen
-class SyncRoute:
-    """Source, destination and object options that all files of one sync share."""
-
-    source: SyncSource
-    root: str  # bucket and prefix of the keys, with a slash at the end
-    given: Mapping[str, Any] = field(factory=dict)
-    fail_fast: bool = False
-
-
 class Sending:
-    """Uploads of one sync along *route*.
+    """Uploads of one sync; *given* are options for every object."""
 
-    Worker threads call ``moved`` and ``on_upload_event`` of *listener*.
-    """
-
-    def __init__(self, route: SyncRoute, client: Client, listener: Listener) -> None:
-        self._route, self._client, self._listener = route, client, listener
-        self._call = PutCall.from_options(client, route.given)
+    def __init__(
+        self,
+        client: Client,
+        source: SyncSource,
+        root: str,
+        given: Mapping[str, Any],
+        listener: Listener,
+    ) -> None:
+        self._client, self._source, self._root = client, source, root
+        self._listener = listener
+        self._call = PutCall.from_options(client, given)
         self._large_streams = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._prefetcher: Prefetcher | None = None
 
-    async def send(self, entries: Iterable[Entry]) -> None:
+    async def send(self, entries: Iterable[Entry], fail_fast: bool) -> None:
         source, self._prefetcher = self._client.announced(entries, self._opening)
-        is_local = self._route.source.is_local
+        is_local = self._source.is_local
 
         def is_large(entry: Entry) -> bool:
             return not is_local or entry.size is None or entry.size > SMALL
@@ -138,22 +120,21 @@ class Sending:
             self._send,
             self._listener,
             is_large=is_large,
-            fail_fast=self._route.fail_fast,
+            fail_fast=fail_fast,
         )
 
     async def _opening(self, entry: Entry) -> Operation:
-        target = self._call.target(self._route.root + entry.name)
+        target = self._call.target(self._root + entry.name)
         return await first_request(self._client, target, entry.size or 0)
 
     async def _send(self, entry: Entry) -> Receipt:
-        listener, source = self._listener, self._route.source
-        moved = partial(listener.moved, entry.name) if listener.hears_bytes else None
+        listener, source = self._listener, self._source
         context = TransferContext(
             prefetcher=self._prefetcher,
-            progress=moved,
+            progress=listener.mover(entry.name),
             on_event=partial(listener.on_upload_event, entry),
         )
-        path = self._route.root + entry.name
+        path = self._root + entry.name
         target = await self._call.checked_target(path)
         if source.is_local:
             return await self._send_file(target, source.path_of(entry.name), context)

@@ -20,7 +20,7 @@ from ...client.operations import listing
 from ...compat import open_regular
 from ...engine.engine import iterated
 from ...errors import ConfigurationError, StoreError
-from ...filesystem.destinations import Kind, LocalTree
+from ...filesystem.destinations import Kind, local_entries
 from ...model import Action, split_path
 from .plan import Aside, Entry
 
@@ -36,7 +36,7 @@ class LocalSource:
 
     def entries(self) -> Iterator[Entry | Aside]:
         """Yield files, and an Aside for each entry that is unreadable or not a file."""
-        for entry in LocalTree(self.root, ""):
+        for entry in local_entries(self.root, ""):
             name = entry.path[1:]
             if entry.problem is not None:
                 yield Aside(name, "unreadable", entry.problem)
@@ -95,7 +95,7 @@ class RemoteSource:
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
         if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
-            # Not ``find``, which answers from memory where listing is not signed.
+            # ``find`` would answer from memory if listing is not signed.
             bucket, key = split_path(self.root)
             yield from whole_listing(self.fs.client, bucket, f"{key}/" if key else "")
         elif _finds_by_itself(self.fs):

@@ -38,7 +38,6 @@ from .plan import (
     Stored,
     plan,
 )
-from .send import Listener, SyncRoute
 from .source import (
     LocalSource,
     RemoteSource,
@@ -101,7 +100,7 @@ class SyncEvent:
     upload: UploadEvent | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as a JSON object's members, without *error* and *upload*."""
+        """Return the event as a JSON object, without *error* and *upload*."""
         names = ("name", "size", "count", "why")
         return {"event": self.kind.value, **{n: getattr(self, n) for n in names}}
 
@@ -173,7 +172,7 @@ class SyncResult:
 
 
 @define(kw_only=True)
-class SyncRun(Listener):
+class SyncRun:
     """One run of a sync; ``end`` carries it out.
 
     Its attributes are mostly options of :func:`sync`. *direction* decides between
@@ -358,18 +357,23 @@ class SyncRun(Listener):
         self.result.deleted.append(extra.name)
         await self._emit(EventKind.DELETED, extra.name, extra.size)
 
-    @property
-    def hears_bytes(self) -> bool:  # type: ignore[override]  # depends on the caller
-        return self.on_event is not None
-
     async def begin(self, entry: Entry) -> None:
         await self._emit(EventKind.BEGIN, entry.name, entry.size or 0)
 
-    def moved(self, name: str, count: int) -> None:
-        """Report bytes to ``on_event``, without a lock, because that may wait."""
-        if self.on_event is not None:
+    def mover(self, name: str) -> Callable[[int], None] | None:
+        """Return a function that reports moved bytes of the file *name* to ``on_event``.
+
+        It takes no lock, because ``on_event`` may wait. None without ``on_event``.
+        """
+        on_event = self.on_event
+        if on_event is None:
+            return None
+
+        def moved(count: int) -> None:
             with user_code():
-                self.on_event(SyncEvent(EventKind.BYTES, name, count))
+                on_event(SyncEvent(EventKind.BYTES, name, count))
+
+        return moved
 
     def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
         kind, size = EventKind(event.kind), event.bytes_stored
@@ -495,9 +499,14 @@ def sync(
     files = source_of(source, source_options or {})
     refuse_overlap(files, bucket, prefix)
     chosen = Filter.of((*Filter.of(filters).rules, *_against_state(files, state)))
-    route = SyncRoute(files, f"{bucket}/{prefix}", given, fail_fast)
     run = SyncRun(
-        direction=Upward(filesystem=fs, route=route),
+        direction=Upward(
+            filesystem=fs,
+            source=files,
+            root=f"{bucket}/{prefix}",
+            given=given,
+            fail_fast=fail_fast,
+        ),
         rules=PlanRules(
             how=How(compare), filter=chosen, prefix=prefix, ignore_times=ignore_times
         ),

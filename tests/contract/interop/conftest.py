@@ -19,11 +19,12 @@ from typing import Any
 
 import fsspec
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, PresignRequest
+from fsspec_osspresigned.signing import Credentials
+from tests.conftest import presigned
 from tests.contract.interop import table
 from tests.owner.service.conftest import Service, policy_text
 
@@ -58,6 +59,7 @@ class Identity:
 
 
 OWNER = Credentials("LTAI5tInteropOwner", Secret("interop-secret-of-owner"))
+WRONG = evolve(OWNER, access_key_secret=Secret("another"))  # with a wrong secret
 STS = Credentials(
     "STS.NTInteropTemporary",
     Secret("interop-secret-of-sts"),
@@ -88,7 +90,7 @@ _files = pytest.StashKey[set[Path]]()
 
 @pytest.fixture
 def cells(request: pytest.FixtureRequest) -> list[table.Cell]:
-    """What the tests that are collected say of themselves, selected or not."""
+    """The cells of all collected tests, selected or not."""
     return request.config.stash[_cells]
 
 
@@ -128,11 +130,8 @@ def sign(oss: Emulator) -> Callable[..., str]:
 
     def made(method: str, key: str, *, by: Identity | None = None, **more: Any) -> str:
         who = by or Identity("v4", OWNER)
-        url = PresignRequest(
-            who.key, oss.endpoint, method=method, bucket=BUCKET, key=key,
-            version=who.version, region=REGION, now=time.time(), expires_in=600, **more,
-        ).url()  # fmt: skip
-        return url.reveal()
+        signer = {"credentials": who.key, "version": who.version}
+        return presigned(oss, method, key, **signer, **more)
 
     return made
 
@@ -163,12 +162,8 @@ def served(oss: Emulator, tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
-def fs(oss: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
+def fs(oss: Emulator) -> Any:
     """This filesystem with the owner's key, and parts of the smallest size."""
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", OWNER.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", OWNER.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-    monkeypatch.setenv("OSS_REGION", REGION)
     return fsspec.filesystem(
         "osspresigned",
         signer="keys",
@@ -258,7 +253,7 @@ def node(script: Callable[..., list[Any]]) -> Callable[..., Any]:
 
     def run(name: str, *needs: str, **values: Any) -> Any:
         with running(script(name, *needs), values) as process:
-            # Not by communicate(): what URLs are asked for comes back through it.
+            # communicate() cannot be used: the script asks for URLs through this pipe.
             said = process.stdout.read()
             errors = process.stderr.read().decode()
         assert process.returncode == 0, errors

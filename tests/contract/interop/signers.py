@@ -1,9 +1,10 @@
-"""Others that presign URLs: each takes requests and returns their URLs."""
+"""SDKs of others at the emulator, and the URLs that they presign."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import asdict, field, frozen
@@ -26,15 +27,60 @@ class Wanted:
 Sign = Callable[[Sequence[Wanted]], list[str]]
 
 
+def oss2_auth(identity: Identity) -> Any:
+    """Return what oss2 signs with."""
+    oss2 = library("oss2")
+    kind = oss2.ProviderAuth if identity.version == "v1" else oss2.ProviderAuthV4
+    keys = *identity.pair, identity.token
+    return kind(oss2.credentials.StaticCredentialsProvider(*keys))
+
+
+@contextlib.contextmanager
+def oss2_bucket(url: str, identity: Identity) -> Iterator[Any]:
+    """Return the bucket as oss2 sees it."""
+    oss2 = library("oss2")
+    session = oss2.Session()
+    auth = oss2_auth(identity)
+    yield oss2.Bucket(auth, url, BUCKET, region=REGION, session=session)
+    session.session.close()
+
+
+def oss_v2_config(url: str, identity: Identity) -> Any:
+    """Return what points the clients of alibabacloud-oss-v2 at the emulator."""
+    sdk = library("alibabacloud_oss_v2")
+    keys = *identity.pair, identity.token
+    return sdk.config.Config(
+        region=REGION,
+        endpoint=url,
+        use_path_style=True,
+        signature_version=identity.version,
+        retry_max_attempts=1,
+        credentials_provider=sdk.credentials.StaticCredentialsProvider(*keys),
+    )
+
+
+def ali_oss_options(url: str, identity: Identity) -> dict[str, Any]:
+    """Return what points npm's ali-oss at the emulator."""
+    name, secret = identity.pair
+    return {
+        # Behind an IP address it sends the bucket's name at OSS as its host, and lists
+        # no buckets; behind a name it needs to be told that the bucket is in the path.
+        "endpoint": url.replace("127.0.0.1", "localhost"),
+        "sldEnable": True,
+        "region": f"oss-{REGION}",
+        "authorizationV4": identity.version == "v4",
+        "bucket": BUCKET,
+        "accessKeyId": name,
+        "accessKeySecret": secret,
+        "stsToken": identity.token,
+        "refreshSTSTokenInterval": 10**9,
+    }
+
+
 def by_oss2(url: str, identity: Identity) -> Sign:
     """Sign with ``Bucket.sign_url``, which must not get a mapping of ours."""
-    oss2 = library("oss2")
-    provider = oss2.credentials.StaticCredentialsProvider(
-        *identity.pair, identity.token
-    )
-    kind = oss2.ProviderAuth if identity.version == "v1" else oss2.ProviderAuthV4
-    bucket = oss2.Bucket(kind(provider), url, BUCKET, region=REGION)
-    bucket.session.session.close()
+    with oss2_bucket(url, identity) as made:
+        bucket = made
 
     def sign(wanted: Sequence[Wanted]) -> list[str]:
         return [
@@ -51,17 +97,7 @@ def by_oss2(url: str, identity: Identity) -> Sign:
 def by_oss_v2(url: str, identity: Identity) -> Sign:
     """Sign with ``Client.presign``, one class of request a call."""
     sdk = library("alibabacloud_oss_v2")
-    client = sdk.Client(
-        sdk.config.Config(
-            region=REGION,
-            endpoint=url,
-            use_path_style=True,
-            signature_version=identity.version,
-            credentials_provider=sdk.credentials.StaticCredentialsProvider(
-                *identity.pair, identity.token
-            ),
-        )
-    )
+    client = sdk.Client(oss_v2_config(url, identity))
 
     def request(one: Wanted) -> Any:
         query = dict(one.query)
@@ -88,18 +124,7 @@ def by_oss_v2(url: str, identity: Identity) -> Sign:
 
 def by_ali_oss(url: str, identity: Identity, node: Callable[..., Any]) -> Sign:
     """Sign with npm's ali-oss."""
-    name, secret = identity.pair
-    options = {
-        "endpoint": url.replace("127.0.0.1", "localhost"),
-        "sldEnable": True,
-        "region": f"oss-{REGION}",
-        "authorizationV4": identity.version == "v4",
-        "bucket": BUCKET,
-        "accessKeyId": name,
-        "accessKeySecret": secret,
-        "stsToken": identity.token,
-        "refreshSTSTokenInterval": 10**9,
-    }
+    options = ali_oss_options(url, identity)
 
     def sign(wanted: Sequence[Wanted]) -> list[str]:
         requests = [asdict(one) for one in wanted]

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import pytest
 
-from tests.contract.interop.conftest import BUCKET, REGION, Identity
+from tests.contract.interop.conftest import BUCKET
+from tests.contract.interop.signers import ali_oss_options
 from tests.contract.interop.table import CLIENTS
 
 KEY = "dir/a b+~%ü/x.bin"
 DATA = bytes(range(256)) * 1600  # 400 KiB: four parts of the smallest size
-
-
-def does(what: str, note: str = "") -> pytest.MarkDecorator:
-    """Mark a row of the table."""
-    more = {"note": note} if note else {}
-    return pytest.mark.interop(CLIENTS, "ali-oss", what, **more)
-
-
-def options_of(url: str, identity: Identity) -> dict[str, Any]:
-    """Return what its constructor is given to reach the emulator."""
-    name, secret = identity.pair
-    return {
-        # Behind an IP address it sends the bucket's name at OSS as its host, and lists
-        # no buckets; behind a name it needs to be told that the bucket is in the path.
-        "endpoint": url.replace("127.0.0.1", "localhost"),
-        "sldEnable": True,
-        "region": f"oss-{REGION}",
-        "authorizationV4": identity.version == "v4",
-        "bucket": BUCKET,
-        "accessKeyId": name,
-        "accessKeySecret": secret,
-        "stsToken": identity.token,
-        "refreshSTSTokenInterval": 10**9,
-    }
+# Marks a test as a cell of docs/interop.md.
+does = partial(pytest.mark.interop, CLIENTS, "ali-oss")
 
 
 @does("put")
@@ -50,11 +29,11 @@ def options_of(url: str, identity: Identity) -> dict[str, Any]:
 @does("buckets")
 @does("refusals")
 def test_everything(oss, node, identity, tmp_path):
-    """Each call of it is understood, and what it sees is what is there."""
+    """The emulator understands each of its calls, and it sees the real objects."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(DATA)
     seen = node(
-        "client.mjs", "ali-oss", options=options_of(oss.url, identity),
+        "client.mjs", "ali-oss", options=ali_oss_options(oss.url, identity),
         key=KEY, file=str(source), target=str(target),
     )  # fmt: skip
     assert (seen["put"], seen["same"], seen["type"]) == (200, True, "text/csv")
@@ -88,7 +67,7 @@ def test_everything(oss, node, identity, tmp_path):
 @does("put")
 def test_by_address(oss, node, identity, tmp_path):
     """With an IP address as endpoint it works as well, and needs no option for it."""
-    options = options_of(oss.url, identity) | {"endpoint": oss.url}
+    options = ali_oss_options(oss.url, identity) | {"endpoint": oss.url}
     del options["sldEnable"]
     seen = node("put.mjs", "ali-oss", options=options, key=KEY, text="abc")
     assert seen == {"status": 200, "text": "abc"}
@@ -105,7 +84,7 @@ def test_forms(oss, node, identity):
         ["content-length-range", 1, 100],
     ]
     seen = node(
-        "forms.mjs", "ali-oss", options=options_of(oss.url, identity),
+        "forms.mjs", "ali-oss", options=ali_oss_options(oss.url, identity),
         url=f"{oss.url}/{BUCKET}/", key="in/${filename}", text="abc", conditions=conditions,
     )  # fmt: skip
     assert seen["stored"] == [200, ""]

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import fsspec
 import pytest
@@ -33,12 +34,8 @@ options, source, path = json.loads(sys.argv[1])
 fs = fsspec.filesystem("osspresigned", **options)
 fs.put_file(source, path, callback=Kill())
 """
-
-
-def row(what, note=""):
-    """Give a test a cell of docs/interop.md."""
-    who = "@uppy/companion, seaweedfs"
-    return pytest.mark.interop(UPLOAD_SERVERS, who, what, note=note)
+# Marks a test as a cell of docs/interop.md.
+row = partial(pytest.mark.interop, UPLOAD_SERVERS, "@uppy/companion, seaweedfs")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +180,7 @@ def test_abort(store, companion):
 
 @row("refusals", "metadata, reading and listing do not exist")
 def test_refusals(store, companion):
-    """What Companion does not offer is refused before the first byte."""
+    """Operations that Companion does not offer are refused before the first byte."""
     fs = filesystem(companion())
     with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
         fs.pipe_file("refused/a", LARGE, metadata={"a": "b"})

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 
 import fsspec
 import pytest
@@ -31,6 +32,11 @@ options, source = json.loads(sys.argv[1])
 print(fsspec.filesystem("osspresigned", **options).put_file(source, "a/b").location)
 """
 deletes = pytest.mark.filterwarnings("ignore:.*Model Studio deletes")
+# Marks a test as a cell of docs/interop.md.
+row = partial(pytest.mark.interop, UPLOAD_CLIENTS, "dashscope")
+serves = partial(
+    pytest.mark.interop, UPLOAD_SERVERS, "server of our tests for Model Studio"
+)
 
 
 @pytest.fixture
@@ -69,17 +75,6 @@ def filesystem(server, key=KEY, **options):
 def by_filesystem(server, path, key=KEY):
     """Upload by this filesystem; return the URL for the model."""
     return filesystem(server, key).put_file(path, f"files/{path.name}").location
-
-
-def row(what, note=""):
-    """Give a test a cell of docs/interop.md."""
-    return pytest.mark.interop(UPLOAD_CLIENTS, "dashscope", what, note=note)
-
-
-def serves(what, note=""):
-    """Give a test a cell in the row of Model Studio."""
-    who = "server of our tests for Model Studio"
-    return pytest.mark.interop(UPLOAD_SERVERS, who, what, note=note)
 
 
 @row("small files", "one form")

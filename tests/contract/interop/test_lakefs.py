@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import fsspec
 import pytest
@@ -34,6 +35,9 @@ import fsspec, json, sys
 options, source, path = json.loads(sys.argv[1])
 fsspec.filesystem("osspresigned", **options).put_file(source, path)
 """
+# Marks a test as a cell of docs/interop.md.
+row = partial(pytest.mark.interop, UPLOAD_CLIENTS)
+serves = partial(pytest.mark.interop, UPLOAD_SERVERS, "server of our tests for lakeFS")
 
 
 @pytest.fixture
@@ -84,17 +88,6 @@ def fs(options):
     return fsspec.filesystem("osspresigned", **options)
 
 
-def row(who, what, note=""):
-    """Give a test a cell of docs/interop.md."""
-    return pytest.mark.interop(UPLOAD_CLIENTS, who, what, note=note)
-
-
-def serves(what, note=""):
-    """Give a test a cell in the row of lakeFS."""
-    who = "server of our tests for lakeFS"
-    return pytest.mark.interop(UPLOAD_SERVERS, who, what, note=note)
-
-
 def steps(server):
     """Return the calls on uploads, without the IDs in them."""
     calls = [call for call in server.calls if "/staging/" in call]
@@ -125,7 +118,7 @@ def test_link(oss, server, spec, fs):
 
 @row("lakefs-spec", "create only")
 def test_create_only(oss, server, spec, fs):
-    """Neither replaces an object that exists, and each sees those of the other."""
+    """Neither client replaces an existing object, and each sees the other's objects."""
     with spec.open("repo/main/a", "xb") as file:
         file.write(b"old")
     with pytest.raises(FileExistsError):
@@ -212,7 +205,7 @@ def test_expired_url(oss, server, fs):
     assert receipt.verified == "crc64"
 
 
-@serves("killed client", "begins anew; its parts stay in the store")
+@serves("killed client", "starts over; its parts stay in the store")
 def test_killed_client(oss, server, options, tmp_path):
     """Nothing is visible; the second run of the same program stores the file whole."""
     source = tmp_path / "large"

@@ -3,48 +3,34 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from itertools import islice
 
 import pytest
 
-from tests.contract.interop.conftest import BUCKET, OWNER, REGION, Identity, Lazy
+from tests.contract.interop.conftest import BUCKET, REGION, WRONG, Identity, Lazy
+from tests.contract.interop.signers import oss2_auth, oss2_bucket
 from tests.contract.interop.table import CLIENTS
 
 oss2 = Lazy("oss2")
 KEY = "dir/a b+~%ü//x.bin"
 DATA = bytes(range(256)) * 1600  # 400 KiB: four parts of the smallest size
 PART = 100 * 1024
-
-
-def does(what: str, note: str = "") -> pytest.MarkDecorator:
-    """Mark a row of the table."""
-    more = {"note": note} if note else {}
-    return pytest.mark.interop(CLIENTS, "oss2", what, **more)
-
-
-def auth_of(identity: Identity) -> object:
-    """Return what oss2 signs with."""
-    kind = oss2.ProviderAuth if identity.version == "v1" else oss2.ProviderAuthV4
-    provider = oss2.credentials.StaticCredentialsProvider(
-        *identity.pair, identity.token
-    )
-    return kind(provider)
+# Marks a test as a cell of docs/interop.md.
+does = partial(pytest.mark.interop, CLIENTS, "oss2")
 
 
 @pytest.fixture
 def bucket(oss, identity):
     """The bucket as oss2 sees it."""
-    session = oss2.Session()
-    yield oss2.Bucket(
-        auth_of(identity), oss.url, BUCKET, region=REGION, session=session
-    )
-    session.session.close()
+    with oss2_bucket(oss.url, identity) as bucket:
+        yield bucket
 
 
 @does("put")
 @does("get")
 def test_put_and_get(bucket, oss):
-    """What is put is there with its properties, and comes back."""
+    """An uploaded object exists with its properties, and can be read."""
     headers = {"Content-Type": "text/csv", "x-oss-meta-owner": "me"}
     put = bucket.put_object(KEY, DATA, headers=headers)
     stored = oss.get(BUCKET, KEY)
@@ -123,7 +109,7 @@ def test_copy(bucket, oss):
 
 @does("delete")
 def test_delete(bucket, oss):
-    """One by one and many at once, whatever is in their names."""
+    """Objects with any names are deleted one by one and many at once."""
     for key in (KEY, "b", "c&<d>", "e\f"):
         bucket.put_object(key, b"x")
     bucket.delete_object("b")
@@ -210,7 +196,7 @@ def test_resumable(bucket, oss, tmp_path):
 @does("buckets")
 def test_buckets(bucket, oss, identity):
     """The service lists its buckets and tells about each of them."""
-    service = oss2.Service(auth_of(identity), oss.url, region=REGION)
+    service = oss2.Service(oss2_auth(identity), oss.url, region=REGION)
     names = [found.name for found in oss2.BucketIterator(service, max_keys=1)]
     assert names == [BUCKET, "second"]
     info = bucket.get_bucket_info()
@@ -223,14 +209,10 @@ def test_buckets(bucket, oss, identity):
 @pytest.mark.parametrize("version", ["v1", "v4"])
 def test_a_wrong_secret(oss, version):
     """A signature of another secret is a 403, and nothing is stored."""
-    provider = oss2.credentials.StaticCredentialsProvider(OWNER.access_key_id, "other")
-    kind = oss2.ProviderAuth if version == "v1" else oss2.ProviderAuthV4
-    session = oss2.Session()
-    bucket = oss2.Bucket(
-        kind(provider), oss.url, BUCKET, region=REGION, session=session
-    )
-    with pytest.raises(oss2.exceptions.SignatureDoesNotMatch) as refused:
+    with (
+        oss2_bucket(oss.url, Identity(version, WRONG)) as bucket,
+        pytest.raises(oss2.exceptions.SignatureDoesNotMatch) as refused,
+    ):
         bucket.put_object("k", b"x")
     assert refused.value.status == 403
     assert oss.get(BUCKET, "k") is None
-    session.session.close()

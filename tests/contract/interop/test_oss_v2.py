@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from functools import partial
 
 import pytest
 
 from tests.contract.interop.conftest import (
     BUCKET,
-    OWNER,
     REGION,
+    WRONG,
     Identity,
     Lazy,
     library,
 )
+from tests.contract.interop.signers import oss_v2_config
 from tests.contract.interop.table import CLIENTS
 
 sdk = Lazy("alibabacloud_oss_v2")
 KEY = "dir/a b+~%ü//x.bin"
 DATA = bytes(range(256)) * 1600  # 400 KiB: four parts of the smallest size
 PART = 100 * 1024
-
-
-def does(what: str, note: str = "") -> pytest.MarkDecorator:
-    """Mark a row of the table."""
-    more = {"note": note} if note else {}
-    return pytest.mark.interop(CLIENTS, "alibabacloud-oss-v2", what, **more)
-
-
-def config_of(url: str, identity: Identity, secret: str | None = None) -> Any:
-    """Return what points its clients at the emulator."""
-    name, own = identity.pair
-    return sdk.config.Config(
-        region=REGION,
-        endpoint=url,
-        use_path_style=True,
-        signature_version=identity.version,
-        retry_max_attempts=1,
-        credentials_provider=sdk.credentials.StaticCredentialsProvider(
-            name, secret or own, identity.token
-        ),
-    )
+# Marks a test as a cell of docs/interop.md.
+does = partial(pytest.mark.interop, CLIENTS, "alibabacloud-oss-v2")
 
 
 @pytest.fixture
 def client(oss, identity):
     """Its client."""
-    return sdk.Client(config_of(oss.url, identity))
+    return sdk.Client(oss_v2_config(oss.url, identity))
 
 
 @pytest.fixture
@@ -63,7 +45,7 @@ def put(client):
 @does("put")
 @does("get")
 def test_put_and_get(client, put, oss):
-    """What is put is there with its properties, and comes back."""
+    """An uploaded object exists with its properties, and can be read."""
     said = put(content_type="text/csv", metadata={"owner": "me"})
     stored = oss.get(BUCKET, KEY)
     assert stored.data() == DATA
@@ -225,7 +207,7 @@ def test_asynchronous_client(oss, identity):
     kind = library("alibabacloud_oss_v2.aio").AsyncClient
 
     async def work():
-        client = kind(config_of(oss.url, identity))
+        client = kind(oss_v2_config(oss.url, identity))
         try:
             await client.put_object(sdk.PutObjectRequest(BUCKET, KEY, body=DATA))
             got = await client.get_object(sdk.GetObjectRequest(BUCKET, KEY))
@@ -243,7 +225,7 @@ def test_asynchronous_client(oss, identity):
 
 @does("buckets")
 def test_buckets(client):
-    """The service lists its buckets and tells about each of them."""
+    """The service lists its buckets and describes each of them."""
     pages = client.list_buckets_paginator(limit=1).iter_page(sdk.ListBucketsRequest())
     assert [b.name for page in pages for b in page.buckets] == [BUCKET, "second"]
     info = client.get_bucket_info(sdk.GetBucketInfoRequest(BUCKET)).bucket_info
@@ -257,7 +239,7 @@ def test_buckets(client):
 @pytest.mark.parametrize("version", ["v1", "v4"])
 def test_a_wrong_secret(oss, version):
     """A signature of another secret is a 403, and nothing is stored."""
-    client = sdk.Client(config_of(oss.url, Identity(version, OWNER), "other"))
+    client = sdk.Client(oss_v2_config(oss.url, Identity(version, WRONG)))
     with pytest.raises(sdk.exceptions.OperationError) as refused:
         client.put_object(sdk.PutObjectRequest(BUCKET, "k", body=b"x"))
     found = refused.value.unwrap()

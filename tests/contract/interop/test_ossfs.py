@@ -11,6 +11,8 @@ Two bugs of others are known, and worked around here:
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.contract.interop.conftest import BUCKET, OWNER, STS, library
@@ -18,12 +20,8 @@ from tests.contract.interop.table import CLIENTS
 
 KEY = f"{BUCKET}/dir/a b+~%ü.bin"
 DATA = bytes(range(256)) * 1600
-
-
-def does(what: str, note: str = "") -> pytest.MarkDecorator:
-    """Mark a row of the table."""
-    more = {"note": note} if note else {}
-    return pytest.mark.interop(CLIENTS, "ossfs", what, **more)
+# Marks a test as a cell of docs/interop.md.
+does = partial(pytest.mark.interop, CLIENTS, "ossfs")
 
 
 @pytest.fixture(params=[OWNER, STS], ids=["key", "sts"])
@@ -51,7 +49,7 @@ def theirs(options):
 @does("range")
 @does("head")
 def test_put_and_get(theirs, oss, tmp_path):
-    """What is put is there and comes back, whole or in part."""
+    """An uploaded object exists, and can be read as a whole or in ranges."""
     theirs.pipe_file(KEY, DATA)
     assert oss.get(*KEY.split("/", 1)).data() == DATA
     assert theirs.cat_file(KEY) == DATA
@@ -136,7 +134,7 @@ def test_second_flush_is_refused(theirs):
 @pytest.mark.interop(CLIENTS, "aiooss2", "list")
 @pytest.mark.interop(CLIENTS, "aiooss2", "put", note="fails with aiohttp 3.14")
 def test_asynchronous_one_reads(theirs, options):
-    """Its filesystem over aiooss2 reads what is there."""
+    """Its filesystem over aiooss2 reads the objects."""
     theirs.pipe_file(KEY, DATA)
     reader = library("ossfs").AioOSSFileSystem(**options)
     assert reader.cat_file(KEY) == DATA

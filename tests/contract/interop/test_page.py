@@ -1,6 +1,6 @@
 """docs/interop.md says what the tests of this directory try, no more and no less.
 
-Run it with ``WRITE_INTEROP_TABLES=1`` in the environment to write the tables anew, with
+Run it with ``WRITE_INTEROP_TABLES=1`` in the environment to write the tables again, with
 the versions that are installed; those that are not stay as they stand on the page.
 """
 
@@ -14,11 +14,11 @@ import pytest
 from fsspec_osspresigned.emulator.table import HANDLERS
 from tests import marked
 from tests.contract.interop import table
-from tests.contract.interop.conftest import HERE, OWNER, library
+from tests.contract.interop.conftest import HERE, library
 
 
 def test_tables(cells, files):
-    """Each row and each cell stands for a test, with what is to know about it."""
+    """The tables have exactly the tests' rows, cells and notes."""
     if not set(HERE.glob("test_*.py")) <= files:
         pytest.skip("the tables are compared where the whole directory is collected")
     told = table.tables(cells)
@@ -35,12 +35,9 @@ NEEDS = ("oss2", "alibabacloud_oss_v2", "ossfs")
 @pytest.mark.parametrize(
     ("needed", "block"), list(zip(NEEDS, BLOCKS, strict=True)), ids=NEEDS
 )
-def test_examples(needed, block, oss, monkeypatch):
+def test_examples(needed, block, oss):
     """What the page shows works with the variables that the emulator prints."""
     library(needed)
-    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", OWNER.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", OWNER.access_key_secret.reveal())
     exec(compile(block, table.PAGE.name, "exec"), {})  # noqa: S102 - of the page
     (key,) = oss.objects("examplebucket")
     assert oss.get("examplebucket", key).data() == b"hello"

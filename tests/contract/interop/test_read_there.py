@@ -1,4 +1,4 @@
-"""What this filesystem has written, read with what others wrote."""
+"""Objects that this filesystem wrote can be read by other clients."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from attrs import frozen
 from tests.contract.interop.conftest import (
     BUCKET,
     OWNER,
-    REGION,
     Identity,
     library,
     program,
+)
+from tests.contract.interop.signers import (
+    ali_oss_options,
+    oss2_bucket,
+    oss_v2_config,
 )
 from tests.contract.interop.table import READ_THERE
 
@@ -32,7 +36,7 @@ WROTE = {
 
 @frozen
 class Seen:
-    """An object as a reader sees it; None is what it does not tell."""
+    """An object as a reader sees it; None for a fact that the reader does not report."""
 
     data: bytes
     part: bytes
@@ -67,34 +71,20 @@ def written(fs, oss, tmp_path):
 
 def by_oss2(oss, keys):
     """Read with oss2, which compares CRC-64 itself."""
-    oss2 = library("oss2")
-    name, secret = Identity("v4", OWNER).pair
-    provider = oss2.credentials.StaticCredentialsProvider(name, secret)
-    auth = oss2.ProviderAuthV4(provider)
-    bucket = oss2.Bucket(auth, oss.url, BUCKET, region=REGION)
-    for key in keys:
-        got, head = bucket.get_object(key), bucket.head_object(key)
-        part = bucket.get_object(key, byte_range=(10, 19)).read()
-        data = got.read()
-        assert got.client_crc == got.server_crc
-        owner = head.headers.get("x-oss-meta-owner")
-        yield Seen(data, part, got.server_crc, owner)
-    bucket.session.session.close()
+    with oss2_bucket(oss.url, Identity("v4", OWNER)) as bucket:
+        for key in keys:
+            got, head = bucket.get_object(key), bucket.head_object(key)
+            part = bucket.get_object(key, byte_range=(10, 19)).read()
+            data = got.read()
+            assert got.client_crc == got.server_crc
+            owner = head.headers.get("x-oss-meta-owner")
+            yield Seen(data, part, got.server_crc, owner)
 
 
 def by_oss_v2(oss, keys):
     """Read with alibabacloud-oss-v2."""
     sdk = library("alibabacloud_oss_v2")
-    name, secret = Identity("v4", OWNER).pair
-    provider = sdk.credentials.StaticCredentialsProvider(name, secret)
-    client = sdk.Client(
-        sdk.config.Config(
-            region=REGION,
-            endpoint=oss.url,
-            use_path_style=True,
-            credentials_provider=provider,
-        )
-    )
+    client = sdk.Client(oss_v2_config(oss.url, Identity("v4", OWNER)))
     for key in keys:
         got = client.get_object(sdk.GetObjectRequest(BUCKET, key))
         asked = sdk.GetObjectRequest(BUCKET, key, range_header="bytes=10-19")
@@ -118,12 +108,7 @@ def by_ossfs(oss, keys):
 
 def by_ali_oss(oss, keys, node, folder):
     """Read with npm's ali-oss, into files."""
-    name, secret = Identity("v4", OWNER).pair
-    options = {
-        "endpoint": oss.url.replace("127.0.0.1", "localhost"), "sldEnable": True,
-        "region": f"oss-{REGION}", "authorizationV4": True, "bucket": BUCKET,
-        "accessKeyId": name, "accessKeySecret": secret,
-    }  # fmt: skip
+    options = ali_oss_options(oss.url, Identity("v4", OWNER))
     seen = node("read.mjs", "ali-oss", options=options, keys=keys, folder=str(folder))
     for number, one in enumerate(seen):
         data = Path(folder, str(number)).read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 
 import pytest
 
@@ -17,12 +18,8 @@ BLOCKS = re.findall(
     r"(?ms)^```javascript\n(.*?)^```$", PAGE.with_name("serve.md").read_text("utf-8")
 )
 PACKAGES = ("@uppy/core", "@uppy/aws-s3", "jsdom")
-
-
-def cell(what, note=""):
-    """Give a test its cell of docs/interop.md."""
-    who = "@uppy/aws-s3, signRequest"
-    return pytest.mark.interop(SERVED, who, what, note=note)
+# Marks a test as a cell of docs/interop.md.
+cell = partial(pytest.mark.interop, SERVED, "@uppy/aws-s3, signRequest")
 
 
 @pytest.fixture
@@ -90,7 +87,7 @@ def test_expired_url(oss, served, upload):
 
 @cell("refusals")
 def test_refusals(oss, served, upload):
-    """What the policy refuses fails, and only that; nothing of it reaches the store."""
+    """Only the file that the policy refuses fails, and nothing of it reaches the store."""
     signer = served('content_types = ["text/csv"]')
     files = [
         file("a.csv"),

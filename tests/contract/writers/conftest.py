@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -11,12 +10,11 @@ import pytest
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import URL_ACTIONS
-from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
-from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import PresignRequest
+from fsspec_osspresigned.owner.service.policy import hash_token
+from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.url_map.source import write as write_map
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
+from tests.conftest import key_variables, presigned
 from tests.contract.writers.matrix import (
     BUCKET,
     GRANT,
@@ -29,6 +27,7 @@ from tests.contract.writers.matrix import (
     World,
 )
 from tests.form_signer import grant_of
+from tests.owner_keys import signer_service
 
 TOKENS = {WRITES: "a-made-up-token-0", SERVICE: "a-made-up-token-1"}
 WRITING = [
@@ -64,14 +63,7 @@ def store() -> Iterator[Emulator]:
 @pytest.fixture(scope="session")
 def service(store: Emulator) -> Iterator[LoopbackServer]:
     """The reference service, which signs by what a token may."""
-    signer = KeySigner(
-        credentials=lambda: store.credentials,
-        endpoint=store.endpoint,
-        region="cn-hangzhou",
-    )
-    tokens = parse_policies("".join(map(policy, TOKENS))).tokens
-    rules = ServiceRules(signer=signer, tokens=tokens)
-    with LoopbackServer(create_ruled_app(lambda: rules)) as server:
+    with signer_service(store, "".join(map(policy, TOKENS))) as server:
         yield server
 
 
@@ -84,26 +76,13 @@ def world(
     request: pytest.FixtureRequest,
 ) -> Iterator[Callable[..., World]]:
     """Make a world of a kind."""
-    key = store.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", store.url)
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    for name, value in key_variables(store).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("OSSPRESIGNED_TOKEN_WRITES", TOKENS[WRITES])
     monkeypatch.setenv("OSSPRESIGNED_TOKEN_SERVICE", TOKENS[SERVICE])
 
     def signed(name: str, headers: Mapping[str, str] | None) -> MapEntry:
-        url = PresignRequest(
-            key,
-            store.endpoint,
-            method="PUT",
-            bucket=BUCKET,
-            key=name,
-            headers=headers or {},
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).url()
+        url = SecretURL(presigned(store, "PUT", name, headers=headers or {}))
         return MapEntry(put=MapRequest(url=url, headers=headers))
 
     def make(

@@ -80,7 +80,7 @@ def test_grant_tells_its_facts():
 
 
 def test_grant_of_a_temporary_key_says_so():
-    """Its end may come before that of the policy; what is bound is told."""
+    """The warning says that the key may expire first; restrictions are listed."""
     found = told(grant(credentials=STS, overwrite=False, content_types=["a/b", "c/d"]))
     assert found["key"].startswith("temporary (STS)")
     assert found["existing objects"] == "are kept"
@@ -89,7 +89,7 @@ def test_grant_of_a_temporary_key_says_so():
 
 
 def test_loose_grant_tells_what_is_open():
-    """What an application server has left out is told as it is."""
+    """Restrictions that an application server left out are named."""
     found = told(loose(PolicyCondition("not-in", "key", ("secret",)), version="v4"))
     assert found["objects"] == "is none of 'secret'"
     assert found["size"] == "up to 5 GiB"
@@ -124,7 +124,7 @@ def test_loose_grant_tells_what_is_open():
     ],
 )
 def test_warnings(conditions, said):
-    """What most owners do not mean is told, and nothing else."""
+    """Only unusual permissions give a warning."""
     found = [*warnings_of(loose(*conditions))]
     assert len(found) == len(said)
     for text, part in zip(found, said, strict=True):
@@ -132,7 +132,7 @@ def test_warnings(conditions, said):
 
 
 def test_v1_with_a_lasting_key_is_a_warning():
-    """The oldest kind, and one that calls somebody."""
+    """V1 with a long-term key, and a callback, each give a warning."""
     first = loose(BUCKET, prefix("in/"), SIZE, ACL, version="v1", callback="e30=")
     assert [text.partition(":")[0] for text in warnings_of(first)] == [
         "V1 with a lasting key",

@@ -251,7 +251,7 @@ ENTRIES = {
 )
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_check_and_upload_agree(entry, headers, size, file):
-    """What the check passes, an upload begins; what it names, an upload refuses."""
+    """The check and the upload accept and refuse the same files."""
     path = "examplebucket/a"
     url_map = URLMap({path: ENTRIES[entry]})
     intent = Intent(files=file(size), headers=headers, now=time.time())
@@ -361,7 +361,7 @@ SHAPES = {
     + [("version 1", form) for form in ("file:", "-", "env", "memory://")],
 )
 def test_every_shape_at_every_place(shape, form, tmp_path, monkeypatch, capsys):
-    """Whatever an owner has, wherever it lies, can be inspected and checked."""
+    """All sources of URLs can be inspected and checked."""
     text = SHAPES[shape]
     path = tmp_path / "map"
     path.write_text(text)

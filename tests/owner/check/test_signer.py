@@ -473,7 +473,7 @@ def test_a_lone_surrogate_may_cost_the_whole_call(kit, status):
     ],
 )
 def test_policy_decides_what_is_skipped(granted, given, failed, skipped):
-    """What is not granted, or said to be, is not tried."""
+    """Actions that are not granted, or not declared as granted, are not tried."""
     with LoopbackServer(service(**granted)) as server:
         kit = evolve(kit_for(server.url), **given)
         assert reasons(kit).keys() == failed

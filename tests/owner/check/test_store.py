@@ -38,7 +38,7 @@ BY_NAME = {fact.name: fact for fact in FACTS}
 STS = Credentials("STS.Key", Secret("StsSecret"), Secret("StsToken"), time.time() + 9e4)
 _VERSIONED = {"versioned": [BUCKET]}
 _OWN_DOMAIN = {"cnames": {"localhost": BUCKET}}
-# What a fact needs -> the emulator that has it.
+# Requirement of a fact -> options of an emulator that meets it.
 STORES = {
     None: {},
     Needs.UNVERSIONED: {},
@@ -75,14 +75,14 @@ def folder(oss: Emulator, store_options):
 
 
 def is_empty(oss):
-    """Whether the bucket has no object, no version and no upload."""
+    """True if the bucket has no object, no version and no upload."""
     bucket = oss.store.buckets[BUCKET]
     return not (bucket.objects or bucket.versions or bucket.uploads)
 
 
 @pytest.mark.parametrize("store_options", KINDS, indirect=True)
 def test_emulator_is_as_expected(oss, folder):
-    """Each fact that a source tells holds, and nothing is left."""
+    """Each fact with a source holds, and nothing is left in the bucket."""
     results = list(check_store(folder, FACTS))
     assert [r.name for r in results] == [fact.name for fact in FACTS]
     assert [str(r) for r in results if r.outcome == "failed"] == []
@@ -253,7 +253,7 @@ def test_store_that_refuses_all(folder):
     ],
 )
 def test_differences_are_told_in_words(folder, expected, told):
-    """What is not stated is not looked at; letter case does not count."""
+    """Only the stated expectations are compared; letter case is ignored."""
     body = b"<Error><Code>NoSuchKey</Code><EC>0026-00000001</EC></Error>"
     reply = Reply(status=404, headers={"etag": '"b"'}, body=body)
     folder = evolve(folder, access=evolve(folder.access, send=lambda *_: reply))
@@ -267,7 +267,7 @@ def test_differences_are_told_in_words(folder, expected, told):
     ("expected", "outcome"), [(Expected(status=200), "failed"), (None, "recorded")]
 )
 def test_store_that_does_not_answer(folder, expected, outcome):
-    """A fact that could not be asked for says why; the check goes on."""
+    """A fact that could not be asked for says why; the check continues."""
     real, lost = folder.access.send, []
 
     def send(signed, body):
@@ -284,7 +284,7 @@ def test_store_that_does_not_answer(folder, expected, outcome):
 
 
 def test_step_that_fails(oss, folder):
-    """What needs another request fails if that one is refused."""
+    """A fact fails if a request that it needs is refused."""
     oss.faults.add(Fault(action="InitiateMultipartUpload", times=None, status=403))
     results = {r.name: r for r in check_store(folder, FACTS)}
     assert results["initiate"].outcome == results["part"].outcome == "failed"

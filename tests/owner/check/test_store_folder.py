@@ -63,7 +63,7 @@ def test_versions_are_removed_by_their_ids(oss, access):
 
 @pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
 def test_versioning_that_is_noticed_late(oss, access):
-    """If the reply to the only PUT was lost, the deletion tells of the versions."""
+    """If the reply to the only PUT was lost, the deletion shows the versioning."""
     folder = CheckFolder(access=access, prefix="")
     put(access, f"{folder.path}object")
     assert not folder.is_versioned
@@ -72,7 +72,7 @@ def test_versioning_that_is_noticed_late(oss, access):
 
 
 def test_what_cannot_be_removed_is_named(oss, access):
-    """Objects, versions and uploads that stay are told, whatever the reason."""
+    """Objects, versions and uploads that stay are listed, whatever the reason."""
     folder = CheckFolder(access=access, prefix="")
     put(access, f"{folder.path}object")
     oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
@@ -88,7 +88,7 @@ def test_what_cannot_be_removed_is_named(oss, access):
 
 
 def test_listing_that_cannot_be_read(oss, access):
-    """What the check made is removed all the same."""
+    """Objects of the check are removed although the listing is invalid."""
 
     def send(signed, body):
         reply = access.send(signed, body)

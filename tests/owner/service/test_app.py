@@ -173,7 +173,7 @@ def test_brackets_in_strings_are_no_values(server):
 
 
 def test_other_places_answer_with_problems(server):
-    """A wrong path or method is told in the same form."""
+    """A wrong path or method gets problem details, too."""
     for path in ("/v2/sign", "/v1/sign/"):
         status, reply, _ = send(server, b"", path=path)
         assert (status, reply["code"]) == (404, "not_found")
@@ -236,7 +236,7 @@ def test_v1_signs_no_listing():
 
 
 def test_life_is_shortened_to_the_policys(server):
-    """A wish is a wish."""
+    """A longer lifetime than the policy's is shortened to it."""
     assert ask(server, expires_in=604800)["expires_in"] == 600
     assert ask(server, expires_in=5)["expires_in"] == 5
 

@@ -254,7 +254,7 @@ def test_each_member_is_read_strictly(members, said):
     ],
 )
 def test_shape_of_the_file_is_checked(text, said):
-    """What is no table of tokens is told as such."""
+    """A value that is no table of tokens gives a clear error."""
     assert problems(text)[0].startswith(said)
 
 
@@ -323,7 +323,7 @@ def test_content_types_are_what_the_policy_lists(listed):
     ],
 )
 def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
-    """A token without a list cannot make an object that nobody can delete."""
+    """A token without ``headers`` cannot lock an object."""
     demand = evolve(PUT, headers={name: "v"})
     if usual:
         assert permitted(demand, POLICY).headers == demand.headers
@@ -408,7 +408,7 @@ def test_without_a_part_size_there_is_one_part():
 
 @pytest.mark.parametrize("name", ["x-oss-copy-source", "X-OSS-Copy-Source"])
 def test_an_optional_copy_source_is_never_signed(name):
-    """Only the demanded one is compared with what may be read."""
+    """Only the required source, which is checked, is signed."""
     actions = {Action.CopyObject, Action.GetObject}
     copy = Operation(
         action=Action.CopyObject,

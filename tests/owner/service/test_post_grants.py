@@ -16,7 +16,6 @@ from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.verifying import verify_policy
 from fsspec_osspresigned.errors import NotCoveredError, SignerUnavailableError
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service.app import (
@@ -38,6 +37,7 @@ from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.post_policy import PostPolicy
 from fsspec_osspresigned.units import GIB
+from tests.form_signer import signature_refusal
 
 NODE = shutil.which("node")
 NOW = 1_795_773_600.0
@@ -104,7 +104,7 @@ def test_answer_has_the_shape_of_the_sample(ask):
     assert answer["host"] == "https://examplebucket.oss-cn-hangzhou.aliyuncs.com"
     assert answer["dir"] == "in/"
     form = form_of(answer)
-    refusal = verify_policy(form, lambda _: KEY, now=NOW)
+    refusal = signature_refusal(form, KEY, NOW)
     assert refusal is None
     policy = PostPolicy.parse(answer["policy"])
     asked = {"bucket": "examplebucket", "now": NOW}
@@ -185,13 +185,13 @@ def test_limits_of_the_policy_are_terms():
 
 
 def test_lasting_key_has_no_token():
-    """The member is there all the same, so that no client sends ``undefined``."""
+    """The key exists but is empty, so that no client sends ``undefined``."""
     lasting = evolve(KEYS, credentials=lambda: LASTING)
     answer = grant_members(lasting, ONE, "examplebucket/in/")
     assert answer["security_token"] == ""
     form = form_of(answer)
     del form["x-oss-security-token"]
-    refusal = verify_policy(form, lambda _: LASTING, now=NOW)
+    refusal = signature_refusal(form, LASTING, NOW)
     assert refusal is None
 
 
@@ -282,7 +282,7 @@ class _Absent:
     ],
 )
 def test_signers_that_make_no_grants(signer, code):
-    """V1, a signer without keys, and one that has none now are told apart."""
+    """V1, a signer without keys, and one whose keys are missing have own errors."""
     with pytest.raises(ServiceError) as error:
         grant_members(signer, ONE, "examplebucket/in/")
     assert error.value.code == code

@@ -104,7 +104,7 @@ def test_calls_are_told_without_secrets():
 
 
 def test_a_fault_ends_one_call_only():
-    """What should not happen is a 500 that says nothing, and is told by class."""
+    """An unforeseen exception gives an empty 500, and its class in the log."""
 
     class Faulty:
         def sign(self, operations):
@@ -119,7 +119,7 @@ def test_a_fault_ends_one_call_only():
 
 
 def test_requests_per_minute_are_counted_per_token():
-    """Who asks too much is told when to come back; others go on."""
+    """A token above its rate gets Retry-After; other tokens are not affected."""
     now = [0.0]
     text = policy_text("requests_per_minute = 6")
     text += "\n" + policy_text(token="another-token-00", name="free")
@@ -270,7 +270,7 @@ def test_token_in_the_place_of_its_hash_is_told():
 
 
 def test_filesystem_lives_with_sizes_and_locks(monkeypatch):
-    """The client sends signed lengths, and tells both refusals apart."""
+    """The client sends signed lengths, and raises a different error for each refusal."""
     text = policy_text("max_size = 1000", "max_part_size = 500", "overwrite = false")
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
     with Emulator() as oss:
@@ -447,7 +447,7 @@ def test_official_chain_works(tmp_path, where):
 
 
 def test_temporary_key_in_the_environment_needs_its_end(keys, monkeypatch):
-    """Else URLs would outlive it, and nobody would know."""
+    """A temporary key needs its expiry, or URLs could outlive it unnoticed."""
     monkeypatch.setenv("OSS_SESSION_TOKEN", "token")
     with pytest.raises(ConfigurationError, match="OSS_SESSION_EXPIRATION is not"):
         make_signer(SignerSettings())
@@ -670,7 +670,7 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
 
 
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
-    """A machine without uvicorn is told what to install."""
+    """Without uvicorn, the error says what to install."""
     name = "fsspec_osspresigned.owner.service.process"
     importlib.import_module(name)  # so that it can be taken away
     monkeypatch.delitem(sys.modules, name)
@@ -698,7 +698,7 @@ def test_ipv6_is_shown_in_brackets(start):
 
 
 def test_call_that_never_comes_whole_is_told():
-    """Who hangs up, or is cut off for being slow, is no fault of the service."""
+    """A client that disconnects or is too slow is no error in the log."""
     with app(policy_text()) as (port, told):
         begin(port, CALL).close()
         while not told:
@@ -708,7 +708,7 @@ def test_call_that_never_comes_whole_is_told():
 
 
 def test_log_names_the_client_behind_a_proxy_on_this_machine(start):
-    """What the client itself does wrong in HTTP adds no line."""
+    """Invalid HTTP of a client adds no line to the log."""
     service = start()
     odd = [
         b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",

@@ -142,7 +142,7 @@ def test_parts_leave_no_row_where_only_objects_count(store):
 
 
 def test_reading_waits_for_no_writer(store):
-    """The service takes revoked tokens, and tells what is left, while another counts."""
+    """The service applies revocations and quotas that another process changes."""
     assert count(store, FIVE, put("a")) == []
     with closing(sqlite3.connect(store.path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -157,7 +157,7 @@ def test_questions_of_one_token_wait_in_its_own_queue(store):
 
 
 def test_bytes_count_by_part(store):
-    """The same part again costs nothing, another upload of the same name does."""
+    """A repeated part costs nothing; another upload of the same name does."""
     policy = evolve(FIVE, max_objects=None, max_bytes=10 * KIB)
     assert count(store, policy, part(1, 4 * KIB), part(1, 4 * KIB)) == []
     assert count(store, policy, part(1, 2 * KIB), part(2, 5 * KIB)) == []
@@ -330,7 +330,10 @@ def test_added_token_works_until_it_is_revoked(keys, policy_file, capsys):
     said = []
     keeper = PolicyFile(path=policy_file, say=lambda *facts, **_: said.append(facts))
     keeper.load()
-    assert run(["serve", "token", "add", "bob", *given, *PREFIX, "--once"]) == 0
+    assert (
+        run(["serve", "token", "add", "bob", *given, *PREFIX, "--max-objects", "1"])
+        == 0
+    )
     made = capsys.readouterr().out.strip()
     keeper.refresh()
     policy = keeper.rules.tokens[hash_token(made)]
@@ -395,7 +398,7 @@ def test_invitation_is_an_address_and_two_commands(policy_file, capsys):
 
 
 def test_invitation_may_end_at_a_time(policy_file, capsys):
-    """To the second; without --url, its address is told to be of this machine."""
+    """The expiry is exact to the second; without --url, the address is local."""
     end = shown_moment(time.time() + 86_400)
     call = ["serve", "invite", "bob", "--policy", str(policy_file), *PREFIX]
     assert run([*call, "--expires", end]) == 0
@@ -422,7 +425,6 @@ def test_token_of_the_policy_file_is_revoked_there(policy_file, capsys):
         (["bob", "--prefix", "examplebucket/partner"], "end it with a slash"),
         (["bob", "--prefix", "examplebucket"], "is the whole bucket"),
         (["bob", "--prefix", "B/partner/"], "buckets"),
-        (["bob", *PREFIX, "--once", "--max-objects", "3"], "leave out one"),
         (["bob", *PREFIX, "--expires", "4000d"], "3650d"),
         (["bob", *PREFIX, "--expires", "2020-12-31T18:00:00Z"], "is not a lifetime"),
         (["bob", *PREFIX, "--url", "http://sign.example.com"], "--url"),

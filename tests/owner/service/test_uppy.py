@@ -40,7 +40,7 @@ def sent(url, method="PUT", body=b"", headers=None):
 
 
 class Page:
-    """What a page with Uppy sends to a service in this process."""
+    """Send the requests of a page with Uppy to a service in this process."""
 
     def __init__(self, url, told):
         self.url, self.told = url, told
@@ -95,7 +95,7 @@ def page(oss):
 
 
 def test_only_named_sites_may_ask(page):
-    """A browser is told so before and after the call, also after a refusal."""
+    """Preflights, replies and refusals have the CORS headers."""
     service = page()
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}  # fmt: skip
     name = "access-control-allow-origin"
@@ -110,7 +110,7 @@ def test_only_named_sites_may_ask(page):
 
 @pytest.mark.slow
 def test_without_the_option_there_is_no_route(start):
-    """Whoever does not ask for Uppy has nothing more on the network."""
+    """Without ``--uppy``, its routes do not exist."""
     url = start().url
     assert send(url, "POST", "/s3/presign")[0] == 404
     url = start("--uppy", SITE).url

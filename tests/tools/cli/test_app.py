@@ -55,17 +55,6 @@ def test_python_m_returns_the_exit_code():
     assert subprocess.run(command, check=False, capture_output=True).returncode == 2
 
 
-def test_names_of_other_tools_are_told_ours(capsys):
-    """Who types what another tool calls it finds the command."""
-    for name, ours in {
-        "copy": "put, get or cp",
-        "mirror": "sync",
-        "presign": "url",
-    }.items():
-        assert cli.main([name, "a", "b"]) == 2
-        assert f"error: {name!r} is called {ours} here\n" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("former", "new"),
     [
@@ -81,28 +70,6 @@ def test_former_options_are_taken(capsys, former, new):
     assert former.partition("=")[0] not in said.out
     # A process says it once, so no other test may give these options.
     assert f"removed in 0.4: use {new}\n" in said.err
-
-
-@pytest.mark.parametrize(
-    ("call", "advice"),
-    [
-        ("put a b/k --presigned-url x", "Use --url-file."),
-        ("get b/k a --expires-in=4", "Use --expires."),
-        ("put a b/k --url-map x", "Use --map."),
-        ("sync a b/k --url-file x", "put and doctor take it."),
-        ("ls b --presigned-url x", "put and doctor take it."),
-        ("ls b --grant x", "put, sync and doctor take it."),
-        ("ls b --transfers 4", "No such option '--transfers'."),
-        ("put a b/k --job 4", "Did you mean --json?"),
-    ],
-)
-def test_options_of_other_tools_are_told_ours(capsys, call, advice):
-    """Not the one that is spelt most alike; and a command that lacks it says why."""
-    assert cli.main(call.split()) == 2
-    said = capsys.readouterr().err
-    assert "error: No such option" in said
-    assert said.count("\n") < 5
-    assert advice in said
 
 
 def test_failure_is_one_line_and_an_exit_code(failing, capsys):

@@ -22,9 +22,8 @@ const MAX_KEY = 1023; // bytes
 
 const BUCKET = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/u;
 const REGION = "(?:oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\\.oss(?:-internal)?)";
-const BOX = "cb-[a-z0-9-]+\\.[a-z0-9-]+\\.oss-cloudbox";
 const ENDPOINT = new RegExp(`^${REGION}\\.aliyuncs\\.com$`, "u");
-const BUCKET_HOST = new RegExp(`^(?!s3\\.)([a-z0-9-]+)\\.(?:${REGION}|${BOX})\\.aliyuncs\\.com$`, "u");
+const BUCKET_HOST = new RegExp(`^(?!s3\\.)([a-z0-9-]+)\\.(?:${REGION})\\.aliyuncs\\.com$`, "u");
 const LOCAL = ".localhost";
 const ADDRESS = /^(?:localhost|[\d.]+|\[.*\])$/u; // whose buckets are in the path
 
