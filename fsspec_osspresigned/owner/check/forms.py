@@ -13,14 +13,14 @@ from attrs import define, evolve, field, frozen
 
 from ...errors import ConfigurationError
 from ...http.body import MemoryBody
-from ...model import FORBID_OVERWRITE, Action, Operation, Reply, SignedForm
+from ...model import FORBID_OVERWRITE, Action, Operation, Reply
 from ...secret import FormValue, Secret
 from ...signers.base import Signer, sign_checked
 from ...signing.canonical import Credentials
 from ...signing.endpoint import Endpoint, region_of
-from .store import Fact, FormCall
+from .store import Fact
 from .store_facts import BODY, FACTS
-from .store_folder import CheckFolder, CheckKey, Send, StoreAccess
+from .store_folder import CheckFolder, CheckKey, FormCall, Send, StoreAccess
 
 _PLACE = "files"  # first segment of the path of each object
 _SIGNATURES = ("signature", "x-oss-signature")
@@ -52,34 +52,23 @@ class FormFolder(CheckFolder):
         self._forms[key, size] = form
         return form
 
-    def post(
-        self,
-        key: CheckKey,
-        body: bytes,
-        *,
-        below: str,
-        unlisted: Mapping[str, str | None],
-        credentials: Credentials,
-        **_: Any,
-    ) -> Reply:
-        """Send *body* with a form of the server, and return the reply.
+    def post(self, form: FormCall, credentials: Credentials, now: float) -> Reply:
+        """Send the body of *form* with a form of the server, and return the reply.
 
-        If *below* is not empty, the key that is sent lies outside of the form's policy.
+        If *form* has ``below``, the key that is sent lies outside of the form's policy.
         If *credentials* are not those of ``access``, the signature that is sent is
-        wrong. *unlisted* replaces fields of the form; None leaves one out.
+        wrong.
         """
-        signed = self.signed(key, len(body))
+        del now  # the server dates its forms
+        signed = self.signed(form.key, len(form.body))
         fields: dict[str, Secret] = dict(signed.form.fields)
-        if below:
+        if form.below:
             fields["key"] = FormValue(f"outside-{fields['key'].reveal()}")
         for name in [*fields]:
             if name.lower() in _SIGNATURES and credentials != self.access.credentials:
                 fields[name] = Secret("0" * len(fields[name].reveal()))
-        own = {name.lower() for name in unlisted}
-        fields = {n: v for n, v in fields.items() if n.lower() not in own}
-        fields |= {n: FormValue(v) for n, v in unlisted.items() if v is not None}
-        request = evolve(signed, form=SignedForm(fields=fields))
-        return self.access.send(request, MemoryBody.of(body))
+        request = evolve(signed, form=form.sent(fields))
+        return self.access.send(request, MemoryBody.of(form.body))
 
 
 @frozen

@@ -9,7 +9,7 @@ import contextlib
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import Factory, define, evolve, field, frozen
 
@@ -18,7 +18,7 @@ from ...errors import OSSPresignedError, SignatureMismatchError
 from ...model import COPY_SOURCE, Action, Operation, Reply
 from ...parsing import complete_multipart_upload, parse
 from .rows import Outcome, Result, Row, run
-from .store_folder import CheckFolder, CheckKey, upload_id_of
+from .store_folder import CheckFolder, CheckKey, FormCall, upload_id_of
 
 # Reply headers that a report shows; others may identify the bucket's owner.
 _SHOWN = re.compile(
@@ -110,22 +110,6 @@ class URLCall:
     plus: bool = field(default=False, kw_only=True)  # ``+`` for blanks in the path
 
 
-@frozen
-class FormCall:
-    key: CheckKey
-    body: bytes
-    # Prefix of the policy, below the directory of the check.
-    below: str = field(default="", kw_only=True)
-    # Further attributes of :class:`GrantTerms`.
-    terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Form fields that no condition names; None does not send a field.
-    unlisted: Mapping[str, str | None] = field(factory=dict, kw_only=True)
-    version: str = field(default="v4", kw_only=True)  # version of the signature
-    ago: int = field(default=0, kw_only=True)  # as for a :class:`URLCall`
-    wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    action: ClassVar[Action] = Action.PostObject
-
-
 Step: TypeAlias = URLCall | FormCall
 
 
@@ -212,15 +196,7 @@ class _Sequence:
             "now": folder.access.clock() - step.ago,
         }
         if isinstance(step, FormCall):
-            return folder.post(
-                step.key,
-                step.body,
-                below=step.below,
-                unlisted=step.unlisted,
-                version=step.version,
-                **changed,
-                **step.terms,
-            )
+            return folder.post(step, **changed)
         body, headers = step.body, step.headers
         if step.source is not None:
             path = f"/{folder.access.bucket}/{folder.path}{step.source}"

@@ -19,8 +19,8 @@ from ...model import (
 )
 from ...parsing import complete_multipart_upload
 from ...secret import Secret
-from .store import COMPLETE_ALL, Expected, Fact, FormCall, Needs, URLCall
-from .store_folder import CheckKey
+from .store import COMPLETE_ALL, Expected, Fact, Needs, URLCall
+from .store_folder import CheckKey, FormCall
 
 BODY = b"one object of a check\n"
 PART = bytes(range(256)) * (MIN_PART // 256)

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from attrs import Factory, define, field, frozen
 
@@ -42,6 +42,32 @@ class CheckKey(enum.StrEnum):
     COPIED = "copied"
     BLANK = "a blank+plus"
     MISSING = "missing"
+
+
+@frozen
+class FormCall:
+    """One form of a fact."""
+
+    key: CheckKey
+    body: bytes
+    # Prefix of the policy, below the directory of the check.
+    below: str = field(default="", kw_only=True)
+    # Further attributes of :class:`GrantTerms`.
+    terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    # Form fields that no condition names; None does not send a field.
+    unlisted: Mapping[str, str | None] = field(factory=dict, kw_only=True)
+    version: str = field(default="v4", kw_only=True)  # version of the signature
+    ago: int = field(default=0, kw_only=True)  # seconds since signing
+    # Attributes of the credentials that are replaced.
+    wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    action: ClassVar[Action] = Action.PostObject
+
+    def sent(self, fields: Mapping[str, Secret]) -> SignedForm:
+        """Return the form with *fields*, of which *unlisted* ones are replaced."""
+        own = {name.lower() for name in self.unlisted}
+        kept = {n: value for n, value in fields.items() if n.lower() not in own}
+        more = {n: FormValue(v) for n, v in self.unlisted.items() if v is not None}
+        return SignedForm(fields={**kept, **more})
 
 
 @frozen(kw_only=True)
@@ -172,44 +198,27 @@ class CheckFolder:
             self.traces.add(Trace(full, upload_id=upload))
         return reply
 
-    def post(
-        self,
-        key: CheckKey,
-        body: bytes,
-        *,
-        below: str,
-        unlisted: Mapping[str, str | None],
-        version: str,
-        credentials: Credentials,
-        now: float,
-        **terms: Any,
-    ) -> Reply:
-        """Send *body* as a form that is signed for the prefix *below* of the folder.
-
-        *unlisted* fields replace those of the form; None leaves one out. *terms* are
-        attributes of :class:`GrantTerms`.
-        """
+    def post(self, form: FormCall, credentials: Credentials, now: float) -> Reply:
+        """Sign *form* by *credentials* at *now*, send it, and return the reply."""
         access = self.access
-        terms = {"expires_in": LIFE, "prefix": f"{self.path}{below}", **terms}
+        prefix = f"{self.path}{form.below}"
+        terms = {"expires_in": LIFE, "prefix": prefix, **form.terms}
         grant = sign_grant(
             credentials,
             access.endpoint,
             GrantTerms(bucket=access.bucket, **terms),
-            version=version,
+            version=form.version,
             region=access.region,
             now=now,
         )
-        full = f"{self.path}{key}"
+        full = f"{self.path}{form.key}"
         self.traces.add(Trace(full))
-        sent: dict[str, Secret] = {"key": FormValue(full), **grant.fields}
-        for name, value in unlisted.items():
-            sent.pop(name, None)
-            if value is not None:
-                sent[name] = FormValue(value)
         signed = SignedRequest(
-            method="POST", url=grant.url, form=SignedForm(fields=sent)
+            method="POST",
+            url=grant.url,
+            form=form.sent({"key": FormValue(full), **grant.fields}),
         )
-        reply = access.send(signed, MemoryBody.of(body))
+        reply = access.send(signed, MemoryBody.of(form.body))
         self._note_version(full, reply)
         return reply
 

@@ -24,7 +24,8 @@ class _Usage:
     """Usage of one token: calls without a reply yet, and requests in a minute."""
 
     threads: asyncio.Semaphore
-    paid: float  # monotonic seconds until which its requests are paid
+    # Monotonic seconds until which its requests are paid.
+    paid: float = -math.inf
     calls: int = 0
     body_bytes: int = 0
 
@@ -55,8 +56,7 @@ class RateLimits:
         with self._lock:
             usage = self._used_by(policy)
             usage.paid = max(usage.paid, now - _MINUTE)
-            if usage.paid + step > now:
-                wait = usage.paid + step - now
+            if (wait := usage.paid - (now - step)) > 0:
                 raise _too_many(f"more than {limit} requests in a minute", wait)
             usage.paid += cost * step
 
@@ -101,7 +101,7 @@ class RateLimits:
                 del self._usage[name]
 
     def _used_by(self, policy: Policy) -> _Usage:
-        new = _Usage(asyncio.Semaphore(self.threads), self.clock() - _MINUTE)
+        new = _Usage(asyncio.Semaphore(self.threads))
         return self._usage.setdefault(policy.name, new)
 
 

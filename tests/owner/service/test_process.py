@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer, listen
 from fsspec_osspresigned.emulator import Emulator
@@ -274,17 +275,16 @@ def test_filesystem_lives_with_sizes_and_locks(monkeypatch):
     text = policy_text("max_size = 1000", "max_part_size = 500", "overwrite = false")
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
     with Emulator() as oss:
-        rules = ServiceRules(
-            signer=KeySigner(
-                credentials=lambda: oss.credentials,
-                endpoint=oss.endpoint,
-                region="cn-hangzhou",
-            ),
-            tokens=parse_policies(text).tokens,
+        signer = evolve(
+            KEYS,
+            credentials=lambda: oss.credentials,
+            endpoint=oss.endpoint,
+            clock=time.time,
         )
-        with LoopbackServer(create_ruled_app(lambda: rules)) as server:
+        with app(text, signer) as (port, _):
             fs = OSSPresignedFileSystem(
-                signer=server.url, signer_token="env:OSSPRESIGNED_TOKEN"
+                signer=f"http://127.0.0.1:{port}",
+                signer_token="env:OSSPRESIGNED_TOKEN",
             )
             fs.pipe_file("examplebucket/data/a", b"abc")
             with pytest.raises(OSError, match="1000 bytes"):
