@@ -1,4 +1,4 @@
-"""What may be sent: URLs and headers that others chose."""
+"""Checks of URLs and headers that others chose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fsspec_osspresigned.url_checks import (
     ],
 )
 def test_good_urls_pass(url):
-    """What a signer can have signed is not second-guessed."""
+    """Unusual but valid URLs are accepted."""
     assert url_problem(url) is None
 
 

@@ -107,8 +107,8 @@ def read_refusal(text: str, now: float) -> Refusal:
     url = _presigned(text, request and request[2], sent or {})
     method = request[1] if request else "PUT"
     if url is not None and sent is None:
-        # What arrived is all that is known, but for the host, which is in the URL; else
-        # no header may be missed.
+        # Only the received request is known. The host is in the URL. Otherwise
+        # assume that no signed header was missing.
         sent = dict.fromkeys(describe(url).additional_headers, "")
         if pieces := received_request(document, url):
             sent = {n: v for n, v in pieces.headers.items() if n != "host"}

@@ -108,7 +108,7 @@ class RenewedGrant(Generic[Held]):
                 not a grant, or WrongRequestSignedError for a host that is not
                 permitted.
         """
-        # Not under the lock, which is held while another thread fetches one.
+        # Without the lock, which another thread holds while it fetches a grant.
         if (usable := self._in_hand(self._clock())) is not None:
             return usable
         with self._lock:

@@ -329,7 +329,7 @@ class _Reader:
     ) -> None:
         has = lower_names(fields)
         for condition in policy.conditions:
-            # What it lacks can still be given with the object.
+            # Missing fields can still be set with the object.
             if condition.field in has:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]
@@ -376,7 +376,7 @@ def _other_store(fields: Mapping[str, str]) -> str | None:
 
 
 def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the form fields that a flat document has among its members."""
+    """Yield the form fields that are keys of a flat document."""
     is_v4 = V4_FIELDS[1] in members or members.get(V4_FIELDS[0]) == ALGORITHM
     for name in ("policy", "OSSAccessKeyId", *V4_FIELDS, TOKEN_FIELD):
         if name in members and not (is_v4 and name == "OSSAccessKeyId"):

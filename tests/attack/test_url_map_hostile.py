@@ -162,7 +162,7 @@ def test_nesting(opening, depth, before):
     ],
 )
 def test_documents(text, rule):
-    """What can be read in two ways is not read at all."""
+    """An ambiguous document is refused."""
     assert any(rule in problem for problem in problems(text))
 
 
@@ -219,7 +219,7 @@ def test_reading_ends_after_many_problems(start, text):
     ],
 )
 def test_bytes_that_are_no_text_have_their_place(data, at):
-    """What is broken is counted in bytes."""
+    """The position of a broken character is counted in bytes."""
     with pytest.raises(ConfigurationError, match=rf"not UTF-8 at byte {at}$"):
         parse(data)
 
@@ -254,7 +254,7 @@ def test_large_strings(place):
 
 
 def test_file_that_fails_while_it_is_read(tmp_path):
-    """An opener may raise what it likes: the place and the kind are told, no more."""
+    """If an opener raises an exception, only its class and the source are reported."""
     with pytest.raises(ConfigurationError, match=r"cannot read .*: Is a directory"):
         load(tmp_path)
 

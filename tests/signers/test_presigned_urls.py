@@ -59,7 +59,7 @@ PARTS = [url("k", f"partNumber={n}&uploadId=U&") for n in (1, 2)]
 
 
 def test_absent_headers_pass_the_users_demands_and_no_guess():
-    """The URL cannot tell what was signed, so only what the user said goes along."""
+    """The URL does not show what was signed, so only the user's headers are sent."""
     operation = put(
         headers={"x-oss-meta-a": "1"}, optional_headers={"Content-Type": "a"}
     )
@@ -155,7 +155,7 @@ def test_external_complete_is_granted_as_the_owners():
     [({"parts": PARTS}, 'no "complete"'), ({"get": url()}, "only URLs for reading")],
 )
 def test_entry_without_a_way_to_finish_is_refused(entry, said):
-    """What cannot be completed is refused before the first byte."""
+    """An upload that cannot be completed is refused before the first byte."""
     with pytest.raises(NotCoveredError, match=said):
         signer(entry).grant("b/k")
 
@@ -317,7 +317,7 @@ def test_renewed_url_is_used():
     ],
 )
 def test_url_of_another_object(target):
-    """A map that nobody has vouched for sends no bytes to another key or bucket."""
+    """A map sends no bytes to another key or bucket without ``allow_path_mismatch``."""
     with pytest.raises(WrongRequestSignedError, match="names another object") as caught:
         signer(f"{target}?{V1}", allow_path_mismatch=False).sign([put()])
     assert "CANARY" not in str(caught.value)
