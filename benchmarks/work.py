@@ -42,7 +42,7 @@ class Work:
 
     @property
     def reads(self) -> bool:
-        """Whether the verb reads: its objects must be stored before the measurement."""
+        """True if the verb reads; its objects must be stored before the measurement."""
         return self.verb in ("cat", "get", "info")
 
     def of(self, client: str) -> Work:

@@ -3,7 +3,7 @@
     python docs/screenshots.py              draws all of docs/screens/*.svg again
     python docs/screenshots.py sync doctor  only these
 
-What differs from one run to the next (ports, times, rates, checksums) is replaced by
+Text that differs from one run to the next (ports, times, rates, checksums) is replaced by
 what the pages show, so a file changes only when the output of a command does.
 """
 
@@ -126,7 +126,7 @@ class Screen:
     """One terminal.
 
     Attributes:
-        title: what stands above it.
+        title: the text above it.
         commands: typed one after the other into one shell.
         columns: of the terminal.
         before: commands that are run and not shown.

@@ -76,7 +76,7 @@ def current_name(name: str, renamed: Mapping[str, str]) -> str:
 
 
 class SpecialFileError(OSError):
-    """A pipe, a socket or a device is in the place of a regular file; it was not opened.
+    """A pipe, a socket or a device was found instead of a regular file; it was not opened.
 
     This is no ``ConfigurationError``, because the file may have been replaced just now.
     """

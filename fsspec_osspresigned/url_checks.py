@@ -20,7 +20,7 @@ _URL = re.compile(
     ( (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+ )
     (?: [/?] [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ )?+ """
 )
-# What may follow the host, from its slash on, where no escape is broken.
+# Path, query and fragment without a broken escape.
 is_plain_target = re.compile(
     r"""(?x) / [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ """
 ).fullmatch
@@ -52,7 +52,7 @@ def scheme_of(text: str) -> str:
 
 def is_presigned(text: str) -> bool:
     """Return whether *text* is a presigned URL, or a path with the query of one."""
-    # What is public, such as the URL of a map on one's own server, has no query.
+    # A public URL, such as that of a map on one's own server, has no query.
     return has_signature(text) or ("?" in text and is_web(text))
 
 

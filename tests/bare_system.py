@@ -78,7 +78,7 @@ def take_away() -> None:
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
-    # What they were made of when they were imported, there was everything.
+    # These modules were imported when the calls still existed.
     selectors.DefaultSelector = selectors.SelectSelector
     socket.socketpair = _connected
     socket.socket.recv = _refusing_to_wait(socket.socket.recv)

@@ -72,7 +72,7 @@ BY_DESIGN_FILES = (
 
 # Test, place, and why a secret may be there; the first two as regular expressions.
 BY_DESIGN = (
-    # What owners ask for: commands and examples that sign, and print what they signed.
+    # Requested output: commands and examples that sign, and print the signatures.
     (
         r"(owner/test_sign|cli/test_grant)\.py",
         "captured output",
@@ -165,7 +165,7 @@ class Canary:
     # -- what is seen --------------------------------------------------------------------
 
     def see(self, text: object, channel: str, test: str = "") -> None:
-        """Keep every piece of *text* that could be a secret, with the place of it."""
+        """Keep every piece of *text* that could be a secret, with its source."""
         if isinstance(text, bytes):
             text = text.decode("latin-1")
         elif not isinstance(text, str):
@@ -216,7 +216,7 @@ class Canary:
                             self.see(chunk, f"file {where}", where.parts[0])
 
     def leaks(self) -> Iterator[tuple[str, str, str]]:
-        """Yield test, channel and kind of each place where a secret was seen."""
+        """Yield test, channel and kind of each leak."""
         for run, (test, channel) in list(self._seen.copy().items()):
             kind = self._kind_in(run)
             if kind and run not in self._ignored:
@@ -444,7 +444,7 @@ class Plugin:
             self.canary.see_files(base)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say what was looked for, where, and each place of a leak."""
+        """Print the number of secrets, the size of the searched text, and each leak."""
         counts = self.canary.counts
         terminalreporter.write_line(
             f"canary: {counts['signatures']} signatures and "

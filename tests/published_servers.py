@@ -293,7 +293,7 @@ class Gitea(GitLFS):
         return self.kept.get(key)
 
     def read(self, body):
-        """Return the bytes of an object, or what the document says."""
+        """Return the bytes of an object."""
         return body if "/links/" in self._asked.path else super().read(body)
 
     def serve(self, handler):

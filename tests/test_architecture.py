@@ -268,12 +268,12 @@ ALLOWED_IN_TESTS = {
     *dir(AsyncFileSystem),
     *("_intrans", "_touch"),
     *("_exit", "_getframe", "_current_frames", "_replace", "_file", "_sign_request"),
-    # What nobody outside can see: a call between two steps of the engine, and what is
+    # Invisible from outside: a call between two steps of the engine, and what is
     # left in limits and in libcurl's multi.
     *("_Posted", "_posted", "_cancel_all", "_waiting", "_of_client"),
     "_log_destroy_pending",
     *("_busy", "_idle", "_check", "_opened"),
-    # What every loop of another kind needs of asyncio.
+    # Needed by every event loop of another kind.
     *("_run", "_set_running_loop", "_timer_handle_cancelled"),
 }
 

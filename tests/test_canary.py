@@ -123,7 +123,7 @@ def child(place: Path, code: str, *options: str) -> subprocess.CompletedProcess[
 
 
 def test_each_leak_is_found_and_fails_the_run(tmp_path):
-    """Test and place are named, the secret is not; that all tests passed is no help."""
+    """A leak fails the run although all tests passed, and shows test and channel only."""
     code = "".join(
         f"def test_{name}(tmp_path, capfd):\n{textwrap.indent(line, '    ')}\n"
         for name, (line, _) in LEAKS.items()
@@ -150,7 +150,7 @@ FINE = [
 
 
 def test_a_run_without_a_leak_passes(tmp_path):
-    """Secrets where they belong are no leak; the run says what it looked for."""
+    """Secrets in permitted outputs are no leak; the run says how many it searched for."""
     code = "".join(
         f"def test_{n}(tmp_path):\n    {line}\n" for n, line in enumerate(FINE)
     )

@@ -79,7 +79,7 @@ READ, ADD = os.O_RDONLY, os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 @pytest.mark.parametrize("flags", [READ, ADD])
 def test_a_pipe_is_refused_at_once(names, flags):
-    """No program is at its other end, or one is; devices and sockets are the same."""
+    """A pipe with or without a reader is refused, and so are devices and sockets."""
     with pytest.raises(compat.SpecialFileError, match="not a regular file") as caught:
         compat.open_regular(names.pipe, flags)
     assert caught.value.filename == str(names.pipe)
@@ -138,7 +138,7 @@ def test_links_count_where_they_matter(names):
 
 
 def test_a_new_file_is_private(tmp_path):
-    """Unless the caller says otherwise."""
+    """A new file has mode 0600, unless the caller gives another one."""
     os.close(compat.open_regular(tmp_path / "new", ADD, one_link=True))
     os.close(compat.open_regular(tmp_path / "open", ADD, 0o640))
     modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "open")]

@@ -109,7 +109,7 @@ def test_every_class_is_whole(kind):
 
 @pytest.mark.parametrize("code", [*CODES, "Other"])
 def test_every_reply_is_told_whole(code):
-    """Code, EC and request id stand in the message, path and errno beside it."""
+    """The message has code, EC and request ID, and the error has path and errno."""
     facts = code, "0017-00000902", "R-1"
     for status in (400, 403, 404, 409, 503):
         error = reply(status, code, ec="0017-00000902")

@@ -80,7 +80,7 @@ def test_split_path(path, pair):
 
 
 def test_mappings_are_frozen_copies():
-    """Nobody changes an operation through the dict it was made of."""
+    """A later change of the dict does not change the operation."""
     headers = {"a": "1"}
     operation = Operation(action=Action.PutObject, headers=headers)
     headers["a"] = "2"

@@ -8,7 +8,7 @@ from fsspec_osspresigned import parsing as xmldoc
 
 
 def test_parse_drops_namespaces_and_byte_order_mark():
-    """Tags are plain, whatever stands in front."""
+    """Namespaces and a byte order mark are dropped."""
     root = xmldoc.parse(
         b'\xef\xbb\xbf<?xml version="1.0" encoding="UTF-8"?>'
         b'<a xmlns="http://x"><b>1</b></a>',

@@ -18,7 +18,7 @@ from fsspec_osspresigned.errors import (
 
 @pytest.fixture
 def only_writing(oss):
-    """A filesystem whose looks the store refuses, after a moment."""
+    """A filesystem whose HEAD requests the store refuses, after a moment."""
     for action in ("HeadObject", "GetObject", "ListObjectsV2"):
         denied = Fault(action=action, refuse="denied", delay=0.02, times=None)
         oss.faults.add(denied)

@@ -5,7 +5,7 @@ import sys
 import fsspec
 import pandas as pd
 
-# What the owner has sent; the address of a server that hands grants out is good as well.
+# The file from the owner, or the address of a server that issues grants.
 place = sys.argv[1]
 options = {"grant": place if "://" in place else os.path.abspath(place)}
 folder = "osspresigned://examplebucket/incoming/measured"

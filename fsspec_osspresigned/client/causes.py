@@ -42,7 +42,7 @@ class Cause:
 
 @frozen(kw_only=True)
 class Refusal:
-    """What is known of one refusal; texts are empty, and values None, if unknown."""
+    """Facts about one refusal; unknown texts are empty, and unknown values None."""
 
     status: int | None
     code: str

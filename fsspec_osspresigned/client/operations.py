@@ -780,7 +780,7 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     document after a 200, and NetworkError for a reply that confirms nothing.
     """
     text = reply.body.lstrip()
-    is_json = text.startswith(b"{")  # a callback server answers in OSS's place
+    is_json = text.startswith(b"{")  # the reply is that of a callback server
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 

@@ -68,7 +68,7 @@ class RetryRule:
         return fits and isinstance(failure, self.kind)
 
 
-# The first rule that covers a failure decides. URLExpiredError stands apart: it is worth
+# The first rule that covers a failure decides. URLExpiredError has no rule: it is worth
 # one new signature, and no retry with the old one.
 RULES: tuple[RetryRule, ...] = (
     RetryRule(StoreUnavailableError, 0, acted=False, statuses=(501,)),

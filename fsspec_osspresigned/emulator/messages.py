@@ -221,7 +221,7 @@ def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> Refuse
     )
 
 
-# What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
+# Characters that XML 1.0 excludes: controls, surrogates, two non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
 _XML = {"Content-Type": "application/xml"}

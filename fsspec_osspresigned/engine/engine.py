@@ -36,12 +36,12 @@ GRACE = 5.0  # seconds that the work of a cancelled call gets to end
 _CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which no other one counts
 _POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
 
-# Whether ``awaited`` waits in the calling thread, because a plain method called it.
+# True if ``awaited`` waits in the calling thread, because a plain method called it.
 waits_in_thread: ContextVar[bool] = ContextVar("osspresigned_waits", default=False)
 # The call of a verb to which a coroutine belongs: its thread waits, and calls share the
 # requests in flight.
 call_of_task: ContextVar[_Call | None] = ContextVar("osspresigned_call", default=None)
-# Whether code of the user runs, see ``user_code``.
+# True while code of the user runs, see ``user_code``.
 is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
 
 
@@ -180,7 +180,7 @@ class Engine:
 
 
 class _Owned(dict[Callable[[], Any], Any]):
-    """The engine's only object of each kind, which the first look at it makes."""
+    """The engine's only object of each kind, which is made at its first use."""
 
     def __missing__(self, kind: Callable[[], Any]) -> Any:
         self[kind] = made = kind()

@@ -33,7 +33,7 @@ class RequestLimits:
 
 @frozen(eq=False)
 class RequestPlace:
-    """Where requests of *client* wait and count: those of one bucket and one size."""
+    """Queue and counter of the requests of *client* with one bucket and one size."""
 
     client: object
     limits: RequestLimits

@@ -50,7 +50,7 @@ _REPLACED = {
     },
 }
 
-# What the verbs import on first use, here or in libraries.
+# Modules that the verbs import on first use, here or in libraries.
 _LAZY = (
     *("upload.journal", "client.error_codes", "dialects.s3"),
     *("signers.batching", "upload.codecs"),

@@ -700,7 +700,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Return the bytes of many ranges; each path has a range, from start to end.
 
         *starts* and *ends* are lists, or one value for all paths. ``on_error`` is
-        ``return`` by default: exceptions stand in place of bytes. Any *max_gap* raises
+        ``return`` by default: exceptions are returned in place of bytes. Any *max_gap* raises
         NotImplementedError, as in other filesystems of fsspec.
         """
         if max_gap is not None:

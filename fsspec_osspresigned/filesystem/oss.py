@@ -18,7 +18,7 @@ from ..signing.canonical import Credentials
 from .filesystem import OSSPresignedFileSystem
 
 _KEY = ("key", "secret", "token")
-# What the key signer takes. A filesystem with a signer object refuses these options.
+# Options of the key signer. A filesystem with a signer object refuses them.
 _SIGNING = ("region", "endpoint", "addressing_style", "signature_version", "expires_in")
 
 

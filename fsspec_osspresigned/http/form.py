@@ -81,12 +81,12 @@ def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
     for number, (name, value) in enumerate(form.fields.items(), 1):
         lower, text = name.lower(), value.reveal()
         if not _is_name(name):
-            # It is not shown: it may be a secret value, in the wrong place.
+            # The name is not shown, because it may be a secret value by mistake.
             problems.append(
                 f"the form: field {number} has a name that needs quoting, or is too long"
             )
             continue
-        # Nearly all values need no closer look.
+        # Nearly all values need no further check.
         plain = text.isascii() if lower in _FREE else text.isprintable()
         plain = plain and len(text) <= _SURELY_SHORT
         if not (plain and lower not in _LOOKED_AT) and (why := _problem(lower, text)):

@@ -108,7 +108,7 @@ class Route:
             encoded = os.fsencode(self.authorities)  # pycurl takes only ASCII as text
             for file, directory in _AUTHORITIES:
                 easy.setopt(directory if is_directory else file, encoded)
-                # Else libcurl's default would be trusted, too.
+                # Otherwise libcurl would also trust its default.
                 easy.unsetopt(file if is_directory else directory)
         if self.proxy is None:
             return
@@ -285,7 +285,7 @@ class Handle:
         easy, kind = self.easy, (method, size is None)
         self.request = request
         self.head.clear()
-        # Those of a request that ended before it was sent, and of one that was given up.
+        # Sockets of a request that ended before it was sent, or that was given up.
         self._opened_now.clear()
         if kind != self._kind:
             easy.setopt(pycurl.HTTPGET, 1)  # resets what an earlier method has set

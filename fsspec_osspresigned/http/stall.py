@@ -55,7 +55,7 @@ class ProgressTimer:
         if self._gained and self._gained >= SLOWEST * self.seconds:
             self._gained, self._waited = 0, 0.0
         late = now >= deadline
-        # Bytes that moved since the last look may be the last ones.
+        # Bytes that moved since the last check may be the last ones.
         waited = self._waited - step if gained else self._waited
         if late or waited >= self.seconds:
             raise StalledError(self.seconds, late=late)

@@ -159,12 +159,12 @@ class Transfer:
     # On the loop: what the sender waits for, and the reply or the error, once it is over.
     ended: asyncio.Future[None]
     outcome: Any = None
-    window = 0.0  # seconds between two looks of the loop for progress
+    window = 0.0  # seconds between two checks of the progress by the loop
 
     next_watch = 0.0  # by time.monotonic; before it, watch need not be called
     crc64: int | None = None  # of the bytes sent
     _seconds = math.inf  # of a window in which enough bytes must move
-    _timer: ProgressTimer | None = None  # none before the first look
+    _timer: ProgressTimer | None = None  # none before the first check
     _deadline = math.inf  # of the whole request, by time.monotonic
     _began = 0.0  # when the connection was open
     _frame = NO_FRAME
@@ -410,7 +410,7 @@ class Transfer:
         self._requests += 1
         self._began = time.monotonic()
         handle = self.handle
-        # Nothing was looked at while the connection was opened.
+        # The progress is not checked while the connection is opened.
         if self._requests > 1 or self._is_stopped:
             return pycurl.PREREQFUNC_ABORT
         self._descriptor, self._is_new = handle.connection(addresses)

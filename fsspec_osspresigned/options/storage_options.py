@@ -83,7 +83,7 @@ class StorageOptions(TypedDict, total=False):
     abort_owner_uploads: Switch | None
     default_block_size: Size | None
     default_cache_type: str | None
-    # Those of fsspec, its caches and zarr.
+    # Options of fsspec, its caches and zarr.
     add_aliases: Any
     add_docs: Any
     asynchronous: bool

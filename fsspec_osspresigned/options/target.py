@@ -39,7 +39,7 @@ class ObjectOptions:
     """Validated options of one object."""
 
     options: Options
-    # What ``target`` is asked for -> the kind, which many objects share.
+    # Arguments of ``target`` -> the kind, which many objects share.
     _kinds: dict[Any, TargetKind] = field(factory=dict, init=False)
 
     @classmethod

@@ -14,7 +14,7 @@ Shell = Literal["sh", "powershell"]
 
 # PowerShell reads these characters like an apostrophe.
 _QUOTES = re.compile("(['\u2018-\u201b])")
-# Windows reads them as the path of another place, or as a device.
+# Windows reads them as another path, or as a device.
 _NO_FILE = re.compile(
     r'.*[\\/:*?"<>|].*|(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?',
     re.IGNORECASE,

@@ -85,7 +85,7 @@ class OtherPartSizeError(ConfigurationError):
 
 @frozen(kw_only=True)
 class Permissions:
-    """What the token of a signer service permits.
+    """Permissions of the token of a signer service.
 
     Attributes:
         prefixes: ``bucket/prefix``; a permitted path begins with one of them.

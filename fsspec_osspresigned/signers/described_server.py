@@ -179,7 +179,7 @@ class DescribedServer(UploadServer):
             **operation.digests,
         }
         for name, value in saved.items():
-            # What was known of the object when its upload began, or what a reply has named.
+            # A fact about the object when its upload began, or a value of a reply.
             values[name[1:] if name.startswith(".") else f"upload.{name}"] = value
         return values
 
@@ -326,7 +326,7 @@ class DescribedServer(UploadServer):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        size = sum(upload.sizes.values())  # of a stream: it is known by now
+        size = sum(upload.sizes.values())  # the size of a stream is known now
         values = self._values(operation, {".size": str(size), **upload.values})
         values |= rows[0] if upload.is_single else {}
         values[PARTS] = rows

@@ -181,7 +181,7 @@ class Description:
 
 
 class _Problems:
-    """What is wrong in the file *shown*, each with the line of *text* where it stands."""
+    """Problems of the file *shown*, each with its line in *text*."""
 
     def __init__(self, shown: str, text: str) -> None:
         self._shown, self._lines = shown, dict[tuple[str, str], int]()

@@ -40,7 +40,7 @@ TokenSource = Callable[[], Secret | None]
 # NetworkError without one, SignerError if it is longer. Redirects are not followed.
 SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
 
-# Seconds for which a refusal to read stands: long enough for a loop over many names,
+# Seconds for which a refusal to read is remembered: long enough for a loop over many names,
 # short enough that a new grant is soon seen.
 _REFUSAL_LIFE = 5.0
 # Headers that a signer may not add: they would read, link or open something else.

@@ -172,7 +172,7 @@ class KeySigner(Signer):
     expires_in: int = 3600  # lifetime in seconds, unless the operation has its own
     clock: Callable[[], float] = field(default=time.time, repr=False)
     _bound: dict[str, str] = field(factory=dict, init=False, repr=False, eq=False)
-    # What has signed in this second, by what such requests have in common.
+    # Templates of this second, by the common parts of their requests.
     _templates: dict[object, _Template] = field(
         factory=dict, init=False, repr=False, eq=False
     )

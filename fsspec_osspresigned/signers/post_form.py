@@ -44,7 +44,7 @@ _SAME = {
     *(OBJECT_ACL, STORAGE_CLASS, FORBID_OVERWRITE, TRAFFIC_LIMIT, _TAGS),
     *("x-oss-callback", "x-oss-callback-var"),
 }
-# What a user gives for a field that a policy asks for.
+# The option that sets a field which a policy requires.
 _OPTIONS = {
     _TYPE: "content_type=",
     OBJECT_ACL: "acl=",
@@ -56,7 +56,7 @@ _OPTIONS = {
     _SSE: "server_side_encryption=",
 }
 _ANY_TYPE = "application/octet-stream"
-# What OSS can answer to a stored form; 201 has a body, which is not needed.
+# Statuses with which OSS can confirm a form; 201 has a body, which is not needed.
 _STATUSES = ("200", "204", "201")
 
 

@@ -4,7 +4,7 @@ A template such as ``/multipart/{upload.id}`` has names in braces: ``{+name}`` k
 slashes in a path, ``{name:int}`` is a number in JSON, and a member with ``{name?}`` is
 left out if the name has no value. What names a part is repeated for each part: an element
 of a list with ``{number}``, ``{etag}`` or ``{bare_etag}`` in it, and a member of an object
-with one of them in its own name. All else in JSON stands as it is written. A pointer
+with one of them in its own name. All else in JSON is sent as written. A pointer
 (RFC 6901) that ends in ``?`` may lead nowhere.
 """
 

@@ -343,7 +343,7 @@ class UploadServerSigner(Signer):
                 failure = error
             raise failure
 
-        # What the last call cannot do is refused before the first byte.
+        # Headers that the last call cannot set are refused before the first byte.
         wanted = {**operation.final_headers, **operation.headers}
         upload = self._upload(operation) if operation.upload_id else None
         names = self._server.fulfilled(operation, upload)

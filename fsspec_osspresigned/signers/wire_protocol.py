@@ -82,8 +82,8 @@ _PARTS_NEEDED = (
     f"objects above multipart_threshold= ({shown_bytes(THRESHOLD)}) go in parts: ask for "
     "InitiateMultipartUpload, UploadPart and CompleteMultipartUpload, or raise it"
 )
-# What a signer may add by itself, because it changes no meaning: what signs, limits of
-# rate and of addresses, who pays, and whom the store tells. All else may be another call,
+# Parameters that a signer may add, because they change no meaning: signatures, limits of
+# rate and of addresses, payer and callback. Any other may select another call,
 # of today or of tomorrow. The last one signs for Alibaba Cloud CDN, x-id for S3's SDKs.
 _SIGNERS_OWN = {
     *OWN_PARAMETERS,
@@ -94,7 +94,7 @@ _SIGNERS_OWN = {
     x-oss-traffic-limit x-id auth_key
     """.split(),  # noqa: SIM905 - a list of quoted names is not readable
 }
-# What gives others access to an object: headers, form fields, and parameters of S3.
+# Headers, form fields and parameters of S3 that give others access to an object.
 _is_acl = re.compile(
     rf"acl|x-oss-acl|{OBJECT_ACL}|{S3_ACL}|{S3_GRANT}.*", re.DOTALL
 ).fullmatch
@@ -170,7 +170,7 @@ def without(data: bytes, secret: Secret) -> bytes:
 
 def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
     """Return *data* without *secret*, which is first at *at* in *plain*."""
-    # Where escapes begin in *plain*, and the bytes that they take more in *data* so far.
+    # Positions of escapes in *plain*, and the extra bytes of *data* before each.
     starts, excess = [], [0]
     for escape in _ESCAPE.finditer(data):
         starts.append(escape.start() - excess[-1])

@@ -24,7 +24,7 @@ _REGION = re.compile(
       | ([a-z0-9-]+)\.oss(?:-internal)?  # dual stack
     ) \.aliyuncs\.com (?::\d+)? """
 ).fullmatch
-# What public hosts of the finance cloud call a region, and other names for one: OSS,
+# Regions in public hosts of the finance cloud, and other names of them: OSS,
 # "Regions and endpoints", of 2026-02-05. All other hosts name the region itself.
 _PUBLIC_NAMES = {
     "cn-hangzhou-finance": "cn-hzfinance",
@@ -111,7 +111,7 @@ class Endpoint:
 
     scheme: str
     host: str  # lower case, with the port if there is one; IPv6 in brackets
-    # The bucket stands before the host (virtual) or the key (path), or the host is for
+    # The bucket is part of the host (virtual) or of the path (path), or the host is for
     # one bucket (cname).
     style: Style
 

@@ -43,7 +43,7 @@ class Comparison:
 
 @frozen(kw_only=True)
 class SignedPieces:
-    """What a signature includes of one request; parameters and headers are decoded."""
+    """Parts of one request that a signature includes; parameters and headers are decoded."""
 
     method: str
     path: str = field(repr=False)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..upload.resume import UploadEvent
 
 _BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
-_NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
+_NAP = 0.1  # seconds after which a wait checks whether the limit was lifted
 _EVENT_EVERY = 1.0  # seconds between two events of progress
 _BAR_AFTER = 0.2  # seconds before a bar is drawn
 _WIDE = 72  # columns that a bar and the names of files need

@@ -17,7 +17,7 @@ from ..units import KIB
 
 KEPT = 4 * KIB  # bytes from which on to keep an object costs less than to copy it
 _FIRST = 64 * KIB  # bytes of the first buffer: most files are small
-_IDLE = 8  # buffers that wait for the next part: parts end in bursts
+_IDLE = 8  # free buffers kept for the next parts, because parts end in bursts
 
 
 class PartBuffer:
@@ -187,7 +187,7 @@ class PartBuffer:
         usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
             self._free_idle()
-            # For parts of this file only: one thread may write to all files.
+            # Other files are not waited for: their writer may be this thread.
             self._wait(lambda: self._has_room(usual))
             if not self._reserve(usual):
                 return doubled if doubled < usual and self._reserve(doubled) else 0

@@ -64,7 +64,7 @@ class JournalHead:
     parts: int = _int_from(1, MAX_PARTS)
     demands: str = _text()  # SHA-256 of the required headers
     upload_id: str = _text()
-    # Whether the owner initiated the upload, so the client must not abort it.
+    # True if the owner initiated the upload, so the client must not abort it.
     owners: bool = field(validator=instance_of(bool))
     created: float = field(validator=instance_of(float))  # seconds since the epoch
     # Host and port of the store where the upload was begun; empty if the owner began

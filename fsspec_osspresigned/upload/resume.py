@@ -153,7 +153,7 @@ class Resumption:
                         await blocking(self._held.remove)
                         raise
                     reason = "its upload no longer exists in the store"
-                # Else a process may have completed it, and died right after.
+                # Otherwise a process may have completed it and ended right after.
             except OSSPresignedError as error:
                 is_usual = isinstance(error, NotCoveredError)  # few policies grant it
                 say = _log.debug if is_usual else _log.info

@@ -78,7 +78,7 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
 
 @define(slots=False)
 class _Where:
-    """Where an entry is, for messages; its text is made only when needed."""
+    """Position of an entry, for messages; its text is made only when needed."""
 
     before: str
     path: str

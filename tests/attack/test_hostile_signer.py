@@ -324,7 +324,7 @@ def test_hostile_reply_sends_no_byte(oss, elsewhere, name, parts):
     ],
 )
 def test_part_goes_to_no_other_place(oss, elsewhere, changes, said):
-    """Another upload, another place in it, or the whole object instead."""
+    """URLs of another upload, of another part, or of the whole object."""
     signer = Hostile(oss)
     signer.spoil = signs(**changes)
     assert said in str(upload(signer, elsewhere, parts=True))

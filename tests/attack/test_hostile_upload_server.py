@@ -182,7 +182,7 @@ def test_an_upload_id_is_short_and_printable(oss, caplog, monkeypatch, tmp_path,
 
 
 def test_only_the_parts_that_were_asked_for_are_looked_at(oss):
-    """A reply about other parts costs nothing but its bytes, and those have a limit."""
+    """Parts in a reply that were not requested are ignored; the reply's size is limited."""
     bad = {str(n): "ftp://elsewhere.example.com" for n in range(5000, 9000)}
 
     def more(_, document):

@@ -49,7 +49,7 @@ def entry(**members: object) -> str:
     ],
 )
 def test_headers(headers, rule):
-    """A header that would split or reroute the request is refused with its place."""
+    """A header that would split or reroute the request is refused with its position."""
     (problem,) = problems(entry(headers=headers))
     assert problem.startswith("objects['b/k'].headers: ")
     assert rule in problem
@@ -57,7 +57,7 @@ def test_headers(headers, rule):
 
 @pytest.mark.parametrize("name", ["Host", "Content-Length"])
 def test_own_headers_are_refused_when_they_are_used(name):
-    """Host and Content-Length may stand in a map, but are sent only if they are signed."""
+    """Host and Content-Length in a map are sent only if they are signed."""
     from fsspec_osspresigned.errors import NotCoveredError  # noqa: PLC0415
     from fsspec_osspresigned.model import Action, Operation  # noqa: PLC0415
     from fsspec_osspresigned.signers.presigned_urls import URLMapSigner  # noqa: PLC0415
@@ -85,7 +85,7 @@ def test_own_headers_are_refused_when_they_are_used(name):
     ],
 )
 def test_urls(url, rule):
-    """A URL that cannot be sent as it is is refused wherever it stands."""
+    """Each URL of a map that cannot be sent unchanged is refused."""
     for text in (
         entry(url=url),
         entry(get=url),
@@ -118,7 +118,7 @@ def test_urls(url, rule):
 )
 @pytest.mark.parametrize("value", [None, True, 1e300, [], [None], {}, {"url": None}])
 def test_wrong_types(member, value):
-    """A null, a flag or a number in any place is named with it."""
+    """A null, a flag or a number is refused with its position."""
     whole = {"url": URL, "upload_id": "U", "parts": [PART], "complete": URL}
     text = json.dumps({"b/k": {**whole, member: value}})
     if (member, value) == ("headers", {}):
@@ -249,7 +249,7 @@ LARGE = {
 
 @pytest.mark.parametrize("place", LARGE)
 def test_large_strings(place):
-    """A megabyte in any place is refused without a megabyte in the message."""
+    """A value of a megabyte is refused with a short message."""
     assert len(str(problems(LARGE[place]("x" * MEGABYTE)))) < 2000
 
 

@@ -21,7 +21,7 @@ PATH = "b/k"
 
 
 class Clock:
-    """Stands still until it is set."""
+    """A clock that moves only when it is set."""
 
     now = 100.0
 

@@ -101,7 +101,7 @@ class Halting(str):
 
 
 def test_an_object_that_is_asked_for_is_listed_all_the_while():
-    """Its place among those that were used changes; it is never missing."""
+    """A path that is used moves to the end of the order; it is never missing."""
     memory = LocalIndex()
     for name in "xy":
         memory.remember(Receipt(path=f"b/{name}", size=1), None)
@@ -215,7 +215,7 @@ def test_a_blind_look_covers_an_object_or_what_is_below(place, covered, free):
 
 
 def test_many_blind_looks_become_their_directory(monkeypatch):
-    """The fullest one first; no look is ever forgotten."""
+    """If there are too many looks, the fullest directory is merged first; none is lost."""
     monkeypatch.setattr(local_index, "MAX_PREFIXES", 3)
     memory = LocalIndex()
     for place in ("b/x/1", "b/x/2", "b/y/1/", "b/x/", "c/1"):

@@ -299,7 +299,7 @@ def plain(name: str, data: bytes) -> bytes:
 
 @pytest.mark.heavy
 def test_environments_hold_the_token_only_where_it_was_put(cluster_run):
-    """Nobody's with a file; with a variable the workers', never the client's."""
+    """With a file, no environment has the token; with a variable, only the workers'."""
     told = cluster_run.told
     assert told["holders"]["file"] == [[], [], []]
     assert told["holders"]["map"] == [[], [], []]
@@ -328,7 +328,7 @@ def test_no_secret_in_any_pickle_graph_or_log(cluster_run):
 
 @pytest.mark.heavy
 def test_what_was_searched_would_have_shown_a_leak(cluster_run):
-    """A secret that was leaked on purpose is found in each place; they are not empty."""
+    """A secret that was leaked on purpose is found in each output, so none is empty."""
     run = cluster_run
     found = leaks(run.seen, {"canary": run.canary})
     assert set(found) == {

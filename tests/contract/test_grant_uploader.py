@@ -22,7 +22,7 @@ _SECRET = ("policy", "signature", "Signature", "x-oss-signature", "security_toke
 
 
 def secrets_of(*grants):
-    """Return what is secret in *grants*, by its place."""
+    """Return the secrets in *grants*, by their position."""
     return {
         f"{name} {number}": grant[name]
         for number, grant in enumerate(grants)

@@ -61,7 +61,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("tool", ["dask", "cluster", "pyarrow", "xarray"])
 def test_a_second_process_is_refused(oss, tmp_path: Path, tool: str):
-    """Dask appends, pyarrow and xarray want a new place; each finds nothing there."""
+    """Dask appends, pyarrow and xarray need a new directory; each finds no object."""
     needed = {"cluster": "distributed", "dask": "dask.dataframe"}
     pytest.importorskip(needed.get(tool, tool))
     if tool == "xarray":

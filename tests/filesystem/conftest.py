@@ -194,7 +194,7 @@ def only(environment: None) -> Callable[..., OSSPresignedFileSystem]:
 
 @pytest.fixture
 def blind(only: Callable[..., OSSPresignedFileSystem]) -> OSSPresignedFileSystem:
-    """A filesystem that can write and not look."""
+    """A filesystem with write-only permission."""
     return only()
 
 

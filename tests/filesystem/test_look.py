@@ -75,7 +75,7 @@ def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
 
 
 def test_an_empty_object_for_a_directory_is_one(full, owner):
-    """The console makes such; it is listed, looked at and removed as a directory."""
+    """An object like the console's folders is listed, found and removed as a directory."""
     put(owner, "made/", "made/in/")
     assert full.isdir(f"{ROOT}/made")
     assert full.ls(f"{ROOT}/made", detail=False) == [f"{ROOT}/made/in"]
@@ -350,7 +350,7 @@ def test_a_refused_read_or_deletion_is_a_permission_error(
     "code", ["InvalidObjectState", "UserDisable", "BucketDisable", "PermanentRedirect"]
 )
 def test_a_refusal_of_another_kind_is_no_answer(fs, owner, code):
-    """Only a plain AccessDenied means that looking is not permitted."""
+    """Only a plain AccessDenied counts as a missing permission."""
     owner.oss.faults.add(Fault(action="HeadObject", status=403, code=code, times=None))
     for look in (fs.info, fs.exists):
         with pytest.raises(AccessDeniedError, match=code):

@@ -231,7 +231,7 @@ def test_no_copy_in_parts_begins_after_sigterm(fs, owner, monkeypatch):
 
 
 def test_a_source_that_is_replaced_meanwhile(fs, owner):
-    """The store refuses another version than the one that was looked at."""
+    """The store refuses to copy another version than the one that HEAD saw."""
     fs.pipe_file(PATH, b"1")
     owner.oss.faults.add(Fault(action="HeadObject", wrong_etag=True))
     with pytest.raises(SourceChangedError):
@@ -354,7 +354,7 @@ def test_what_vanishes_while_a_tree_is_copied(fs, owner):
 
 
 def test_moving_proves_each_copy_before_a_source_goes(full, owner):
-    """Copy, look, look again, delete: in that order."""
+    """The calls are a copy, two HeadObject calls and a delete, in this order."""
     full.pipe_file(PATH, b"1", metadata={"k": "v"})
     owner.oss.clear()
     full.mv(f"osspresigned://{PATH}", COPY)

@@ -138,7 +138,7 @@ def test_a_configured_key_signs_for_no_endpoint_of_others(options, monkeypatch):
     for part in ({"key": "LTAI5tOther"}, {"token": "other"}, {"secret": "other"}):
         with pytest.raises(ConfigurationError, match="key= and secret="):
             fsspec.filesystem("oss", endpoint=evil, region="cn-hangzhou", **part)
-    # Whoever has the key may choose where it signs.
+    # Options that contain the key may choose the endpoint.
     fsspec.filesystem("oss", **{**options, "endpoint": evil}, region="cn-hangzhou")
 
 

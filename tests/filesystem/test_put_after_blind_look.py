@@ -1,4 +1,4 @@
-"""Writes after a look that was answered "missing" without the store: nothing is replaced."""
+"""Writes to paths that were reported as missing without the store replace nothing."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_looks_that_the_store_answered_protect_nothing(full, owner, old):
 
 @pytest.mark.parametrize("place", ["filesystem", "call"])
 def test_who_wants_to_overwrite_says_so(only, owner, old, place):
-    """``overwrite=True`` replaces what no look could see."""
+    """``overwrite=True`` replaces objects that no look could see."""
     assert old
     given = {"overwrite": True}
     fs = only(**given) if place == "filesystem" else only()
@@ -220,7 +220,7 @@ def test_many_objects_and_transactions(blind, owner, old):
 
 
 def test_a_copy_keeps_an_object(only, owner, old):
-    """``cp`` to a place that was looked at."""
+    """``cp`` never replaces an object that a look reported as missing."""
     fs = only("CopyObject")
     fs.pipe_file(f"{ROOT}/own", b"own")
     assert not fs.exists(PATH)

@@ -394,7 +394,7 @@ def test_a_file_object_gets_the_last_bytes_only_if_all_are_right(fs, owner):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("cache", ["readahead", "none", "background"])
 def test_children_read_on_in_a_file_of_their_parent(fs, cache):
-    """Over connections of their own: each byte is that of its place."""
+    """Ranges over several connections return the right bytes."""
     data = os.urandom(1_000_000)
     fs.pipe_file(PATH, data)
     file = fs.open(PATH, cache_type=cache, block_size=100_000)
@@ -468,7 +468,7 @@ def test_ranges_of_many_objects(full):
 
 
 def test_ranges_that_fail(fs):
-    """The error stands in the place of the bytes, or is raised."""
+    """The error is returned in place of the bytes, or raised."""
     fs.pipe_file(PATH, DATA)
     paths = [PATH, f"{ROOT}/none", f"{ROOT}/none"]
     found = fs.cat_ranges(paths, [0, 0, 5], [5, 5, 9])

@@ -194,7 +194,7 @@ def test_what_changes_on_the_way_is_named(uploaded, version, change, line):
 
 
 def test_the_offset_is_kept(environment, oss):
-    """A client remembers how its clock stands, from success and failure."""
+    """A client learns the offset of its clock from successes and failures."""
     fs = OSSPresignedFileSystem(signer="keys")
     assert fs.client.clock_offset is None
     fs.pipe_file(PATH, b"x")

@@ -101,7 +101,7 @@ def test_token_of_the_environment_goes_to_its_own_signer_only(monkeypatch):
 
 
 def test_token_of_the_environment_goes_to_no_other_server_of_grants(monkeypatch):
-    """A grant that options name takes the token away, unless it is a file beside its signer."""
+    """A token of the environment is not sent to a grant server that options name."""
     own, token = "https://sign.example.com", "env:OSSPRESIGNED_TOKEN"
     server, there = "https://app.example.com/", "https://other.example.com/"
 

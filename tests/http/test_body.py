@@ -45,7 +45,7 @@ def test_memory(kind):
 
 
 def test_file(file):
-    """A file is read again at each pass, its parts from their place."""
+    """A file is read again at each pass, and each part from its offset."""
     data, body = file.read_bytes(), FileBody.of(str(file))
     assert body.size == len(data)
     assert read(body) == read(body) == data
@@ -98,7 +98,7 @@ def test_pieces_of_a_part_come_in_order_in_few_blocks(seed):
 
 
 def test_replaced_by_a_pipe(file):
-    """A pipe in the place of the file is a change, which is not waited for."""
+    """A pipe in place of the file counts as a change, and is not waited for."""
     body = FileBody.of(str(file))
     blocks = body.part(BLOCK, BLOCK).blocks()
     file.unlink()

@@ -1,4 +1,4 @@
-"""The target arrives byte for byte, whatever stands between signer and server."""
+"""The target arrives byte for byte, also through proxies."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_data_counts_alone(serve, transport, tmp_path, size, on_disk):
     ['a"b', "a\\b", "a\r\nb", "a; name=b", "\u4e2d/\xe9 ~%0A+&=", "--", "a$b{c}"],
 )
 def test_any_key_is_sent_as_it_is(serve, transport, key):
-    """A value stands between lines, so no character of it needs quoting."""
+    """Any character of a value arrives unchanged, without quoting."""
     server = serve(accept)
     run(transport.send, post(server.origin, key=key), MemoryBody.of(b"abc"))
     (head,), (body,) = server.heads, server.bodies

@@ -277,7 +277,7 @@ def test_logs_and_switches(serve, service, monkeypatch, caplog, capfd):
     """DEBUG lines show hosts and paths; a switch that prints all reaches nothing."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     bad = b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 2\r\n\r\nok"
-    # Else a connection might be used again that the server is about to close.
+    # Otherwise a connection that the server is about to close might be reused.
     last, bad = (s.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) for s in (OK, bad))
     server = serve(sends(last), sends(bad), leave)
     with caplog.at_level(logging.DEBUG):

@@ -108,7 +108,7 @@ def test_proxy_without_a_host(monkeypatch):
 
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
 def test_proxy_of_the_environment(monkeypatch, system):
-    """Each system has its own place for proxies, and the environment is one of all."""
+    """Proxies are read from the system's settings and from the environment."""
     monkeypatch.setattr(sys, "platform", system)
     assert find_route("https://a.example").proxy is None
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:3128")

@@ -160,7 +160,7 @@ def test_the_unknown_is_an_error_if_that_is_wanted(only):
 
 
 def test_directories_are_remembered(blind, oss):
-    """Writers make directories and look at them: OSS has none, so we keep them."""
+    """Directories that a writer makes exist for this process, because OSS has none."""
     blind.mkdir(f"{ROOT}/a/b", create_parents=True, mode=0o777)
     blind.makedirs(f"osspresigned://{ROOT}/c/", exist_ok=True)
     with pytest.warns(

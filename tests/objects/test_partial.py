@@ -200,7 +200,7 @@ def test_two_processes_do_not_write_into_one_file(resuming, owner, place):
 
 
 def test_a_link_is_not_followed(resuming, owner, place, tmp_path):
-    """Nobody can lead the download into another file by a link of that name."""
+    """A link of that name does not lead the download into another file."""
     partial = stop(resuming, owner, place)
     (tmp_path / "victim").write_bytes(b"victim")
     partial.unlink()
@@ -220,7 +220,7 @@ def test_what_arrived_is_no_more_public_than_the_file(resuming, owner, place):
 
 
 def test_an_object_has_not_the_name_of_a_partial_file(resuming, owner, place):
-    """Else its bytes could become those of the other object, or the other way round."""
+    """An object with the name of a partial file is refused."""
     name = stop(resuming, owner, place).name
     resuming.pipe_file(f"{ROOT}/d/{name}", b"evil")
     with pytest.raises(ConfigurationError, match="name of an unfinished download"):

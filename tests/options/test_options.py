@@ -129,7 +129,7 @@ def test_refused(name, value, words):
 
 
 def test_all_problems_at_once():
-    """Nobody has to run it six times to find six mistakes."""
+    """All mistakes are listed at once."""
     found = problems(part_siz=1, retries="x", signer_token="t", fo="y", zzzz=1)
     assert len(found) == 6
     assert "unknown option 'part_siz': did you mean 'part_size'?" in found
@@ -408,7 +408,7 @@ def test_problems_of_a_call():
     ],
 )
 def test_header_given_twice(call, name):
-    """Nobody can know which of the two is meant."""
+    """A header that is also given as an option is refused as ambiguous."""
     with pytest.raises(ConfigurationError, match=f"header {name} is given by headers="):
         target(**call)
 
@@ -437,7 +437,7 @@ def test_forbid_overwrite_comes_once(facts, found):
 
 
 def test_guessed_type_is_only_wished():
-    """A guess never stands beside, or in place of, what was asked for."""
+    """A guessed type is never sent together with, or instead of, the requested one."""
     assert target(guessed="text/csv").kind.optional_headers == {
         "Content-Type": "text/csv"
     }

@@ -194,7 +194,7 @@ def test_wide_trust(monkeypatch):
 
 
 def test_no_secret_in_the_message():
-    """A URL in the wrong place is not repeated."""
+    """The error for a URL in the wrong variable does not repeat it."""
     with pytest.raises(ConfigurationError) as caught:
         check({"signer": "keys:https//b/k?Signature=TOPSECRET"})
     assert "TOPSECRET" not in str(caught.value)

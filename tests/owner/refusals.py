@@ -110,7 +110,7 @@ _UNSIGNED = "There were headers present in the request which were not signed"
 _CHUNKED = "aws-chunked encoding is not supported with the specified x-amz-content-sha256 value."
 
 THREADS = (
-    # What was sent is not what was signed.
+    # The sent request differs from the signed one.
     Thread(
         "aliyun/aliyun-oss-php-sdk#158: Postman",
         f"{_PHP}\n\n" + oss("SignatureDoesNotMatch", MISMATCH, **v1("PUT\n\nimage/jpeg\n1608695222\n/examplebucket/20201222_1.jpg")),

@@ -75,7 +75,7 @@ def test_refusal_of_a_public_thread_is_explained(thread):
 
 
 def test_threads_are_many_and_different():
-    """No thread stands twice, and there are at least thirty."""
+    """No thread is listed twice, and there are at least thirty."""
     assert len({thread.where.split(":")[0] for thread in THREADS}) == len(THREADS) > 30
 
 

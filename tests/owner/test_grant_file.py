@@ -41,7 +41,7 @@ def refusals(grant, key="in/a", size=1, bucket="examplebucket", now=NOW, **field
 
 
 def test_file_has_the_documented_shape():
-    """Version, address, place, end, and every field of the form but the key."""
+    """The file has version, URL, bucket, prefix, expiry, and all fields except the key."""
     document = json.loads(made(expires_in=7200).text())
     fields = document.pop("fields")
     assert document == {

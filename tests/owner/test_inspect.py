@@ -39,7 +39,7 @@ def secrets_of(url):
 
 
 def test_v4_url_tells_its_facts():
-    """Version, place, object, life, region and headers are read from a V4 URL."""
+    """Version, host, object, lifetime, region and headers are read from a V4 URL."""
     url = signed(
         headers={"Content-Length": "5", "Content-Type": "a/b"},
         additional_headers=["Content-Length"],
@@ -116,7 +116,7 @@ def test_url_is_read_from_file_variable_and_stdin(monkeypatch, tmp_path, capsys)
 
 
 def test_url_on_the_command_line_is_refused(capsys):
-    """A URL given in place is refused, with the reason, and not repeated."""
+    """A URL as an argument is refused, with the reason, and not repeated."""
     url = signed().reveal()
     for command in (["doctor"], ["check", "map"]):
         assert cli.main([*command, url]) == 2
@@ -127,7 +127,7 @@ def test_url_on_the_command_line_is_refused(capsys):
 
 
 def test_what_is_neither_is_an_error(tmp_path, capsys, monkeypatch):
-    """A bad URL and a place with nothing are one line each."""
+    """A bad URL and an empty file are reported in one line each."""
     (tmp_path / "u").write_text("https://user@h/k?Signature=c2VjcmV0")
     monkeypatch.setenv("EMPTY", "")
     assert cli.main(["doctor", f"{tmp_path}/u"]) == 2

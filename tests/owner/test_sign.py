@@ -83,7 +83,7 @@ def test_directory_uploads_where_put_places_it(keys, tmp_path, capsys):
 
 
 def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
-    """Those of ``sign`` make what those of ``put`` read."""
+    """The examples of ``sign`` make the files that the examples of ``put`` read."""
     for name in ("exports/a.csv", "report.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -191,7 +191,7 @@ def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
 
 
 def test_delete_is_only_printed(keys, capsys):
-    """A DELETE has no place in a map, and says so before anything is written."""
+    """A DELETE cannot be part of a map, and says so before anything is written."""
     assert cli.main(["sign", "examplebucket/a", "--method", "DELETE"]) == 2
     assert "use --print" in capsys.readouterr().err
     assert not os.path.exists("urls.json")

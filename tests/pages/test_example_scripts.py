@@ -1,4 +1,4 @@
-"""Every script of examples/uploading, run as it stands against a store that verifies.
+"""Every script of examples/uploading runs unchanged against a store that verifies.
 
 Their signer grants what an upload needs and no more.
 """

@@ -35,7 +35,7 @@ def sections(text: str) -> list[tuple[str, str]]:
 
 
 def facts(prose: str) -> dict[str, list[str]]:
-    """Return what is the same in each language, wherever it stands in a sentence."""
+    """Return code, numbers and names, which are equal in each language."""
     plain = re.sub(r"\]\([^)\s]*\)", "]", prose)
     spans = re.findall(r"`([^`\n]+)`", plain)
     plain = re.sub(r"`[^`\n]+`", "", plain)
@@ -56,7 +56,7 @@ def test_code_is_the_same(page):
 
 @pytest.mark.parametrize("page", PAIRS)
 def test_sections_hold_the_same_facts(page):
-    """Options, commands, quoted messages and numbers stand in the same section."""
+    """Options, commands, quoted messages and numbers are in the same section."""
     here, there = sections(read(page)), sections(read(PAIRS[page]))
     assert [level for level, _ in there] == [level for level, _ in here]
     if page not in FRONT:

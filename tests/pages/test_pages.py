@@ -54,7 +54,7 @@ WRITING = frozenset(
 
 
 def read(name: str) -> str:
-    """Return the text of a page, by its place in the checkout."""
+    """Return the text of a page, by its path in the checkout."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 
@@ -234,7 +234,7 @@ def test_a_job_gets_a_folder(oss):
 
 @pytest.mark.parametrize("page", ["docs/quickstart.md", "docs/resume.md"])
 def test_commands_of_a_page_work(page, oss, world, capsys):
-    """Those of the shell aside, each ends with exit code 0."""
+    """Each ``osspresigned`` command ends with exit code 0."""
     lines = "".join(blocks(read(page), "sh")).splitlines()
     commands = [line for line in lines if line.startswith("osspresigned ")]
     known = json.loads(Path("urls.json").read_text())

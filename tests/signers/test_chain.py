@@ -102,7 +102,7 @@ def test_all_signers_of_a_chain_drop_what_the_store_refused():
 
 
 def test_a_short_answer_is_noticed():
-    """Requests never slide to another operation's place."""
+    """Each operation gets its own request, in any order of signers."""
 
     class Short(Signer):
         def sign(self, operations):

@@ -219,7 +219,7 @@ def test_region_and_endpoint(region, endpoint, options, wanted):
 
 
 def test_endpoint_of_the_environment_is_named(environment):
-    """Nobody gave it on this line."""
+    """The error names the variable that has the invalid endpoint."""
     environment.setenv("OSS_ENDPOINT", "oss cn")
     with pytest.raises(
         ConfigurationError, match="OSS_ENDPOINT: endpoint host 'oss cn'"

@@ -211,7 +211,7 @@ def test_plain_http_needs_leave():
 
 
 def test_remote_map_does_not_lead_to_this_machine():
-    """Whoever serves the map does not choose a service of this machine."""
+    """A map from a remote server cannot name a service on this machine."""
     text = json.dumps({"b/k": f"http://127.0.0.1:9/b/k?{V1}"}).encode()
     remote = make_signer(Options(url_map="memory://map.json"), lambda _: text)
     with pytest.raises(ConfigurationError, match="comes from another machine"):

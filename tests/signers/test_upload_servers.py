@@ -165,7 +165,7 @@ def test_files_for_a_model_are_one_form_each(oss, dashscope):
 
 
 def test_one_policy_stores_many_files_while_it_is_valid(oss, dashscope):
-    """Names below the first folder keep their place, so equal names do not collide."""
+    """Paths below the first folder are kept, so equal names do not collide."""
     fs = studio(dashscope)
     with pytest.warns(PublishWarning):
         receipts = fs.pipe({f"files/{n}/a.jpg": bytes([n]) for n in range(20)})
@@ -320,7 +320,7 @@ def test_what_a_server_does_not_offer_is_refused(oss, companion):
 
 
 def test_a_filesystem_of_an_upload_server_can_be_pickled(oss, companion):
-    """Another process gets the spelling, and makes its own server."""
+    """Another process gets the text of the option, and makes its own server."""
     fs = pickle.loads(pickle.dumps(uppy(companion)))
     assert fs.pipe_file("a/b", b"1").location
 
@@ -417,7 +417,7 @@ def test_paths_that_lead_elsewhere_are_refused(lakefs, path):
 
 
 class Elsewhere(FakeServer):
-    """A server whose URLs lead to another place than they should."""
+    """A server whose URLs lead to another host or object."""
 
     url_of = staticmethod(lambda self: self.presign("PUT", "a/b"))
 

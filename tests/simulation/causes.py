@@ -22,7 +22,7 @@ from .verbs import ByUserError
 
 @frozen
 class Fault:
-    """What a request that meets a fault may end with."""
+    """Errors with which a request may end, by its fault."""
 
     errors: tuple[type[BaseException], ...] = ()
     # True if the client cannot know whether the store has acted on a whole request.
@@ -121,12 +121,14 @@ _LONGEST = 20.0  # seconds of the longest wait before a retry
 
 @frozen
 class Circumstances:
-    """What has happened since a call began."""
+    """Faults and facts since a call began."""
 
     faults: AbstractSet[str]
     seconds: float
     options: Mapping[str, Any]
-    there: AbstractSet[bool]  # whether the object was there, at any time
+    there: AbstractSet[
+        bool
+    ]  # for each time at which it was checked: True if the object existed
     verb: str = ""
 
 

@@ -552,7 +552,7 @@ class CurlMulti:
         return len(self._ended), done, [each for each in now if each[1]]
 
 
-# -- what stands in the place of the system ---------------------------------------------
+# -- replacements for the system --------------------------------------------------------
 
 
 class Epoll:

@@ -147,7 +147,7 @@ class Ledger:
                 self._check_facts(each)
 
     def _check_facts(self, error: OSSPresignedError) -> None:
-        """What *error* says fits its class, and survives the way to another process."""
+        """Check that errno and path of *error* fit its class, and survive a pickle."""
         families = _FAMILIES & {*type(error).__mro__}
         if families and not families & {*type(OSError(error.errno, "")).__mro__}:
             raise Broken(f"{error!r} has the errno {error.errno}")

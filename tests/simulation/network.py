@@ -158,7 +158,7 @@ class Network:
         self.in_flight -= 1
         event.ended = self.world.now
         self.world.note(event.at, event.action, event.fate, event.status)
-        # Whoever waits for its time limit was told that the outcome is unknown.
+        # A caller that waits for its time limit got an unknown outcome.
         is_soon, dice = event.ended - event.at < _SHORTEST, self.world.random
         if (
             event.act is not None

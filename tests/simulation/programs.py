@@ -46,9 +46,9 @@ _LOSSES = (
     *("unframed", "damage_reply", "damage", "false_proof", "stale"),
     *("broken_head", "wrong_length", "expired"),
 )
-# What makes a call last, so that it can be cancelled in each of its steps.
+# Faults that prolong a call, so that it can be cancelled in each of its steps.
 _DELAYS = ("stall_request", "stall_reply", "slow", "busy", "busy_acted", "lose_whole")
-# What a retry mends, whatever the call.
+# Faults after which a retry succeeds, for each call.
 _MENDED = (
     *("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow"),
     *("stale", "hints", "no_crc"),
@@ -62,7 +62,7 @@ _FEW = (
 )
 _SIGNERS = ("keys", "keys", "user", "many", "writer", "http", "http", "grant", "map")
 
-# What a caller can do, and how often it is drawn.
+# Calls, and the weight with which each is drawn.
 _WEIGHTS = {
     "pipe": 14,
     "pipe_many": 5,

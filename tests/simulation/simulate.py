@@ -70,7 +70,7 @@ _IDLE = (
 _OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
 _NO_HANDLERS = ("osspresigned-engine", "osspresigned-worker")
 _MOST_THREADS = 64
-# Options, and the header that each new object then has: with a member of the option.
+# Options -> the headers that each new object then has.
 _HEADERS = {
     "content_type": ("content-type", ""),
     "metadata": ("x-oss-meta-simulated", "simulated"),

@@ -49,7 +49,7 @@ def test_a_seed_fixes_everything(seed):
 
 @pytest.mark.parametrize("program", sorted(FAILED.glob("*.json")), ids=lambda p: p.stem)
 def test_programs_that_failed(program):
-    """What has failed once holds now; the name says what the package had wrong."""
+    """Programs that failed once pass now; the name of each describes the defect."""
     done = simulate("--file", str(program))
     assert done.returncode == 0, done.stdout + done.stderr
     assert ": ok, " in done.stdout
@@ -78,7 +78,7 @@ def test_a_program_without_an_end_is_undecided():
     ],
 )
 def test_only_an_invariant_finds_a_planted_fault(line, is_found):
-    """What keeps the simulation from running says nothing about the fault."""
+    """An error of the simulation itself does not count as finding the fault."""
     assert bool(judgement(f"seeds from 3\n{line}\n1 programs, 1 failed\n")) == is_found
 
 

@@ -15,9 +15,9 @@ from fsspec_osspresigned.model import MIN_PART as PART
 
 PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stalls
 HOUR = 3600
-# What the page says instead of an outcome.
+# Texts of the page instead of an outcome.
 VARIES = "stored, or an error with the correct outcome"
-RACES = "an error, not stored or unknown (it is not)"
+RACES = "an error, not stored or unknown (not stored)"
 
 
 def noise(seed: str, size: int) -> bytes:
@@ -28,7 +28,7 @@ def noise(seed: str, size: int) -> bytes:
 SMALL = noise("small", 60_000)
 LARGE = noise("large", 2 * PART + 7)
 
-# Where it goes wrong -> the call that is struck, and the part.
+# Step of a fault -> the call that it affects, and the part.
 PUT = "The one PUT"
 FORM = "The one form, PostObject"
 INITIATE = "InitiateMultipartUpload"
@@ -56,7 +56,7 @@ SIGNERS: Mapping[str, tuple[str, ...]] = {
     A_PART: _URLS,
     COMPLETE: _URLS,
 }
-# Who cannot find out whether the call has published.
+# Signers that cannot find out whether the call has published.
 BLIND = {(MAP, PUT), (SERVICE, PUT), (SERVICE, COMPLETE), (GRANT, FORM)}
 OFTEN: Mapping[str, int | None] = {"once": 1, "always": None}
 AT_ONCE = (PUT, FORM)
@@ -296,7 +296,7 @@ class Seen:
             text = "stored"
         elif self.outcome == Outcome.UNKNOWN:
             text = (
-                f"`{self.error}`, unknown ({'it is' if self.is_new else 'it is not'})"
+                f"`{self.error}`, unknown ({'stored' if self.is_new else 'not stored'})"
             )
         else:
             text = f"`{self.error}`, {self.outcome}"

@@ -281,7 +281,7 @@ async def in_flight() -> int:
     return request_limiter().in_flight
 
 
-# What a finalizer or a callback raises is told, and goes no further.
+# An exception of a finalizer or callback is logged, and goes no further.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings(
     "ignore:.*was not published:fsspec_osspresigned.errors.DiscardWarning"

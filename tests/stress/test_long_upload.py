@@ -172,7 +172,7 @@ def test_expiry_half_way_is_signed_again(oss, monkeypatch, tmp_path, send, width
 
 
 class Slow:
-    """A producer that writes one part in ten seconds, by the clock of everybody."""
+    """A producer that writes one part in ten simulated seconds."""
 
     def __init__(self, oss: Emulator) -> None:
         self.oss = oss

@@ -138,7 +138,7 @@ def test_killed_again_and_again(oss, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_killed_at_every_step_on_the_disk(oss, tmp_path):
-    """Whatever was half done on the disk, the next run ends equal and sends no part twice."""
+    """After kill -9 at any write to the disk, the next run ends with an equal object."""
     one = Uploader(oss, tmp_path, width=1)
     one.make_source(2 * MIN_PART + 1)
     step, finished = 0, False

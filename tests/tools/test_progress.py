@@ -23,7 +23,7 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    """A clock that stands still."""
+    """A clock that does not move."""
     return Clock()
 
 
@@ -35,7 +35,7 @@ class Events(list):
 
 
 class Screen(Text):
-    """A terminal of 80 columns in the place of standard error."""
+    """A terminal of 80 columns in place of standard error."""
 
     def __init__(self, monkeypatch, *, terminal=True):
         super().__init__(terminal=terminal)

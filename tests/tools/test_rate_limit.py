@@ -26,7 +26,7 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    """A clock that stands still."""
+    """A clock that does not move."""
     return Clock()
 
 

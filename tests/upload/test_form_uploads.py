@@ -157,7 +157,7 @@ def test_reply_without_a_checksum(oss, checksum):
 
 
 class LookingSigner(FormSigner):
-    """A grant beside a signer that may look."""
+    """A grant together with a signer that permits HeadObject."""
 
     def sign(self, operations):
         keys = KeySigner.from_options()

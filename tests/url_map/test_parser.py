@@ -43,7 +43,7 @@ def only_problem(data: object) -> str:
 
 
 def test_version_1_is_read_completely():
-    """Each member of the format arrives in its place."""
+    """Each key of the format is read."""
     text = json.dumps(
         {
             "version": 1,
@@ -106,7 +106,7 @@ def test_small_shapes_name_the_same_object(data):
 
 
 def test_json_lines_are_read_line_by_line():
-    """Objects, strings and empty lines may stand in one file."""
+    """One file may have objects, strings and empty lines."""
     text = "\n".join(
         [
             json.dumps({"path": "b/1", "url": url("1")}),

@@ -144,7 +144,7 @@ def test_missing_file_and_bad_content_name_the_place(tmp_path):
 
 
 def test_file_that_others_can_read_is_warned_about(map_file):
-    """The file is a secret, so its mode is looked at."""
+    """The file is a secret, so its mode is checked."""
     map_file.chmod(0o644)
     with pytest.warns(SecretFileReadableWarning, match="chmod 600"):
         load(map_file)
@@ -184,7 +184,7 @@ def test_file_is_read_once_for_all_who_wait(map_file):
 
 
 def test_broken_change_leaves_the_old_map(map_file):
-    """A careless job that writes in place does not stop an upload."""
+    """A map that is being overwritten does not stop an upload."""
     source = load(map_file)
     map_file.write_text("{")
     with pytest.warns(UnreadableMapWarning, match="stays in force"):

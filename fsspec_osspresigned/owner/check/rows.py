@@ -51,7 +51,7 @@ class Result:
         return "\n      ".join(filter(None, lines))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the members of the JSON report; those without a value are left out."""
+        """Return the JSON report; keys without a value are left out."""
         return asdict(self, filter=lambda each, v: bool(v) and each.name != "succeeded")
 
 

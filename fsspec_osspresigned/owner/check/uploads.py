@@ -28,7 +28,7 @@ from ..inspect import requests_of
 from .rows import Result, Row
 
 _SENT_ANYWAY = frozenset({"host", "content-length"})
-_GUESSED = 100  # files without a URL for which the nearest paths are looked for
+_GUESSED = 100  # files without a URL for which the nearest paths are shown
 
 KindAndText: TypeAlias = tuple[str, str]
 
@@ -192,7 +192,7 @@ def _check_upload(
             yield "parts" if plan is None else "upload", problem
     if plan is None or intent.rate is None:
         return
-    # OSS looks at the clock when a request arrives, so a body may take longer.
+    # OSS checks the expiry when a request arrives, so a body may take longer.
     for name, request, sent in _timetable(entry, plan, size):
         wait, end = (bytes_before + sent) / intent.rate, expiry(request, entry)
         if end is not None and intent.now < end <= intent.now + wait:

@@ -315,7 +315,7 @@ def result_of(
     headers = dict(outcome.headers)
     result: dict[str, Any] = {"method": outcome.method, "url": url, "headers": headers}
     if outcome.expires_at is not None:
-        # By the clock of the signature: a second look may be a second later.
+        # The clock of the signature counts; a second reading may be a second later.
         result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
     return result
 

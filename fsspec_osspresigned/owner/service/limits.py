@@ -21,7 +21,7 @@ _MINUTE = 60.0
 
 @define
 class _Usage:
-    """What one token uses: calls that have no reply yet, and requests of a minute."""
+    """Usage of one token: calls without a reply yet, and requests in a minute."""
 
     threads: asyncio.Semaphore
     paid: float  # monotonic seconds until which its requests are paid

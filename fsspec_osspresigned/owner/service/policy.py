@@ -333,7 +333,7 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
     bucket, prefix = split_path(path)
     max_size = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
     classes = policy.storage_classes
-    # What a policy names has to be sent, which the sample's clients do not. So the ACL is
+    # Clients must send each field that a policy names, and the sample's do not. So the ACL is
     # pinned only where the owner lists some: to the one that comes first by its name,
     # which is also the closest. By its name Standard is the last class.
     return GrantTerms(
@@ -408,7 +408,7 @@ def parse_policies(text: str) -> Policies:
     """Return the policies in the TOML *text* of a policy file.
 
     Raises:
-        ConfigurationError: the message lists every mistake with its place, such as
+        ConfigurationError: the message lists every mistake with its position, such as
             ``token 'lab': actions[0]``.
     """
     try:
@@ -498,7 +498,7 @@ def _copies(policy: Policy) -> bool:
     return any(action.spec.copies for action in policy.actions)
 
 
-# What a policy promises and cannot keep.
+# Contradictions in a policy, and their messages.
 _CONFLICTS: tuple[tuple[Callable[[Policy], object], str], ...] = (
     (
         lambda p: p.callback and _CALLBACK.intersection(p.headers or ()),

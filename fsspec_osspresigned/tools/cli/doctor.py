@@ -190,7 +190,7 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
 
 
 def _about_look(client: Client, path: str) -> Iterator[Finding]:
-    """Yield whether the store accepts a signed look at *path*, an object or a bucket."""
+    """Yield whether the store accepts a signed HEAD or listing of *path*."""
     bucket, key = split_path(path)
     action = Action.HeadObject if key else Action.ListObjectsV2
     look = Operation(action=action, bucket=bucket, key=key)

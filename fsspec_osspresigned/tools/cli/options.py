@@ -49,7 +49,7 @@ _MIN_RATE = 16 * KIB
 _MIN_RATE_EACH = 64 * KIB
 # Maximum number of requests in flight if --bwlimit is given and parts are kept.
 _IN_FLIGHT_KEPT = 2
-# An object that the token may not look at is an error here, not a missing one.
+# An object that the token may not read is an error here, not a missing one.
 STRICT = {"if_unverifiable": "error"}
 _LOG = "fsspec_osspresigned"
 _OF_RESUMING = (f"{_LOG}.upload.resume", f"{_LOG}.objects.download")

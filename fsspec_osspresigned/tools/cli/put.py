@@ -132,7 +132,7 @@ class PutPlan:
 
 
 def _matching(source: str) -> list[str]:
-    """Return the local paths that a shell would put in the place of *source*."""
+    """Return the local paths to which a shell would expand *source*."""
     if os.path.lexists(source) or not glob.has_magic(source):
         return [source]
     if "**" in source:

@@ -136,7 +136,7 @@ def test_wrong_token(world, tmp_path):
 
 
 def test_token_says_what_it_permits(make_world):
-    """The page asks the signer, and fills in the only place that the token is for."""
+    """The page asks the signer, and fills in the token's only bucket and folder."""
     page = make_world().page
     page.open("")
     page.type("token", TOKEN)

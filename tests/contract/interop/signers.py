@@ -64,7 +64,7 @@ def ali_oss_options(url: str, identity: Identity) -> dict[str, Any]:
     name, secret = identity.pair
     return {
         # Behind an IP address it sends the bucket's name at OSS as its host, and lists
-        # no buckets; behind a name it needs to be told that the bucket is in the path.
+        # no buckets; with a host name, it needs the option for buckets in the path.
         "endpoint": url.replace("127.0.0.1", "localhost"),
         "sldEnable": True,
         "region": f"oss-{REGION}",

@@ -180,7 +180,7 @@ def test_killed_client(oss, server, tmp_path, monkeypatch):
 @serves("lost last reply", "unknown")
 @pytest.mark.parametrize("retries", [0, 2])
 def test_lost_reply(oss, server, photo, retries):
-    """Nobody may look at the object, so no outcome is claimed; it is not sent twice."""
+    """Without permission to look, the outcome is unknown, and the form is sent once."""
     oss.faults.add(Fault(action="PostObject", drop_reply=True, times=1))
     with pytest.raises(OSError, match=r"unknown|connection") as caught:
         filesystem(server, retries=retries).put_file(photo, "files/photo.jpg")

@@ -121,7 +121,7 @@ def test_delete(bucket, oss):
 
 @does("append")
 def test_append(bucket, oss):
-    """Appends add up; one at the wrong place is refused with the right one."""
+    """Appends add up; one at a wrong position is refused with the right one."""
     first = bucket.append_object(KEY, 0, b"abc", headers={"Content-Type": "a/b"})
     second = bucket.append_object(KEY, first.next_position, b"def", init_crc=first.crc)
     assert second.next_position == 6

@@ -28,7 +28,7 @@ does = partial(pytest.mark.interop, CLIENTS, "alibabacloud-oss-v2")
 
 @pytest.fixture
 def client(oss, identity):
-    """Its client."""
+    """A client of the SDK."""
     return sdk.Client(oss_v2_config(oss.url, identity))
 
 
@@ -125,7 +125,7 @@ def test_delete(client, put, oss):
 
 @does("append")
 def test_append(client, oss):
-    """Appends add up; one at the wrong place is refused."""
+    """Appends add up; one at a wrong position is refused."""
     first = client.append_object(sdk.AppendObjectRequest(BUCKET, KEY, 0, body=b"abc"))
     assert first.next_position == 3
     client.append_object(sdk.AppendObjectRequest(BUCKET, KEY, 3, body=b"def"))

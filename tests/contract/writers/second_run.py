@@ -59,7 +59,7 @@ _OF_SECOND_RUN: dict[str, Outcome] = {
         "IOException", "is not empty", advice="use `OVERWRITE_OR_IGNORE` to replace"
     ),
 }
-# Those that delete or rename, where only writing is signed.
+# Writers that delete or rename, with write-only permission.
 _WRITE_ONLY = {
     **dict.fromkeys(
         (
@@ -72,7 +72,7 @@ _WRITE_ONLY = {
         _DELETES,
     ),
 }
-# Those that look first, and find nothing where only writing is signed.
+# Writers that look first, and find nothing with write-only permission.
 _LOOKING = {
     *(name for name, one in _OF_SECOND_RUN.items() if one not in (_EXISTS, _ADDS)),
     *(name for name, one in _WRITE_ONLY.items() if one is _DELETES),

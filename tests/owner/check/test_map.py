@@ -110,7 +110,7 @@ PLUS = signed("a b").url.reveal().replace("%20", "+")
 # An entry, the plan to upload a file (of a size) with it, and its problem.
 # fmt: off
 MAPS = [
-    # What fits is passed, alone and with its file.
+    # A valid entry passes, alone and with its file.
     (put(), {}, None),
     (put(), {"size": 250 * KIB, "rate": 1e6}, None),
     (PARTS, {}, None),
@@ -123,7 +123,7 @@ MAPS = [
     (of(PLUS), {"path": "examplebucket/a b"}, None),
     (of(PLUS), {"path": "examplebucket/a+b"}, None),
     (of(PLUS), {}, "object: url is for examplebucket/a b"),
-    # Where the host hides the bucket, the key must fit.
+    # If the host does not show the bucket, the key must match.
     (put(at=CNAME), {}, None),
     (put("b", at=CNAME), {}, "object: url is for b"),
     (put(at=PATH_STYLE), {}, None),
@@ -153,7 +153,7 @@ MAPS = [
     (evolve(PARTS, complete=None), {"size": 10}, 'parts: no "complete"'),
     (evolve(PARTS, complete=None, put=signed()), {"size": 10}, None),
     (MapEntry(get=signed()), {"size": 10}, "parts: only URLs for reading"),
-    # What has ended is one problem an object; what does not say is none.
+    # An expired object is one problem; one without a known expiry is none.
     (ENDED, {}, "expiry: parts[1] ended at 2023-11-14T21:13:20Z, and 2 more of it"),
     (ENDED, {"size": 150 * KIB, "rate": 1.0}, "expiry: parts[1] ended"),
     (evolve(put(), expires_at=NOW), {}, "expiry: url ended at 2023-11-14T22:13:20Z: sign"),
@@ -170,7 +170,7 @@ MAPS = [
     (MapEntry(put=signed(), get=signed(at=FAR)), {}, "http: get is"),
     (put(at=NEAR), {}, None),
     (put(at=NEAR), {"local": False}, "http: leads to this machine over http"),
-    # Who cannot complete must be told to keep receipts, if an upload is planned.
+    # If the map has no Complete, an upload in parts needs receipts.
     (EXTERNAL, {}, None),
     (EXTERNAL, {"size": 150 * KIB}, "upload: receipts= is required"),
     (EXTERNAL, {"size": 150 * KIB, "receipts": True}, None),

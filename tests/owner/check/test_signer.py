@@ -90,7 +90,7 @@ def reasons(kit, outcome="failed", rules=RULES):
     return {r.name: r.reason for r in results if r.outcome == outcome}
 
 
-# What these rules judge was asked for once, when the check began.
+# These rules share the requests that were made when the check began.
 OF_OUTCOMES = {"answers", "not-granted", "methods", "reply-headers"}
 
 

@@ -94,7 +94,7 @@ def test_emulator_is_as_expected(oss, folder):
 
 
 def test_each_refusal_has_a_counter_case():
-    """It comes before the refusal, succeeds, and a request of it differs in one thing."""
+    """A similar request succeeds before the refusal, and differs in one thing only."""
     places = {fact.name: place for place, fact in enumerate(FACTS)}
     for fact in REFUSALS:
         counter = BY_NAME[fact.counter]
@@ -118,7 +118,7 @@ def test_each_refusal_has_a_counter_case():
 
 
 def test_report_holds_no_secret_and_no_bucket(oss, folder):
-    """It is made to be shown: no signature, key or name of a bucket stands in it."""
+    """The report has no signature, no key and no name of a bucket."""
     text = json.dumps([result.as_dict() for result in check_store(folder, FACTS)])
     assert BUCKET not in text
     assert oss.credentials.access_key_id not in text
@@ -293,7 +293,7 @@ def test_step_that_fails(oss, folder):
 
 
 def test_suspended_versioning(oss, folder):
-    """Without version IDs, the facts about them are skipped, and others stand."""
+    """Without version IDs, only the facts about them are skipped."""
     real = folder.access.send
 
     def send(signed, body):

@@ -158,7 +158,7 @@ def test_unknown_token_is_refused(server, token):
     ],
 )
 def test_bad_call_is_refused_as_a_whole(server, body, status, code):
-    """What takes long to parse is refused before; ``check signer`` tries the others."""
+    """An invalid call, or one with too many values, is refused as a whole."""
     found, reply, _ = send(server, body)
     assert (found, reply["code"], reply["status"]) == (status, code, status)
 

@@ -1,4 +1,4 @@
-"""What a token permits: the call, the method, the command, and refusals that name it."""
+"""Permissions of a token: the call, the method, the command, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy file: what it grants, and every mistake with its place."""
+"""The policy file: permissions, and mistakes with their position."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def problems(text: str) -> tuple[str, ...]:
 
 
 def test_file_becomes_frozen_values():
-    """Each member has its place, hashes are lower case."""
+    """Each key of the file is read, and hashes are in lower case."""
     found = parse_policies(FULL)
     assert found.signer == SignerSettings(
         region="cn-hangzhou",
@@ -126,7 +126,7 @@ def test_file_becomes_frozen_values():
 
 
 def test_examples_of_the_documentation_are_policies():
-    """What people copy, works."""
+    """The policies of the page are valid."""
     page = Path(__file__).parents[3] / "docs" / "serve.md"
     blocks = re.findall(
         r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
@@ -136,7 +136,7 @@ def test_examples_of_the_documentation_are_policies():
 
 
 def test_every_mistake_is_told_at_once_with_its_place():
-    """Nobody fixes a policy one restart at a time."""
+    """All mistakes of a policy are listed at once."""
     text = (
         'tolkens = 1\n[signer]\nstyle = "odd"\nregion = "oss-cn-hangzhou"\n'
         'endpoint = "ftp://a/b?c"\n'
@@ -343,7 +343,7 @@ def test_versions_are_never_granted():
 
 @pytest.mark.parametrize("action", Action)
 def test_forbidden_overwriting_locks_every_write(action):
-    """What creates an object carries the lock, once; nothing else does."""
+    """Only calls that create an object have forbid-overwrite, once each."""
     policy = evolve(POLICY, overwrite=False)
     query = {"prefix": "d/"} if action is Action.ListObjectsV2 else {}
     headers = {}
@@ -400,7 +400,7 @@ def test_parts_together_keep_to_the_size(number, length, allowed):
 
 
 def test_without_a_part_size_there_is_one_part():
-    """Nobody can add up what a stateless service has signed."""
+    """With ``max_size`` but without ``max_part_size``, an upload has one part at most."""
     policy = evolve(POLICY, max_size=10)
     assert permitted(evolve(PART, content_length=10), policy)
     assert refused(evolve(PART, part_number=2), policy) == (413, "too_large")

@@ -134,7 +134,7 @@ def test_refusals(ask, query, token, status, code):
 
 
 def test_place_is_the_only_one_or_is_named():
-    """Several places need names; a folder below one needs no more than its own."""
+    """With several prefixes, the request must name one; a folder below it is enough."""
     assert place_in(ONE, {}) == "examplebucket/in/"
     assert place_in(ONE, {"dir": "in/2026"}) == "examplebucket/in/2026/"
     several = evolve(
@@ -195,7 +195,7 @@ def test_lasting_key_has_no_token():
     assert refusal is None
 
 
-# What OSS's sample page does with the answer, field by field.
+# The steps of OSS's sample page with the reply, field by field.
 SAMPLE_CLIENT = """
 const [address, token, name, text] = process.argv.slice(2);
 const reply = await fetch(address, { headers: { Authorization: `Bearer ${token}` } });

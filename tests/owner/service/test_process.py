@@ -571,7 +571,7 @@ def test_policy_reload_fails_no_request(start, policy_file):
 
 
 def replace(file: Path, text: str) -> None:
-    """Put *text* in the place of *file* at once, as editors do."""
+    """Replace *file* by one with *text* at once, as editors do."""
     other = file.with_suffix(".new")
     other.write_text(text)
     other.replace(file)
@@ -629,7 +629,7 @@ def test_hash_of_a_token_is_printed(monkeypatch, capsys, given, code, said):
 
 
 def test_policy_is_checked_without_a_key(tmp_path, capsys):
-    """What each token is granted is printed, or each mistake; nothing listens."""
+    """``--check`` prints permissions or mistakes, and opens no port."""
     place = tmp_path / "policy.toml"
     place.write_text(
         f"""[[tokens]]

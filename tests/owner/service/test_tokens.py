@@ -246,7 +246,7 @@ def test_token_ends():
 
 @pytest.mark.parametrize("path", ["/v1/sign", "/s3/presign"])
 def test_call_that_began_before_the_revocation_is_refused(path):
-    """Nobody keeps a call in hand by holding back the end of its body."""
+    """A call whose body arrives after a revocation is refused."""
     tokens = {hash_token(TOKEN): evolve(FIVE, max_objects=None)}
     app = create_ruled_app(
         lambda: ServiceRules(signer=KEYS, tokens=tokens),
@@ -300,7 +300,7 @@ def test_policy_file_has_them_too(mark):
     ],
 )
 def test_mistakes_in_the_policy_file(line, said):
-    """Each is named with its place."""
+    """Each mistake is named with its position."""
     with pytest.raises(ConfigurationError, match=said):
         parse_policies(policy_text(line))
 

@@ -198,7 +198,7 @@ def test_other_requests_are_not_signed(page, call):
 
 
 def test_no_key_leaves_the_prefix(page):
-    """A key of elsewhere stands below the prefix; one place of several must be named."""
+    """A foreign key is put below the prefix; one of several prefixes must be named."""
     service = page()
     for key, stored in (
         ("data/a", "data/a"),

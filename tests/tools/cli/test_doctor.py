@@ -176,7 +176,7 @@ def test_edited_url_is_no_ok(run, url, tmp_path):
 
 @pytest.mark.parametrize("path", [PATH, BUCKET])
 def test_keys_that_work(run, oss, path):
-    """A signed look at the bucket shows it; a missing object is no problem."""
+    """A signed request to the bucket shows it; a missing object is no problem."""
     ended = run("doctor", path, *KEYS)
     assert ended.code == 0
     assert lines(ended)["bucket"] == (

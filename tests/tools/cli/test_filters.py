@@ -21,7 +21,7 @@ def test_put_sends_what_the_filters_include(run, oss, tree):
 
 
 def test_rules_of_a_file(run, oss, tree, tmp_path):
-    """They take their place in the order of the options; comments are left out."""
+    """Rules of a file count at its position among the options; comments are skipped."""
     (tmp_path / "rules").write_text("# ours\n\n- *\n; and\n+ *.csv\n")
     call = ("put", "data", IN, *KEYS, "--filter-from", "rules")
     assert run(*call, "--exclude", "/a.csv").code == 0

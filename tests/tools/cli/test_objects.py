@@ -235,7 +235,7 @@ def test_url_is_printed_on_demand_alone(run, objects):
 
 
 def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
-    """Nothing is written; what was not listed is looked at."""
+    """A dry run writes nothing, and checks objects that were not listed."""
     ended = run("get", FROM, "new/", "-r", "-n", *KEYS, "--exclude", "b/")
     assert ended.out == f"fetch {FROM}a.csv to {tmp_path}/new/a.csv\n"
     assert ended.err == "1 file to fetch\n"

@@ -367,7 +367,7 @@ def test_stored_without_a_receipt_is_stored(run, oss, tree):
 
 
 def test_resume_goes_on(run, oss, tmp_path, monkeypatch):
-    """A second run sends what the first has not; both places of journals are used."""
+    """A second run sends only missing parts, with either directory of resume files."""
     (tmp_path / "big").write_bytes(os.urandom(500 * KIB))
     parts = ("--part-size", "100KiB", "--max-concurrency", "1", "--retries", "0")
     monkeypatch.setenv("FSSPEC_OSSPRESIGNED_MULTIPART_THRESHOLD", "1")

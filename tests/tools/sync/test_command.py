@@ -187,7 +187,7 @@ def down(fs, environment, tmp_path, monkeypatch, capsys):
 
 
 def test_local_destination_is_a_download(down, tmp_path):
-    """In each form of a place on this machine; what is the same is not fetched."""
+    """Each form of a local path works; equal files are not fetched."""
     code, out, err = down()
     assert (code, out) == (0, "")
     assert err.startswith("fetched 5 files, ")

@@ -81,7 +81,7 @@ def test_all_is_fetched_once(stored, full, owner, target):
     owner.oss.clear()
     result = sync_down(f"osspresigned://{SOURCE}/", str(target), filesystem=full)
     assert (result.sent, result.same, exit_code(result)) == (0, 5, 0)
-    # Where no reply has told the store's clock, one HeadObject asks for it.
+    # If no reply has shown the store's clock, one HeadObject asks for it.
     assert owner.actions().count("HeadObject") <= 1
     assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
 
@@ -166,7 +166,7 @@ def test_dry_run_does_nothing(stored, owner, target):
     owner.oss.clear()
     result = sync_down(SOURCE, target, filesystem=stored, dry_run=True, delete=True)
     assert (reasons(result), result.sent) == (dict.fromkeys(FILES, "new"), 0)
-    # Where no reply has told the store's clock, one HeadObject asks for it.
+    # If no reply has shown the store's clock, one HeadObject asks for it.
     assert owner.actions().count("HeadObject") <= 1
     assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
     assert not target.exists()
@@ -277,7 +277,7 @@ def test_link_to_a_directory_is_not_followed(stored, owner, target, tmp_path):
 
 
 def test_link_that_appears_meanwhile_is_not_followed(stored, target, tmp_path):
-    """The directory of each file is looked at again before its download or deletion."""
+    """The directory of each file is checked again before its download or deletion."""
     (tmp_path / "elsewhere").mkdir()
     write(tmp_path / "elsewhere", {"older": b"older"})
     write(target, {"logs/older": b"older"})
@@ -362,6 +362,6 @@ def test_damaged_download_leaves_the_old_file(stored, owner, target):
 
 
 def test_listing_must_be_signed(stored, only, target):
-    """Else the source is unknown, which is no empty one."""
+    """Without a listing the source is unknown, and does not count as empty."""
     with pytest.raises(NotCoveredError):
         sync_down(SOURCE, target, filesystem=only("GetObject"), delete=True)

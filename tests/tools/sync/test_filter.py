@@ -41,7 +41,7 @@ def test_glob_fits(glob, fits):
 
 
 def test_characters_stand_for_themselves():
-    """Those that mean something elsewhere, and newlines."""
+    """Characters with a meaning in other tools, and newlines, match themselves."""
     for name in ("a+b(c).|$", "}", ",", "a\nb", "]", "^", "\\", "a{b", "a[b", "{a,b}"):
         assert Rule(takes=True, glob=name).fits(name)
     for name in ("*", "?", "[a]", "a[^b]*"):

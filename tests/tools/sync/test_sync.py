@@ -133,7 +133,7 @@ def test_object_that_goes_meanwhile_is_sent(fs, owner, source):
 def test_file_that_changes_after_its_last_byte_is_sent_again(
     fs, owner, source, monkeypatch, often
 ):
-    """Else its object would be younger than the change, and count as the same."""
+    """Otherwise its object would be newer than the change, and count as equal."""
     changes = _changing(fs, source / "a.csv", often, monkeypatch)
     events = []
     result = sync(source, DEST, filesystem=fs, on_event=events.append)
@@ -240,7 +240,7 @@ def test_delete_deletes_exactly_what_it_lists(stored, owner, source):
 
 
 def test_more_than_may_be_is_not_deleted(stored, owner, source):
-    """The limit is looked at before anything is done."""
+    """The limit is checked before anything is done."""
     write(source, {"new": b"n"})
     with pytest.raises(
         ConfigurationError, match="2 objects would be deleted, the limit is 1"
@@ -392,7 +392,7 @@ def state(tmp_path):
 
 
 def test_blind_without_state_is_refused(only, owner, source):
-    """It would send all again and again, without a word."""
+    """Without listing and state file, each run would send everything, so it is refused."""
     blind = only()
     with pytest.raises(ConfigurationError, match="state=FILE"):
         sync(source, DEST, filesystem=blind)
@@ -427,7 +427,7 @@ def test_the_former_name_of_an_argument_works(fs, source):
 
 
 def test_checksum_from_the_state(only, owner, source, state):
-    """No object has to be looked at."""
+    """No object is checked."""
     blind = only()
     sync(source, DEST, filesystem=blind, state=state)
     for name in FILES:
@@ -439,7 +439,7 @@ def test_checksum_from_the_state(only, owner, source, state):
     owner.oss.clear()
     sync(source, DEST, compare="checksum", **options)
     assert puts(owner) == 1
-    # What proved to be the same is remembered with its new time.
+    # A file with equal bytes is recorded with its new time.
     assert sync(source, DEST, **options).same == 5
 
 
@@ -483,7 +483,7 @@ def test_state_in_the_source_is_not_sent(only, owner, source, through):
 
 
 def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
-    """Nobody knows yet whether it will be there."""
+    """An upload that its owner must complete is not recorded as sent."""
     from fsspec_osspresigned.model import Receipt  # noqa: PLC0415 - one test
     from fsspec_osspresigned.tools.sync.directions import Upward  # noqa: PLC0415
     from fsspec_osspresigned.tools.sync.plan import Entry  # noqa: PLC0415
@@ -606,7 +606,7 @@ def test_ctrl_c_ends_it_and_keeps_what_was_done(only, owner, source, state):
     ],
 )
 def test_what_is_said_wrong_is_refused(fs, source, wrong, why):
-    """Before anything is looked at."""
+    """A wrong option is refused before any request."""
     with pytest.raises(ValueError, match=why):
         sync(source, DEST, filesystem=fs, **wrong)
 
