@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError, SignerUnavailableError
 from ..model import COPY_SOURCE, MAX_PARTS, OPERATIONS, Operation, SignedRequest
@@ -278,7 +278,7 @@ class KeySigner(Signer):
         if len(self._templates) >= _MAX_KINDS:
             self._templates.clear()
         self._templates[kind] = _Template(
-            template=evolve(request, key="").template(),
+            template=request.template(),
             second=second,
             method=signed.method,
             headers=signed.headers,
@@ -296,11 +296,6 @@ class KeySigner(Signer):
             life = min(life, remaining)
         headers = _signed_headers(operation)
         extra = [n for n in headers if not is_always_signed(n.lower())]
-        problems = [
-            *(f"{operation.action} {text}" for text in _misfits(operation, headers)),
-            *self._unkept(operation, headers),
-            *self._unbound(operation),
-        ]
         request = PresignRequest(
             credentials,
             self.endpoint,
@@ -315,16 +310,17 @@ class KeySigner(Signer):
             expires_in=life,
             additional_headers=() if self.version == "v1" else extra,
         )
-        url = None
-        try:
-            url = request.url()
-        except ConfigurationError as error:
-            problems += error.problems
-        if problems or url is None:
+        problems = [
+            *(f"{operation.action} {text}" for text in _misfits(operation, headers)),
+            *self._unkept(operation, headers),
+            *self._unbound(operation),
+            *request.problems(),
+        ]
+        if problems:
             raise ConfigurationError(problems, path=operation.path)
         signed = SignedRequest(
             method=operation.action.method,
-            url=url,
+            url=request.url(),
             headers=headers,
             issued_at=now,
             expires_at=float(int(now) + life),

@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
-from ..errors import ConfigurationError
 from ..secret import Secret, SecretURL
 from .canonical import (
     ALGORITHM,
@@ -64,15 +63,7 @@ class PresignRequest:
     additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
 
     def url(self) -> SecretURL:
-        """Return the presigned URL.
-
-        Raises ConfigurationError, which lists why OSS would refuse the request.
-        """
-        if problems := [*self.problems()]:
-            raise ConfigurationError(problems)
-        return self.unchecked_url()
-
-    def unchecked_url(self) -> SecretURL:
+        """Return the presigned URL, also if OSS would refuse it; see ``problems``."""
         if self.version != "v1":
             return self.template().url(self.key)
         headers = {name.lower(): value for name, value in self.headers.items()}

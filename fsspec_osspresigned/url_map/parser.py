@@ -55,8 +55,6 @@ def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> U
             reader.document(data)
     except ValueError as error:
         reader.problems.append(f"URL map: {error}")
-    if more := reader.problems[_MAX_PROBLEMS:]:
-        reader.problems[_MAX_PROBLEMS:] = [f"URL map: {len(more)} more problems"]
     if reader.problems:
         raise ConfigurationError(reader.problems)
     return URLMap(reader.entries)
@@ -97,7 +95,10 @@ class _MapReader:
     entries: dict[str, MapEntry] = field(factory=dict)
 
     def note(self, where: object, problem: str) -> None:
+        """Record *problem*; raise ValueError after so many that the rest is not read."""
         self.problems.append(f"{where}: {problem}")
+        if len(self.problems) == _MAX_PROBLEMS:
+            raise ValueError("the rest was not read")
 
     def text(self, data: bytes) -> None:
         """Read the text of a map, in JSON or by lines.

@@ -42,7 +42,7 @@ class Client:
         endpoint = wanted.pop("endpoint", self.oss.endpoint)
         signer = wanted.pop("by", self.oss.credentials)
         signed = PresignRequest(signer, endpoint, method=method, key=key, **wanted)
-        return signed.unchecked_url().reveal()
+        return signed.url().reveal()
 
     def send(self, method: str, url: str, *, headers=None, data=b""):
         """Send to exactly *url*."""

@@ -41,7 +41,7 @@ def sign(
         now=NOW,
         expires_in=60,
         additional_headers=tuple(more.pop("additional", ())),
-    ).unchecked_url()
+    ).url()
     return SignedRequest(method="PUT", url=url, headers=headers or {}), key
 
 

@@ -111,7 +111,7 @@ class StoreAccess:
             "expires_in": LIFE,
             **changes,
         }
-        url = PresignRequest(**terms).unchecked_url()
+        url = PresignRequest(**terms).url()
         if plus:
             path, _, query_string = url.reveal().partition("?")
             url = SecretURL(f"{path.replace('%20', '+')}?{query_string}")
