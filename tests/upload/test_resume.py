@@ -32,6 +32,7 @@ from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.journal import (
+    HeldJournal,
     JournalPart,
     ResumeDirectory,
     head_line,
@@ -333,7 +334,7 @@ def test_when_only_the_end_failed_no_byte_is_sent_again(world):
 def completed(world, monkeypatch):
     """A world whose process died between Complete and the end of its journal."""
     with monkeypatch.context() as patch:
-        patch.setattr(module.Resumption, "remove", lambda _: None)
+        patch.setattr(HeldJournal, "remove", lambda _: None)
         world.put()
     world.oss.clear()
     assert len(world.journals()) == 1
