@@ -116,7 +116,7 @@ def _end_all(end: float) -> None:
         for upload in pending:
             try:
                 upload.stop()
-            except Exception as error:  # noqa: BLE001 - the others are to end all the same
+            except Exception as error:  # noqa: BLE001 - the others are to end anyway
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
         if not all(item.is_over or item in failed for item in pending):

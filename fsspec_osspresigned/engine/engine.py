@@ -226,7 +226,7 @@ def is_engine_thread() -> bool:
 
 
 def _begin_anew() -> None:
-    # A forked child has no threads. It keeps the engine of its parent for ever: it must
+    # A forked child has no threads. It keeps the engine of its parent forever: it must
     # not touch its sockets, nor end its coroutines.
     global _engine  # noqa: PLW0603 - one for each process
     _inherited.append(_engine)
@@ -239,7 +239,7 @@ after_fork_in_child(_begin_anew)
 
 def post_later(function: Callable[[], object]) -> None:
     """Call *function* on the loop soon, if the engine can start; finalizers may do so."""
-    if not sys.is_finalizing():  # Python 3.11 would wait for the thread for ever
+    if not sys.is_finalizing():  # Python 3.11 would wait for the thread forever
         with suppress(OSError, RuntimeError):
             current().start()
             current().post(function)
@@ -400,7 +400,7 @@ def _wait_for(
                         if interrupt is not None:
                             end = min(end, time.monotonic() + GRACE)
                     todo = None
-                    # Not for ever: a signal that another thread got does not end the
+                    # Not forever: a signal that another thread got does not end the
                     # wait, nor does any on Windows.
                     item = items.get(timeout=_POLL_INTERVAL)
                     if type(item) is _Outcome:
@@ -599,7 +599,7 @@ def user_code() -> Iterator[None]:
     """Mark the block as code of the user; no limit makes its requests wait.
 
     A request in flight may be waiting for this code, so waiting for that request could
-    last for ever.
+    last forever.
     """
     token = is_user_code.set(True)
     try:
@@ -632,7 +632,7 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _unharmed(task: asyncio.Task[T]) -> T:
-    # Not asyncio.shield: that logs the error of a task whose caller was cancelled.
+    # asyncio.shield would log the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait((task,))
     return task.result()

@@ -183,6 +183,11 @@ class HeldJournal:
         self._pid = os.getpid()
 
     @property
+    def is_ours(self) -> bool:
+        """True if this process has locked the journal."""
+        return self._lock is not None
+
+    @property
     def lock_path(self) -> str:
         """Path of the lock file; the journal itself is replaced by a rename."""
         return self.file_path.removesuffix(SUFFIX) + _LOCK
@@ -202,7 +207,7 @@ class HeldJournal:
     def acquire(self) -> Self:
         """Lock the journal, read its content into ``record``, and return the object.
 
-        An OSError of the disk is logged, and the upload goes on without a journal.
+        An OSError of the disk is logged, and the upload continues without a journal.
 
         Raises:
             UploadInProgressError: another process or thread has the journal.
@@ -355,7 +360,7 @@ class ResumeDirectory:
             ConfigurationError: other users can now write to the directory.
         """
         status = None
-        with contextlib.suppress(OSError):  # the lock tells why
+        with contextlib.suppress(OSError):  # taking the lock raises the reason
             status = self._make()  # a cleaner of old files may have removed it
         if status is not None:
             self._refuse_others(status)

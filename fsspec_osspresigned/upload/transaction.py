@@ -64,14 +64,14 @@ class HeldCopies:
 
     def keep(self, body: Body) -> Source:
         with self._lock:
-            in_memory = self.in_memory + body.size <= self._limit
-            if in_memory:
+            spool = None
+            if self.in_memory + body.size <= self._limit:
                 self.in_memory += body.size
-            elif self._spool is None:
-                self._spool = SpooledBody()
-        if in_memory or self._spool is None:
+            else:
+                spool = self._spool = self._spool or SpooledBody()
+        if spool is None:
             return MemoryBody(memoryview(bytes_in(body)))
-        return self._spool.append(body)
+        return spool.append(body)
 
     def close(self) -> None:
         if self._spool is not None:
@@ -129,7 +129,7 @@ class Transaction:
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
         self._cancelled: list[str] = []  # paths whose calls were cancelled
-        # Of each block: how many files and cancelled calls there were before.
+        # For each block: the numbers of files and cancelled calls before it.
         self._marks: list[tuple[int, int]] = []
         self._copies = HeldCopies()
         self._coming: Iterator[Operation] = iter(())  # what is signed at the end

@@ -49,7 +49,7 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
     try:
         return view.cast("B")
     except (TypeError, ValueError):  # strides, an empty shape, a foreign byte order
-        # Not PickleBuffer(view).raw(): CPython 3.11 crashes when it collects that.
+        # CPython 3.11 crashes when it collects PickleBuffer(view).raw().
         return memoryview(view.tobytes())
 
 
@@ -445,7 +445,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = self._silent = True
         give_up()
         text = f"{self.path} was never {missing} and was not published"
-        # Not a ResourceWarning, which Python hides: bytes are lost.
+        # Bytes are lost, so no ResourceWarning, which Python hides by default.
         warnings.warn(text, DiscardWarning, source=self, stacklevel=3)
 
     def _forget(self) -> None:
@@ -477,7 +477,7 @@ class PresignedWriter(io.BufferedIOBase):
         return size
 
 
-# Only to find unfinished files at exit; it keeps nothing alive.
+# Finds unfinished files at exit, and keeps none of them alive.
 _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 

@@ -52,7 +52,7 @@ class Requests:
             limiter.leave(place)
 
     def begin(self, name, until=None, **facts):
-        """Begin a request that goes on until an event; return its task."""
+        """Begin a request that continues until an event; return its task."""
 
         async def send():
             async with self.request(**facts):

@@ -53,7 +53,7 @@ def test_the_own_code_of_a_verb_runs_where_it_is_called():
 
 
 class Asking(os.PathLike):
-    """A path that calls the filesystem, in each way, before it tells itself."""
+    """A path that calls the filesystem, in each way, before it returns its text."""
 
     def __init__(self, fs, path):
         self.fs, self.path = fs, path

@@ -135,7 +135,8 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
     if isinstance(error, _ENDS):
         return ""
     if isinstance(error, FileExistsError):
-        return "" if True in seen.there else "no such object was there"
+        is_kept = seen.options["overwrite"] is False and True in seen.there
+        return "" if is_kept else "no such object was there, or it was to be replaced"
     if "for all requests fail now" in str(error):  # of the circuit breaker
         return ""  # those that failed may be of another call, before this one
     if seen.verb in READS and isinstance(error, _OF_WRITES):

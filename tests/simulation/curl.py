@@ -63,7 +63,8 @@ class _DiedError(Exception):
 class Connection:
     """One connection, and what the client's system knows of it."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, number: int) -> None:
+        self.number = number  # of all connections of the world
         numbers = itertools.count(_FIRST)
         self.descriptor = next(n for n in numbers if n not in _connections)
         _connections[self.descriptor] = self
@@ -229,9 +230,9 @@ class Curl:
 
     def _connect(self, event: Event) -> Generator[Wait, None, None]:
         net = self._network
-        self.connection = connection = Connection(self._origin)
-        self._count(pycurl.NUM_CONNECTS, 1)
         net.opened += 1
+        self.connection = connection = Connection(self._origin, net.opened)
+        self._count(pycurl.NUM_CONNECTS, 1)
         self._called(pycurl.SOCKOPTFUNCTION, connection.descriptor, 0)
         if net.is_down:
             event.fate = "down"
@@ -251,6 +252,8 @@ class Curl:
         # Without a body, all of the request is the head.
         is_upload = self._options.get(pycurl.UPLOAD)
         event.is_taken = not (is_upload and self._options[pycurl.INFILESIZE_LARGE])
+        if connection.number <= net.dead:  # it tells the client nothing
+            yield from self._wait(pycurl.POLL_IN, math.inf)
         if how in ("closed", "reset"):
             yield from self._wait(pycurl.POLL_IN, net.delay())
             raise _died(how)
@@ -571,7 +574,7 @@ class Epoll:
         del self.masks[descriptor]
 
     def moment(self) -> float:
-        """Return when ``poll`` has something to tell."""
+        """Return once ``poll`` has an event."""
         moments = (
             _connections[descriptor].next_moment(mask)
             for descriptor, mask in self.masks.items()

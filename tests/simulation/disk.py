@@ -17,9 +17,11 @@ from typing import Any
 
 from attrs import define, field
 
-from .world import World
+from .world import Broken, World
 
 _REAL_SYNC, _REAL_LOCK = os.fsync, fcntl.flock
+_MOST_AT_ONCE = 64 * 1024 + 1  # bytes that a whole file may have in memory
+_REAL_READ = os.read
 _REAL_WRITE, _REAL_WRITE_AT = os.write, getattr(os, "pwrite", None)
 
 
@@ -83,6 +85,12 @@ class _FileIO(io.FileIO):
         return super().read(size)
 
 
+def _read(descriptor: int, size: int, /) -> bytes:
+    if disk is not None and size > _MOST_AT_ONCE:
+        disk.world.fail(Broken(f"{size} bytes of a file are read into memory"))
+    return _REAL_READ(descriptor, size)
+
+
 def _write(descriptor: int, data: Any, /) -> int:
     if disk is not None and descriptor > 2:  # not what this process itself says
         disk.check_space()
@@ -113,6 +121,7 @@ def install(new: Disk) -> None:
     global disk  # noqa: PLW0603 - one for a process
     disk = new
     io.FileIO = _FileIO  # type: ignore[misc]
+    os.read = _read
     os.write = _write
     os.pwrite = _write_at
     os.fsync = _sync

@@ -99,7 +99,7 @@ class Ending:
             raise Broken(f"at the end, {what} needs {done}")
 
     def _check_requests(self, events: list[Event], path: str, size: int) -> None:
-        """The same bytes and options give the same requests."""
+        """Equal bytes and options must give equal requests."""
         given = self.fs.storage_options
         count = 1
         # A form names its object in its body. Others end an upload of an earlier call.
@@ -390,6 +390,14 @@ class Ending:
             await verbs.rm(there, recursive=True)
             for name in (*sizes, "c/"):
                 self._is(f"{there}/{name}", None)
+        with self._step("a file that cannot be read"):
+            path, data = self._data("readable", 17)
+            files = [self._local("readable", data), f"{local}/none"]
+            targets = [path, f"{path}-not"]
+            done = await verbs.put(files, targets, on_error="return")
+            self._is(path, data)
+            if not isinstance(done[1], FileNotFoundError):
+                raise Broken(f"a file that is not there was sent: {done[1]!r}")
         with self._step("a store that refuses"):
             await self._refused(verbs)
         with self._step("a tree of two levels"):
@@ -459,7 +467,7 @@ class Ending:
         self._sync_edited(local, there)
 
     def _sync_edited(self, local: Path, there: str) -> None:
-        """Send a file that changed right after its upload, and tell each event."""
+        """Send a file that changed right after its upload, and record each event."""
         events: list[Any] = []
         path, data = self._data("synced/y", _LARGE)
         _written(local / "y", data)
@@ -503,7 +511,10 @@ class Ending:
         path, data = self._data("long", 8 * part)
         before = memory_budget().used
         with fs.open(path, "wb") as file:
-            file.write(data)
+            file.write(data[:17])
+            if memory_budget().used - before >= part:
+                raise Broken("a file of 17 bytes uses the memory of a part")
+            file.write(data[17:])
             time.sleep(10)
             used = memory_budget().used - before
         self._is(path, data)
@@ -541,8 +552,18 @@ class Ending:
             raise Broken("the end of the process leaves an upload open")
 
     def _broken_off(self) -> None:
+        self._unanswered(self._like(retries=0, timeout=5, checksum="auto"))
         self._aborted(self._like(retries=0))
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
+
+    def _unanswered(self, fs: Any) -> None:
+        """An object whose reply is lost with all connections is looked at by a new one."""
+        for size in (_SMALL, _LARGE):
+            self.network.breaks, self.network.dead = True, 0
+            path, data = self._data(f"unanswered{size}", size)
+            fs.pipe_file(path, data)
+            self._is(path, data)
+        self.network.dead = 0
 
     def _aborted(self, fs: Any) -> None:
         """A transaction that fails publishes nothing, and leaves nothing open."""

@@ -169,7 +169,7 @@ class Ledger:
                 raise Broken(f"{error!r} has a clock that is {found.clock_offset} off")
 
     def _circumstances(self, error: BaseException) -> Circumstances:
-        began, paths, verb = operation_of_caller.get()
+        began, paths, verb, replaces = operation_of_caller.get()
         faults = set(self.other_faults)
         keys = [path.partition("/")[2] for path in paths]
         for event in self.network.events:
@@ -179,7 +179,8 @@ class Ledger:
         named = getattr(error, "path", None) or getattr(error, "filename", None)
         names = [named] if isinstance(named, str) else [*paths]
         there = {v is not None for name in names for v in self.versions(name, began)}
-        return Circumstances(faults, self._now() - began, self.options, there, verb)
+        options = {**self.options, "overwrite": replaces}
+        return Circumstances(faults, self._now() - began, options, there, verb)
 
     def failed(self, writes: Iterable[Write], error: BaseException) -> None:
         """Note what *error* says of *writes*, of which each may have failed."""
@@ -334,7 +335,7 @@ class Ledger:
             is_older = opened.get(event.upload_id, began) < began
             if event.at < began or (is_abort and (is_left or is_older)):
                 continue
-            # The replies to Initiate and to a part are waited for, but not for ever: the
+            # The replies to Initiate and to a part are waited for, but not forever: the
             # upload is aborted when the first comes, and before the second does.
             is_harmless = event.method == "POST" or event.is_part
             is_late = is_harmless and event.fate.startswith("stall")

@@ -23,6 +23,7 @@ from .world import Broken, World
 _SHORTEST = 0.99  # seconds: less than any time limit of a program
 LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
 _WRITES = ("PUT", "POST")
+_PUBLISHES = ("PutObject", "CompleteMultipartUpload")
 _WHAT = re.compile(r"(?:^|&)(uploads|(?:uploadId|partNumber)=[^&]*)")
 
 
@@ -100,6 +101,8 @@ class Network:
     events: list[Event] = field(factory=list)
     in_flight: int = 0
     opened: int = 0  # connections
+    dead: int = 0  # how many of them, the oldest, carry nothing more
+    breaks: bool = False  # when the next object is stored, all connections die
     is_down: bool = False  # no connection can be opened
     # How many parts arrive before each later one is lost, and all requests to complete.
     parts_left: int | None = None
@@ -190,7 +193,7 @@ class Network:
         return min(self.world.random.expovariate(1 / mean), 20 * mean)
 
     def stops_at(self, event: Event, size: int) -> float:
-        """Return after how many of *size* bytes a body does not go on."""
+        """Return after how many of *size* bytes a body does not continue."""
         if event.fate not in ("lose_request", "early", "early_good", "stall_request"):
             return math.inf
         dice = self.world.random
@@ -242,6 +245,9 @@ class Network:
             event.fate = "busy"
             return self.reply(event, refusal(503))
         answer = event.act()
+        if self.breaks and answer.action in _PUBLISHES:
+            self.breaks, self.dead = False, self.opened
+            return Stream([], "silent")
         if fate == "lose_reply":
             return Stream([(self.delay(), b"")], "reset")
         if fate == "stall_reply":

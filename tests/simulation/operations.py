@@ -46,7 +46,7 @@ class _Twin:
         world, ledger = self.runner.world, self.runner.ledger
         assert world.running is not None
         world.running.process = self.number
-        operation_of_caller.set((world.now, [write.path], "twins"))
+        operation_of_caller.set((world.now, [write.path], "twins", True))
         fs = processes.begin(self.number).OSSPresignedFileSystem(**options)
         write.said = "interrupted"
         try:
@@ -92,7 +92,12 @@ class Operations:
         keys = [operation.get("key"), operation.get("to")]
         is_of_keys = operation["do"] in _OF_KEYS
         paths = [f"{BUCKET}/{key}" for key in keys if key and is_of_keys]
-        token = operation_of_caller.set((self.world.now, paths, operation["do"]))
+        replaces = operation.get("overwrite")
+        if replaces is None:
+            replaces = self.options.get("overwrite") is not False
+        replaces = replaces and not operation.get("create")
+        facts = (self.world.now, paths, operation["do"], replaces)
+        token = operation_of_caller.set(facts)
         failed = self.ledger.seen[f"{operation['do']} raised"]
         try:
             await method(operation, verbs)

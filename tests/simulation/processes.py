@@ -23,6 +23,9 @@ def prepare(package: str) -> None:
     # So that the objects of a world are large enough for copies in parts.
     copies = sys.modules[f"{package}.objects.copy"]
     copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400  # type: ignore[attr-defined]
+    # So that a transaction has files in memory and on the disk.
+    copies = sys.modules[f"{package}.upload.transaction"].HeldCopies
+    copies.__init__.__defaults__ = (2000,)
     engine = sys.modules[f"{package}.engine.engine"]
     engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[attr-defined]
     logging.getLogger(package).setLevel(logging.DEBUG)

@@ -14,9 +14,10 @@ from fsspec.callbacks import Callback
 
 from .world import Broken
 
-# When the operation of a caller began, the paths that it uses (none for all), its name.
-operation_of_caller: ContextVar[tuple[float, Sequence[str], str]] = ContextVar(
-    "operation", default=(0.0, (), "")
+# When the operation of a caller began, the paths that it uses (none for all), its name,
+# and whether it may replace objects.
+operation_of_caller: ContextVar[tuple[float, Sequence[str], str, bool]] = ContextVar(
+    "operation", default=(0.0, (), "", True)
 )
 
 

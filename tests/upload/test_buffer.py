@@ -125,7 +125,7 @@ NOISE = os.urandom(4 * BLOCK)
     sent_after=st.integers(1, 4),
 )
 def test_any_writes(writes, size, grows, sent_after):
-    """Whatever is written in whatever pieces is what the parts hold, each of its size."""
+    """The parts hold exactly the written bytes, each with its size, for any writes."""
 
     def size_of(number):
         return size + (number // 2) * 1000 if grows else size
@@ -160,7 +160,7 @@ def test_any_writes(writes, size, grows, sent_after):
     size=st.sampled_from([100 * KIB, 2 * MIB]),
 )
 def test_any_writes_while_memory_is_short(writes, busy, size):
-    """Where memory is short parts are smaller, and the bytes are the same."""
+    """If memory is short, parts are smaller, and the bytes are equal."""
     parts, whole = Parts(size, 1, early=LEAST), b""
     for (kind, length), short in zip(writes, busy, strict=False):
         data = KINDS[kind](NOISE[:length])
@@ -177,7 +177,7 @@ def test_any_writes_while_memory_is_short(writes, busy, size):
 
 
 def test_large_bytes_are_not_copied():
-    """Bytes that nobody can change are sent from where they are."""
+    """Immutable bytes are sent without a copy."""
     data = NOISE[:BLOCK] * 4
     parts = Parts(MIB)
     parts.write(data, data)
@@ -198,7 +198,7 @@ def test_what_can_change_is_copied(kind):
 
 
 def test_subclass_of_bytes_is_copied():
-    """What only looks like bytes may hand out something else."""
+    """A subclass of bytes may return other data, so it is copied."""
 
     class Odd(bytes):
         pass
@@ -214,7 +214,7 @@ def test_subclass_of_bytes_is_copied():
 
 
 def test_closed_file_holds_nothing():
-    """A file that is closed keeps no buffer, though somebody keeps the file."""
+    """A closed file keeps no buffer."""
     parts = Parts(MIB)
     parts.write(bytearray(MIB), bytearray(MIB), b"abc")
     parts.close()
