@@ -396,21 +396,6 @@ def test_a_file_that_shrank_to_one_put_ends_its_upload(world, caplog):
     assert "the file is now sent in a single PUT" in caplog.text
 
 
-def test_every_state_of_the_journal_leads_to_the_same_object(world):
-    """Cut anywhere, damaged anywhere: the object is right, and nothing stays open."""
-    world.signer.refuses = [Action.ListParts]
-    for cut in (0.1, 0.5, 0.7, 0.9, 0.99):
-        world.interrupt()
-        (journal,) = world.journals()
-        data = bytearray(journal.read_bytes())
-        data[int(len(data) * cut)] ^= 4
-        journal.write_bytes(data[: int(len(data) * (1 + cut) / 2)])
-        world.put()
-        assert world.stored() == DATA
-        assert world.journals() == []
-        world.oss.clear()
-
-
 # -- an owner's upload -----------------------------------------------------------------
 
 
