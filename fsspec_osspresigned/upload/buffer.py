@@ -191,7 +191,7 @@ class PartBuffer:
 
         Return 0 if the part, with the next *size* bytes, is large enough to be sent.
         """
-        early = self._upload.early_size(self.number)
+        early = self._upload.plan.early_size(self.number)
         if early is None:
             taken = min(lacking, max(_FIRST, self.held))
         elif self.held + size >= early:

@@ -424,10 +424,6 @@ class Upload:
         """Bytes of part buffers above which parts are sent one by one."""
         return self._client.options.max_memory
 
-    def early_size(self, number: int) -> int | None:
-        """Return ``early_size`` of the present plan, which may change when parts begin."""
-        return self.plan.early_size(number)
-
     @property
     def is_over(self) -> bool:
         """True if the upload is stored, discarded, or belongs to another process."""
