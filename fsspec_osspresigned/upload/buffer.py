@@ -7,13 +7,17 @@ Other bytes are copied into reusable buffers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ..engine.limits import MemoryAccount, MemoryBudget
+from ..engine.engine import run
+from ..engine.limits import MemoryAccount, memory_budget
 from ..http.body import PartBody
 from ..units import KIB
+
+if TYPE_CHECKING:
+    from .upload import Upload
 
 KEPT = 4 * KIB  # bytes from which on to keep an object costs less than to copy it
 _FIRST = 64 * KIB  # bytes of the first buffer: most files are small
@@ -26,31 +30,20 @@ class PartBuffer:
     At most one of ``_room`` and ``free`` is positive. So two copies in a row, or two kept
     objects in a row, need one check of memory.
 
-    All buffers of *memory* may use *limit* bytes together. *size_of* returns the size in
-    bytes of a part, by its number from 1. *early* returns the smallest size that the
-    part may have if memory is short, or None if it must have its planned size. *wait*
-    gets a condition, and returns when it holds, or no part of this file is in flight.
+    The buffers of all open files share the memory of the process. If it is short, the
+    buffer waits for the parts of *upload* that are in flight.
     """
 
-    def __init__(
-        self,
-        size_of: Callable[[int], int],
-        memory: MemoryBudget,
-        *,
-        limit: int,
-        early: Callable[[int], int | None],
-        wait: Callable[[Callable[[], bool]], object],
-    ) -> None:
+    def __init__(self, upload: Upload) -> None:
         self.number = 1  # of the part
-        self._size_of = size_of
-        self._account, self._limit = MemoryAccount(memory), limit
-        self._early, self._wait = early, wait
+        self._upload, self._limit = upload, upload.memory_limit
+        self._account = MemoryAccount(memory_budget())
         self._idle: deque[memoryview] = deque()  # chunks for later parts
         self._closed = False
         self._reset()
 
     def _reset(self) -> None:
-        self._size = self._size_of(self.number)
+        self._size = self._upload.plan.size_of(self.number)
         self.pieces: list[memoryview | bytes] = []  # what was written so far, in order
         self._filling = 0  # bytes of memory that are counted for the part
         self._copied = 0  # bytes of the part that are copies
@@ -187,8 +180,8 @@ class PartBuffer:
         usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
             self._free_idle()
-            # Other files are not waited for: their writer may be this thread.
-            self._wait(lambda: self._has_room(usual))
+            # For parts of this file only: one thread may write to all files.
+            run(self._upload.wait_for_memory, lambda: self._has_room(usual))
             if not self._reserve(usual):
                 return doubled if doubled < usual and self._reserve(doubled) else 0
         return usual
@@ -198,7 +191,7 @@ class PartBuffer:
 
         Return 0 if the part, with the next *size* bytes, is large enough to be sent.
         """
-        early = self._early(self.number)
+        early = self._upload.plan.early_size(self.number)
         if early is None:
             taken = min(lacking, max(_FIRST, self.held))
         elif self.held + size >= early:

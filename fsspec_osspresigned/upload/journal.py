@@ -18,7 +18,6 @@ import json
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +39,6 @@ _log = Logger(__name__)
 VERSION = 2
 SUFFIX = ".upload.jsonl"
 _LOCK = ".lock"
-_LOCK_DELAYS = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
 _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
 _LINE = re.compile(rb'(\{.+),"check":"([0-9a-f]{16})"\}')
 
@@ -193,15 +191,7 @@ class HeldJournal:
         return self.file_path.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
-        """Lock the journal; raise LockedError if another process keeps it locked.
-
-        Two short waits let a listing of the journals end.
-        """
-        for delay in _LOCK_DELAYS:
-            with contextlib.suppress(LockedError):
-                self._lock = FileLock.take(self.lock_path)
-                return
-            time.sleep(delay)
+        """Lock the journal; raise LockedError if another process has locked it."""
         self._lock = FileLock.take(self.lock_path)
 
     def acquire(self) -> Self:

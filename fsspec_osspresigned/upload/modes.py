@@ -379,7 +379,7 @@ class Multipart:
                 )
             except IntegrityError:  # the parts cannot become the right object
                 if self._resumption is not None:
-                    await blocking(self._resumption.remove)
+                    await blocking(self._resumption.journal.remove)
                 raise
         size = sum(part.size for part in parts)
         return self._parts.receipt(reply, size, crc, verified, self.upload_id)

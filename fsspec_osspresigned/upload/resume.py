@@ -112,17 +112,17 @@ def is_stale(error: BaseException | None) -> bool:
 class Resumption:
     """Journal and stored parts of a resumable upload.
 
-    The journal is locked for this process until ``release``. *on_event* is called when
-    the upload is resumed, and when its parts are kept for a later process.
+    The ``journal`` is locked for this process until its ``release``. *on_event* is called
+    when the upload is resumed, and when its parts are kept for a later process.
     """
 
     def __init__(
         self,
-        held: HeldJournal,
+        journal: HeldJournal,
         head: JournalHead,
         on_event: Callable[[UploadEvent], object] | None = None,
     ) -> None:
-        self._held, self._head, self._on_event = held, head, on_event
+        self.journal, self._head, self._on_event = journal, head, on_event
         self._stored: set[int] = set()  # parts, of earlier processes and of this one
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
@@ -136,7 +136,7 @@ class Resumption:
         Raises:
             UploadNotFoundError: the owner initiated the upload, which no longer exists.
         """
-        record = self._held.record
+        record = self.journal.record
         if record is None:
             return True
         old, kept = record.head, record.parts
@@ -150,7 +150,7 @@ class Resumption:
                     return _log_kept(old)
                 if len(kept) < old.parts:
                     if old.owners:
-                        await blocking(self._held.remove)
+                        await blocking(self.journal.remove)
                         raise
                     reason = "its upload no longer exists in the store"
                 # Otherwise a process may have completed it and ended right after.
@@ -161,10 +161,10 @@ class Resumption:
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:
-            return await _start_over(self._held, client, target, reason)
+            return await _start_over(self.journal, client, target, reason)
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
-        await blocking(self._held.resume)
+        await blocking(self.journal.resume)
         event = await waiting(self._report, "resumed", kept)
         _log.info("%s: resumed from %s", event.path, event.text)
         return True
@@ -173,7 +173,7 @@ class Resumption:
         if upload_id != self.upload_id:
             self.upload_id = upload_id
             self._head = evolve(self._head, upload_id=upload_id, host=host)
-            self._held.create(self._head)
+            self.journal.create(self._head)
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*; otherwise None.
@@ -193,11 +193,8 @@ class Resumption:
         return kept
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
-        self._held.append(JournalPart(part, verified))
+        self.journal.append(JournalPart(part, verified))
         self._stored.add(part.part_number)
-
-    def remove(self) -> None:
-        self._held.remove()
 
     def keeps_parts(self, error: BaseException | None) -> bool:
         """Return whether the stored parts are kept for a later process after *error*.
@@ -210,8 +207,8 @@ class Resumption:
             gone, self._head.host
         )
         if is_stale(error) and not in_other_store:
-            self._held.remove()
-        if not self._held.keeps:
+            self.journal.remove()
+        if not self.journal.keeps:
             return False
         event = self._report("kept", self._stored)
         note = f"{event.text}, are stored; run the same again to resume"
@@ -236,9 +233,6 @@ class Resumption:
             with user_code():
                 self._on_event(event)
         return event
-
-    def release(self) -> None:
-        self._held.release()
 
 
 def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:

@@ -153,7 +153,7 @@ async def _upload(upload: Upload, source: Source, context: TransferContext) -> R
         raise
     finally:
         if upload.resumption is not None:
-            await blocking(upload.resumption.release)
+            await blocking(upload.resumption.journal.release)
 
 
 def _calls(
@@ -338,7 +338,7 @@ class Upload:
         self._ended = self._over = True
         await self.mode.close()
         if self.resumption is not None:
-            await blocking(self.resumption.remove)
+            await blocking(self.resumption.journal.remove)
 
     async def discard(
         self, reason: BaseException | None = None, *, at_exit: bool = False
@@ -423,10 +423,6 @@ class Upload:
     def memory_limit(self) -> int:
         """Bytes of part buffers above which parts are sent one by one."""
         return self._client.options.max_memory
-
-    def early_size(self, number: int) -> int | None:
-        """Return ``early_size`` of the present plan, which may change when parts begin."""
-        return self.plan.early_size(number)
 
     @property
     def is_over(self) -> bool:

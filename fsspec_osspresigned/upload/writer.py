@@ -29,7 +29,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..engine.engine import run
-from ..engine.limits import memory_budget
 from ..engine.warn import warn_user
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
@@ -98,14 +97,8 @@ class PresignedWriter(io.BufferedIOBase):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._sent = 0  # bytes of the parts before the one that is written
-        self._buffer = PartBuffer(
-            upload.plan.size_of,
-            memory_budget(),
-            limit=upload.memory_limit,
-            early=upload.early_size,
-            # No method of the file, which must be collected as soon as it is dropped.
-            wait=lambda may: run(upload.wait_for_memory, may),
-        )
+        # It keeps no method of the file, which must be collected as soon as it is dropped.
+        self._buffer = PartBuffer(upload)
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
         self._released = self._silent = self._is_dropped = False

@@ -147,22 +147,6 @@ def test_sigterm_while_an_upload_is_begun(child, oss):
     assert open_uploads(oss) == 0
 
 
-def test_sigint_aborts(child, oss):
-    """Ctrl-C is a KeyboardInterrupt, and leaves nothing behind."""
-    process = child("""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with fs.open("examplebucket/a", "wb") as file:
-            file.write(bytes(300 * 1024))
-            run(file.upload.wait_for_parts)
-            print("ready", flush=True)
-            wait()
-    """)
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    assert "KeyboardInterrupt" in process.communicate(timeout=20)[1]
-    assert (initiated(oss), open_uploads(oss)) == (1, 0)
-
-
 def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
     """At exit, a put_file of a daemon thread ends before the interpreter does."""
     process = child("""
@@ -222,17 +206,6 @@ def test_forked_child_ends_nothing_of_its_parent(child, oss):
     out, err = process.communicate(timeout=30)
     assert out == f"{300 * 1024}\n", err
     assert len(oss.objects("examplebucket")) == 1
-
-
-def test_hard_exit_publishes_nothing(child, oss):
-    """os._exit runs no code of ours: the object is missing, and its parts stay."""
-    process = child("""
-        file = begun()
-        os._exit(3)
-    """)
-    assert process.wait(20) == 3
-    assert not oss.objects("examplebucket")
-    assert open_uploads(oss) == 1
 
 
 def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):

@@ -187,16 +187,6 @@ def test_large_bytes_are_not_copied():
     assert all(piece.obj is data for piece in pieces)
 
 
-@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
-def test_what_can_change_is_copied(kind):
-    """A change after the write changes nothing, however large the source is."""
-    data = kind(NOISE[:MIB])
-    parts = Parts(MIB)
-    parts.write(data)
-    data[:] = bytes(len(data))
-    assert parts.close() == [NOISE[:MIB]]
-
-
 def test_subclass_of_bytes_is_copied():
     """A subclass of bytes may return other data, so it is copied."""
 

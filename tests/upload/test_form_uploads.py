@@ -192,14 +192,6 @@ def test_own_first_try_may_be_what_exists(oss, by_policy):
 # -- refusals ------------------------------------------------------------------------------
 
 
-def test_expired_policy_is_renewed_once(oss):
-    """The store says that the policy has ended: it is signed again, and sent."""
-    signer = FormSigner(oss, life=60, ages=[100, 0])
-    receipt = store(oss, signer=signer)
-    assert (receipt.resigns, receipt.retries, signer.signed) == (1, 0, 2)
-    assert stored(oss) == DATA
-
-
 @pytest.mark.parametrize(
     ("condition", "ec", "words"),
     [

@@ -589,32 +589,6 @@ def test_abort_that_fails(oss, caplog, fault, words, level):
     assert record.levelno == level
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_fork(oss):
-    """A child neither publishes nor removes what its parent is sending, nor hangs."""
-    one = PlainUpload(make(oss), Target(path=PATH))
-    for _ in range(2):
-        one.add(MemoryBody.of(bytes(MIN_PART)))
-    run(one.mode.wait)
-    before = len(oss.requests)
-    child = os.fork()
-    if not child:
-        refused = 0
-        for step in (one.finish, lambda: one.add(MemoryBody.of(b"x"))):
-            try:
-                step()
-            except UploadDiscardedError:
-                refused += 1
-        one.discard()
-        one.abandon()
-        os._exit(refused)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 2
-    assert len(oss.requests) == before
-    one.finish()
-    assert stored(oss) == bytes(2 * MIN_PART)
-
-
 # -- replies that no store should give --------------------------------------------------
 
 
