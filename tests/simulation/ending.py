@@ -282,6 +282,8 @@ class Ending:
             await verbs.in_thread(self._memory)
         with self._step("a call beside a great one"):
             await verbs.in_thread(self._beside)
+        with self._step("calls whose requests fail once"):
+            await verbs.in_thread(self._once)
         with self._step("resume"):
             await verbs.in_thread(self._broken_off)
 
@@ -550,6 +552,28 @@ class Ending:
         self._is(path, None)
         if self._uploads("left"):
             raise Broken("the end of the process leaves an upload open")
+
+    def _once(self) -> None:
+        """Retries mend what fails once, whatever it is."""
+        fs = self._like(retries=3, retry_timeout=300, timeout=5, checksum="auto")
+        (small, one), (large, two) = self._data("s", _SMALL), self._data("l", _LARGE)
+        copied, local = self._data("copied once", 0)[0], self.place / "once"
+        self.ledger.copying(large, copied)
+        self.network.once = set()
+        fs.pipe_file(small, one)
+        fs.pipe_file(large, two)
+        fs.cp_file(large, copied)
+        fs.get_file(copied, str(local))
+        found = {
+            "get_file": local.read_bytes() == two,
+            "cat_file": fs.cat_file(small) == one,
+            "find": {small, large, copied} <= {*fs.find(self.root)},
+        }
+        self.ledger.deletes(copied)
+        fs.rm_file(copied)
+        self.network.once = None
+        self._is(copied, None)
+        self._all(found, large)
 
     def _broken_off(self) -> None:
         self._unanswered(self._like(retries=0, timeout=5, checksum="auto"))
