@@ -416,6 +416,7 @@ class Ending:
         looks = self.fs.storage_options.get("overwrite") is False
         for statuses in ((403,),) if looks else ((403,), (403, 400)):
             self.network.refusals, first = statuses, len(self.network.events)
+            asked = self.network.world.signer_calls
             try:
                 failed = await verbs.pipe(objects, on_error="return", batch_size=4)
             except UploadErrors as error:
@@ -425,6 +426,9 @@ class Ending:
             if len(failed) not in wanted:
                 raise Broken(f"after {len(failed)} times {statuses}, a call ends")
             events = self.network.events[first:]
+            asked = self.network.world.signer_calls - asked
+            if asked > 1 and not looks:
+                raise Broken(f"a signer was called {asked} times for 40 objects")
             if any(sum(o.at <= e.at < o.ended for o in events) > 4 for e in events):
                 raise Broken("more objects are sent at a time than batch_size says")
 

@@ -23,7 +23,7 @@ from .world import Broken, World
 _SHORTEST = 0.99  # seconds: less than any time limit of a program
 LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
 _WRITES = ("PUT", "POST")
-_ONCE = ("lose_request", "lose_reply", "cut_reply", "busy", "early", "refuse")
+_ONCE = ("lose_request", "lose_reply", "cut_reply", "busy", "refuse", "expired")
 _PUBLISHES = ("PutObject", "CompleteMultipartUpload")
 _WHAT = re.compile(r"(?:^|&)(uploads|(?:uploadId|partNumber)=[^&]*)")
 
@@ -317,7 +317,7 @@ class Network:
             raw = raw[: dice.randrange(len(head) if is_head else len(raw))]
             end = dice.choice(("closed", "reset"))
         step, pause = 16 * 1024, 0.2 if fate == "slow" else 0.002
-        first = dice.choice((len(head), len(raw), dice.randint(1, len(head))))
+        first = dice.choice((len(head), len(raw), dice.randint(1, len(raw))))
         pieces = [(self.delay(), raw[:first])]
         for at in range(first, len(raw), step):
             pieces.append((self.delay(pause), raw[at : at + step]))
