@@ -559,7 +559,7 @@ class Ending:
 
     def _once(self) -> None:
         """Retries mend what fails once, whatever it is."""
-        fs = self._like(retries=3, retry_timeout=300, timeout=5, checksum="auto")
+        fs = self._like(retries=8, retry_timeout=300, timeout=5, checksum="auto")
         (small, one), (large, two) = self._data("s", _SMALL), self._data("l", _LARGE)
         copied, local = self._data("copied once", 0)[0], self.place / "once"
         self.ledger.copying(large, copied)

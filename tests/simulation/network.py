@@ -107,7 +107,7 @@ class Network:
     is_down: bool = False  # no connection can be opened
     # How many parts arrive before each later one is lost, and all requests to complete.
     parts_left: int | None = None
-    once: set[tuple[str, ...]] | None = None  # what has failed, as each does once
+    once: set[tuple[str, ...]] | None = None  # what has failed, as all does once
     refusals: tuple[int, ...] = ()  # statuses of the replies to all requests, in turn
     # Method and target -> when it may be sent again, as a reply said; None: not noted.
     waits: dict[tuple[str, ...], float] | None = None
@@ -181,9 +181,14 @@ class Network:
             self.parts_left -= event.is_part
             is_lost = self.parts_left < 0 or event.method == "POST"
             return "lose_request" if is_lost and event.method != "DELETE" else "ok"
-        if self.once is not None and event.target not in self.once:
-            self.once.add(event.target)
-            return self.world.random.choice(_ONCE)
+        if self.once is not None:
+            is_read = event.method == "GET"
+            if event.target not in self.once:
+                self.once.add(event.target)
+                return "cut_reply" if is_read else self.world.random.choice(_ONCE)
+            if is_read:  # so that each range of an object meets it
+                self.once.discard(event.target)
+            return "ok"
         dice = self.world.random.random()
         for name in self.faults.__slots__:
             if name[0] == "_":
