@@ -1,6 +1,6 @@
 """Draw the terminals of the documentation: real commands against the real emulator.
 
-    python docs/screenshots.py              draws all of docs/screens/*.svg anew
+    python docs/screenshots.py              draws all of docs/screens/*.svg again
     python docs/screenshots.py sync doctor  only these
 
 What differs from one run to the next (ports, times, rates, checksums) is replaced by
@@ -51,26 +51,26 @@ _TRIES = 5
 _TOKEN = "a-made-up-token-for-screens"  # noqa: S105 - of a signer that ends with us
 _CHANGED = 1_790_000_000  # when the files were, seconds since the epoch
 
-# What no page may show: parameters with secrets, signatures of V4 and of V1.
+# Secrets that no page may show: parameters, signatures of V4 and of V1.
 SECRET = re.compile(
     r"(?i)(?:signature|security-token)=|\b[0-9a-f]{64}\b"
     r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{27}="
 )
-# What differs from run to run, and what is shown instead.
+# Texts that differ from run to run, and their replacements.
 _STEADY = (
     (r"(signer service at http://127\.0\.0\.1):\d+", r"\1:8080"),
     (r"127\.0\.0\.1:(?!8080\b)\d+", "127.0.0.1:9000"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-11-25T16:44:29Z"),
     (r"\d+ min( \d+ s)? left", "59 min 59 s left"),
-    # Of the line that changes.
+    # Parts of the line that changes.
     (r"\d\d:\d\d( *\x1b\[0m) [\d.]+ [KM]iB/s", r"00:01\1 2.1 MiB/s"),
-    # Of the demo: how long each took, and the CRC-64 of the two objects that are random.
+    # The demo: times, and the CRC-64 of the two random objects.
     (r"(one (?:PUT|form) .*) \d+\.\d\d │", r"\1 0.05 │"),
     (r"(large\.bin .*) \d+\.\d\d │ [0-9a-f]{16} │", r"\1 1.20 │ 9f3c6d41b7a208e5 │"),
     (r"(stream\.bin .*) \d+\.\d\d │ [0-9a-f]{16} │", r"\1 0.15 │ 4be07d12c83f9a56 │"),
     (r"verified, +\d+ s", "verified, 6 s"),
 )
-# What rich draws a bar with: the cursor moves, or is hidden; and colours.
+# Escape sequences of a bar of rich: cursor and colours.
 _MOVES = re.compile(r"(\n|\r|\x1b\[1A|\x1b\[2K|\x1b\[\?25[hl])")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _SCALE = 0.65  # of rich's letters, which are 20 pixels high
@@ -202,7 +202,7 @@ ALL = {
 
 
 class MissedError(RuntimeError):
-    """What is to be drawn in the middle of something was too short to be seen."""
+    """The command ended before a picture of its progress could be taken."""
 
 
 def script(screen: Screen, signer: str) -> str:
@@ -280,7 +280,7 @@ def _read(master: int, screen: Screen) -> str:
 
 
 def visible(output: str) -> str:
-    """Return *output* as it stands on the screen: what was drawn over is gone."""
+    """Return *output* as the screen shows it, without text that was overwritten."""
     lines = [""]
     for piece in _MOVES.split(output.replace("\r\n", "\n")):
         if piece == "\n":

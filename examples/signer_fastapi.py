@@ -1,4 +1,4 @@
-"""A signer in FastAPI: whoever has the token uploads to examplebucket/in/, no more."""
+"""A signer in FastAPI: the token permits uploads to examplebucket/in/ only."""
 import contextlib, hmac, json, os, jsonschema
 from fastapi import FastAPI, Request, responses
 from fsspec_osspresigned import Action, Operation, parsing

@@ -1,4 +1,4 @@
-"""A signer in Flask: whoever has the token uploads to examplebucket/in/, no more."""
+"""A signer in Flask: the token permits uploads to examplebucket/in/ only."""
 import contextlib, hmac, json, os, jsonschema
 from flask import Flask, request
 from fsspec_osspresigned import Action, Operation, parsing

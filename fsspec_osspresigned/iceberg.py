@@ -16,7 +16,7 @@ from .filesystem import OSSPresignedFileSystem
 from .options.options import renamed
 
 PREFIX = "osspresigned."  # of the properties that are storage options
-# Whoever writes a table can set its properties.
+# Everyone who writes a table can set its properties.
 _OF_THE_USER = {"signer_token", "receipts", "resume_dir"}
 SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # of the locations of tables
 

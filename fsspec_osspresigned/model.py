@@ -18,7 +18,7 @@ from .units import GIB, KIB, MIB, short_bytes
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB
-# Whether the fields of a form count with its data is not documented; 8 MiB is their limit.
+# The fields of a form (8 MiB at most) may count too; OSS does not document it.
 MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
 MAX_PART = 5 * GIB
@@ -121,7 +121,7 @@ class Spec:
     fixed: Mapping[str, str] = field(factory=dict)  # parameters with their only value
     upload_id: bool = False  # has the parameter uploadId
     part_number: bool = False  # has the parameter partNumber
-    # What a client may request: the closed list of the signer protocol.
+    # Parameters that a client may request: the closed list of the signer protocol.
     query: AbstractSet[str] = frozenset()
     on_bucket: bool = False  # has no object key
     copies: bool = False  # reads another object, its copy source
@@ -134,7 +134,7 @@ class Spec:
     # Makes an object visible. A retry may find the object of the first try, so an error
     # is checked against the store.
     publishes: bool = False
-    slot: str | None = None  # member of a URL map's entry; None if maps lack the call
+    slot: str | None = None  # key of a URL map's entry; None if maps lack the call
     parameters: frozenset[str] = field(init=False)  # distinguish the call from others
 
     @parameters.default
@@ -326,7 +326,7 @@ class Operation:
     def __attrs_post_init__(self) -> None:
         path = f"{self.bucket}/{self.key}" if self.key else self.bucket
         object.__setattr__(self, "path", path)
-        # A converter of each would be called for each object; nearly all are frozen.
+        # attrs converters would take longer: nearly all mappings are frozen already.
         for name in _MAPPINGS:
             if type(value := getattr(self, name)) is not FrozenDict:
                 object.__setattr__(self, name, frozen_mapping(value))
@@ -511,7 +511,7 @@ class Receipt:
     location: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the receipt as members of a JSON object; none contains a URL.
+        """Return the receipt as a JSON object; none contains a URL.
 
         CRC-64s are text, because JavaScript rounds numbers above 2**53.
         """

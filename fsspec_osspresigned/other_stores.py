@@ -8,7 +8,7 @@ S3_CHECKSUM = "x-amz-checksum-"  # with the name of the algorithm
 S3_ENCRYPTION = "x-amz-server-side-encryption"
 S3_CUSTOMER_KEY = "x-amz-server-side-encryption-customer-algorithm"
 S3_REQUEST_ID = "x-amz-request-id"
-# Who may do what with an object, by a name of the store or by accounts.
+# Access to an object, as a canned ACL of the store or as a list of accounts.
 S3_ACL, S3_GRANT = "x-amz-acl", "x-amz-grant-"
 S3_COPY_SOURCE = "x-amz-copy-source"
 

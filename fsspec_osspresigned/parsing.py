@@ -59,7 +59,7 @@ def moment(text: str) -> float | None:
 
 
 def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
-    """Return the value of one JSON document; refuse duplicate members and NaN.
+    """Return the value of one JSON document; refuse duplicate keys and NaN.
 
     Bytes are UTF-8; a byte order mark is skipped. *max_depth* limits the nesting of
     lists and objects; None leaves the limit to Python. Every error is a ValueError; its

@@ -236,7 +236,7 @@ def is_oss_endpoint(host: str) -> bool:
 
 
 def object_of(url: str) -> tuple[str | None, str]:
-    """Return bucket and key of *url*; bucket None if the URL does not tell it.
+    """Return bucket and key of *url*; bucket is None if the URL does not contain it.
 
     The bucket is in the host, or at the start of the path if the host is an address,
     ``localhost`` or an endpoint of OSS. Raises ValueError if the decoded bytes of the

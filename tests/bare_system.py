@@ -43,7 +43,7 @@ MODULES = ("fcntl", "termios", "resource", "pwd", "grp", "tty", "pty", "syslog")
 
 
 class Status:
-    """The result of a stat that tells no blocks, and no modes."""
+    """Result of a stat without blocks and modes."""
 
     def __init__(self, found: os.stat_result) -> None:
         self._found = found
@@ -59,7 +59,7 @@ class Status:
 
 
 def take_away() -> None:
-    """Make this process one of such a system."""
+    """Remove the calls of POSIX from this process."""
     import fcntl  # noqa: PLC0415 - what plays the lock of Windows
 
     flock, how = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB

@@ -179,11 +179,11 @@ class Canary:
                 seen[run] = place
 
     def ignore(self, text: str) -> None:
-        """Whatever is in *text* is no leak."""
+        """Do not report texts that occur in *text*."""
         self._ignored.update(_run.findall(text))
 
     def see_error(self, error: BaseException | None) -> None:
-        """See all that an exception tells, and what our frames hold."""
+        """Search the texts of an exception, and the variables of our frames."""
         done: set[int] = set()
         waiting = [error]
         while waiting:
@@ -333,7 +333,8 @@ class Plugin:
             ),
             undo,
         )
-        for module in (post_policy, presigning, verifying):
+        _after(presigning, "sign_v1", lambda made, *_: canary.secret(made), undo)
+        for module in (post_policy, verifying):
             for name in ("sign_v1", "sign_v4"):
                 _after(module, name, lambda made, *_: canary.secret(made), undo)
         _after(
@@ -402,9 +403,9 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
-        """Look at what is left behind, once everybody else is done; then judge.
+        """Search what the run left behind, after all other plugins; then set the exit status.
 
-        A worker of a run in several processes judges for itself, and tells the first one.
+        A worker of pytest-xdist reports its leaks to the main process.
         """
         output = getattr(session.config, "workeroutput", None)
         if output is not None:

@@ -39,7 +39,7 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look in every run for leaks, threads that wait for ever, and a loop held up."""
+    """Look in every run for leaks, threads that wait forever, and a loop held up."""
     # A shell lets its background jobs ignore Ctrl-C, and their children, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Plugin(), "canary")

@@ -53,7 +53,7 @@ class Call:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the call has ended."""
+        """True once the call has ended."""
         return self._ended.is_set()
 
     def wait(self, seconds: float = 10.0) -> Any:

@@ -96,7 +96,7 @@ class FormSigner(Signer):
         return SignedRequest(
             method="POST",
             url=self.oss.endpoint.url(operation.bucket),
-            # What the store says of the time must decide, so no end is told.
+            # No expiry is stated, so that the store's reply must decide.
             form=SignedForm(fields=form_values(fields)),
         )
 

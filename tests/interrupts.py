@@ -9,7 +9,7 @@ import urllib.request
 
 
 class Interrupt(BaseException):
-    """What a signal handler raises."""
+    """The exception of a signal handler."""
 
 
 def settle(oss):

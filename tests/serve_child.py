@@ -73,11 +73,11 @@ class Serve:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address at which it listens."""
         return str(self._said("started")[0]["url"])
 
     def calls(self) -> list[dict[str, Any]]:
-        """Return the calls for signatures, as its access log tells them."""
+        """Return the calls for signatures from its access log."""
         return self._said("sign")
 
     def _said(self, event: str) -> list[dict[str, Any]]:

@@ -148,7 +148,7 @@ def test_imports_point_down(module):
     assert not wrong
 
 
-# What all wings share; the other folders are the wing of the filesystem.
+# Folders that all wings share; the others are the wing of the filesystem.
 VOCABULARY = {
     FACTS,
     *("asgi_server", "callers", "compat", "errors", "files", "model", "parsing"),
@@ -191,7 +191,7 @@ def names_from(module: str) -> Iterator[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_wings_know_public_names_only(module):
-    """What crosses the border of a wing is in the list of its folder."""
+    """A name that another wing imports is in the list of its folder."""
     wrong = [
         f"line {line}: {module} imports {name}, which {place} does not list"
         for place, name, line in names_from(module)

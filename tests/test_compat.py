@@ -124,7 +124,7 @@ def test_a_socket_and_a_directory_are_refused(names, monkeypatch):
 
 
 def test_links_count_where_they_matter(names):
-    """A symbolic link is followed unless it must not be, a second name likewise."""
+    """Symbolic links and hard links are followed unless the caller forbids them."""
     for place in (names.file, names.link, names.twin):
         descriptor = compat.open_regular(place)
         assert os.read(descriptor, 9) in (b"file", b"other")

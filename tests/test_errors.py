@@ -61,7 +61,7 @@ def failure(status, headers, body, action=Action.PutObject):
 
 @pytest.mark.parametrize(("kind", "family", "number"), FAMILIES)
 def test_family_and_errno(kind, family, number):
-    """Builtin handlers and errno tell what happened."""
+    """Each error has the builtin base class and the errno of its cause."""
     error = kind("what", path="b/k")
     assert isinstance(error, family)
     assert error.errno == number

@@ -1,4 +1,4 @@
-"""What must never be printed cannot be printed by accident."""
+"""Secrets cannot be printed by accident."""
 
 from __future__ import annotations
 

@@ -13,21 +13,21 @@ import sys
 from fsspec_osspresigned.emulator import Emulator
 
 OURS = "fsspec_osspresigned"
-# What belongs to extras, to documents of the store, and to those who watch.
+# Modules of extras, of XML documents, and of proxies.
 FOREIGN = {
     *("alibabacloud_credentials", "click", "dask", "pandas", "pyarrow", "rich"),
     *("starlette", "uvicorn", "pytest"),
     *("requests", "urllib3"),  # which speak to proxies
     *("difflib", "html", "pyexpat", "xml.etree", "xml.parsers", "xml.sax"),
 }
-# What only other verbs, commands and servers need.
+# Folders that only other verbs, commands and servers need.
 LATER = {"emulator", "owner", "tools"}
-# What many files, parts and failures need, and a first small one does not.
+# Modules for many files, parts and failures.
 MANY = {
     *("client.error_codes", "signers.batching"),
     *("upload.journal", "upload.resume", "upload.writer"),
 }
-# What belongs to one of the ways to signatures, and is not loaded for the others.
+# Modules of one source of signatures, which the others do not load.
 WAYS_OF_MAPS = {"signers.presigned_urls", "url_map.url_map", "url_map.source"}
 WAYS = {
     *WAYS_OF_MAPS,
@@ -74,7 +74,7 @@ def loaded(code: str, *arguments: str, **environment: str) -> set[str]:
 def first_put(oss: Emulator, options: dict[str, str], **environment: str) -> set[str]:
     """Store one byte in a new interpreter; return which modules of ours it has.
 
-    Fails if it has any that nobody needs for that.
+    Fails if it has any that this does not need.
     """
     found = loaded(FIRST, json.dumps(options), "examplebucket/x", **environment)
     stored = oss.get("examplebucket", "x")
@@ -92,7 +92,7 @@ def ours(modules: set[str]) -> set[str]:
 
 
 def test_importing_fsspec_imports_nothing_of_ours():
-    """Whoever uses another protocol does not pay for this one."""
+    """Importing fsspec alone loads nothing of this package."""
     found = loaded(FSSPEC)
     assert {name for name in found if name.partition(".")[0] == OURS} == set()
 

@@ -26,7 +26,7 @@ def only_writing(oss):
 
 
 def look(fs):
-    """Look at an object that nobody granted."""
+    """Look at an object without permission."""
     assert not fs.exists("examplebucket/y")  # here, in a function
 
 
@@ -50,7 +50,7 @@ def of_loop(fs):
 
 @pytest.mark.parametrize("call", [look, of_thread, of_loop])
 def test_a_warning_names_the_line_that_called(only_writing, call):
-    """Neither a line of this package nor one of fsspec is anybody's to change."""
+    """Warnings point at the user's line, not at this package or fsspec."""
     with pytest.warns(ExistenceNotVerifiedWarning, match="not signed") as caught:
         call(only_writing)
     assert [one.filename for one in caught] == [__file__]

@@ -14,8 +14,8 @@ from fsspec_osspresigned.http.body import Body
 from fsspec_osspresigned.model import Operation, Receipt, SignedRequest
 from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import Grant, Signer
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.upload import TransferContext, Upload, upload_source
+from tests.owner_keys import owner_signer
 
 
 class OwnerSigner(Signer):
@@ -24,11 +24,7 @@ class OwnerSigner(Signer):
     def __init__(
         self, oss: Emulator, grant: Grant | None = None, refuses: Collection[str] = ()
     ) -> None:
-        self.keys = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region=oss.region,
-        )
+        self.keys = owner_signer(oss)
         self.given, self.refuses = grant or Grant(), refuses
 
     def grant(self, path: str) -> Grant:

@@ -39,7 +39,7 @@ def stuck() -> dict[object, str]:
             or not ours
             or ours[-1].co_filename in _SERVERS
             or ours[0].co_qualname
-            in ("_Thread._main", "_run_forever", "_Background._main")  # idle
+            in ("_Thread._main", "Engine._main", "_Background._main")  # idle
             or codes[0].co_filename == engine.__file__  # waits for what is unfinished
         ):
             continue

@@ -1,4 +1,4 @@
-"""Upload one file through the one URL that somebody has sent: one_url.py FILE URL-FILE"""
+"""Upload one file through the URL that you were given: one_url.py FILE URL-FILE"""
 import sys
 
 import fsspec

@@ -47,7 +47,7 @@ class Refusal:
     status: int | None
     code: str
     ec: str
-    document: Mapping[str, str] = field(repr=False)  # members of the error document
+    document: Mapping[str, str] = field(repr=False)  # elements of the error document
     text: str = field(repr=False)  # the message, or all that a user has pasted
     form: bool = False  # the request sent a form
     by_keys: bool = False  # this process signed it, with an access key that it holds
@@ -387,7 +387,7 @@ def _line(text: str) -> str:
 
 
 def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
-    """Yield the cause that the members, the message, the EC or the code names."""
+    """Yield the cause that the elements, the message, the EC or the code names."""
     document = refusal.document
     key_id = document.get("OSSAccessKeyId") or document.get("AWSAccessKeyId") or ""
     if key_id != key_id.strip():

@@ -104,7 +104,7 @@ class Client:
         )
         self.written = LocalIndex()
         self.s3_buckets: set[str] = set()
-        # Of calls without options of their own: they share what is made of these.
+        # Calls without options of their own share these, and what is derived from them.
         self.object_options = ObjectOptions(options)
         self.clock_offset: float | None = None
         self._timing = timing
@@ -117,7 +117,7 @@ class Client:
 
     @property
     def holds_keys(self) -> bool:
-        """Whether this process signs every request, with an access key that it holds."""
+        """True if this process signs every request with an access key that it holds."""
         if self.options.signer != "keys":
             return False
         from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded with the signer
@@ -508,7 +508,7 @@ async def _parsed(
 
 
 # Lock and clients of each process: after a fork the child must not touch the parent's
-# locks, threads and sockets, so it begins anew.
+# locks, threads and sockets, so it starts over.
 _registries: dict[int, tuple[threading.Lock, WeakValueDictionary[object, Client]]] = {}
 
 
@@ -523,7 +523,7 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
     with lock:
         client = clients.get(key)
     if client is None:
-        # Not under the lock: a signer of the user may use filesystems.
+        # The lock is released first, because the user's signer may use filesystems.
         made = make(options)
         with lock:
             client = clients.setdefault(key, made)

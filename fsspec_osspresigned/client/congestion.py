@@ -160,7 +160,7 @@ class RequestWindow(_Window):
     has as many replies as the window permits requests.
 
     At the end of a round, the lower quartile of its durations is compared with the base.
-    The base is the least quartile so far, measured anew every 30 s. A quartile is used,
+    The base is the least quartile so far, measured again every 30 s. A quartile is used,
     because a queue delays all replies, and jitter only some. The window doubles in each
     round until replies take longer or a reply is 429 or 503; afterwards it grows by 8 a
     round.
@@ -184,7 +184,7 @@ class RequestWindow(_Window):
     def note(self, seconds: float, in_flight: int) -> None:
         """Record a reply that took *seconds* with *in_flight* requests in flight."""
         self._ignored = max(0, self._ignored - 1)
-        # What is being signed, or tried again, takes room in the window, too.
+        # Requests that are being signed or retried count, so three quarters are enough.
         self._is_full |= in_flight * 4 >= self.size * 3
         self._seconds.append(seconds)
         if len(self._seconds) < self.size:

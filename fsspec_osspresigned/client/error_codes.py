@@ -132,7 +132,7 @@ _MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
 _MAX_MESSAGE = 300
 # Any query: gateways echo whole URLs, and a signed one is a permission.
 _QUERY = re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*")
-# Elements and members of echoed documents, by their names in OSS's and S3's errors.
+# Elements of errors of OSS and S3 that repeat parts of the request.
 _ECHO = re.compile(
     r"""(?ix)
     \b( (?:security|session)[-_]?token | token | signature(?:provided)?
@@ -327,7 +327,7 @@ def _facts(signed: SignedRequest | None) -> SignedURL:
 
 
 def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the members of the ``<Error>`` document in *body*; empty if there is none.
+    """Return the elements of the ``<Error>`` document in *body*; empty if there is none.
 
     The reply to a HEAD has no body; its document is in the header ``x-oss-err``, in base64.
     """
@@ -374,7 +374,7 @@ def hider(
     values = {value.strip() for name, value in pairs if name.lower() in _SECRET}
     # A credential begins with the key ID.
     values |= {value.partition("/")[0] for value in values}
-    # Of two secrets, one may begin with the other.
+    # The longest secret first, because one may begin with another.
     secrets = sorted((v for v in values if len(v) >= _MIN_HIDDEN), key=len)[::-1]
 
     def hide(text: str) -> str:

@@ -138,9 +138,9 @@ def _member(
 
 @frozen(kw_only=True)
 class Fault:
-    """One rule that makes matching requests fail. Every member has a neutral default.
+    """One rule that makes matching requests fail. Every attribute has a neutral default.
 
-    Members combine. docs/emulator.md describes each of them. Bytes and seconds refer to
+    Attributes combine. docs/emulator.md describes each of them. Bytes and seconds refer to
     the request body, unless the name contains ``reply``. A negative position in a reply
     counts from its end.
 

@@ -118,7 +118,7 @@ class IncomingForm:
         """Return bytes before the next boundary, and whether more may follow."""
         mark = self._mark
         while (at := self._held.find(mark)) < 0:
-            # Only its beginning is held back, and only a boundary begins so.
+            # Bytes are held back only if a boundary may begin with them.
             at = self._held.rfind(b"\r", -len(mark))
             if at < 0 or not mark.startswith(self._held[at:]):
                 at = len(self._held)

@@ -26,7 +26,7 @@ _is_number = re.compile("[0-9]{1,18}").fullmatch
 class Refusal:
     """The error reply of OSS to a request.
 
-    *extras* are further members of the error document; they repeat the request,
+    *extras* are further elements of the error document; they repeat the request,
     including secrets, as OSS does.
     """
 
@@ -74,7 +74,7 @@ class Call:
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
-    # Of a PostObject, whose field ``key`` is then the key; None until it was read.
+    # The form of a PostObject, whose field ``key`` names the object; None until read.
     form: ReceivedForm | None = field(default=None, repr=False)
 
     @cached_property

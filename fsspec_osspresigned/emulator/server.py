@@ -130,9 +130,10 @@ class _EmulatorServer:
         for protocol in self.connections:
             protocol.link.transport.abort()
         if running:
-            # Whatever they wait for ends with their connection.
+            # Handlers that wait end when their connections are closed.
             await asyncio.wait(running)
-        await settle()  # a transport that was told to close is closed a turn later
+        # asyncio closes a transport one turn of the loop after ``close``.
+        await settle()
         await self._loop.shutdown_default_executor()
 
 

@@ -175,7 +175,7 @@ class _Verification:
         self._check_life(claim, query.get("x-oss-expires"))
         self._check_additional(claim)
         key = self._key(claim.name, query.get(_TOKEN))
-        # Only the first signature is left out: a second one is an unsigned addition.
+        # Only the first signature is excluded; a second one was added after signing.
         at = next(i for i, pair in enumerate(pairs) if pair[0] == "x-oss-signature")
         self._compare_v4(key, pairs[:at] + pairs[at + 1 :], claim, _ec(201))
 
@@ -385,7 +385,7 @@ def _parse_date(text: str) -> float | None:
         return parse_moment(text)
 
 
-# What is wrong with a form -> EC, and the beginning of the message.
+# Mistake in a form -> EC, and the beginning of the message.
 _FAULTS = {
     PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
     PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Protocol
@@ -63,10 +63,10 @@ def refuse_if_terminating(path: str | None = None) -> None:
         raise UploadDiscardedError(TERMINATED, path=path)
 
 
-def unfinished(uploads: Iterable[Abortable] = _begun) -> list[Abortable]:
+def _unfinished() -> list[Abortable]:
     while True:
         with suppress(RuntimeError):  # another thread has begun one
-            return [upload for upload in uploads if not upload.is_over]
+            return [upload for upload in _begun if not upload.is_over]
 
 
 def is_terminating() -> bool:
@@ -96,29 +96,27 @@ def watch() -> None:
 
 
 @atexit.register
-def end_all(
-    seconds: float = _TIMEOUT - 2, uploads: Iterable[Abortable] = _begun
-) -> None:
+def end_all(seconds: float = _TIMEOUT - 2) -> None:
     """Abort all unfinished uploads, within at most *seconds*; log those that are left.
 
     Uploads that other threads begin meanwhile are aborted too.
     """
     try:
-        _end_all(time.monotonic() + seconds, uploads)
+        _end_all(time.monotonic() + seconds)
     finally:
         background.finish(_LOG_TIMEOUT)
 
 
-def _end_all(end: float, uploads: Iterable[Abortable]) -> None:
+def _end_all(end: float) -> None:
     failed: list[Abortable] = []
-    while pending := [item for item in unfinished(uploads) if item not in failed]:
+    while pending := [item for item in _unfinished() if item not in failed]:
         if time.monotonic() >= end:
             _log.warning("%d unfinished uploads were left as they are", len(pending))
             return
         for upload in pending:
             try:
                 upload.stop()
-            except Exception as error:  # noqa: BLE001 - the others are to end all the same
+            except Exception as error:  # noqa: BLE001 - the others are to end anyway
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
         if not all(item.is_over or item in failed for item in pending):

@@ -95,16 +95,10 @@ class Engine:
             OSError: the system has no thread or no descriptor for it.
             RuntimeError: gevent or eventlet has replaced the threads of this process.
         """
-        if self._has_loop:
-            return
-        _refuse_green_threads()
-        loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
-        with self._lock:
-            is_first = not self._has_loop
-            if is_first:
-                self._begin_thread(loop)
-        if not is_first:
-            loop.close()
+        if not self._has_loop:
+            _refuse_green_threads()
+            # Outside of the lock: asyncio logs here, and a handler may use the engine.
+            self._begin_thread(EngineLoop())
 
     def _begin_thread(self, loop: EngineLoop) -> None:
         loop.engine = self
@@ -112,15 +106,18 @@ class Engine:
         loop.set_debug(False)
         loop.set_exception_handler(_report)
         thread = threading.Thread(
-            target=_run_forever, args=(loop,), name="osspresigned-engine", daemon=True
+            target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
         )
-        try:
-            thread.start()
-        except RuntimeError as error:
-            loop.close()
-            text = f"no thread can be started: {error}"
-            raise OSError(errno.EAGAIN, text) from None
-        if not self._has_loop:  # else a finalizer has started one in this thread
+        with self._lock:
+            if self._has_loop:
+                loop.close()
+                return
+            try:
+                thread.start()
+            except RuntimeError as error:
+                loop.close()
+                text = f"no thread can be started: {error}"
+                raise OSError(errno.EAGAIN, text) from None
             self._thread = thread
             self.workers = Threads(loop, "osspresigned-worker", WORKERS)
             self.other_threads = Threads(loop, "osspresigned-user")
@@ -152,6 +149,13 @@ class Engine:
 
     # -- on the loop ---------------------------------------------------------------------
 
+    def _main(self, loop: EngineLoop) -> None:
+        enter_own_thread()
+        while True:
+            # A coroutine that raises one of these stops the loop, and not its caller.
+            with suppress(KeyboardInterrupt, SystemExit):
+                loop.run_forever()
+
     def spawn(
         self,
         coroutine: Coroutine[Any, Any, T],
@@ -181,14 +185,6 @@ class _Owned(dict[Callable[[], Any], Any]):
     def __missing__(self, kind: Callable[[], Any]) -> Any:
         self[kind] = made = kind()
         return made
-
-
-def _run_forever(loop: EngineLoop) -> None:
-    enter_own_thread()
-    while True:
-        # A coroutine that raises one of these stops the loop, and not its caller.
-        with suppress(KeyboardInterrupt, SystemExit):
-            loop.run_forever()
 
 
 def _refuse_green_threads() -> None:
@@ -230,7 +226,7 @@ def is_engine_thread() -> bool:
 
 
 def _begin_anew() -> None:
-    # A forked child has no threads. It keeps the engine of its parent for ever: it must
+    # A forked child has no threads. It keeps the engine of its parent forever: it must
     # not touch its sockets, nor end its coroutines.
     global _engine  # noqa: PLW0603 - one for each process
     _inherited.append(_engine)
@@ -243,7 +239,7 @@ after_fork_in_child(_begin_anew)
 
 def post_later(function: Callable[[], object]) -> None:
     """Call *function* on the loop soon, if the engine can start; finalizers may do so."""
-    if not sys.is_finalizing():  # Python 3.11 would wait for the thread for ever
+    if not sys.is_finalizing():  # Python 3.11 would wait for the thread forever
         with suppress(OSError, RuntimeError):
             current().start()
             current().post(function)
@@ -404,7 +400,7 @@ def _wait_for(
                         if interrupt is not None:
                             end = min(end, time.monotonic() + GRACE)
                     todo = None
-                    # Not for ever: a signal that another thread got does not end the
+                    # Not forever: a signal that another thread got does not end the
                     # wait, nor does any on Windows.
                     item = items.get(timeout=_POLL_INTERVAL)
                     if type(item) is _Outcome:
@@ -603,7 +599,7 @@ def user_code() -> Iterator[None]:
     """Mark the block as code of the user; no limit makes its requests wait.
 
     A request in flight may be waiting for this code, so waiting for that request could
-    last for ever.
+    last forever.
     """
     token = is_user_code.set(True)
     try:
@@ -636,7 +632,7 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _unharmed(task: asyncio.Task[T]) -> T:
-    # Not asyncio.shield: that logs the error of a task whose caller was cancelled.
+    # asyncio.shield would log the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait((task,))
     return task.result()

@@ -13,7 +13,6 @@ import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TypeAlias
 
 from attrs import frozen
 
@@ -34,18 +33,11 @@ class RequestLimits:
 
 @frozen(eq=False)
 class RequestPlace:
-    """A request of *client*, in flight or waiting to be sent."""
+    """Where requests of *client* wait and count: those of one bucket and one size."""
 
     client: object
     limits: RequestLimits
     is_small: bool
-
-
-_Waiter: TypeAlias = tuple[RequestPlace, "asyncio.Future[None]"]
-
-
-def _kind(place: RequestPlace) -> tuple[int, int, bool]:
-    return id(place.client), id(place.limits), place.is_small
 
 
 class RequestLimiter:
@@ -63,20 +55,21 @@ class RequestLimiter:
         # Client and size, small or large -> its requests in flight; none is 0.
         self._of_client: dict[tuple[int, bool], int] = {}
         self._small = self._large = 0
-        # Client, bucket and size -> call -> requests that wait.
-        self._waiting: OrderedDict[object, OrderedDict[object, deque[_Waiter]]]
-        self._waiting = OrderedDict()
+        # Place -> call -> requests that wait.
+        self._waiting: OrderedDict[
+            RequestPlace, OrderedDict[object, deque[asyncio.Future[None]]]
+        ] = OrderedDict()
 
     @property
     def in_flight(self) -> int:  # for tests
         return self._small + self._large
 
     def is_awaited(self, place: RequestPlace) -> bool:
-        """Return whether a request like *place* waits until it may be sent."""
-        return _kind(place) in self._waiting
+        """Return whether a request waits at *place* until it may be sent."""
+        return place in self._waiting
 
     def enter_nowait(self, place: RequestPlace) -> bool:
-        """Count the request as in flight if it may be sent now; return whether it may."""
+        """Count a request as in flight if it may be sent now; return whether it may."""
         may = is_user_code.get() or (not self._waiting and self._may(place))
         if may:
             self._count(place, 1)
@@ -89,23 +82,22 @@ class RequestLimiter:
             self.admit()
 
     async def enter(self, place: RequestPlace) -> None:
-        """Wait until request *place* may be sent; it is in flight until ``leave``."""
+        """Wait until a request may be sent; it is in flight until ``leave``."""
         future = asyncio.get_running_loop().create_future()
-        kind = _kind(place)
         call = call_of_task.get()
-        calls = self._waiting.setdefault(kind, OrderedDict())
+        calls = self._waiting.setdefault(place, OrderedDict())
         queue = calls.setdefault(call, deque())
-        queue.append((place, future))
+        queue.append(future)
         self.admit()
         try:
             await future
         except asyncio.CancelledError:
-            if (place, future) in queue:
-                queue.remove((place, future))
+            if future in queue:
+                queue.remove(future)
                 if not queue:
                     del calls[call]
                 if not calls:
-                    del self._waiting[kind]
+                    del self._waiting[place]
             elif not future.cancelled():
                 self._count(place, -1)
             self.admit()
@@ -137,21 +129,17 @@ class RequestLimiter:
     def admit(self) -> None:
         """Let those requests that wait be sent that the limits permit by now."""
         # The first request of each call, one call after another.
-        while (kind := next(filter(self._may_first, self._waiting), None)) is not None:
-            calls = self._waiting.pop(kind)
+        while (place := next(filter(self._may, self._waiting), None)) is not None:
+            calls = self._waiting.pop(place)
             call, queue = calls.popitem(last=False)
-            place, future = queue.popleft()
+            future = queue.popleft()
             if queue:
                 calls[call] = queue  # at the end
             if calls:
-                self._waiting[kind] = calls  # this kind, too, goes to the end
+                self._waiting[place] = calls  # this place, too, goes to the end
             if not future.done():  # it was cancelled, and does not know yet
                 self._count(place, 1)
                 future.set_result(None)
-
-    def _may_first(self, kind: object) -> bool:
-        queue = next(iter(self._waiting[kind].values()))
-        return self._may(queue[0][0])
 
 
 def request_limiter() -> RequestLimiter:
@@ -174,76 +162,41 @@ class MemoryBudget:
 
 
 class MemoryAccount:
-    """Memory that the parts of one open file use, as a share of *budget*.
-
-    One thread fills a part at a time; any thread may free parts. Each change counts all
-    anew, so an interrupt between two steps leaves no mistake behind.
-    """
+    """Memory that the parts of one open file use, as a share of *budget*. Thread-safe."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget, self._key = budget, object()
-        self._filling = 0
-        self._parts: dict[object, int] = {}
+        self._is_closed = False
 
     def __del__(self) -> None:
         self._budget.accounts.pop(self._key, None)
 
     @property
-    def filling(self) -> int:
-        """Bytes of the part that is being filled."""
-        return self._filling
-
-    @filling.setter
-    def filling(self, size: int) -> None:
-        self._filling = size
-        self._count()
-
-    @property
     def used(self) -> int:
-        """Bytes of the part that is being filled, and of full parts not freed yet."""
         return self._budget.accounts.get(self._key, 0)
 
-    def refill(self, size: int, free: Callable[[], object]) -> None:
-        """Count *size* bytes, which *free* stops counting, as the part that is filled."""
-        with self._budget.lock:  # else another file could take them
-            free()
-            self.filling = size
-
-    def take(self) -> Callable[[], int | None]:
-        """Count the part that is being filled as a full one; return as ``part`` does."""
+    def add(self, size: int) -> None:
+        """Count *size* more bytes; a negative number counts fewer."""
         with self._budget.lock:
-            size, self._filling = self._filling, 0
-            return self.part(size)
+            used = self.used + size
+            if used and not self._is_closed:
+                self._budget.accounts[self._key] = used
+            else:
+                self._budget.accounts.pop(self._key, None)
 
-    def part(self, size: int) -> Callable[[], int | None]:
-        """Count a full part of *size* bytes; return a function that stops counting it.
-
-        Any thread may call the function. It returns *size* the first time, and then None.
-        """
-        key = object()
-
-        def free() -> int | None:
-            freed = self._parts.pop(key, None)
-            self._count()
-            return freed
-
-        self._parts[key] = size
-        self._count()
-        return free
-
-    def clear(self) -> None:
+    def close(self) -> None:
         """Count no memory any more, because the upload of the file has ended."""
-        self._parts.clear()
-        self.filling = 0
+        self._is_closed = True
+        self.add(0)
 
     def reserve(self, size: int, limit: int) -> bool:
-        """Count *size* more bytes of the part that is being filled, if there is room.
+        """Count *size* more bytes if there is room, and return whether there was.
 
-        Returns whether there was room within *limit*, see ``has_room``.
+        See ``has_room``.
         """
         with self._budget.lock:
             if has_room := self.has_room(size, limit):
-                self.filling += size
+                self.add(size)
         return has_room
 
     def has_room(self, size: int, limit: int) -> bool:
@@ -257,14 +210,6 @@ class MemoryAccount:
             return False
         owners = len(self._budget.accounts) + (not used)
         return total <= limit // 2 or used + size <= limit // owners
-
-    def _count(self) -> None:
-        accounts = self._budget.accounts
-        with self._budget.lock:
-            if used := self._filling + sum(self._parts.values()):
-                accounts[self._key] = used
-            else:
-                accounts.pop(self._key, None)
 
 
 # Keyed by process: a forked child never gives back what its parent uses.

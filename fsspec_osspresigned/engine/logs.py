@@ -15,7 +15,7 @@ from .engine import in_waiting_thread
 from .threads import is_own_thread
 
 # Whether this code was called by a handler of our own records. What it logs is dropped: a
-# handler that writes into the store would log itself for ever.
+# handler that writes into the store would log itself forever.
 _is_handling: ContextVar[bool] = ContextVar("osspresigned_log", default=False)
 
 
@@ -32,7 +32,7 @@ class Logger:
 
     def shows(self, level: int) -> bool:
         """Return whether records of *level* may be shown; never waits for a lock."""
-        # Not ``isEnabledFor``: a thread that configures logging holds its lock.
+        # ``isEnabledFor`` would wait for a thread that configures logging.
         logger: logging.Logger | None = self._logger
         while logger is not None and not logger.level:
             logger = logger.parent

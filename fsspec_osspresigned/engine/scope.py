@@ -189,7 +189,7 @@ class _Children:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # Only the first error is raised, and asyncio logs none that was looked at.
+        # Only the first error is raised. asyncio logs no exception that was retrieved.
         error = None if task.cancelled() else task.exception()
         if self._over.done():
             return

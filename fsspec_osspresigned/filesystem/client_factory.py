@@ -163,7 +163,7 @@ def load_lazy_modules() -> None:
     """Import all modules that the verbs import on first use.
 
     It runs before each fork: if another thread imports a module meanwhile, the lock of
-    that import stays taken in the child for ever.
+    that import stays taken in the child forever.
     """
     package = __name__.partition(".")[0]
     names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
 from typing import Any, TypeAlias
@@ -185,19 +185,6 @@ _is_unfinished = re.compile(r"(?:^|[/\\])\.osspresigned-[0-9a-f]{16}\Z").search
 
 
 @frozen
-class RegularFile(os.PathLike[str]):
-    """Local path that ``put`` uploads only if it is a regular file when its turn comes.
-
-    A pipe or a device that has replaced the file is refused, and not read.
-    """
-
-    local: str
-
-    def __fspath__(self) -> str:
-        return self.local
-
-
-@frozen
 class LocalEntry:
     """A local file or directory, its destination, and the error if it is unreadable."""
 
@@ -249,19 +236,12 @@ def local_entries(
     """
     check_depth(maxdepth)
     is_one = isinstance(lpath, str | os.PathLike)
-    sources = [lpath] if is_one else [*lpath]
-    paths = [local_path(path) for path in sources]
-    # Found before the first byte is sent: a file that becomes one later is refused.
-    pipes = {
-        local
-        for local, path in zip(paths, sources, strict=True)
-        if not isinstance(path, RegularFile) and is_special(local)
-    }
+    paths = [local_path(path) for path in ([lpath] if is_one else lpath)]
     if not isinstance(rpath, str):
         if is_one:
             raise ValueError(f"1 sources for {len(rpath)} destinations")
         return [
-            LocalEntry(local, path_of(path), _kind_of_top(local, pipes))
+            LocalEntry(local, path_of(path), _kind_of_top(local))
             for local, path in paired(paths, rpath)
         ]
     is_pattern = any(map(_is_pattern, paths))
@@ -271,8 +251,8 @@ def local_entries(
     found: dict[str, _Found] = {}  # a name may be in several of the sources
     for path in _tops(paths, maxdepth):
         top = path.rstrip("/") or "/"
-        kind = _kind_of_top(top, pipes)
-        if is_pattern and is_special(top):
+        kind = _kind_of_top(top)
+        if is_pattern and kind is Kind.PIPE:
             kind = Kind.SPECIAL
         found[top] = kind, None
         if kind is Kind.DIRECTORY and depth != 0:
@@ -309,20 +289,15 @@ def _tops(paths: Iterable[str], maxdepth: int | None) -> Iterator[str]:
             raise FileNotFoundError(2, "no such local file", path)
 
 
-def _kind_of_top(path: str, pipes: Collection[str]) -> Kind:
+def _kind_of_top(path: str) -> Kind:
     """Return the kind of a path that the caller named, so symbolic links are followed."""
-    if path in pipes:
-        return Kind.PIPE
-    return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
-
-
-def is_special(path: str) -> bool:
-    """Return whether *path* exists and is neither a file nor a directory."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+        return Kind.FILE
+    if stat.S_ISDIR(mode):
+        return Kind.DIRECTORY
+    return Kind.FILE if stat.S_ISREG(mode) else Kind.PIPE
 
 
 def _walk(top: str, depth: int | None) -> Iterator[tuple[str, _Found]]:

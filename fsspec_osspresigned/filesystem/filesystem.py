@@ -222,7 +222,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         Raises:
             ConfigurationError: signatures come from another source.
-            SignerError: the service is unreachable, refuses the token, or does not tell.
+            SignerError: the service is unreachable, refuses the token, or has no such call.
         """
         return await awaited(waiting, self.client.signer.permissions)
 

@@ -56,7 +56,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_READ_AHEAD = 64 * KIB  # bytes of a file that is read before its turn comes
+_READ_AHEAD = 64 * KIB  # largest file, in bytes, that is read ahead
 
 _DUCKDB = (
     "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
@@ -475,7 +475,7 @@ def local_file(local: str) -> LocalFile:
 
 def _read_file(local: str) -> LocalFile:
     """Do the same; the body of a regular file of up to 64 KiB is read into memory."""
-    with contextlib.suppress(OSError):  # ``local_file`` tells which
+    with contextlib.suppress(OSError):  # ``local_file`` raises it again
         descriptor = os.open(local, READ_ONLY)
         try:
             before = os.fstat(descriptor)
@@ -513,7 +513,7 @@ def media_type(name: str) -> str | None:
     return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
 
-@lru_cache(maxsize=64)  # files of one upload have few endings
+@lru_cache(maxsize=64)  # files of one upload have few suffixes
 def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:

@@ -14,14 +14,12 @@ from typing import Any, NoReturn
 from attrs import evolve
 
 from ..client.client import Client
-from ..client.local_index import Answer
 from ..engine.engine import blocking, run, waiting
 from ..engine.warn import warn_user
 from ..errors import (
     ConfigurationError,
     NotCoveredError,
     ObjectNotVisibleError,
-    OSSPresignedError,
     PublishWarning,
 )
 from ..model import PLAIN_ACTIONS, Operation, split_path
@@ -317,18 +315,6 @@ async def move(
 
 
 async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
-    try:
-        await bulk.run(client, match.files, Lookup(client).remove, str)
-    except OSSPresignedError as error:
-        failures = getattr(error, "failures", {"": error}).values()
-        written = client.written
-        left = [p for p in match.files if written.info(p) is not Answer.MISSING]
-        if left and all(isinstance(f, NotCoveredError) for f in failures):
-            more = f" and {len(left) - 3} more" if left[3:] else ""
-            error.add_note(
-                f"Still there: {', '.join(left[:3])}{more}. Ask the signer "
-                "for DeleteObject, or write to another place: what is not written again stays."
-            )
-        raise
+    await bulk.run(client, match.files, Lookup(client).remove, str)
     for name in match.directories:
         client.written.forget_directory(name)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import IO, Protocol
 
-from attrs import frozen
+from attrs import define, frozen
 
 from ..compat import SpecialFileError, open_regular, read_at, write_at
 from ..errors import ConfigurationError, SourceChangedError
@@ -92,7 +92,7 @@ def bytes_in(body: Body) -> bytes:
     return bytes(whole)
 
 
-@frozen(eq=False)
+@define(eq=False)
 class PartBody:
     """One part of a stream, held in memory as several pieces."""
 
@@ -123,9 +123,10 @@ class PartBody:
             first = stop
 
     def release(self) -> None:
-        """Give the memory back; the body must not be read after this call."""
-        if self.given_back is not None:
-            self.given_back()
+        """Give the memory back, once; the body must not be read after this call."""
+        given_back, self.given_back = self.given_back, None
+        if given_back is not None:
+            given_back()
 
 
 @frozen

@@ -231,7 +231,7 @@ class Handle:
         self.is_watched = descriptors is None
         self.head: list[bytes] = []
         self._opened_now: list[int] = []
-        # What is set: method and whether it has a body, its size, and the lines.
+        # Settings of the handle: method and presence of a body, size, and header lines.
         self._kind: tuple[str, bool] | None = None
         self._size: int | None = None
         self._lines: list[bytes] | None = None

@@ -57,7 +57,7 @@ class Multi:
         self._busy: dict[Any, Transfer] = {}
         self._check: asyncio.TimerHandle | None = None
         self._check_seconds = math.inf  # seconds for which it was set
-        self._watched: set[int] = set()  # sockets, by libcurl's wish
+        self._watched: set[int] = set()  # sockets that libcurl wants to be watched
         try:
             self._curl = pycurl.CurlMulti()
         except pycurl.error as error:  # it lacks descriptors, but does not say so
@@ -118,8 +118,8 @@ class Multi:
             return
         self._watched.add(descriptor)
         try:
-            # The system knows best: libcurl does not tell of sockets that it closes, nor
-            # that a new one has the number of an old one.
+            # Ask the system: libcurl does not report sockets that it closes, nor
+            # that a new socket reuses the number of an old one.
             try:
                 self._epoll.modify(descriptor, _MASKS[what])
             except FileNotFoundError:
@@ -128,7 +128,7 @@ class Multi:
             self._fail_all(error)
 
     def _fail_all(self, error: OSError) -> None:
-        # An exception would end libcurl's multi for ever, and no request would learn it.
+        # An exception would end libcurl's multi forever, and no request would learn it.
         for transfer in self._busy.values():
             if transfer.outcome is None:
                 transfer.finish(pycurl.E_ABORTED_BY_CALLBACK, str(error))

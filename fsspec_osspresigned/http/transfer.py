@@ -60,9 +60,9 @@ _AT_ONCE = 64 * 1024
 _KEPT_LINES = 256  # heads of requests that a route keeps
 _UNASKED = "the server answered before it was asked"
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
-# What would begin a line of its own, or has no byte in a head.
+# Characters that would end a line of the head, or cannot be sent in one byte.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
-# What may be a piece of a header, and would forge lines where it is shown.
+# Characters of a header that could forge lines when it is shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Lines of a head (RFC 9112, 5), some of them folded.
 _VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
@@ -73,7 +73,7 @@ _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
 _AUTHORITY = "; REQUESTS_CA_BUNDLE names the file of a private authority"
-# What OpenSSL, libcurl and Python say, and what it means.
+# Messages of OpenSSL, libcurl and Python, and their meaning.
 _TLS_WORDS = (
     ("certificate verify failed", _AUTHORITY),
     (
@@ -396,7 +396,7 @@ class Transfer:
         return self._timer
 
     # -- callbacks of libcurl -------------------------------------------------------------
-    # None of them raises: an exception would end all requests of a multi, for ever. The
+    # None of them raises: an exception would end all requests of a multi, forever. The
     # lines of heads are collected by the handle, without a call of Python code; a head is
     # read when its body begins, or at the end.
 
@@ -531,7 +531,7 @@ class Transfer:
     def _read_head(self) -> bool:
         """Read and judge the head of the reply if it is complete; return whether it is.
 
-        1xx replies, which come before it, are forgotten; lines behind it are of a trailer.
+        1xx replies, which come before it, are forgotten; lines after it belong to a trailer.
         """
         lines, start = self.handle.head, 0
         for _ in range(lines.count(_BLANK)):

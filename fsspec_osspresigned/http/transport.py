@@ -94,7 +94,7 @@ class Transport:
         multi.begin(transfer, self.pool.progress_seconds)
         try:
             if transfer.ended.done():
-                await asyncio.sleep(0)  # other tasks get their turn all the same
+                await asyncio.sleep(0)  # other tasks get their turn anyway
             await transfer.ended
         except asyncio.CancelledError as error:
             await _silence_after(error, transfer)

@@ -88,7 +88,7 @@ class Copying:
         Content-Type and metadata are copied from the source, unless *target* sets any
         of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
 
-        Returns the CRC-64 of the copy, in decimal; None if the store does not tell it.
+        Returns the CRC-64 of the copy, in decimal; None if the store does not report it.
 
         Raises:
             IntegrityError: the copy differs from its source.

@@ -133,7 +133,7 @@ class AtomicFile:
     def publish(self) -> None:
         """Move the file to its destination, replacing an existing file.
 
-        Raises FileExistsError if a pipe or a device is there.
+        Raises FileExistsError if the destination is a pipe or a device.
         """
         mode = _mode_of(self.path)
         if mode is not None and _must_stay(self.path, mode):

@@ -37,7 +37,7 @@ class Explained:
     causes: tuple[Cause, ...]  # the best one first, at least one
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the members of a JSON object."""
+        """Return the keys and values of a JSON object."""
         members = asdict(self, filter=lambda attribute, _: attribute.name != "kind")
         return {"error": self.kind.__name__, **members, "url": dict(self.url)}
 

@@ -33,7 +33,6 @@ class GrantTerms:
 
     bucket: str  # the only permitted bucket
     prefix: str  # prefix of every key, with a final slash; empty is the whole bucket
-    key: str | None = None  # the only permitted key; None permits those with the prefix
     expires_in: int = 3600  # lifetime in seconds, 7 days at most
     sizes: tuple[int, int] = (0, MAX_SINGLE_PUT)  # minimum and maximum in bytes
     overwrite: bool = True  # False protects objects, unless the bucket has versioning
@@ -47,11 +46,10 @@ class GrantTerms:
         """Yield the reasons why the terms cannot or should not be signed."""
         if problem := check_bucket(self.bucket):
             yield problem
-        for what, text in (("prefix", self.prefix), ("key", self.key or "")):
-            if problem := text and check_key(text):
-                yield problem.replace("key ", f"{what} ", 1)
-            if "${" in text:
-                yield f"the {what} holds '${{', which OSS would replace"
+        if problem := self.prefix and check_key(self.prefix):
+            yield problem.replace("key ", "prefix ", 1)
+        if "${" in self.prefix:
+            yield "the prefix holds '${', which OSS would replace"
         if self.prefix and not self.prefix.endswith("/"):
             advice = (
                 "would also match other names that start with it: end it with a slash"
@@ -87,9 +85,7 @@ class GrantTerms:
             pinned[FORBID_OVERWRITE] = "true"
         conditions = [
             PolicyCondition("eq", "bucket", (self.bucket,)),
-            PolicyCondition("starts-with", "key", (self.prefix,))
-            if self.key is None
-            else PolicyCondition("eq", "key", (self.key,)),
+            PolicyCondition("starts-with", "key", (self.prefix,)),
             PolicyCondition.range(*self.sizes),
             *(PolicyCondition("eq", name.lower(), (v,)) for name, v in pinned.items()),
         ]

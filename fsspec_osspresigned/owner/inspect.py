@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping
-from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
@@ -64,31 +60,18 @@ def read(reference: str, opener: Opener) -> MapRequest | URLMap | PostGrant:
         ConfigurationError: *reference* cannot be read, or is neither URL, map nor
             grant.
     """
-    text = ""
-    if reference == "-":
-        text = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
-    elif reference.startswith("env:"):
-        text = os.environ.get(reference.removeprefix("env:"), "")
-    else:
-        place = Path(reference.removeprefix("file:")).expanduser()
-        if place.is_file() and place.stat().st_size <= _MAX_ONE:
-            text = place.read_bytes().decode("utf-8-sig", "replace")
-    if request := _one_url(text):
-        return request
-    if not url_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
-        raise ConfigurationError(
-            f"{reference} is not a presigned URL, URL map or grant"
-        )
-    if reference == "-":
-        return _map_or_grant(BytesIO(text.encode()))
-    kind = "URL map or grant"
-    return load_file(reference, _map_or_grant, opener, kind=kind).current()
+    kind = "presigned URL, URL map or grant"
+    return load_file(reference, _parsed, opener, kind=kind).current()
 
 
-def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
-    is_grant = kind_of(file.read(MAX_GRANT)) == "grant"
+def _parsed(file: BinaryIO) -> MapRequest | URLMap | PostGrant:
+    start = file.read(max(_MAX_ONE, MAX_GRANT) + 1)
+    if len(start) <= _MAX_ONE and (
+        one := _one_url(start.decode("utf-8-sig", "replace"))
+    ):
+        return one
     file.seek(0)
-    return parse_grant(file) if is_grant else parse(file)
+    return parse_grant(file) if kind_of(start) == "grant" else parse(file)
 
 
 def _one_url(text: str) -> MapRequest | None:

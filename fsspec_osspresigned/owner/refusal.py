@@ -26,7 +26,7 @@ MAX_TEXT = 64 * KIB
 # Members of error documents that are read; all others are ignored.
 _MEMBERS = """
     Code Message RequestId EC Endpoint Region ServerTime RequestTime Expires
-    StringToSign StringToSignBytes CanonicalRequest SignatureProvided
+    StringToSign CanonicalRequest SignatureProvided
     OSSAccessKeyId AWSAccessKeyId SecurityToken HeadersNotSigned MaxSizeAllowed
 """.split()  # noqa: SIM905 - a list of many quoted names is not readable
 # Outside of XML, only in a dictionary: settings have the same names.
@@ -107,8 +107,8 @@ def read_refusal(text: str, now: float) -> Refusal:
     url = _presigned(text, request and request[2], sent or {})
     method = request[1] if request else "PUT"
     if url is not None and sent is None:
-        # What arrived is all that is known, but for the host, which is in the URL; else
-        # no header may be missed.
+        # Only the received request is known. The host is in the URL. Otherwise
+        # assume that no signed header was missing.
         sent = dict.fromkeys(describe(url).additional_headers, "")
         if pieces := received_request(document, url):
             sent = {n: v for n, v in pieces.headers.items() if n != "host"}

@@ -198,7 +198,7 @@ class Signer:
 
         Raises:
             ConfigurationError: this is another kind of signer.
-            SignerError: the service is unreachable, refuses the token, or does not tell.
+            SignerError: the service is unreachable, refuses the token, or has no such call.
         """
         msg = "only a signer service tells what it permits: give signer='https://...'"
         raise ConfigurationError(msg)

@@ -199,7 +199,7 @@ class Prefetcher:
         if held is not None and _is_signed(
             held[1], lambda signed: signed.is_stale(now)
         ):
-            # What came with it has become stale, too.
+            # Requests that were signed with it are stale, too.
             self._put_back(lambda signed: signed.is_stale(now))
         held = self._held.pop(slot, None)
         if held is not None and held[0] == waiter.operation:

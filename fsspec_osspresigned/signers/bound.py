@@ -44,7 +44,7 @@ def bound_request(
     if "content-type" in signed.additional_headers and "content-type" not in {
         name.lower() for name in sent
     }:
-        sent["Content-Type"] = type_of(operation)  # of which the server was told
+        sent["Content-Type"] = type_of(operation)  # the type that the server was given
     acl, own = acl_problem(sent, operation), {"authorization"} if is_own else set()
     problems = (
         *_target_problems(operation, url, binding, key),

@@ -521,7 +521,7 @@ def _actions(read: Description) -> tuple[frozenset[Action], frozenset[Action]]:
     carried = {action for action, table in _TABLES.items() if getattr(read, table)}
     if _is_finished(read):
         carried |= {Action.InitiateMultipartUpload, Action.CompleteMultipartUpload}
-    if carried:  # an upload without a call for it leaves nothing behind to remove
+    if carried:  # without such a call, there is nothing to remove
         carried.add(Action.AbortMultipartUpload)
     signs = {Action.UploadPart} if carried else set()
     if read.single is not None and not _is_finished(read):

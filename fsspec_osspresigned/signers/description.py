@@ -1,7 +1,7 @@
 """Descriptions of servers of uploads: TOML files with templates and JSON pointers.
 
 A description says which calls open, sign, finish and abort an upload.
-docs/existing-servers.md describes all members.
+docs/existing-servers.md describes all keys.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _words(text: str) -> list[str]:
 
 @frozen
 class _Table:
-    """What the table of a call may have; spaces separate names."""
+    """Keys that the table of a call may have, separated by spaces."""
 
     keys: list[str] = field(converter=_words)  # apart from those of the request
     # Calls whose replies may have named what this one uses.
@@ -75,7 +75,7 @@ def _json(_: Any, __: Any, value: Any) -> None:
 
 
 _TEXT = instance_of(str)
-# What the value of a key must be, by the annotation of its field; a text if none fits.
+# Description of a valid value, by the annotation of its field; text by default.
 _KINDS: Mapping[Any, Any] = {
     "Mapping[str, str]": deep_mapping(_TEXT, _TEXT),
     "Mapping[str, Any]": and_(instance_of(dict), _json),
@@ -99,7 +99,7 @@ class Call:
     multipart: Mapping[str, Any] = Factory(dict)  # a form, each field JSON or a text
     create_only: Mapping[str, str] = Factory(dict)  # headers: replace no object
     save: Mapping[str, str] = Factory(dict)  # name -> pointer, for later calls
-    failure: str | None = None  # what makes the reply a refusal, if it is there
+    failure: str | None = None  # pointer that exists only in a refusal
     url: str = ""  # of the signed request; in each of *urls* if several
     urls: str | None = None  # list, or object by part number
     number: str | None = None  # of a part, in each of *urls* or *list*
@@ -297,7 +297,7 @@ def built_in_names() -> list[str]:
     return sorted(p.name.removesuffix(SUFFIX) for p in shipped if is_path(p.name))
 
 
-# -- members of a file -------------------------------------------------------------------
+# -- keys of a file ----------------------------------------------------------------------
 
 
 def _call(table: str, members: Any, problems: _Problems) -> Call | None:

@@ -103,8 +103,6 @@ def _fields(
         new[FORBID_OVERWRITE] = "true"
     if not grant.has(STATUS_FIELD):
         new[STATUS_FIELD] = _allowed(grant, STATUS_FIELD, *_STATUSES) or _STATUSES[0]
-    if not any(grant.has(name) for name in new):
-        return new, grant.fields
     own = {name.lower() for name in new}
     return new, {n: v for n, v in grant.fields.items() if n.lower() not in own}
 
@@ -164,15 +162,9 @@ def _problems(
         elif lower == _TAGS and not (grant.policy.named(_TAGS) or grant.has(_TAGS)):
             # OSS documents no such field, and would lose them silently.
             yield "it does not name x-oss-tagging: leave tagging= out"
-    # The parser judged the grant's own fields.
-    policy = grant.open_policy
-    if kept is not grant.fields:
-        policy = grant.policy
-        new = {**new, **{n: v.reveal() for n, v in kept.items()}}
-    refusals = policy.judge(
-        new, bucket=grant.bucket, size=operation.content_length, now=0.0
-    )
-    for refusal in refusals:
+    fields = {**new, **{name: value.reveal() for name, value in kept.items()}}
+    size = operation.content_length
+    for refusal in grant.policy.judge(fields, bucket=grant.bucket, size=size, now=0.0):
         yield f"{refusal}{_remedy(refusal)}"
 
 

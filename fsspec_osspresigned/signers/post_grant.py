@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 
 from ..errors import (
     ConfigurationError,
@@ -61,7 +61,6 @@ class LocalGrant:
     file: FileSource[PostGrant]
     allow_http: bool = False
     clock: Callable[[], float] = time.time
-    _checked: PostGrant | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.current()
@@ -73,12 +72,11 @@ class LocalGrant:
 
     def current(self) -> HeldGrant:
         grant, local = self.file.current(), self.file.local
-        if grant is not self._checked:
-            problem = http_problem(grant.url, allow_http=self.allow_http, local=local)
-            if problem:
-                msg = f"the grant for {grant.bucket!r}: its host {problem}"
-                raise ConfigurationError(msg)
-            self._checked = grant
+        problem = http_problem(grant.url, allow_http=self.allow_http, local=local)
+        if problem:
+            raise ConfigurationError(
+                f"the grant for {grant.bucket!r}: its host {problem}"
+            )
         return HeldGrant(grant, self.clock(), fetched=False)
 
     def drop(self, issued_at: float) -> None:
@@ -110,7 +108,7 @@ class RenewedGrant(Generic[Held]):
                 not a grant, or WrongRequestSignedError for a host that is not
                 permitted.
         """
-        # Not under the lock, which is held while another thread fetches one.
+        # Without the lock, which another thread holds while it fetches a grant.
         if (usable := self._in_hand(self._clock())) is not None:
             return usable
         with self._lock:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from .. import other_stores, parsing
 from ..errors import ConfigurationError
@@ -108,13 +108,6 @@ class PostGrant:
 
     def has(self, name: str) -> bool:
         return name.lower() in self._names
-
-    @cached_property
-    def open_policy(self) -> PostPolicy:
-        """The policy, with only the conditions on fields that the grant does not contain."""
-        conditions = self.policy.conditions
-        left = tuple(c for c in conditions if c.field not in self._names)
-        return evolve(self.policy, conditions=left)
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -336,7 +329,7 @@ class _Reader:
     ) -> None:
         has = lower_names(fields)
         for condition in policy.conditions:
-            # What it lacks can still be given with the object.
+            # Missing fields can still be set with the object.
             if condition.field in has:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]
@@ -383,7 +376,7 @@ def _other_store(fields: Mapping[str, str]) -> str | None:
 
 
 def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the form fields that a flat document has among its members."""
+    """Yield the form fields that are keys of a flat document."""
     is_v4 = V4_FIELDS[1] in members or members.get(V4_FIELDS[0]) == ALGORITHM
     for name in ("policy", "OSSAccessKeyId", *V4_FIELDS, TOKEN_FIELD):
         if name in members and not (is_v4 and name == "OSSAccessKeyId"):

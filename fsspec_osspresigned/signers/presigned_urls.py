@@ -54,12 +54,8 @@ class _PresignedSigner(Signer, ABC):
 
     waits = False
     allow_http: bool = False
+    is_local: bool = True  # the URLs come from this machine, and may lead to it
     clock: Callable[[], float] = time.time
-
-    @property
-    def _is_local(self) -> bool:
-        """True if the URLs come from this machine, so localhost in them is permitted."""
-        return True
 
     @abstractmethod
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:
@@ -74,7 +70,7 @@ class _PresignedSigner(Signer, ABC):
             operation,
             now=self.clock(),
             allow_http=self.allow_http,
-            local=self._is_local,
+            local=self.is_local,
         )
 
     def grant(self, path: str) -> Grant:
@@ -98,10 +94,6 @@ class URLMapSigner(_PresignedSigner):
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the file
         return self.source.has_changed
-
-    @property
-    def _is_local(self) -> bool:
-        return self.source.local
 
     def _request(self, operation: Operation) -> SignedRequest:
         signed = super()._request(operation)
@@ -189,14 +181,10 @@ class OneURLSigner(_PresignedSigner):
     """
 
     read: Callable[[], Secret]  # asked for each call, so that the URL can be renewed
-    from_file: bool = field(default=False, kw_only=True)
+    waits: bool = field(default=False, kw_only=True)  # to read a file
 
     def __attrs_post_init__(self) -> None:
         _one_object(self.read())
-
-    @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the source
-        return self.from_file
 
     @property
     def path(self) -> str:
@@ -232,7 +220,7 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
         with suppress(OSError):  # reading it says more
             warn_if_exposed(path, "presigned URL")
     return OneURLSigner(
-        lambda: resolve_text(url), allow_http=options.allow_http, from_file=from_file
+        lambda: resolve_text(url), allow_http=options.allow_http, waits=from_file
     )
 
 
@@ -240,6 +228,7 @@ def url_map_signer(options: Any, opener: Callable[[str], bytes]) -> URLMapSigner
     source = load(options.url_map, opener, allow_http=options.allow_http)
     return URLMapSigner(
         source,
+        is_local=source.local,
         allow_http=options.allow_http,
         allow_path_mismatch=options.allow_path_mismatch,
     )

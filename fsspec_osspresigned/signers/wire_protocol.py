@@ -49,7 +49,7 @@ _MAX_WAIT = 1_000_000  # seconds, eleven days
 _MAX_NUMBER = 2**53
 _NUMBERS = ("expires_in", "max_expires_in", "max_size", "objects_left", "bytes_left")
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
-HIDDEN = "<hidden>"  # what stands in place of a token that a reply repeats
+HIDDEN = "<hidden>"  # replacement for a token that a reply repeats
 # A character in JSON, or in JSON in JSON; a byte in a URL, or in a URL in a URL.
 _ESCAPE = re.compile(
     rb"(?s)\\{1,4}(?:u00([0-9a-fA-F]{2})|(.))|%(?:25){0,2}([0-9a-fA-F]{2})"
@@ -210,7 +210,7 @@ class SignerReply:
 
 
 def encode(operation: Operation) -> str:
-    """Return *operation* as the JSON of one request, without empty members."""
+    """Return *operation* as the JSON of one request, without empty values."""
     members = asdict(
         operation,
         filter=lambda each, value: bool(each.eq) and value not in (None, "", {}),

@@ -116,14 +116,8 @@ def received_request(
     """
     if describe(url).is_v4 or "CanonicalRequest" in document:
         return _read_canonical(document.get("CanonicalRequest", ""))
-    try:
-        # The bytes survive what XML does to blanks and controls.
-        octets = bytes.fromhex(document.get("StringToSignBytes", ""))
-    except ValueError:
-        octets = b""
-    text = octets.decode("utf-8", "surrogateescape")
     query = dict(reversed(parse_query(urlsplit(url.reveal()).query)))
-    return _read_v1(text or document.get("StringToSign", ""), query)
+    return _read_v1(document.get("StringToSign", ""), query)
 
 
 def _read_v1(text: str, sent: Mapping[str, str]) -> SignedPieces | None:

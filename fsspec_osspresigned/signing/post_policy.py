@@ -174,7 +174,7 @@ def read_condition(item: Any) -> PolicyCondition | None:
         return PolicyCondition.range(name, value) if is_range else None
     if operator not in OPERATORS or not isinstance(name, str):
         return None
-    # Whether OSS knows a field without "$" is not documented: it is one here.
+    # OSS does not document a field without "$"; here it counts as one.
     field = name.removeprefix("$").lower()
     values = value if operator in LISTS else [value]
     if not isinstance(values, list) or not all(isinstance(v, str) for v in values):

@@ -28,7 +28,6 @@ from .canonical import (
     quote,
     quote_path,
     sign_v1,
-    sign_v4,
     string_to_sign_v1,
     string_to_sign_v4,
     written_moment,
@@ -74,33 +73,46 @@ class PresignRequest:
         return self.unchecked_url()
 
     def unchecked_url(self) -> SecretURL:
+        if self.version != "v1":
+            return self.template().url(self.key)
+        headers = {name.lower(): value for name, value in self.headers.items()}
         base = self.endpoint.url(self.bucket, self.key)
-        sign = self._query_v1 if self.version == "v1" else self._query_v4
-        headers = self.headers and {n.lower(): v for n, v in self.headers.items()}
-        return SecretURL(f"{base}?{sign(headers)}")
+        return SecretURL(f"{base}?{self._query_v1(headers)}")
 
     def template(self) -> PresignTemplate:
         """Return what signs requests that differ from this one only in their keys, by V4.
 
-        Raises ConfigurationError, which lists why OSS would refuse this request.
+        Nothing is checked.
         """
-        if problems := [*self.problems()]:
-            raise ConfigurationError(problems)
-        headers = {n.lower(): v for n, v in self.headers.items()}
-        scope, query, names = self._parts_v4(headers)
+        credentials, token = self.credentials, self.credentials.security_token
+        moment, region = written_moment(int(self.now)), self.region or ""
+        scope = f"{moment[:8]}/{region}/oss/{TERMINATOR}"
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        wanted = {name.lower() for name in self.additional_headers}
+        names = sorted(n for n in wanted if n in headers and not is_always_signed(n))
+        parameters = {
+            **self.query,
+            "x-oss-signature-version": ALGORITHM,
+            "x-oss-credential": f"{credentials.access_key_id}/{scope}",
+            "x-oss-date": moment,
+            "x-oss-expires": str(self.expires_in),
+        }
+        if token is not None:
+            parameters["x-oss-security-token"] = token.reveal()
+        if names:
+            parameters["x-oss-additional-headers"] = ";".join(names)
+        query = canonical_query(parameters.items())
         whole = canonical_request_v4(
             self.method, self.bucket, "", query=query, headers=headers, additional=names
         )
         before = f"{self.method}\n/{self.bucket}/"
-        moment, region = written_moment(int(self.now)), self.region or ""
-        secret = self.credentials.access_key_secret
         return PresignTemplate(
-            f"{self.endpoint.url(self.bucket)}",
+            self.endpoint.url(self.bucket),
             f"?{query}&x-oss-signature=",
             before=before,
             after=whole.removeprefix(before),
             start=string_to_sign_v4(moment, scope, "").removesuffix(_OF_NOTHING),
-            key=day_key(secret, moment[:8], region),
+            key=day_key(credentials.access_key_secret, moment[:8], region),
         )
 
     def _query_v1(self, headers: Mapping[str, str]) -> str:
@@ -122,39 +134,6 @@ class PresignRequest:
             f"{written}OSSAccessKeyId={quote(credentials.access_key_id)}"
             f"&Expires={expires}&Signature={quote(signature)}"
         )
-
-    def _parts_v4(self, headers: Mapping[str, str]) -> tuple[str, str, list[str]]:
-        # Scope, canonical query, and names of the additional headers.
-        moment, region = written_moment(int(self.now)), self.region or ""
-        day = moment[:8]
-        scope = f"{day}/{region}/oss/{TERMINATOR}"
-        wanted = {name.lower() for name in self.additional_headers}
-        names = sorted(n for n in wanted if n in headers and not is_always_signed(n))
-        credential = f"{self.credentials.access_key_id}/{scope}"
-        token = self.credentials.security_token
-        v4_parameters = (credential, token, moment, self.expires_in, ";".join(names))
-        if self.query:
-            written = canonical_query({**self.query, **_own(*v4_parameters)}.items())
-        else:
-            written = _own_query(*v4_parameters)
-        return scope, written, names
-
-    def _query_v4(self, headers: Mapping[str, str]) -> str:
-        moment, region = written_moment(int(self.now)), self.region or ""
-        scope, written, names = self._parts_v4(headers)
-        request = canonical_request_v4(
-            self.method,
-            self.bucket,
-            self.key,
-            query=written,
-            headers=headers,
-            additional=names,
-        )
-        text = string_to_sign_v4(moment, scope, request)
-        secret = self.credentials.access_key_secret
-        key = day_key(secret, moment[:8], region)
-        signature = sign_v4(key, text)
-        return f"{written}&x-oss-signature={signature}"
 
     def problems(self) -> Iterator[str]:
         """Yield the reasons for which OSS would refuse the request."""
@@ -221,31 +200,6 @@ class PresignTemplate:
         text = self._start + hashlib.sha256(request).hexdigest()
         signature = hmac.digest(self._key, text.encode(), "sha256").hex()
         return SecretURL(f"{self._base}{path}{self._query.reveal()}{signature}")
-
-
-def _own(
-    credential: str, token: Secret | None, moment: str, life: int, names: str
-) -> dict[str, str]:
-    """Return the query parameters that V4 itself adds, except the signature."""
-    parameters = {
-        "x-oss-signature-version": ALGORITHM,
-        "x-oss-credential": credential,
-        "x-oss-date": moment,
-        "x-oss-expires": str(life),
-    }
-    if token is not None:
-        parameters["x-oss-security-token"] = token.reveal()
-    if names:
-        parameters["x-oss-additional-headers"] = names
-    return parameters
-
-
-@lru_cache(maxsize=64)
-def _own_query(
-    credential: str, token: Secret | None, moment: str, life: int, names: str
-) -> str:
-    # Cached, because requests of the same second have the same query.
-    return canonical_query(_own(credential, token, moment, life, names).items())
 
 
 @lru_cache(maxsize=64, typed=True)  # one signer asks for few of them, again and again

@@ -47,7 +47,7 @@ class SignedURL:
 
     version: URLVersion  # s3-* of S3-compatible stores, gcs-* of Google Cloud Storage
     host: str = ""  # with the port if there is one; empty if it is no URL
-    path: str = ""  # as it stands, percent-encoded
+    path: str = ""  # percent-encoded, as in the URL
     signed_at: float | None = None  # seconds since the epoch
     expires_at: float | None = None  # seconds since the epoch
     additional_headers: tuple[str, ...] = ()  # lower-case names, listed as signed

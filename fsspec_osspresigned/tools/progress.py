@@ -85,7 +85,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         bar: draw a bar on standard error, if that is a terminal.
         say: is called with a line for each finished file; None says nothing.
         event: is called with the name and the members of each event; None calls nothing.
-        files: number of files; None takes it from fsspec.
+        files: number of files.
         size: size of all files in bytes; None adds up the sizes of files as they start.
         rate: limit of the rate.
         fetching: True for downloads.
@@ -102,7 +102,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         bar: bool = False,
         say: Callable[[str], object] | None = None,
         event: Callable[..., object] | None = None,
-        files: int | None = None,
+        files: int = 0,
         size: int | None = None,
         rate: RateLimit | None = None,
         fetching: bool = False,
@@ -112,7 +112,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self.files, self.files_done, self.files_failed = files or 0, 0, 0
+        self.files, self.files_done, self.files_failed = files, 0, 0
         self.bytes, self.bytes_done = size or 0, 0  # with those of an earlier run
         self.bytes_resumed = 0  # that an earlier run stored
         self.failures: dict[str, Failure] = {}  # by bucket/key
@@ -122,8 +122,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._skips, self._skip_word, self._skipped = skips or (), skip_word, 0
         self._places, self._common = places, ""  # of all paths that were stored
         self._running: dict[str, None] = {}  # paths under way, oldest first
-        self._knows_files, self._knows_size = files is not None, size is not None
-        self._verb = verb
+        self._knows_size = size is not None
+        self.verb = verb
         self._say: Callable[..., object] = say if say is not None else _nothing
         self._event: Callable[..., object] = event if event is not None else _nothing
         self._rate, self._fetching = rate, fetching
@@ -187,17 +187,12 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         if self._rate is not None:
             self._rate.lift()
 
-    def set_size(self, size: int | None) -> None:
-        super().set_size(size)
-        if not self._knows_files:
-            self.files = size or 0
-
     def branched(self, path_1: str, path_2: str, **_: Any) -> Callback:
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
             raise UploadDiscardedError("not tried: no server has replied", path=path)
         self.begin(path)
-        return _FileProgress(self, path, local, is_download=self._verb == "fetched")
+        return _FileProgress(self, path, local, is_download=self.verb == "fetched")
 
     def begin(self, path: str) -> None:
         with self._lock:
@@ -209,9 +204,9 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._silent = 0
             self._stored(path)
             is_named = local not in ("", "-")
-            end = f" {_ENDS[self._verb]} {shown_local(local)}" if is_named else ""
+            end = f" {_ENDS[self.verb]} {shown_local(local)}" if is_named else ""
             moved = f", {short_bytes(size)}" if size else ""
-            self._say(f"{shown_text(path)}: {self._verb}{end}{moved}")
+            self._say(f"{shown_text(path)}: {self.verb}{end}{moved}")
             self._show()  # the bar names this file until the next one begins
             self._running.pop(path, None)
 
@@ -270,7 +265,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def _show(self) -> None:
         done, total = self.moved, self.bytes - self.bytes_resumed
-        if self._verb not in MOVING:
+        if self.verb not in MOVING:
             done, total = self.files_done, self.files
         # A new total given to update() would make it forget the rate.
         self._task.total, self._task.finished_time = total or None, None
@@ -335,9 +330,6 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def on_upload_event(self, event: UploadEvent) -> None:
         self._root.on_upload_event(event)
-
-    def absolute_update(self, value: int) -> None:
-        self.relative_update(value - self.value)
 
 
 @define

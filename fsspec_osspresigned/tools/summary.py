@@ -11,6 +11,7 @@ from attrs import frozen
 from ..errors import ObjectExistsError, Outcome, StoreUnavailableError
 from ..units import MIB, short_bytes, shown_seconds, shown_text
 from .language import translated, translated_list, translated_whole
+from .progress import MOVING, TransferProgress
 from .terminal import ExitCode, Failure, code_of_all, told
 
 # The only difference between messages that are equal otherwise.
@@ -22,33 +23,29 @@ _IGNORE = "put --ignore-existing skips files whose object exists"
 _MAX_PATHS = 10  # shown of equal failures
 
 
-@frozen(kw_only=True)
+@frozen
 class Summary:
-    verb: str  # "uploaded", "fetched", "deleted", "copied" or "moved"
-    done: int
-    files: int  # all, with those that were not tried
-    failures: Collection[Failure]
-    size: int | None = None  # bytes transferred; None if the command transfers none
-    place: str = ""  # path of the stored object, or common directory of several
-    seconds: float = 0.0
-    resumed: bool = False  # an earlier run transferred the rest of the bytes
-    interrupted: bool = False
-    terminated: bool = False  # SIGTERM ends the process
-    given_up: bool = False  # the command stopped early
+    progress: TransferProgress
     also: Sequence[str] = ()  # more counts for the last line, such as "2 same"
+    terminated: bool = False  # SIGTERM ends the process
+
+    @property
+    def failures(self) -> Collection[Failure]:
+        return self.progress.failures.values()
 
     @property
     def untried(self) -> int:
         lacking = [f for f in self.failures if f.outcome is not Outcome.STORED]
-        return max(0, self.files - self.done - len(lacking))
+        return max(0, self.progress.files - self.progress.files_done - len(lacking))
 
     @property
     def code(self) -> ExitCode:
         if self.terminated:
             return ExitCode.TERMINATED
-        if self.interrupted:
+        if self.progress.interrupted:
             return ExitCode.INTERRUPTED
-        return code_of_all([f.error for f in self.failures], went_well=self.done)
+        errors = [failure.error for failure in self.failures]
+        return code_of_all(errors, went_well=self.progress.files_done)
 
     def lines(self) -> Iterator[str]:
         """Yield lines of text; files with the same failure are listed under one reason."""
@@ -67,7 +64,7 @@ class Summary:
         if self.code is ExitCode.NETWORK and not overloaded:
             yield translated(_DOCTOR)
         exists = any(isinstance(error, ObjectExistsError) for error in errors)
-        if self.verb == "uploaded" and exists:
+        if self.progress.verb == "uploaded" and exists:
             yield translated(_IGNORE)
         yield self._last()
 
@@ -82,14 +79,16 @@ class Summary:
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
             return told(failure.error)
         is_unknown = failure.outcome is Outcome.UNKNOWN
-        word = f"{'unknown whether' if is_unknown else 'not'} {self.verb}"
+        word = f"{'unknown whether' if is_unknown else 'not'} {self.progress.verb}"
         return f"{word}: {told(failure.error)}"
 
     def _last(self) -> str:
-        of = "" if self.done == self.files else f" of {self.files}"
-        files = f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
-        begin = translated("interrupted: ") if self.interrupted else ""
-        begin += translated_list([files, *self._moved(of)])
+        progress = self.progress
+        done, files = progress.files_done, progress.files
+        of = "" if done == files else f" of {files}"
+        text = f"{progress.verb} {done}{of} {'file' if files == 1 else 'files'}"
+        begin = translated("interrupted: ") if progress.interrupted else ""
+        begin += translated_list([text, *self._moved(of)])
         ends = []
         failed = [f for f in self.failures if f.outcome is not Outcome.STORED]
         if failed:
@@ -97,34 +96,38 @@ class Summary:
         if incomplete := len(self.failures) - len(failed):
             ends.append(f"{incomplete} of them not as requested")
         if self.untried:
-            early = "stopped early, " if self.given_up else ""
+            early = "stopped early, " if progress.given_up else ""
             ends.append(f"{early}{self.untried} left")
-        if self.also:
-            ends.append(translated_list(self.also))
+        if also := [*self.also, *progress.also]:
+            ends.append(translated_list(also))
         return translated_list([begin, *ends], "; ")
 
     def _moved(self, of: str) -> Iterator[str]:
         """Yield how much was moved, how fast, and to where."""
-        if self.size is None or not (self.size or self.done):
+        progress = self.progress
+        size, seconds = progress.moved, progress.seconds
+        if progress.verb not in MOVING or not (size or progress.files_done):
             return
-        took = f"{max(self.seconds, 0.1):.1f} s"
-        if self.seconds >= 60:  # noqa: PLR2004 - a minute
-            took = shown_seconds(self.seconds)
-        sent = " sent" if self.verb == "uploaded" and (of or self.resumed) else ""
-        moved = translated_whole(f"{short_bytes(self.size)}{sent} in {took}")
-        if self.size >= MIB:  # the rate of so little would be noise
-            moved += f" ({short_bytes(self.size / max(self.seconds, 1e-3))}/s)"
-        where = f" to {shown_text(self.place)}" if self.place else ""
+        took = f"{max(seconds, 0.1):.1f} s"
+        if seconds >= 60:  # noqa: PLR2004 - a minute
+            took = shown_seconds(seconds)
+        is_part = bool(of or progress.bytes_resumed)
+        sent = " sent" if progress.verb == "uploaded" and is_part else ""
+        moved = translated_whole(f"{short_bytes(size)}{sent} in {took}")
+        if size >= MIB:  # the rate of so little would be noise
+            moved += f" ({short_bytes(size / max(seconds, 1e-3))}/s)"
+        where = f" to {shown_text(progress.place)}" if progress.place else ""
         yield moved + translated_whole(where)
 
     def as_dict(self) -> dict[str, Any]:
+        progress = self.progress
         return {
-            "done": self.done,
+            "done": progress.files_done,
             "failed": len(self.failures),
             "untried": self.untried,
-            "bytes": self.size,
-            "seconds": round(self.seconds, 3),
-            "interrupted": self.interrupted,
+            "bytes": progress.moved if progress.verb in MOVING else None,
+            "seconds": round(progress.seconds, 3),
+            "interrupted": progress.interrupted,
             "exit_code": int(self.code),
         }
 

@@ -11,11 +11,9 @@ import errno
 import logging
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
-import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -41,8 +39,6 @@ from ..units import shown_local, shown_text
 from .language import translated
 
 _GAP = "  "
-_WHOLE = "object"  # the value of this name is not wrapped, because users copy it
-_MIN_WIDTH = 20  # columns
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
@@ -52,33 +48,6 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield _GAP.join(cells).rstrip()
-
-
-def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
-    """Yield each name and value as lines, wrapped to *room* columns.
-
-    *room* None wraps nothing. The value of ``object`` is never wrapped, because users
-    copy it.
-    """
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        head = f"{name:<{width}}{_GAP}"
-        if room is None or name == _WHOLE:
-            yield f"{head}{value}".rstrip()
-        else:
-            yield from wrapped(value, room, head)
-
-
-def wrapped(text: str, room: int, head: str = "") -> list[str]:
-    """Return *text* after *head* as lines, wrapped at spaces to *room* columns."""
-    return textwrap.wrap(
-        text,
-        room,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 class Output:
@@ -92,13 +61,6 @@ class Output:
         self.closed = False
         live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._coloured = live and not os.environ.get("NO_COLOR")
-
-    @property
-    def room(self) -> int | None:
-        """Columns of a terminal; None for a file or a pipe, which has no limit."""
-        if not self._stream.isatty():
-            return None
-        return max(_MIN_WIDTH, shutil.get_terminal_size().columns - 1)
 
     def line(self, text: str) -> None:
         with self._lock:
@@ -321,7 +283,7 @@ class Failure:
         return getattr(self.error, "outcome", Outcome.NOT_STORED)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the failure as members of a JSON object, without any URL."""
+        """Return the failure as a JSON object, without any URL."""
         error = self.error
         return {
             "path": self.path,

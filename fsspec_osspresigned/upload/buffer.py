@@ -45,13 +45,14 @@ class PartBuffer:
         self._size_of = size_of
         self._account, self._limit = MemoryAccount(memory), limit
         self._early, self._wait = early, wait
-        self._idle: deque[tuple[memoryview, Callable[[], object]]] = deque()
+        self._idle: deque[memoryview] = deque()  # chunks for later parts
         self._closed = False
         self._reset()
 
     def _reset(self) -> None:
         self._size = self._size_of(self.number)
         self.pieces: list[memoryview | bytes] = []  # what was written so far, in order
+        self._filling = 0  # bytes of memory that are counted for the part
         self._copied = 0  # bytes of the part that are copies
         self._leased = 0  # bytes that kept pieces may have in all
         # Bytes of immutable objects that the caller may append to *pieces* without a
@@ -121,11 +122,10 @@ class PartBuffer:
         *last* are more bytes of the part, which are not copied.
         """
         self._end_piece()
-        chunk, size, counted = self._chunk, self.held, self._account.filling
-        given_back: Callable[[], object]
-        given_back = free = self._account.take()
-        if chunk is not None and chunk.nbytes == counted and self._end == size > 0:
-            given_back = partial(self._give_back, chunk, free)
+        chunk, size = self._chunk, self.held
+        is_whole = chunk is not None and chunk.nbytes == self._filling
+        again = chunk if is_whole and self._end == size else None
+        given_back = partial(self._give_back, self._filling, again)
         if last is not None:
             self.pieces.append(last)
             size += last.nbytes
@@ -137,14 +137,14 @@ class PartBuffer:
     def close(self) -> None:
         """Free the part and all idle chunks; those of parts in flight when they return."""
         self._closed = True
-        self._account.filling = 0
+        self._account.add(-self._filling)
         self._reset()
         self._free_idle()
 
     def end(self) -> None:
         """Close the buffer after the end of the upload, and count none of its memory."""
         self.close()
-        self._account.clear()
+        self._account.close()
 
     def _make_free(self, size: int, lacking: int) -> bool:
         """Lease memory to keep *size* more bytes without a copy; return False without room.
@@ -166,8 +166,8 @@ class PartBuffer:
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
             if not self.held and self._idle:
-                self._chunk, free = self._idle.pop()
-                self._account.refill(self._chunk.nbytes, free)
+                self._chunk = self._idle.pop()
+                self._filling = self._chunk.nbytes
             else:
                 taken = self._take_room(1, lacking) or self._take_min(size, lacking)
                 if not taken:
@@ -205,28 +205,34 @@ class PartBuffer:
             return 0
         else:
             taken = min(lacking, _FIRST, early - self.held)
-        self._account.filling += taken
+        self._account.add(taken)
+        self._filling += taken
         return taken
 
     def _has_room(self, size: int) -> bool:
         return self._account.has_room(size, self._limit)
 
     def _reserve(self, size: int) -> bool:
-        return self._account.reserve(size, self._limit)
+        if has_room := self._account.reserve(size, self._limit):
+            self._filling += size
+        return has_room
 
-    def _give_back(self, chunk: memoryview, free: Callable[[], int | None]) -> None:
-        if free() is None:
-            return  # two parts in one chunk would be mixed
-        if len(self._idle) < _IDLE and self._has_room(chunk.nbytes):
-            self._idle.append((chunk, self._account.part(chunk.nbytes)))
+    def _give_back(self, size: int, chunk: memoryview | None) -> None:
+        # *chunk* is None unless it is all of the part's memory.
+        self._account.add(-size)
+        if (
+            chunk is not None
+            and len(self._idle) < _IDLE
+            and self._account.reserve(size, self._limit)
+        ):
+            self._idle.append(chunk)
         if self._closed:
             self._free_idle()
 
     def _free_idle(self) -> None:
         with suppress(IndexError):
             while True:
-                _, free = self._idle.pop()
-                free()
+                self._account.add(-self._idle.pop().nbytes)
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:

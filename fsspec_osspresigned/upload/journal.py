@@ -207,7 +207,7 @@ class HeldJournal:
     def acquire(self) -> Self:
         """Lock the journal, read its content into ``record``, and return the object.
 
-        An OSError of the disk is logged, and the upload goes on without a journal.
+        An OSError of the disk is logged, and the upload continues without a journal.
 
         Raises:
             UploadInProgressError: another process or thread has the journal.
@@ -360,7 +360,7 @@ class ResumeDirectory:
             ConfigurationError: other users can now write to the directory.
         """
         status = None
-        with contextlib.suppress(OSError):  # the lock tells why
+        with contextlib.suppress(OSError):  # taking the lock raises the reason
             status = self._make()  # a cleaner of old files may have removed it
         if status is not None:
             self._refuse_others(status)

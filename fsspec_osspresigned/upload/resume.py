@@ -60,7 +60,7 @@ class UploadEvent:
         return f"{self.parts_stored} of {self.parts} parts, {sizes}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as members of a JSON object."""
+        """Return the event as a JSON object."""
         members = asdict(self)
         return {"event": members.pop("kind"), **members, "text": self.text}
 
@@ -243,8 +243,8 @@ class Resumption:
 
 def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
     """Return why the journaled upload *old* cannot be resumed as *new*; None if it can."""
-    # Neither the device number counts, which a disk may change at a restart of the
-    # machine, nor ctime, which chmod changes. Bytes of stored parts are compared later.
+    # The device number does not count, because it may change when the machine
+    # restarts, nor does ctime, which chmod changes. Stored parts are compared later.
     was, now = old.fingerprint, new.fingerprint
     reasons = {
         f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,

@@ -129,7 +129,7 @@ class Transaction:
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
         self._cancelled: list[str] = []  # paths whose calls were cancelled
-        # Of each block: how many files and cancelled calls there were before.
+        # For each block: the numbers of files and cancelled calls before it.
         self._marks: list[tuple[int, int]] = []
         self._copies = HeldCopies()
         self._coming: Iterator[Operation] = iter(())  # what is signed at the end

@@ -49,7 +49,7 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
     try:
         return view.cast("B")
     except (TypeError, ValueError):  # strides, an empty shape, a foreign byte order
-        # Not PickleBuffer(view).raw(): CPython 3.11 crashes when it collects that.
+        # CPython 3.11 crashes when it collects PickleBuffer(view).raw().
         return memoryview(view.tobytes())
 
 
@@ -75,7 +75,6 @@ class PresignedWriter(io.BufferedIOBase):
         publish_always: ``close`` publishes even if an exception is in flight, as other
             filesystems do.
         keep: copies a body that waits for ``commit``; None keeps it in memory.
-        buffer: collects the parts; None creates a buffer for *upload*.
     """
 
     mode = "wb"
@@ -88,7 +87,6 @@ class PresignedWriter(io.BufferedIOBase):
         autocommit: bool = True,
         publish_always: bool = False,
         keep: Callable[[Body], Body] | None = None,
-        buffer: PartBuffer | None = None,
     ) -> None:
         super().__init__()
         self.path = self.name = path
@@ -100,7 +98,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._sent = 0  # bytes of the parts before the one that is written
-        self._buffer = buffer or PartBuffer(
+        self._buffer = PartBuffer(
             upload.plan.size_of,
             memory_budget(),
             limit=upload.memory_limit,
@@ -447,7 +445,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = self._silent = True
         give_up()
         text = f"{self.path} was never {missing} and was not published"
-        # Not a ResourceWarning, which Python hides: bytes are lost.
+        # Bytes are lost, so no ResourceWarning, which Python hides by default.
         warnings.warn(text, DiscardWarning, source=self, stacklevel=3)
 
     def _forget(self) -> None:
@@ -479,7 +477,7 @@ class PresignedWriter(io.BufferedIOBase):
         return size
 
 
-# Only to find unfinished files at exit; it keeps nothing alive.
+# Finds unfinished files at exit, and keeps none of them alive.
 _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 

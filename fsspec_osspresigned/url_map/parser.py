@@ -155,7 +155,7 @@ class _MapReader:
             self.add(path, value, _Where(where, str(path)))
 
     def item(self, value: Any, where: str) -> None:
-        """Read an entry of a list; its path is a member, or is taken from its URL."""
+        """Read an entry of a list; its path is a key, or is taken from its URL."""
         if isinstance(value, Mapping) and "path" in value:
             self.add(value["path"], value, where)
             return
@@ -342,7 +342,7 @@ class _MapReader:
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], where: object
     ) -> str | None:
-        """Return the upload ID in the member, or else in the URLs of the parts, or None."""
+        """Return the upload ID of the entry, or else of the parts' URLs, or None."""
         where = f"{where}.upload_id"
         own_id = members.get("upload_id")
         if "upload_id" in members and (not isinstance(own_id, str) or not own_id):

@@ -73,7 +73,7 @@ class FileSource(Generic[T]):
         If the file is missing or unreadable, for example while a job rewrites it, the
         old content stays in use. An unreadable file causes a warning.
         """
-        # Not under the lock, so that workers do not queue for it.
+        # Without the lock, so that workers do not wait for each other.
         if not self.has_changed:
             return self._held
         with self._lock:
@@ -212,7 +212,7 @@ def _parse_at(
                     problems = [problem]
         problems = [f"{name}: {problem}" for problem in problems]
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
-        # What it says may hold its URL; its kind is enough.
+        # The message may contain the URL, so only the class is shown.
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):
             why = f"a package is missing: {error}"

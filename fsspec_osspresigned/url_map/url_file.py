@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import ConfigurationError
 from ..url_checks import header_problems
 
-# The blank tells a header from a second URL, or from a piece of a broken one.
+# The blank distinguishes a header from a second URL or a broken one.
 _HEADER = re.compile(r"([^\s:]+):(?:\s+(.*?))?\s*")
 
 

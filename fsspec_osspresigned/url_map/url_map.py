@@ -26,7 +26,7 @@ EXTRAS = {
 
 
 def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    # What is frozen is shared: 100,000 entries often have the same headers.
+    # Equal mappings are shared: 100,000 entries often have the same headers.
     if value is None or isinstance(value, FrozenDict):
         return value
     return frozen_mapping(value)

@@ -1,4 +1,4 @@
-"""Whatever a store answers, only our errors come out of reading it."""
+"""Reading any reply of a store raises no errors but those of this package."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Canned(Signer):
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.left = 3  # a listing that says that it goes on for ever
+        self.left = 3  # a listing that says that it goes on forever
 
     def sign(self, operations: Any) -> list[SignedRequest]:
         return [
@@ -297,7 +297,7 @@ def test_initiate(reply):
 
 @given(reply=REPLIES, crc=st.none() | st.integers(0, 2**64 - 1))
 def test_complete(reply, crc):
-    """What is no clear success is one of our errors."""
+    """A reply that is no clear success raises an error of this package."""
     granted = MultipartGrant(upload_id="U")
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
     calls = OSSCalls(client(reply), TARGET)
@@ -334,5 +334,5 @@ def test_listing(reply):
 
 @given(reply=REPLIES)
 def test_head(reply):
-    """So are the facts about an object."""
+    """Invalid facts about an object raise an error of this package."""
     harmless(lambda: run(OSSCalls(client(reply), TARGET).info))

@@ -20,8 +20,8 @@ from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import OSSPresignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import KIB
+from tests.owner_keys import owner_signer
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ Item = dict[str, Any]
 
 @frozen(kw_only=True)
 class Answer:
-    """What the signer sends; None never comes, and an endless one comes slowly."""
+    """The signer's reply; None is never sent, and an endless one is sent slowly."""
 
     body: bytes | None
     endless: bool = False
@@ -57,12 +57,7 @@ class Hostile:
 
     def sign(self, request: Mapping[str, Any], ago: float = 0.0) -> Item:
         """Return a true signature for *request*, made *ago* seconds ago."""
-        signer = KeySigner(
-            credentials=lambda: self.oss.credentials,
-            endpoint=self.oss.endpoint,
-            region="cn-hangzhou",
-            clock=lambda: time.time() - ago,
-        )
+        signer = owner_signer(self.oss, clock=lambda: time.time() - ago)
         members = {**request, "action": Action(request["action"])}
         (signed,) = signer.sign([Operation(**members)])
         return {
@@ -110,7 +105,7 @@ class Hostile:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Emulator]:
-    """Where a hostile signer would like the bytes to go; it has the same key."""
+    """The bucket to which a hostile signer directs the bytes; it has the same key."""
     with Emulator(buckets=("examplebucket", "other-bucket")) as oss:
         yield oss
 
@@ -346,7 +341,7 @@ def test_demanded_header_that_does_not_come_back_sends_no_byte(oss, elsewhere, n
 @pytest.mark.parametrize("parts", [False, True], ids=["whole", "parts"])
 @pytest.mark.parametrize("body", [None, b" "], ids=["silent", "dripping"])
 def test_signer_that_never_answers_is_given_up(oss, elsewhere, parts, body):
-    """No upload waits for ever."""
+    """No upload waits forever."""
     signer = Hostile(oss)
     signer.spoil = lambda _, __, result: result
     signer.answer = lambda _: Answer(body=body, endless=body is not None)

@@ -66,7 +66,7 @@ class HostileCompanion(Companion):
         self.spoil = spoil
 
     def answer(self, method, path, query, given):
-        """Return the spoilt reply."""
+        """Return the damaged reply."""
         return self.spoil(path, super().answer(method, path, query, given))
 
 

@@ -24,7 +24,7 @@ TOKEN = "tok/CANARY+secret/4711=="
 PASSWORD = "CANARY/pass word+4711"
 PAIR = f"user:{PASSWORD}"
 BASE64 = base64.b64encode(PAIR.encode()).decode()
-# What a server makes of a text -> the JSON of its message.
+# Encoding that a server may apply to a text -> JSON of its message.
 SPELLINGS = {
     "as sent": json.dumps,
     "slashes of PHP": lambda text: json.dumps(text).replace("/", r"\/"),
@@ -136,7 +136,7 @@ def test_a_token_after_a_backslash_leaves_json():
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("repeated", [PAIR, PASSWORD, BASE64, BASE64.rstrip("=")])
 def test_no_piece_of_a_pair_is_shown(server, caplog, spelling, repeated):
-    """Of ``user:password``, also the password and the base64 of the header are secret."""
+    """The password and the base64 form of ``user:password`` are secret, too."""
     server.message = SPELLINGS[spelling](f"got {repeated} from you")
     shown = shown_by("upload_server", server, PAIR, caplog)
     assert "<hidden>" in shown

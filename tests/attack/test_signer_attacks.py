@@ -17,14 +17,13 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation
-from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
+from fsspec_osspresigned.model import URL_ACTIONS, Action
+from fsspec_osspresigned.owner.service.policy import hash_token
 from fsspec_osspresigned.secret import SecretURL
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import describe
+from tests.conftest import presigned
+from tests.owner_keys import signer_service
 
 pytestmark = pytest.mark.slow
 
@@ -121,24 +120,14 @@ def service() -> Iterator[Service]:
         f'[[tokens]]\nsha256 = "{hash_token(token)}"\n{grant}'
         for token, grant in TOKENS.items()
     )
-    with Emulator(buckets=("examplebucket", "otherbucket")) as oss:
-        signer = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region="cn-hangzhou",
-        )
-        rules = ServiceRules(signer=signer, tokens=parse_policies(text).tokens)
-        with LoopbackServer(create_ruled_app(lambda: rules)) as server:
-            found = Service(oss, server.port)
-            own = Operation(
-                action=Action.PutObject,
-                bucket="examplebucket",
-                key="private/k",
-                content_length=len(SECRET),
-            )
-            url = signer.sign([own])[0].url.reveal()
-            assert found.send("PUT", url, {}, SECRET)[0] == 200
-            yield found
+    with (
+        Emulator(buckets=("examplebucket", "otherbucket")) as oss,
+        signer_service(oss, text) as server,
+    ):
+        found = Service(oss, server.port)
+        url = presigned(oss, "PUT", "private/k")
+        assert found.send("PUT", url, {}, SECRET)[0] == 200
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -285,7 +274,7 @@ def test_header_that_copies_opens_or_leads_elsewhere_is_refused(service, name, v
 @pytest.mark.parametrize(("name", "value"), INVALID)
 @pytest.mark.parametrize("member", ["headers", "optional_headers"])
 def test_header_that_is_no_header_is_refused(service, member, name, value):
-    """Nothing is cleaned up: a demand or a wish that cannot be sent is not valid."""
+    """Headers that cannot be sent are refused, never cleaned."""
     assert service.code(**{member: {name: value}}) == "invalid_request"
 
 
@@ -302,7 +291,7 @@ def test_header_that_is_no_header_is_refused(service, member, name, value):
     ],
 )
 def test_header_that_comes_twice_is_signed_once_or_not(service, demanded, wished, code):
-    """A demand wins over a wish, whatever the case of their letters."""
+    """A required header replaces an optional one, in any letter case."""
     result = service.ask(headers=demanded, optional_headers=wished)
     assert result.get("error", {}).get("code") == code
     if code is None:
@@ -473,7 +462,7 @@ def test_wished_copy_source_is_none(service):
 
 
 def test_grant_of_copies_does_not_make_a_put_a_copy(service):
-    """The same token, the same header, the other call."""
+    """A token that may copy cannot use the copy header in a PUT."""
     found = service.code(
         "copier-token-0000",
         headers={"x-oss-copy-source": "/examplebucket/public/k"},
@@ -523,7 +512,7 @@ def test_url_that_is_misused_is_refused_by_the_store(service, old, new, headers,
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
 def test_url_is_for_one_method(service, method):
-    """What lets write does not let read or delete."""
+    """Permission to write includes no permission to read or delete."""
     result = service.ask()
     assert service.send(method, result["url"], {}, b"")[0] == 403
 
@@ -565,7 +554,7 @@ MEMBERS = st.sampled_from(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 def test_nothing_that_is_asked_breaks_the_service(service, changed):
-    """Whatever the members are, the answer is a signature or a refusal, never a 500."""
+    """Any values of a request give a signature or a refusal, never a 500."""
     request = {
         "action": "PutObject",
         "bucket": "examplebucket",

@@ -1,4 +1,4 @@
-"""When everything fails, many workers ask no more than one would."""
+"""While everything fails, many workers send no more requests than one would."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def settle():
 
 
 def in_engine(test):
-    """Make a test of a coroutine function, which may not wait for ever."""
+    """Make a test of a coroutine function, which may not wait forever."""
 
     async def within_time():
         async with asyncio.timeout(20):
@@ -82,7 +82,7 @@ def in_engine(test):
 
 @in_engine
 async def test_opens_after_failures_in_a_row_only():
-    """A success between failures begins the count anew."""
+    """A success between failures begins the count again."""
     breaker = breaker_of(3)
     for _ in range(2):
         await fail(breaker)
@@ -142,7 +142,7 @@ async def test_errors_of_those_that_were_not_sent():
 
 @in_engine
 async def test_next_request_waits_for_a_pause_that_grows():
-    """Within the pause everybody waits, and nobody fails for it."""
+    """During the pause all callers wait, and none of them fails for it."""
     clock = Clock()
     breaker = breaker_of(1, clock)
     await fail(breaker)

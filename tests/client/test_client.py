@@ -122,7 +122,7 @@ def test_stale_signature_is_renewed():
 
 
 def test_a_signer_learns_what_had_expired():
-    """A signer that signs by something it holds is told that this has ended."""
+    """A signer is notified when the store refuses its signature as expired."""
     told = []
 
     class Holder(Signing):

@@ -1,4 +1,4 @@
-"""Which case a refusal is, by the error documents of OSS and of S3."""
+"""Reasons of refusals, from the error documents of OSS and of S3."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_each_case(code, ec, status, members, reason, words):
 
 @pytest.mark.parametrize("code", [*MEANINGS, ""])
 def test_program_that_signs_with_keys_has_no_owner_to_tell(code):
-    """What is wrong is its own to mend."""
+    """The remedy never refers to an owner."""
     ec = code if code[:1].isdigit() else ""
     for status in (307, 400, 403, 503):
         reply = refused("" if ec else code, ec=ec, status=status)
@@ -284,7 +284,7 @@ def test_program_that_signs_with_keys_has_no_owner_to_tell(code):
     ],
 )
 def test_what_is_wrong_with_keys_is_named_with_its_variable(code, members, words):
-    """A wrong secret, key ID, region or bucket is told as such, and nothing else is."""
+    """The message names the wrong secret, key ID, region or bucket, and nothing else."""
     found = error(refused(code, **members), by_keys=True)
     assert words in found.message
     assert "Content-Type" not in found.message
@@ -357,14 +357,14 @@ def test_not_yet_and_clocks(here, store, reason, words):
 
 
 def test_skew_is_measured():
-    """The offset is told in seconds, and who is ahead."""
+    """The message states the offset in seconds, and which clock is ahead."""
     found = error(refused("RequestTimeTooSkewed", date=NOW + 4000), now=NOW)
     assert "the clock of this machine is 4000 s behind the store's" in found.message
     assert found.explanation.clock_offset == -4000
 
 
 def test_stores_without_ec_are_judged_by_the_clock():
-    """S3 says AccessDenied for all: its time and the URL's tell which it is."""
+    """S3 answers AccessDenied to all: its time and the URL's show the reason."""
     signed = SignedRequest(method="PUT", url=S3_URL)
     denied = refused("AccessDenied", date=NOW + 60)
     assert error(denied, signed).reason is RefusalReason.DENIED
@@ -385,7 +385,7 @@ def test_stores_without_ec_are_judged_by_the_clock():
 
 @pytest.mark.parametrize("ec", ["0002-00000069", "0002-00000235"])
 def test_urls_that_do_not_tell_their_life(ec):
-    """Without times only the case is told."""
+    """Without times, the message states only the reason."""
     signed = SignedRequest(method="PUT", url="https://h.example/k?x=1")
     found = error(refused("AccessDenied", ec=ec, date=NOW), signed)
     assert " ago" not in found.message
@@ -393,7 +393,7 @@ def test_urls_that_do_not_tell_their_life(ec):
 
 
 def test_wrong_region_of_a_url_without_one():
-    """A URL that names no region is told so without it."""
+    """The message for a URL without a region names no region."""
     signed = sign("v1")
     found = error(refused("InvalidArgument", ec="0002-00000226", status=400), signed)
     assert "signed for the region, the store" in found.message
@@ -453,7 +453,7 @@ def test_a_store_that_repeats_everything_gives_nothing_away(version):
     st.sampled_from([400, 403]),
 )
 def test_whatever_a_store_writes_is_taken(code, members, signed, status):
-    """Only our errors come out, in one line."""
+    """Every reply raises an error of this package, with a message of one line."""
     members = {name: escape(text) for name, text in members.items()}
     found = error(refused(code, status=status, **members), signed)
     assert isinstance(found, errors.StoreError)

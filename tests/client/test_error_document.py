@@ -1,4 +1,4 @@
-"""What a store says about an error, and what of it may be repeated."""
+"""Error documents of stores, and the parts of them that messages may repeat."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fsspec_osspresigned.model import Action, Operation, Reply
 
 
 def test_a_message_is_one_short_line():
-    """Neither control characters nor length reach a terminal."""
+    """Control characters are escaped, and long texts are truncated."""
     cleaned = error_document.clean("a\x1b[31m\r\n b\u202e" + "x" * 999)
     assert cleaned.isprintable()
     assert cleaned.startswith("a [31m b x")

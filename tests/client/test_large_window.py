@@ -77,7 +77,7 @@ def test_slow_link_opens_the_window_at_once():
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_refusal_halves_once_for_what_was_in_flight(status):
-    """Those that were sent with the refused one tell nothing new."""
+    """Further refusals of requests that were already in flight do not halve it again."""
     link = Link(300e6, 9e9)
     link.send(128)
     assert link.refuse(16, status) == 8

@@ -17,7 +17,7 @@ def names(found):
 
 
 def test_objects_and_directories_are_listed():
-    """Whatever is below a directory, each once."""
+    """Return the paths below a directory, each once."""
     memory = LocalIndex()
     for path in ("b/d/x", "b/d/e/y", "b/d/e/z", "b/top"):
         memory.remember(Receipt(path=path, size=1), None)
@@ -87,7 +87,7 @@ def test_what_was_used_last_is_remembered():
 
 
 class Halting(str):
-    """A path; when it is put in its place again, another thread gets to run."""
+    """A path whose replacement in the index lets another thread run."""
 
     __slots__ = ("asked", "hashes", "listed")
     __eq__ = str.__eq__
@@ -119,7 +119,7 @@ def test_an_object_that_is_asked_for_is_listed_all_the_while():
 
 
 def test_parts_of_an_object_are_not_kept():
-    """They are in its receipt, for whoever wants them; there may be 10,000."""
+    """The record leaves out the parts of a receipt, of which there may be 10,000."""
     memory = LocalIndex()
     part = PartReceipt(part_number=1, size=1, etag="e", crc64=1)
     whole = Receipt(path="b/k", size=1, crc64=1, upload_id="u", parts=(part,))
@@ -167,7 +167,7 @@ def test_copies_of_own_objects_are_own_objects():
 
 @pytest.mark.parametrize(("known", "stated"), [(5, "6"), (5, None), (None, "None")])
 def test_a_copy_that_may_be_of_another_version_is_unknown(known, stated):
-    """Its CRC-64 is another one, or the store or the record does not tell it."""
+    """The CRC-64 differs, or is missing in the reply or in the record."""
     memory = LocalIndex()
     memory.remember(Receipt(path="b/x", size=1, crc64=known), b"x")
     memory.remember(Receipt(path="b/y", size=1, crc64=7), b"y")
@@ -177,7 +177,7 @@ def test_a_copy_that_may_be_of_another_version_is_unknown(known, stated):
 
 
 def test_directory_just_made_is_there_until_something_is_written():
-    """Whoever makes a directory finds it; after the first write the store answers."""
+    """A directory that was made is found; after the first write, the store decides."""
     memory = LocalIndex()
     for path in ("b/made", "b/made/in", "b/other"):
         memory.remember_directory(path, asked=True)
@@ -231,7 +231,7 @@ def test_many_blind_looks_become_their_directory(monkeypatch):
 
 
 def test_a_blind_look_of_another_process_has_a_time(monkeypatch):
-    """What was written before it, it did not see; the same look counts once."""
+    """A look does not cover objects that were written before it."""
     monkeypatch.setattr(local_index, "MAX_PREFIXES", 2)
     now = 1_000.0
     monkeypatch.setattr(local_index.time, "time", lambda: now)

@@ -50,7 +50,7 @@ def stored(oss: Emulator) -> bytes | None:
 
 
 def test_another_md5_is_another_object(oss):
-    """Without a CRC-64 the ETag tells what was there before."""
+    """Without a CRC-64, the ETag identifies the earlier object."""
     store(oss, b"oldie")
     oss.faults.add(
         Fault(action="PutObject", **BEFORE),
@@ -106,7 +106,7 @@ def test_an_error_document_behind_a_200_of_complete_is_not_final(oss, code, acts
 
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
 def test_wrong_object_is_named_as_visible(oss, data):
-    """A checksum that differs at the last step: stored, and wrong."""
+    """If the checksum of the last reply differs, the error says that the object exists."""
     action = "PutObject" if data is SMALL else "CompleteMultipartUpload"
     oss.faults.add(Fault(action=action, wrong_crc=True, times=None))
     with pytest.raises(IntegrityError) as caught:
@@ -146,5 +146,5 @@ def test_an_object_with_a_wrong_checksum_is_not_forgotten_by_the_retry(oss, refu
     ],
 )
 def test_which_failures_leave_a_doubt(failure, doubt):
-    """Only what the server may have done, without saying so or with other bytes."""
+    """A failure leaves a doubt only if the server may have acted on the request."""
     assert may_have_acted(failure) is doubt

@@ -40,7 +40,7 @@ def test_directory_is_made(tmp_path, as_text):
 
 @pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links of POSIX")
 def test_link_in_a_shared_directory_is_not_followed(tmp_path):
-    """What somebody has put there under the name of the file gets no receipt."""
+    """A symbolic link at the path of the receipt file is refused."""
     place, target = tmp_path / "receipts", tmp_path / "precious"
     target.write_text("old")
     write = receipt_writer(place)
@@ -54,7 +54,7 @@ FULL = "stored, but without a receipt: /dev/full: No space left on device"
 
 
 def refuse(_):
-    """Raise what a callable of somebody else may raise."""
+    """Raise an exception, as a user's callable may."""
     raise RuntimeError("no, Signature=c2VjcmV0")
 
 
@@ -97,7 +97,7 @@ def test_stored_object_without_a_receipt_is_stored(oss, tmp_path, taker, message
 
 
 def test_torn_receipt_spoils_no_other(tmp_path, monkeypatch):
-    """What a full disk has cut short is a line of its own."""
+    """A line that a full disk has truncated does not damage the next one."""
     write = ReceiptFile(tmp_path / "r.jsonl")
     real = os.write
 

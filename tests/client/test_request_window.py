@@ -50,7 +50,7 @@ def test_growth(case):
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_refusal_halves_once_for_what_was_in_flight(status):
-    """Those that were sent with the refused one tell nothing new."""
+    """Further refusals of requests that were already in flight do not halve it again."""
     link = Link()
     link.rounds(0.02, 0.02, 0.02)
     assert link.refuse(100, status) == 64

@@ -1,4 +1,4 @@
-"""When another try is worth it."""
+"""Rules that decide about retries."""
 
 from __future__ import annotations
 

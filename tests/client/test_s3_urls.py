@@ -69,7 +69,7 @@ def big(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"part_size": MIB}])
 @pytest.mark.parametrize("kept", [False, True])
 def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
-    """The first URL tells the store's kind; from then on no upload is begun in vain."""
+    """The first URL shows the kind of store, so no upload begins with small parts."""
     if kept:
         options = {**options, "resume_dir": str(tmp_path / "kept")}
     signer = S3Signer()
@@ -89,7 +89,7 @@ def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
 
 
 def test_a_first_stream_with_small_parts_is_refused(oss):
-    """It cannot be cut anew, and says what is wrong before any part is sent."""
+    """It cannot be cut again, and says what is wrong before any part is sent."""
     file = filesystem(S3Signer(), part_size=MIB).open(f"{ROOT}/stream", "wb")
     with pytest.raises(ConfigurationError, match="5 MiB of S3"):
         file.write(bytes(2 * MIB + 1))

@@ -1,4 +1,4 @@
-"""A dask user without keys: a program of its own, which writes and tells what it did.
+"""A dask user without keys: a separate program, which writes and reports its work.
 
 Called with a plan (JSON): ``dask_uploader.py PLAN dask`` writes from the workers of a
 cluster, ``dask_uploader.py PLAN pools`` from process pools. Its tests are the caller.

@@ -20,10 +20,10 @@ import pytest
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.app import App
-from fsspec_osspresigned.model import Action, Operation, split_path
-from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.url_map.source import write as write_map
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
+from tests.conftest import presigned
 from tests.contract import dask_uploader as program
 from tests.contract.dask_uploader import FILES, PARTITIONS
 from tests.serve_child import Serve, clean
@@ -99,22 +99,19 @@ def private(place: Path, text: str) -> Path:
 
 def map_of(oss: Emulator, paths: list[str], place: Path) -> Path:
     """Sign a PutObject for each path into a URL map."""
-    signer = KeySigner(
-        credentials=lambda: oss.credentials,
-        endpoint=oss.endpoint,
-        region="cn-hangzhou",
+    keys = {path: path.partition("/")[2] for path in paths}
+    write_map(
+        {
+            path: MapEntry(put=MapRequest(url=SecretURL(presigned(oss, "PUT", key))))
+            for path, key in keys.items()
+        },
+        place,
     )
-    entries = {}
-    for path in paths:
-        bucket, key = split_path(path)
-        put = Operation(action=Action.PutObject, bucket=bucket, key=key)
-        entries[path] = MapEntry(put=MapRequest(url=signer.sign([put])[0].url))
-    write_map(entries, place)
     return place
 
 
 class Run:
-    """One run of the uploader, and all that can be known about it."""
+    """One run of the uploader, and its recorded results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -133,7 +130,7 @@ class Run:
 
     @property
     def hidden(self) -> dict[str, str]:
-        """What must not be found anywhere."""
+        """Secrets that must not be found anywhere."""
         named = {f"signature {n}": text for n, text in enumerate(self.signatures)}
         return {"token": self.token, "key secret": self.key_secret, **named}
 

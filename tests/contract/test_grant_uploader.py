@@ -43,7 +43,7 @@ def test_a_grant_in_a_file(oss, tmp_path):
 
 
 def test_an_application_server(oss, tmp_path):
-    """The same by the address of a server that is written as OSS's samples are."""
+    """The uploader works with the address of a server like OSS's samples."""
     key = oss.credentials
     token = key.security_token
     host = f"{oss.url}/{BUCKET}"

@@ -22,9 +22,9 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.transaction import HeldCopies
 from fsspec_osspresigned.upload.upload import TransferContext, Upload
+from tests.owner_keys import owner_signer
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ CUTS = 3
 
 @frozen
 class Bench:
-    """An OSS, a client of it that never waits, and a place for files."""
+    """A store, a client that retries without waiting, and a directory for files."""
 
     oss: Emulator
     client: Client
@@ -50,11 +50,6 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with Emulator() as oss:
-        signer = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region="cn-hangzhou",
-        )
         options = {
             "signer": "keys",
             "part_size": MIN_PART,
@@ -63,7 +58,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         }
         client = Client(
             Options.from_storage_options(options),
-            signer,
+            owner_signer(oss),
             Transport(connect_timeout=20.0, progress_timeout=20.0),
             policy=RetryPolicy(retries=CUTS, base=0.0),
         )
@@ -139,7 +134,7 @@ def break_off(bench: Bench, target: Target, size: int, places, **more) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @given(size=sizes, places=breaks, start=st.integers(0, 100))
 def test_body_is_sent_from_its_start(bench, kind, size, places, start):
-    """What is stored is the body, after any number of tries that broke off anywhere."""
+    """The object equals the body, after any number of interrupted tries."""
     data = NOISE[start : start + size]
     target = bench.target()
     break_off(bench, target, len(data), places)

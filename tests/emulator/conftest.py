@@ -236,18 +236,6 @@ def peer(client, make_peer) -> Peer:
     return make_peer(client)
 
 
-@pytest.fixture(name="tree")
-def tree_fixture():
-    """The parser of XML replies."""
-    return tree
-
-
-@pytest.fixture(name="refusal")
-def refusal_fixture():
-    """The reader of error replies."""
-    return refusal
-
-
 @pytest.fixture
 def recorded(oss):
     """Wait for so many requests, and return the last."""

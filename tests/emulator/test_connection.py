@@ -10,6 +10,7 @@ import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.emulator.wire import ClientConnection
+from tests.emulator.conftest import refusal
 
 BUCKET = "examplebucket"
 ENDS = pytest.mark.parametrize(("reset", "end"), [(False, "closed"), (True, "reset")])
@@ -73,7 +74,7 @@ def test_a_connection_that_closes_between_requests(peer, oss):
 
 
 @ENDS
-def test_a_lost_reply(client, peer, oss, refusal, reset, end):
+def test_a_lost_reply(client, peer, oss, reset, end):
     """drop_reply acts, and not a byte comes back: a second Complete is NoSuchUpload."""
     oss.faults.add(Fault(action="PutObject", drop_reply=True, reset=reset))
     peer.ask("PUT", "lost", b"abc")
@@ -122,7 +123,7 @@ def test_a_head_that_breaks_off(client, peer, oss, method, after, last):
 
 
 def test_a_body_that_nobody_reads(make_peer, client, oss, recorded):
-    """stall_after reads so far; the client's buffers fill and it cannot go on."""
+    """stall_after reads so far; the client's buffers fill and it cannot continue."""
     oss.faults.add(Fault(stall_after=1000))
     peer = make_peer(client)
     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
@@ -189,7 +190,7 @@ def test_slow_in_both_directions(client, poster, oss, monkeypatch):
 
 
 def test_a_slow_reply_may_end_the_connection(peer, oss):
-    """What the client wants to close is closed behind a slow reply."""
+    """The connection is closed after a slow reply if the client asks for it."""
     oss.faults.add(Fault(bytes_per_second=100_000))
     peer.ask("PUT", "slow", b"x", extra="Connection: close\r\n")
     came, end = peer.rest()

@@ -16,7 +16,7 @@ NAMES = re.compile(r"`([a-z0-9_-]+)`")
 
 
 def first_column(section: str) -> list[str]:
-    """Return what stands in backticks in the first columns of the tables there."""
+    """Return the names in backticks in the first columns of the tables."""
     rows = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     return [name for row in rows for name in NAMES.findall(row)]
 
@@ -49,5 +49,5 @@ def test_the_page_lists_every_member_and_every_reason():
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`oss\.([a-z]+)", PAGE))))
 def test_the_page_names_what_exists(name):
-    """What the page says of an emulator is there."""
+    """Each attribute on the page exists."""
     assert hasattr(Emulator(), name)

@@ -14,13 +14,14 @@ from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.tools import cli
 from tests.emulator.authorization import BUCKET, sender
+from tests.emulator.conftest import refusal, tree
 
 CALL = Call(action="PutObject", bucket=BUCKET, key="k")
 PART_CALL = Call(action="UploadPart", bucket="b", key="a/[1].bin", query="partNumber=2")
 CRC = "x-oss-hash-crc64ecma"
 
 
-# What a rule matches, and how often.
+# Rules: the requests that they match, and how often.
 
 
 def test_a_fault_strikes_as_often_as_it_says():
@@ -51,12 +52,12 @@ def test_a_fault_strikes_as_often_as_it_says():
     ],
 )
 def test_a_fault_matches_what_it_names(rule, matches):
-    """What a rule leaves out matches everything."""
+    """An attribute that a rule omits matches everything."""
     assert Fault(**rule).matches(PART_CALL) is matches
 
 
 def test_a_rate_is_the_same_each_time():
-    """It strikes the same keys for the same seed, whatever the order, and each try anew."""
+    """It strikes the same keys for the same seed, whatever the order, and each try again."""
 
     def struck(seed, keys):
         faults = Faults()
@@ -93,7 +94,7 @@ ANSWERS = [
 @pytest.mark.parametrize(
     ("members", "wanted", "said", "is_stored"), ANSWERS, ids=range(10)
 )
-def test_answers(client, oss, poster, refusal, send, members, wanted, said, is_stored):
+def test_answers(client, oss, poster, send, members, wanted, said, is_stored):
     """A PUT and a form get the same answer, and act only if the fault says so."""
     oss.faults.add(Fault(**members))
     if send == "put":
@@ -118,7 +119,7 @@ def test_each_code_has_its_status():
         assert (refusal.status, refusal.message) == (status, message), (code, ec)
 
 
-def test_checksums(client, oss, poster, tree):
+def test_checksums(client, oss, poster):
     """Wrong ones differ from the right ones, missing ones are not there; all is stored."""
     right = client.put("k", b"x").headers
     for members, crc, etag in (
@@ -172,7 +173,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
-def test_refusals_for_a_reason(client, oss, poster, refusal, tree, reason):
+def test_refusals_for_a_reason(client, oss, poster, reason):
     """Each has its code, EC and elements, also for a form; nothing is stored."""
     code, *ecs, elements = WORDS[reason]
     oss.faults.add(Fault(refuse=reason, times=None))
@@ -192,7 +193,7 @@ def test_refusals_for_a_reason(client, oss, poster, refusal, tree, reason):
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
-def test_reasons_speak_of_the_key_that_signed(client, oss, refusal, version):
+def test_reasons_speak_of_the_key_that_signed(client, oss, version):
     """A refusal by name is worded for a header signature as well."""
     call, key = sender(oss, client), oss.credentials
     oss.faults.add(Fault(refuse="key-disabled"), Fault(refuse="expired"))

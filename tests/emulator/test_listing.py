@@ -10,6 +10,7 @@ from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.emulator.listing import cut_page
 from fsspec_osspresigned.http.checksums import crc64
 from tests.emulator.authorization import encoded, signed_headers
+from tests.emulator.conftest import tree
 
 BUCKET = "examplebucket"
 KEYS = ["a", "b/1", "b/2", "b/c/3", "d", "ü ü"]
@@ -17,7 +18,7 @@ keys_of = st.lists(st.text("ab/", min_size=1, max_size=5), unique=True).map(sort
 
 
 @pytest.fixture
-def look(client, tree):
+def look(client):
     """List KEYS: keys, common prefixes and the document."""
     for key in KEYS:
         client.put(key, key.encode())
@@ -96,7 +97,7 @@ def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
 
 
 def test_version_1(look):
-    """ListObjects goes on from a marker, and always tells the owner."""
+    """ListObjects continues from a marker, and always returns the owner."""
     keys, _, document = look()
     assert keys == KEYS
     assert document.findtext("Contents/Owner/ID")
@@ -117,7 +118,7 @@ def test_a_prefix_that_is_no_utf8(client):
     assert b"<Prefix>%FF</Prefix>" in client.send("GET", url).content
 
 
-def test_uploads(client, tree):
+def test_uploads(client):
     """ListMultipartUploads lists open uploads by key and id."""
     keys = ("u/ü a", "u/b", "u/b", "v")
     wanted = sorted((key, client.initiate(key)) for key in keys)
@@ -144,7 +145,7 @@ def test_uploads(client, tree):
     assert [e.text for e in found.iterfind("CommonPrefixes/Prefix")] == ["u/"]
 
 
-def test_parts(client, tree):
+def test_parts(client):
     """ListParts gives number, ETag, size and CRC-64."""
     upload, sent = client.uploaded("a ü", b"1", b"22", b"333")
 
@@ -175,7 +176,7 @@ def versions_of(document):
     ]
 
 
-def test_versions(make_client, tree):
+def test_versions(make_client):
     """ListObjectVersions lists versions and delete markers, the newest of a key first."""
     with Emulator(versioned=[BUCKET]) as oss:
         client = make_client(oss)
@@ -209,14 +210,14 @@ def test_versions(make_client, tree):
         assert encoded_key == "b%2F%C3%BC"
 
 
-def test_versions_of_a_bucket_without_versioning(client, tree):
+def test_versions_of_a_bucket_without_versioning(client):
     """Each object is its only version."""
     client.put("k")
     document = tree(client.call("GET", "", query={"versions": ""}))
     assert versions_of(document) == [("k", "null", "Version", "true")]
 
 
-def test_buckets(make_client, tree):
+def test_buckets(make_client):
     """ListBuckets, GetBucketInfo and GetBucketAcl tell what SDKs ask for."""
     with Emulator(buckets=(BUCKET, "other", "third"), versioned=("third",)) as oss:
         client = make_client(oss)

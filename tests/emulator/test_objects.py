@@ -14,6 +14,7 @@ import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.http.checksums import crc64
+from tests.emulator.conftest import refusal, tree
 
 BUCKET = "examplebucket"
 COPY = "x-oss-copy-source"
@@ -135,7 +136,7 @@ def test_a_plus_is_a_blank(client):
         ("lines=0-1", "all", "all"),
     ],
 )
-def test_ranges(client, refusal, asked, wanted, data, standard):
+def test_ranges(client, asked, wanted, data, standard):
     """A range within the object is 206, with the CRC-64 of the whole object."""
     crc = client.put("digits", DATA).headers[CRC]
     expected = data if standard is None or not asked else standard
@@ -230,7 +231,7 @@ def test_large_objects_are_in_files(make_client):
     assert not folder.exists()
 
 
-def test_copies_keep_or_replace_properties(client, tree):
+def test_copies_keep_or_replace_properties(client):
     """A copy has the source's bytes, and its metadata unless told otherwise."""
     own = {"Content-Type": "text/csv", "x-oss-meta-a": "1", "x-oss-tagging": "t=1"}
     client.put("k", b"data", headers=own)
@@ -259,7 +260,7 @@ def test_copies_keep_or_replace_properties(client, tree):
     assert client.oss.get(BUCKET, "copy").data() == b"data"
 
 
-def test_forbid_overwrite_holds_to_the_end(client, refusal):
+def test_forbid_overwrite_holds_to_the_end(client):
     """A key that is taken while the body comes in is not overwritten."""
 
     def body():
@@ -293,7 +294,7 @@ def test_callbacks_of_a_store_without_a_server(client, url, status):
     assert client.oss.get(BUCKET, "k").data() == b"x"
 
 
-def test_a_callback_server_of_the_test(make_client, refusal):
+def test_a_callback_server_of_the_test(make_client):
     """Its JSON is the answer; a callback in the query and in a header is refused."""
     with Emulator(callback=lambda wanted: json.dumps(wanted).encode()) as oss:
         client = make_client(oss)
@@ -312,7 +313,7 @@ def append(client, key, position, data, **options):
     return client.call("POST", key, query=query, data=data, **options)
 
 
-def test_appends_add_up(client, oss, refusal):
+def test_appends_add_up(client, oss):
     """The first makes the object with its properties, the next go behind it."""
     headers = {"Content-Type": "text/plain", "x-oss-meta-a": "1"}
     first = append(client, "k", 0, b"abc", headers=headers)
@@ -335,7 +336,7 @@ def test_appends_add_up(client, oss, refusal):
     assert client.call("GET", "k").content == b"new"
 
 
-def test_two_appends_at_once(client, oss, refusal):
+def test_two_appends_at_once(client, oss):
     """Of two at one position the later is refused, though both came in time."""
 
     def body():
@@ -350,7 +351,7 @@ def test_two_appends_at_once(client, oss, refusal):
     assert oss.get(BUCKET, "k").data() == b"abc"
 
 
-def test_deletion_of_many(client, tree):
+def test_deletion_of_many(client):
     """Each key is told, unless the request is quiet; odd ones come encoded."""
 
     def delete(*keys, quiet="false", **query):
@@ -372,7 +373,7 @@ def test_deletion_of_many(client, tree):
         assert delete(*keys).status_code == 400
 
 
-def test_versions(make_client, refusal):
+def test_versions(make_client):
     """A deletion hides older versions; a deletion of the marker shows them again."""
     with Emulator(versioned=[BUCKET]) as oss:
         client = make_client(oss)

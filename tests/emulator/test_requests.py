@@ -1,4 +1,4 @@
-"""Requests and their replies: what is refused, what is not there, where a bucket stands."""
+"""Requests and replies: refusals, missing objects, addressing styles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.signing import Endpoint
-from tests.emulator.conftest import Client
+from tests.emulator.conftest import Client, refusal, tree
 
 BUCKET = "examplebucket"
 MIB = 1024 * 1024
@@ -152,7 +152,7 @@ def filled():
     REFUSED,
     ids=[f"{number} {row[0][:30]}" for number, row in enumerate(REFUSED)],
 )
-def test_refusals(filled, refusal, request_line, headers, body, wanted):
+def test_refusals(filled, request_line, headers, body, wanted):
     """Each is answered as OSS does, with the EC where one is documented."""
     before = dict(filled.oss.objects(BUCKET))
     method, key, *query = request_line.split(" ", 2)
@@ -190,7 +190,7 @@ def test_refusals(filled, refusal, request_line, headers, body, wanted):
         ("PUT", "", {}, "PutBucket"),
     ],
 )  # fmt: skip
-def test_what_is_not_there_is_named(client, refusal, tree, method, key, query, action):
+def test_what_is_not_there_is_named(client, method, key, query, action):
     """A call that the emulator does not have is 501 and never taken for another."""
     client.put("k", b"precious")
     reply = client.call(method, key, query=query)
@@ -201,7 +201,7 @@ def test_what_is_not_there_is_named(client, refusal, tree, method, key, query, a
     assert client.oss.objects(BUCKET) == {"k": b"precious"}
 
 
-def test_the_service_and_unknown_buckets(client, refusal):
+def test_the_service_and_unknown_buckets(client):
     """Both are judged before the signature, which a bucket that exists needs."""
     for method, query, action in (
         ("GET", "", "ListBuckets"),
@@ -215,7 +215,7 @@ def test_the_service_and_unknown_buckets(client, refusal):
     assert client.oss.get("otherbucket", "k") is None
 
 
-def test_errors_of_head_come_in_a_header(client, tree):
+def test_errors_of_head_come_in_a_header(client):
     """HEAD of an absent object is 404 with the document in x-oss-err."""
     reply = client.call("HEAD", "absent")
     assert (reply.status_code, reply.content) == (404, b"")
@@ -278,7 +278,7 @@ def test_a_client_that_leaves_early(client, make_peer, oss, recorded):
 
 
 def test_a_put_without_a_length(peer, oss):
-    """Neither Content-Length nor chunks is 411."""
+    """A request without Content-Length and without chunks gets 411."""
     peer.ask("PUT", "k", length=-1)
     assert peer.reply()[0] == 411
     assert oss.requests[-1].code == "MissingContentLength"
@@ -295,7 +295,7 @@ def test_a_chunked_body_may_announce_its_length(peer, oss, length):
 
 
 def test_expect_continue(client, make_peer, oss):
-    """A client that asks first is told to go on, or gets the refusal at once."""
+    """A client that sends Expect gets 100 Continue or an immediate refusal."""
     expect = "Expect: 100-continue\r\n"
     peer = make_peer(client)
     peer.ask("PUT", "asked", length=3, extra=expect)

@@ -121,7 +121,7 @@ def facts(url: str) -> tuple[str, str, str, list[tuple[str, str]]]:
 
 
 def ours(version: str, token: str | None, **request) -> str:
-    """Sign with this package; what V1 cannot tell apart is left out."""
+    """Sign with this package, without the cases that are ambiguous in V1."""
     credentials = Credentials(ID, Secret(SECRET), token)
     try:
         url = PresignRequest(

@@ -10,6 +10,7 @@ import re
 import pytest
 
 from fsspec_osspresigned.http.checksums import crc64
+from tests.emulator.conftest import refusal, tree
 
 BUCKET = "examplebucket"
 KEY = "multi/a ü"
@@ -19,7 +20,7 @@ EXCLUSIVE = {"x-oss-forbid-overwrite": "true"}
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
-def test_an_upload_from_begin_to_end(client, tree, version):
+def test_an_upload_from_begin_to_end(client, version):
     """Parts in order make the object; ETag and CRC-64 are those of the whole."""
     properties = {"Content-Type": "text/csv", "x-oss-meta-a": "1"}
     upload = client.initiate(KEY, headers=properties, version=version)
@@ -65,7 +66,7 @@ def test_parts_in_any_order_and_again(client):
     assert client.oss.get(BUCKET, KEY).data() == PART + b"end"
 
 
-def test_an_upload_aborted_while_a_part_comes_in(client, refusal):
+def test_an_upload_aborted_while_a_part_comes_in(client):
     """A part whose upload ends meanwhile is NoSuchUpload."""
     upload = client.initiate(KEY)
 
@@ -93,7 +94,7 @@ def test_every_answer_tells_the_encryption(client):
     assert put.headers[f"{method}-key-id"]  # that of the account
 
 
-def test_keys_in_encoded_form(client, tree):
+def test_keys_in_encoded_form(client):
     """encoding-type=url encodes the key in the replies of Initiate and Complete."""
     encoded = {"encoding-type": "url"}
     begun = tree(client.call("POST", KEY, query={"uploads": "", **encoded}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,9 @@ from fsspec_osspresigned.engine.engine import Engine, run
 
 
 async def _set_debug(value: bool) -> None:
-    asyncio.get_running_loop().set_debug(value)
+    loop = asyncio.get_running_loop()
+    loop.set_debug(value)
+    loop.slow_callback_duration = math.inf  # asyncio would log in the loop's thread
 
 
 @pytest.fixture(autouse=True)

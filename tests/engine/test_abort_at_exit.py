@@ -164,7 +164,7 @@ def test_sigint_aborts(child, oss):
 
 
 def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
-    """The interpreter ends; a put_file of a thread nobody waits for ends first."""
+    """At exit, a put_file of a daemon thread ends before the interpreter does."""
     process = child("""
         from fsspec_osspresigned.http.body import MemoryBody
         ready = threading.Event()
@@ -225,7 +225,7 @@ def test_forked_child_ends_nothing_of_its_parent(child, oss):
 
 
 def test_hard_exit_publishes_nothing(child, oss):
-    """os._exit runs nothing of ours: the object is not there, its parts are."""
+    """os._exit runs no code of ours: the object is missing, and its parts stay."""
     process = child("""
         file = begun()
         os._exit(3)
@@ -253,7 +253,7 @@ def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):
 
 
 def test_nothing_is_begun_after_sigterm(monkeypatch):
-    """A thread that comes late is told so, instead of leaving parts behind."""
+    """A thread that starts an upload at exit gets an error instead of leaving parts."""
     monkeypatch.setattr(unfinished, "_is_terminating", True)
     with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
         unfinished.add(None)

@@ -89,7 +89,7 @@ def test_run_in_the_thread_of_the_loop():
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("in_worker", [False, True])
 def test_interrupt_of_user_code(kind, in_worker):
-    """What ends a program is raised to the caller, and does not end the loop."""
+    """SystemExit and the like are raised to the caller, and do not end the loop."""
     error, go = kind(7), threading.Event()
 
     def raises():
@@ -248,7 +248,7 @@ def test_awaited_and_cancelled():
 
 
 def test_loop_that_is_closed_while_it_waits():
-    """The call is cancelled, for nobody waits for it any more."""
+    """The call is cancelled if the loop of its caller is closed."""
     loop = asyncio.new_event_loop()
     begun, cleaned = threading.Event(), threading.Event()
 
@@ -397,7 +397,7 @@ def test_in_background_from_finalizers():
 
 
 def test_no_thread_for_the_engine(no_engine, monkeypatch):
-    """The caller gets the error of the system, and the next call tries anew."""
+    """The caller gets the error of the system, and the next call tries again."""
 
     def refuse(*_):
         raise RuntimeError("can't start new thread")
@@ -477,7 +477,7 @@ def stuck(monkeypatch):
 
 
 def test_interrupt_that_the_engine_does_not_answer(stuck):
-    """It is raised all the same, and a note names what holds up the engine."""
+    """It is raised anyway, and a note names what holds up the engine."""
 
     def press_later():
         time.sleep(0.1)
@@ -495,7 +495,7 @@ def test_interrupt_that_the_engine_does_not_answer(stuck):
 
 
 def test_cancellation_that_the_engine_does_not_answer(stuck):
-    """An event loop goes on, too."""
+    """An event loop continues, too."""
 
     async def main():
         stuck.hold()
@@ -515,7 +515,7 @@ def test_cancellation_that_the_engine_does_not_answer(stuck):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_child_has_an_engine_of_its_own():
-    """Parent and child go on, also where the parent's engine was busy at the fork."""
+    """Parent and child continue, also where the parent's engine was busy at the fork."""
     go = threading.Event()
 
     async def work():
@@ -570,9 +570,3 @@ def test_call_at_exit():
         text = f"{use}\natexit.register(lambda: print(run(work, 0.01)))"
         done = script(BEGIN + text)
         assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-
-
-def test_what_returns_no_coroutine_is_an_error():
-    """The caller does not wait for ever."""
-    with pytest.raises(TypeError):
-        run(lambda: 1)

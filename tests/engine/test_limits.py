@@ -27,6 +27,11 @@ class Requests:
         self.limits = RequestLimits(
             small=lambda: small, large=lambda: large, threads=large, total=total
         )
+        self.places = {
+            (client, is_small): RequestPlace(client, self.limits, is_small)
+            for client in ("client", "a", "b")
+            for is_small in (True, False)
+        }
         self.order = []
         self.now = {True: 0, False: 0}
         self.highest = {True: 0, False: 0}
@@ -35,7 +40,7 @@ class Requests:
     async def request(self, client="client", *, is_small=True):
         """Send a request, as a client does."""
         limiter = self.limiter
-        place = RequestPlace(client, self.limits, is_small)
+        place = self.places[client, is_small]
         if not limiter.enter_nowait(place):
             await limiter.enter(place)
         self.now[is_small] += 1
@@ -47,7 +52,7 @@ class Requests:
             limiter.leave(place)
 
     def begin(self, name, until=None, **facts):
-        """Begin a request that goes on until an event; return its task."""
+        """Begin a request that continues until an event; return its task."""
 
         async def send():
             async with self.request(**facts):
@@ -188,5 +193,5 @@ def test_shares(mine, others, size, has_room):
     budget = MemoryBudget()
     accounts = [MemoryAccount(budget) for _ in (mine, *others)]
     for account, used in zip(accounts, (mine, *others), strict=True):
-        account.filling = used
+        account.add(used)
     assert accounts[0].has_room(size, 100) is has_room

@@ -85,7 +85,7 @@ def refusing(*, code="AccessDenied", action=None, every=1):
     ids=["a success between", "others"],
 )
 def test_refusals_that_differ_end_nothing(work):
-    """A success, or a refusal of another kind, begins the count anew."""
+    """A success, or a refusal of another kind, begins the count again."""
     results = run_all(work, range(100), 1, on_error="return")
     assert len(results) == 100
 

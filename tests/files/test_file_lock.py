@@ -27,7 +27,7 @@ def place(tmp_path):
 
 
 def test_it_excludes_other_processes_until_it_is_killed(place):
-    """The second one is told the pid of the first; SIGKILL leaves nothing behind."""
+    """The second process gets the pid of the first; SIGKILL leaves no lock behind."""
     command = [sys.executable, "-c", HOLD, place]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "held\n"
@@ -75,7 +75,7 @@ def test_a_forked_child_does_not_keep_it(place):
 
 
 def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
-    """Opened before and locked after its removal, it would be a lock that nobody sees."""
+    """A lock file that was removed between open and lock is created again."""
     first = FileLock.take(place)
     flock, calls = fcntl.flock, []
 
@@ -98,7 +98,7 @@ def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
 
 
 def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
-    """What ``flock`` says is passed on, and no descriptor is left open."""
+    """Errors of ``flock`` are raised, and no descriptor is left open."""
 
     def none(*_):
         raise OSError(95, "Operation not supported")

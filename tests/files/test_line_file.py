@@ -32,7 +32,7 @@ def test_only_an_existing_file_is_reopened(tmp_path):
 
 
 def test_a_pipe_is_not_written_to(tmp_path):
-    """Whether or not a program reads from it."""
+    """A pipe is refused, with or without a reader."""
     place = str(tmp_path / "pipe")
     os.mkfifo(place)
     with pytest.raises(OSError, match="not a regular file"):

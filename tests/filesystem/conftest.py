@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import contextlib
 import json
-import signal
-import sys
-import threading
+import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.engine.engine import run, running
-from fsspec_osspresigned.engine.limits import request_limiter
 from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -30,11 +25,7 @@ from fsspec_osspresigned.signing import PresignRequest
 from tests.http.conftest import serve  # noqa: F401 - a fixture
 
 BUCKET = "examplebucket"
-
-
-async def left_on_engine() -> tuple[int, set[Any]]:
-    """Return the number of requests in flight, and the tasks but this one."""
-    return request_limiter().in_flight, running().tasks - {asyncio.current_task()}
+TOKEN = "a-made-up-token-0"
 
 
 class Owner:
@@ -94,13 +85,6 @@ class Owner:
             assert time.monotonic() < end
             time.sleep(0.005)
 
-    def wait_for_engine(self) -> None:
-        """Wait until the engine has no task and no request."""
-        end = time.monotonic() + 20
-        while (left := run(left_on_engine))[0] or left[1]:
-            assert time.monotonic() < end, left
-            time.sleep(0.005)
-
     def actions(self) -> list[str]:
         """Return the calls that came, in order."""
         return [record.action for record in self.oss.requests]
@@ -108,7 +92,7 @@ class Owner:
 
 @pytest.fixture
 def owner(oss: Emulator, tmp_path: Path) -> Owner:
-    """Who has the keys of that OSS."""
+    """The owner of the store, who has its keys."""
     return Owner(oss, tmp_path)
 
 
@@ -214,78 +198,46 @@ def blind(only: Callable[..., OSSPresignedFileSystem]) -> OSSPresignedFileSystem
     return only()
 
 
+@contextlib.contextmanager
+def service(
+    prefix: str = "", signer: Any = None, **terms: Any
+) -> Iterator[dict[str, str]]:
+    """Serve signatures of *signer*, by default the keys of the environment.
+
+    It signs all calls below *prefix*, with *terms* of its policy. Yield the options of
+    a filesystem.
+    """
+    prefixes = (f"{BUCKET}/{prefix}",)
+    policy = Policy(name="p", prefixes=prefixes, actions=frozenset(Action), **terms)
+    tokens = {hash_token(TOKEN): policy}
+    app = create_app(signer or KeySigner.from_options(), tokens=tokens)
+    with pytest.MonkeyPatch.context() as patch, LoopbackServer(app) as server:
+        patch.setenv("OSSPRESIGNED_TOKEN", TOKEN)
+        yield {"signer": server.url, "signer_token": "env:OSSPRESIGNED_TOKEN"}
+
+
 @pytest.fixture(params=["keys", pytest.param("service", marks=pytest.mark.slow)])
 def full(
-    request: pytest.FixtureRequest,
-    environment: None,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, environment: None
 ) -> Iterator[OSSPresignedFileSystem]:
     """A filesystem that may do everything: by keys, and through a signer service."""
     if request.param == "keys":
         yield OSSPresignedFileSystem(signer="keys")
         return
-    token = "a-made-up-token-0"
-    monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
-    policy = Policy(name="all", prefixes=(f"{BUCKET}/",), actions=frozenset(Action))
-    app = create_app(KeySigner.from_options(), tokens={hash_token(token): policy})
-    with LoopbackServer(app) as server:
-        yield OSSPresignedFileSystem(
-            signer=f"http://127.0.0.1:{server.port}",
-            signer_token="env:OSSPRESIGNED_TOKEN",
-        )
+    with service() as options:
+        yield OSSPresignedFileSystem(**options)
 
 
-class Interrupts:
-    """Ctrl-C for the main thread, until it has come."""
-
-    def __init__(self) -> None:
-        self.raised = threading.Event()
-        self.hook = sys.unraisablehook
-
-    def press(self) -> None:
-        """Send the signal."""
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    def press_until_raised(self) -> None:
-        """Send it again: just before the main thread waits it wakes nothing."""
-        for _ in range(100):
-            self.press()
-            if self.raised.wait(0.1):
-                break
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """Raise KeyboardInterrupt once."""
-        if not self.raised.is_set():
-            self.raised.set()
-            signal.default_int_handler(number, frame)
-
-    def see_unraisable(self, unraisable: Any) -> None:
-        """Come again: Python drops what is raised in a finalizer or a callback of its own."""
-        if unraisable.exc_type is KeyboardInterrupt:
-            self.raised.clear()
-            threading.Timer(0.05, self.press).start()
-        else:
-            self.hook(unraisable)
-
-
-@pytest.fixture
-def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Let Ctrl-C come when a filesystem sends a certain request."""
-    interrupts = Interrupts()
-    monkeypatch.setattr(sys, "unraisablehook", interrupts.see_unraisable)
-    # Who starts the tests in the background may have SIGINT ignored.
-    before = signal.signal(signal.SIGINT, interrupts.handle)
-
-    def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
-        send, seen = fs.client.call, itertools.count(1)
-
-        async def call(operation: Any, *args: Any, **options: Any) -> Any:
-            if operation.action == action and next(seen) == count:
-                # The main thread waits, and nothing may be complete before it is woken.
-                interrupts.press_until_raised()
-            return await send(operation, *args, **options)
-
-        monkeypatch.setattr(fs.client, "call", call)
-
-    yield arm
-    signal.signal(signal.SIGINT, before)
+def forked(act: Callable[[], object]) -> int:
+    """Call *act* in a forked child; return 0, or 1 if it raised an exception."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads
+        child = os.fork()
+    if child == 0:  # pragma: no cover - seen by its exit code
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

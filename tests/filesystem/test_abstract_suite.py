@@ -8,7 +8,7 @@ from fsspec.tests import abstract
 
 
 class Fixtures(abstract.AbstractFixtures):
-    """What the suite asks of a filesystem."""
+    """Fixtures of fsspec's abstract suite."""
 
     @pytest.fixture
     def fs(self, full):

@@ -1,4 +1,4 @@
-"""How many calls of the signer an upload costs, and how many URLs it leaves unused."""
+"""Numbers of signer calls of an upload, and of URLs that it leaves unused."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_urls_that_came_with_an_expired_one_are_not_sent(oss, owner):
 
 @pytest.mark.slow
 def test_a_thousand_files_cost_twelve_calls(service, owner, monkeypatch, tmp_path):
-    """Small files are signed a hundred a call; two calls learn that nobody may look."""
+    """A call signs a hundred small files; two more find out that reading is not granted."""
     source = tmp_path / "source"
     source.mkdir()
     for number in range(1_000):
@@ -140,7 +140,7 @@ def test_values_share_calls_and_each_error_is_its_own(service, owner, monkeypatc
 
 
 def test_a_transaction_signs_at_its_end_in_one_call(service, owner, monkeypatch):
-    """What waits needs no signature yet, and then shares one call."""
+    """Files that wait request no signature yet, and then share one call."""
     with service.filesystem(monkeypatch) as fs:
         with fs.transaction:
             for n in range(90):

@@ -48,7 +48,7 @@ def web():
 
 
 def test_url_map_of_the_web_has_a_limit(web):
-    """A server that does not stop fills no memory, whatever size it told."""
+    """An endless reply does not fill the memory, whatever its Content-Length is."""
     with pytest.raises(OSError, match="it is longer than 1 MiB"):
         read_url(f"{web}/endless.json", 1 << 20)
     signer = client(url_map=f"{web}/map.json").signer

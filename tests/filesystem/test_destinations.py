@@ -96,7 +96,7 @@ def test_levels_begin_at_one(tree):
 
 
 def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkeypatch):
-    """Stock fsspec leaves it out in silence; here it is an error like any other."""
+    """An unreadable directory raises an error; fsspec itself skips it silently."""
     scandir = os.scandir
 
     def refuse(path):
@@ -123,7 +123,7 @@ def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkey
 
 
 def test_links_in_a_tree(tree, blind, owner, tmp_path):
-    """A link to a file is its content; one to a directory is left out, and told."""
+    """A link to a file is uploaded; one to a directory is skipped with a warning."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"s")
@@ -143,7 +143,7 @@ def test_links_in_a_tree(tree, blind, owner, tmp_path):
 
 
 def test_broken_links_and_loops_are_failures(tree, blind, owner):
-    """What cannot be read is an error with its local name; the others are stored."""
+    """An unreadable file is an error with its local name; the others are stored."""
     os.symlink(tree / "none", tree / "broken")
     os.symlink(tree / "loop", tree / "loop")
     found = blind.put(str(tree), f"{ROOT}/t", recursive=True, on_error="return")
@@ -154,7 +154,7 @@ def test_broken_links_and_loops_are_failures(tree, blind, owner):
 
 
 def test_pipes_and_sockets_in_a_tree_are_left_out(tree, blind, owner, monkeypatch):
-    """Reading a pipe would wait for ever; in a tree or a pattern nobody meant it."""
+    """A pipe in a tree or a pattern is skipped, because reading it could wait forever."""
     os.mkfifo(tree / "fifo")
     monkeypatch.chdir(tree)  # a socket's name must be short
     with socket.socket(socket.AF_UNIX) as server:

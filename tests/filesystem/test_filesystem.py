@@ -77,7 +77,7 @@ def test_a_double_colon_is_refused_where_fsspec_would_chain(environment, owner):
 
 @pytest.mark.parametrize("key", ["/leading", "\\leading"])
 def test_a_key_that_oss_refuses_is_refused_before_the_first_byte(fs, owner, key):
-    """What OSS does not take as a key is an error of its own."""
+    """A key that OSS does not accept raises an error that says so."""
     with pytest.raises(ConfigurationError):
         fs.pipe(f"{BUCKET}/{key}", b"x")
     with contextlib.suppress(ConfigurationError):
@@ -89,7 +89,7 @@ def test_a_key_that_oss_refuses_is_refused_before_the_first_byte(fs, owner, key)
     "verb", ["find", "copy", "mv", "rm", "cat", "get", "put", "info", "ls", "glob"]
 )
 def test_arguments_come_in_the_order_of_fsspec(verb):
-    """What fsspec declares may be passed by position, as with any filesystem."""
+    """Parameters of fsspec can be passed by position."""
     declared = getattr(AbstractFileSystem, verb)
     theirs = [
         name

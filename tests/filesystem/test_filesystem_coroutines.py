@@ -35,7 +35,7 @@ def fs(environment):
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("size", [10, 3 * SIZE])
 def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size, many):
-    """Also if its object was complete already: nothing of the transaction is published."""
+    """A cancelled call fails the transaction, even if its object was complete."""
     begun, go, add = threading.Event(), threading.Event(), Transaction.add
 
     def slow(self, one):
@@ -156,7 +156,7 @@ async def cancel(task):
 def test_a_pipe_of_the_system_is_not_published_after_its_end(
     environment, owner, oss, tmp_path, size, on_exception
 ):
-    """Neither its last request nor the tries after it outlive a cancelled call."""
+    """A cancelled call ends its running request, and sends no further one."""
     fs = OSSPresignedFileSystem(
         signer="keys",
         part_size=2**20,
@@ -261,7 +261,7 @@ def test_a_cancelled_write_is_not_remembered_as_undone(blind, oss):
 def test_a_cancelled_call_does_not_wait_for_the_other_end(
     fs, owner, tmp_path, verb, other_end
 ):
-    """A program that says nothing must not hold up whoever has given up."""
+    """A silent program does not delay a caller that was cancelled."""
     path, fifo = f"{ROOT}/f", str(tmp_path / "fifo")
     os.mkfifo(fifo)
     if verb == "get":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import pickle
 import threading
 import traceback
@@ -20,6 +19,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.secret import Secret, SecretURL
+from tests.filesystem.conftest import forked
 from tests.form_signer import grant_of
 
 ROOT = "examplebucket"
@@ -195,22 +195,17 @@ def test_a_forked_child_uploads_its_own_file(fs, owner):
     """An inherited filesystem and a fresh one both work, and do not hang."""
     fs.pipe({f"{ROOT}/parent/{n}": b"p" for n in range(4)})  # threads, sockets, a loop
     assert fs.exists(f"{ROOT}/parent/0")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads
-        child = os.fork()
-    if child == 0:  # pragma: no cover - seen by its exit code
-        code = 1
-        try:
-            fs.pipe({f"{ROOT}/child/{n}": b"c" for n in range(4)})
-            fresh = fsspec.filesystem("osspresigned", signer="keys")
-            with fresh.open(f"{ROOT}/child/fresh", "wb") as file:
-                file.write(b"f")
-            ok = fs.exists(f"{ROOT}/child/0") and fs.isdir(f"{ROOT}/child")
-            code = 0 if ok and fs.client is fresh.client else 2
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+
+    def act():
+        fs.pipe({f"{ROOT}/child/{n}": b"c" for n in range(4)})
+        fresh = fsspec.filesystem("osspresigned", signer="keys")
+        with fresh.open(f"{ROOT}/child/fresh", "wb") as file:
+            file.write(b"f")
+        assert fs.exists(f"{ROOT}/child/0")
+        assert fs.isdir(f"{ROOT}/child")
+        assert fs.client is fresh.client
+
+    assert forked(act) == 0
     assert len(owner.stored()) == 9
     assert fs.exists(f"{ROOT}/child/fresh")
 
@@ -269,7 +264,7 @@ def test_coroutines_run_in_the_callers_loop(environment, owner, tmp_path):
 def test_another_endpoint_in_the_environment_is_another_instance(
     environment, monkeypatch
 ):
-    """What the keys are for is part of what an instance is."""
+    """Another endpoint of the environment gives another instance."""
     first = OSSPresignedFileSystem(signer="keys")
     monkeypatch.setenv("OSS_ENDPOINT", "https://oss-cn-hangzhou.aliyuncs.com")
     second = OSSPresignedFileSystem(signer="keys")

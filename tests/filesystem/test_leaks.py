@@ -51,7 +51,7 @@ def check(text: str) -> None:
 
 
 def check_error(error: BaseException) -> None:
-    """Fail if a secret is in what is told, or in a variable of a frame of ours."""
+    """Fail if a secret is in a message, or in a variable of a frame of ours."""
     seen, waiting, frames = set(), [error], 0
     while waiting:
         one = waiting.pop()
@@ -79,13 +79,13 @@ def store_options():
 
 @pytest.fixture
 def environment(oss, monkeypatch):
-    """What signer_token= reads, beside the keys of the store."""
+    """The environment of ``signer_token=``, and the keys of the store."""
     assert oss.credentials.access_key_secret.reveal() == CANARIES[0]
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", CANARIES[2])
 
 
 class Function:
-    """Signs as a user's function does, with an URL as a str; fails if told to."""
+    """A signer function of a user, which returns URLs as str and fails on demand."""
 
     fails: Exception | None = None
     makes = None
@@ -168,7 +168,7 @@ def write(fs, path):
 
 
 def test_failure_to_sign(options, monkeypatch, caplog):
-    """A signer that has nothing, refuses or is broken tells no secret."""
+    """No error of a signer shows a secret: no entry, a refusal, or a defect."""
     caplog.set_level(logging.DEBUG)
     fs = OSSPresignedFileSystem(**options, retries=0)
     other = "otherbucket/other" if "grant" in options else f"{BUCKET}/other"

@@ -41,7 +41,7 @@ ODD = [
 
 
 def put(owner, *keys):
-    """Store objects as somebody else would."""
+    """Store objects as another process would."""
     store = owner.oss.store
     for key in keys:
         like = StoredObject(
@@ -51,7 +51,7 @@ def put(owner, *keys):
 
 
 def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
-    """Whatever stands in a key, also across pages, it comes back unchanged."""
+    """Unusual keys come back unchanged, also across pages of a listing."""
     put(owner, *ODD)
     monkeypatch.setattr(operations, "PAGE_SIZE", 2)
     every = sorted(f"{ROOT}/{key}" for key in ODD)
@@ -135,7 +135,7 @@ def test_a_directory_beside_an_object_of_its_name(fs, only):
 
 
 def test_the_size_of_an_open_file_is_that_of_the_object(fs):
-    """Whatever size is passed, as other filesystems accept it."""
+    """A wrong ``size=`` is ignored, as other filesystems do."""
     fs.pipe_file(PATH, bytes(range(150)))
     with fs.open(PATH, size=1) as file:
         assert file.size == 150
@@ -164,7 +164,7 @@ def test_a_name_with_a_trailing_slash_stands_for_a_directory(full, owner, write)
 
 
 def test_a_made_directory_can_be_removed(fs, only, owner):
-    """Tools make one, delete it and write it anew, with and without listing."""
+    """Tools make one, delete it and write it again, with and without listing."""
     for one in (fs, only()):
         one.mkdir(f"{ROOT}/m")
         assert one.exists(f"{ROOT}/m")
@@ -197,7 +197,7 @@ def test_one_object_shows_that_a_directory_is_not_empty(fs, owner):
 
 
 def test_a_pattern_lists_only_what_begins_so(fs, owner):
-    """What stands before the first wildcard goes to the store."""
+    """The text before the first wildcard is sent as the prefix."""
     fs.pipe({f"{ROOT}/d/{name}": b"12" for name in ("ab1", "ab2", "b1", "e/ab3")})
     owner.oss.clear()
     assert fs.glob(f"{ROOT}/d/ab*") == [f"{ROOT}/d/ab1", f"{ROOT}/d/ab2"]
@@ -259,14 +259,14 @@ def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
 
 
 def test_a_store_that_does_not_encode_keys(fs, monkeypatch):
-    """What is not said to be encoded is taken as it stands."""
+    """Names are decoded only if the reply declares an encoding."""
     body = page(Contents="<Key>d/a%20+b</Key>")
     monkeypatch.setattr("fsspec_osspresigned.emulator.messages.xml", lambda *_: body)
     assert fs.find(f"{ROOT}/d") == [f"{ROOT}/d/a%20+b"]
 
 
 def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
-    """What was seen of it must not pass for all."""
+    """An incomplete listing raises an error."""
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
     monkeypatch.setattr(operations, "PAGE_SIZE", 2)
     for look in (fs.ls, fs.find):
@@ -327,7 +327,7 @@ REFUSED = {
 def test_a_refused_read_or_deletion_is_a_permission_error(
     fs, only, owner, tmp_path, name, refusing
 ):
-    """An object that exists is not reported as missing, but tools that look go on."""
+    """An object that exists is not reported as missing, but tools that look continue."""
     fs.pipe({PATH: b"x", f"{ROOT}/d/a": b"x"})
     refused = only()
     if refusing == "store":
@@ -369,7 +369,7 @@ def test_a_store_that_lets_nobody_look_with_unknown_error(only, owner):
 
 
 def test_looking_is_blind_where_only_listing_is_signed(only):
-    """A made directory is no object, and nothing is not there."""
+    """With listing alone, a made directory is empty, and a missing path gives a warning."""
     fs = only("ListObjectsV2")
     fs.mkdir(f"{ROOT}/made")
     assert fs.find(f"{ROOT}/made") == []
@@ -420,7 +420,7 @@ def test_metadata_is_read_back(full, only):
 
 
 def test_dates_versions_and_checksums(full, owner):
-    """They tell one version of an object from another, for caches."""
+    """They distinguish versions of an object, for caches."""
     full.pipe_file(PATH, b"1")
     now = dt.datetime.now(dt.UTC)
     assert abs((full.created(PATH) - now).total_seconds()) < 60
@@ -449,7 +449,7 @@ def test_memory_and_store_name_the_same_version(fs, only):
 
 @pytest.mark.parametrize("date", ["yesterday", f"Wed, 25 Nov {10**20} 10:00:00 GMT"])
 def test_a_head_that_tells_nothing(fs, date):
-    """A size is needed; a date and a checksum are not."""
+    """A HEAD reply needs a size, but no date or checksum."""
     assert operations.size_of({"content-length": "5"}, PATH) == 5
     for headers in ({}, {"content-length": "-1"}, {"content-length": "many"}):
         with pytest.raises(StoreError, match="how large"):
@@ -503,7 +503,7 @@ def test_a_signed_url_does_what_it_is_for(full, owner, method, body):
 
 
 def test_signed_urls_are_not_given_without_permission(blind, only):
-    """What is not granted, or needs more than a URL, is refused."""
+    """Operations that are not granted, or need more than a URL, are refused."""
     with pytest.raises(NotCoveredError):
         blind.sign(PATH)
     for wrong in ({"method": "POST"}, {"expiration": 0}):

@@ -99,7 +99,7 @@ def test_a_listing_url_lists_just_what_it_was_signed_for(make, owner):
 
 
 def test_a_listing_url_shows_one_page(make, owner, fs):
-    """What comes behind it is an error, and never missing."""
+    """A listing of more than one page raises an error."""
     fs.pipe({f"{ROOT}/d/{n}": b"" for n in range(3)})
     url = lists(owner, "d/", delimiter="/", **{"max-keys": "2"})
     mapped = make({f"{ROOT}/d/": {"ls": url}})

@@ -1,4 +1,4 @@
-"""Many files at once: memory and requests are shared, and nobody locks up."""
+"""Many open files share memory and requests, without a deadlock."""
 
 from __future__ import annotations
 

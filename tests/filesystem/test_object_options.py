@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 
 import pytest
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     ConfigurationError,
     NotCoveredError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.owner.service.app import create_app
-from fsspec_osspresigned.owner.service.policy import Policy
-from fsspec_osspresigned.signers.keys import KeySigner
-from tests.filesystem.conftest import VERBS
+from tests.filesystem.conftest import VERBS, service
 
 ROOT = "examplebucket"
 CALL = {"callbackUrl": "https://example.com/done", "callbackBody": "k=${object}"}
@@ -127,29 +121,12 @@ def test_what_a_url_was_not_signed_for_is_an_error(owner, tmp_path, option):
     assert not owner.actions()
 
 
-def test_a_signer_service_signs_what_its_policy_grants(oss, owner, monkeypatch):
+def test_a_signer_service_signs_what_its_policy_grants(environment, owner):
     """Demanded headers go to the service with each call, and come back signed."""
-    monkeypatch.setenv("OSSPRESIGNED_TOKEN", "a-made-up-token")
-    policy = Policy(
-        name="p",
-        prefixes=(f"{ROOT}/",),
-        actions=frozenset(Action),
-        headers={"content-type", "cache-control", "x-oss-*", "x-oss-callback"},
-        acls={"private"},
-    )
-    keys = KeySigner(
-        credentials=lambda: oss.credentials,
-        endpoint=oss.endpoint,
-        region="cn-hangzhou",
-    )
-    digest = hashlib.sha256(b"a-made-up-token").hexdigest()
-    with LoopbackServer(create_app(keys, tokens={digest: policy})) as service:
-        fs = OSSPresignedFileSystem(
-            signer=service.url,
-            signer_token="env:OSSPRESIGNED_TOKEN",
-            part_size="100KiB",
-            multipart_threshold="200KiB",
-        )
+    headers = {"content-type", "cache-control", "x-oss-*", "x-oss-callback"}
+    sizes = {"part_size": "100KiB", "multipart_threshold": "200KiB"}
+    with service(headers=headers, acls={"private"}) as signing:
+        fs = OSSPresignedFileSystem(**signing, **sizes)
         # No "overwrite": to see whether the object is there would be other requests.
         options = {n: v for n, v in OPTIONS.items() if n != "overwrite"}
         fs.pipe_file(f"{ROOT}/small", b"x", **options)

@@ -83,7 +83,7 @@ def test_objects_are_not_changed_in_place(blind, owner, mode):
 
 
 def test_a_bad_layer_leaves_no_open_file(blind, owner):
-    """What is wrong with text or compression is told without a dangling upload."""
+    """Invalid text or compression options raise an error, and leave no upload."""
     with pytest.raises(ValueError, match="ompression"):
         blind.open(PATH, "wb", compression="none-such")
     with pytest.raises(LookupError):
@@ -172,7 +172,7 @@ def test_a_reply_that_confirms_nothing_is_an_error(fs, monkeypatch, action):
 
 
 def test_a_signer_of_head_without_listing(only, owner):
-    """What HEAD shows is true; directories are those that were made or filled here."""
+    """HEAD decides about objects; only directories made or filled here exist."""
     fs = only("HeadObject")
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     assert fs.info(f"{ROOT}/d/x")["size"] == 1

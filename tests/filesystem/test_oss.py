@@ -80,7 +80,7 @@ def test_a_wrong_secret_is_refused_by_the_store(options):
 
 
 def test_no_secret_is_shown_or_pickled(options):
-    """Neither options nor pickles hold the key; the error names the remedy."""
+    """The key is neither in options nor in pickles; the error names the remedy."""
     fs = fsspec.filesystem("oss", **{**options, **of(TEMPORARY)})
     shown = f"{fs!r} {fs.storage_options!r} {vars(fs)!r}"
     assert TEMPORARY.access_key_secret.reveal() not in shown
@@ -143,7 +143,7 @@ def test_a_configured_key_signs_for_no_endpoint_of_others(options, monkeypatch):
 
 
 def test_registration_is_asked_for():
-    """Only ``register_oss`` takes the scheme, and it takes it from ossfs."""
+    """Only ``register_oss`` registers the scheme, in place of ossfs."""
     code = (
         "import json, fsspec, fsspec_osspresigned as ours;"
         "before = fsspec.registry.get('oss') or fsspec.available_protocols() and None;"

@@ -101,7 +101,7 @@ ALIKE = [
     [*((verb, URL) for verb in VERBS), *(("pipe_file", path) for path in ALIKE)],
 )
 def test_a_url_is_no_path(fs, owner, tmp_path, caplog, verb, path):
-    """It is refused before anything is sent or logged, not repeated, and told its place."""
+    """The error says to use ``presigned_url=``; nothing of the URL is shown or sent."""
     caplog.set_level(logging.DEBUG, "fsspec_osspresigned")
     (tmp_path / "local").write_bytes(b"x")
     with pytest.raises(ConfigurationError, match="as presigned_url=") as caught:

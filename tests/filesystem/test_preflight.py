@@ -1,4 +1,4 @@
-"""What can be known to fail is refused before the first byte."""
+"""An upload that must fail is refused before the first byte."""
 
 from __future__ import annotations
 

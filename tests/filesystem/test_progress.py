@@ -21,7 +21,7 @@ def file_of(shared):
 
 
 def test_a_callback_without_branches_is_told_the_bytes_of_all_files():
-    """What is known is not added again; what is not, is told as files begin."""
+    """Known sizes are added once; unknown ones as each file begins."""
     known, unknown = Callback(), Callback()
     for callback, size in ((known, 4096), (unknown, None)):
         shared = SharedCallback(callback)

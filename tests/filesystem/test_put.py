@@ -86,7 +86,7 @@ def test_one_failure_is_raised_as_itself_and_stops_the_rest(blind, owner):
 
 
 def test_several_failures_are_all_named(blind, owner):
-    """Those that were under way may fail too: each is told with its path."""
+    """Uploads that were in flight may fail too: each is reported with its path."""
     gate = asyncio.Barrier(3)
     owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
     original = blind.client.transport.send
@@ -146,7 +146,7 @@ def replaced(path):
 
 
 def edited_and_set_back(path):
-    """Write into a file, and give it its old time; only the change time tells."""
+    """Write into a file and restore its modification time; only ctime differs."""
     before = path.stat()
     # Two changes within a few milliseconds have the same change time.
     while path.stat().st_ctime_ns == before.st_ctime_ns:
@@ -174,7 +174,7 @@ CHANGES = {
 def test_a_source_that_changes_publishes_nothing(
     only, owner, tmp_path, monkeypatch, change, size
 ):
-    """A file that somebody writes to is an error, never a mixture or a short object."""
+    """A file that changes while it is read is an error, never a mixed or short object."""
     fs = only(part_size="400KiB", multipart_threshold="1MiB")
     source = tmp_path / "f"
     source.write_bytes(bytes(size))
@@ -287,7 +287,7 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(environment, owner, tmp_pa
 
 
 def test_a_file_that_is_a_pipe_by_its_turn_is_named(environment, owner, tmp_path):
-    """Only the next files are looked at beforehand; the one after them is not opened."""
+    """A file that becomes a pipe before its turn is refused; only a few are opened ahead."""
     names = [tmp_path / f"{number:03}" for number in range(200)]
     for name in names:
         name.write_bytes(b"x")
@@ -305,7 +305,7 @@ def test_a_file_that_is_a_pipe_by_its_turn_is_named(environment, owner, tmp_path
 
 
 def test_pipes_that_are_named_in_a_list_are_streams(blind, owner, tmp_path):
-    """What a shell makes of several ``<(...)``."""
+    """Pipes like those of several ``<(...)`` in a shell."""
     named = [tmp_path / "a", tmp_path / "b"]
     for pipe in named:
         os.mkfifo(pipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from tests.filesystem.conftest import WRITES, OnlyActions
+from tests.filesystem.conftest import WRITES, OnlyActions, forked
 from tests.form_signer import grant_of
 
 ROOT = "examplebucket"
@@ -98,7 +97,7 @@ def test_the_kind_of_a_path_is_no_such_look(blind, only, owner, old, verb):
 
 
 def test_the_destination_of_put_is_no_such_look(blind, owner, old, tmp_path):
-    """Plain uploads replace what is there, each time."""
+    """Uploads without a check replace an existing object each time."""
     assert old
     (tmp_path / "a").write_bytes(b"new")
     blind.put(str(tmp_path / "a"), PATH)
@@ -108,7 +107,7 @@ def test_the_destination_of_put_is_no_such_look(blind, owner, old, tmp_path):
 
 @pytest.mark.parametrize("verb", ["find", "ls"])
 def test_a_directory_that_was_made_is_listed_blindly(blind, only, owner, old, verb):
-    """Only ``mkdir`` knows it: others may have written into it."""
+    """A directory made by ``mkdir`` may contain objects of others."""
     blind.mkdir(f"{ROOT}/d")
     with pytest.warns(ExistenceNotVerifiedWarning, match="listing .* is not signed"):
         assert getattr(blind, verb)(f"{ROOT}/d") == []
@@ -167,7 +166,7 @@ def test_headers_of_the_user_are_sent_as_they_are(blind, owner, old):
 
 
 def test_parts_keep_an_object_too(only, owner, oss, fs, old):
-    """One that is there when the upload begins, and one that is there when it ends."""
+    """Objects that exist at the start, or appear during the upload, are kept."""
     blind = only(**PARTS)
     assert not blind.exists(PATH)
     assert not blind.exists(f"{ROOT}/d/late")
@@ -184,7 +183,7 @@ def test_parts_keep_an_object_too(only, owner, oss, fs, old):
 
 
 def test_a_lost_reply_is_not_taken_for_an_object_of_others(blind, only, oss, owner):
-    """The second try finds an object: the first try's, or not; HEAD tells."""
+    """If a retry finds an object, HEAD shows whether the first try wrote it."""
     assert not blind.exists(PATH)
     oss.faults.add(Fault(action="PutObject", drop_reply=True))
     with pytest.raises(OutcomeUnknownError):
@@ -211,7 +210,7 @@ def test_a_deletion_whose_reply_is_lost_leaves_no_record(only, oss, owner):
 
 
 def test_many_objects_and_transactions(blind, owner, old):
-    """The express lane and the end of a transaction keep what is there, too."""
+    """The fast way and the end of a transaction keep an existing object, too."""
     assert not blind.exists(f"{ROOT}/d")
     with pytest.raises(ObjectExistsError):
         blind.pipe({PATH: b"new", f"{ROOT}/d/b": b"new"})
@@ -234,7 +233,7 @@ def test_a_copy_keeps_an_object(only, owner, old):
 
 
 def test_a_url_without_the_header_warns_once(owner, fs):
-    """What a map signs was signed before; the object is replaced, and that is said."""
+    """URLs of a map cannot protect the object: it is replaced, with a warning."""
     fs.pipe({f"{ROOT}/{name}": b"old" for name in "ab"})
     by_map = OSSPresignedFileSystem(url_map=owner.map_file("a", "b"))
     assert not by_map.exists(f"{ROOT}/a")
@@ -280,7 +279,7 @@ class DropsWishes(OnlyActions):
 
 
 def test_a_signer_that_drops_the_header(environment, owner, old):
-    """It may: then the write is told."""
+    """A signer may drop the header: then the write gives a warning."""
     assert old
     fs = OSSPresignedFileSystem(signer=DropsWishes(WRITES))
     assert not fs.exists(PATH)
@@ -376,17 +375,10 @@ def test_a_pickle_brings_the_looks_to_a_process(oss, owner, old, tmp_path):
 def test_a_forked_child_acts_on_the_look_of_its_parent(blind, owner, old):
     """The filesystem that it inherits has them."""
     assert not blind.exists(f"{ROOT}/d")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads
-        child = os.fork()
-    if child == 0:  # pragma: no cover - seen by its exit code
-        code = 1
-        try:
+
+    def act():
+        with pytest.raises(FileExistsError):
             blind.pipe_file(PATH, b"new")
-        except FileExistsError:
-            code = 17
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 17
+
+    assert forked(act) == 0
     assert owner.stored() == {"d/a": old}

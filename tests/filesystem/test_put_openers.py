@@ -17,7 +17,7 @@ caches = pytest.mark.parametrize("cache", ["simplecache", "filecache"])
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
-    """What a user's body raises."""
+    """The exception of a user's body."""
 
 
 @pytest.mark.parametrize("mode", ["ab", "at", "ta", "w+b"])

@@ -44,7 +44,7 @@ def test_range_without_an_end_is_asked_for_once(fs, owner):
 
 
 def test_ranges_are_those_of_a_slice(full, owner):
-    """Whatever start and end are, the bytes are those that a slice has."""
+    """Any start and end return the bytes of the slice."""
     full.pipe_file(PATH, DATA)
     size = len(DATA)
     ends = (None, 0, 1, 7, size - 1, size, size + 1, 10**12, -1, -size, -size - 5)
@@ -78,7 +78,7 @@ def test_a_range_behind_the_end_does_not_transfer_the_object(fs, owner):
 
 
 def test_a_store_without_ranges_is_read_all_the_same(fs, owner, monkeypatch):
-    """What a gateway answers with the whole object is cut here."""
+    """If a gateway replies with the whole object, the range is cut from it."""
     fs.pipe_file(PATH, DATA)
     monkeypatch.setattr(
         "fsspec_osspresigned.emulator.reading.wanted_range", lambda *_: None
@@ -100,7 +100,7 @@ def test_a_store_that_refuses_a_range_behind_the_end(fs, owner, start, end):
 
 
 def test_a_suffix_longer_than_the_object_is_all_of_it(fs, monkeypatch):
-    """Also where the store answers 206 to it, as HTTP has it, and not with the whole."""
+    """It returns the whole object, also if the store replies 206 instead of 200."""
 
     def standard(call, size):
         headers = {**call.headers, "x-oss-range-behavior": "standard"}
@@ -143,7 +143,7 @@ def test_ranges_of_one_call_are_of_one_version(fs, owner, monkeypatch, store):
             "fsspec_osspresigned.emulator.reading.check_conditions",
             lambda *_: None,
         )
-    if store == "no tags":  # then only the size tells
+    if store == "no tags":  # then only the size can differ
         owner.oss.faults.add(Fault(action="GetObject", no_etag=True, times=None))
     real, seen = fs.client.call, itertools.count(1)
 
@@ -169,7 +169,7 @@ def test_a_whole_object_that_came_for_a_range_is_compared(fs, owner):
 
 
 def test_only_get_is_enough_to_look(only, owner):
-    """Without HEAD the first byte tells size, version and date of an object."""
+    """Without HEAD, a GET of the first byte returns size, version and date."""
     fs = only("GetObject")
     owner.oss.clear()
     for body in (b"", b"1", DATA):
@@ -203,7 +203,7 @@ def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "cache", ["readahead", "bytes", "all", "none", "blockcache", "first"]
+    "cache", ["readahead", "bytes", "all", "none", "blockcache", "first", "background"]
 )
 def test_every_cache_reads_the_same(fs, owner, cache):
     """Caches of fsspec ask for ranges as they like."""
@@ -216,16 +216,6 @@ def test_every_cache_reads_the_same(fs, owner, cache):
             assert file.read(size) == DATA[at : at + size]
         file.seek(-4, os.SEEK_END)
         assert file.read() == DATA[-4:]
-
-
-def test_background_and_parts_caches(fs):
-    """Blocks are fetched ahead by other threads; parts are fetched beforehand."""
-    fs.pipe_file(PATH, DATA)
-    with fs.open(PATH, cache_type="background", block_size=1000) as file:
-        assert file.read() == DATA
-    options = {"data": {(0, 4): DATA[:4]}}
-    with fs.open(PATH, cache_type="parts", cache_options=options) as file:
-        assert file.read(4) == DATA[:4]
 
 
 def test_readers_options_are_taken_as_elsewhere(environment, fs, tmp_path):
@@ -368,7 +358,7 @@ def test_what_is_read_from_start_to_end_is_compared(fs, owner, way, cache):
 
 @pytest.mark.parametrize("data", [DATA[::-1], DATA + b"more"])
 def test_a_store_without_etags_mixes_nothing(fs, owner, data):
-    """There the size, or the CRC-64 at the end, tells that the object was replaced."""
+    """The size, or the CRC-64 at the end, shows that the object was replaced."""
     fs.pipe_file(PATH, DATA)
     for action in ("HeadObject", "GetObject"):
         owner.oss.faults.add(Fault(action=action, no_etag=True, times=None))
@@ -380,7 +370,7 @@ def test_a_store_without_etags_mixes_nothing(fs, owner, data):
 
 
 def test_what_is_read_with_gaps_is_not_compared(fs, owner):
-    """A store tells the CRC-64 of the whole object alone."""
+    """A store returns the CRC-64 of the whole object only."""
     fs.pipe_file(PATH, DATA)
     owner.oss.faults.add(Fault(action="HeadObject", wrong_crc=True))
     with fs.open(PATH) as file:
@@ -394,7 +384,7 @@ def test_what_is_read_with_gaps_is_not_compared(fs, owner):
 
 
 def test_a_file_object_gets_the_last_bytes_only_if_all_are_right(fs, owner):
-    """Nothing can be taken back from it, so the error is what tells."""
+    """Written bytes cannot be taken back, so an error is raised."""
     fs.pipe_file(PATH, DATA)
     owner.oss.faults.add(Fault(action="HeadObject", wrong_crc=True))
     with pytest.raises(IntegrityError):
@@ -510,7 +500,7 @@ def test_a_get_that_the_store_denies(fs, owner):
 
 
 def test_an_expired_url_is_no_missing_object(fs, owner):
-    """Only a lack of permission means that nobody may look."""
+    """Only a missing permission counts as "cannot be checked"; an expiry is raised."""
     fs.pipe_file(PATH, b"own")
     for action in ("GetObject", "HeadObject", "ListObjectsV2"):
         owner.oss.faults.add(Fault(action=action, refuse="expired", times=None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import pickle
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import (
     ConfigurationError,
     ExistenceNotVerifiedWarning,
@@ -21,12 +19,10 @@ from fsspec_osspresigned.errors import (
     SignatureMismatchError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.owner.service.app import create_app
-from fsspec_osspresigned.owner.service.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import PresignRequest
+from tests.filesystem.conftest import service
 from tests.signers.grants import document
 
 BUCKET = "examplebucket"
@@ -147,7 +143,7 @@ def test_one_url_from_every_writer(owner, monkeypatch):
 
 
 def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch):
-    """A signer for everybody is no hindrance to whoever was given one URL, or a map."""
+    """A URL or a map that is passed wins over the environment's signer."""
     defaults = {"signer": "https://sign.example.com", "signer_token": "file:/none"}
     monkeypatch.setitem(fsspec.config.conf, "osspresigned", defaults)
     OSSPresignedFileSystem(url=owner.url_file("a")).pipe_file("", b"x")
@@ -239,18 +235,10 @@ class Plus:
         ]
 
 
-def test_plus_of_a_key_from_a_service(oss, monkeypatch):
+def test_plus_of_a_key_from_a_service(oss):
     """What a signer service returns is bound and sent in the same way."""
-    token = "service-token-abcdef"
-    monkeypatch.setenv("OSSPRESIGNED_TOKEN", token)
-    policy = Policy(
-        name="writer", prefixes=(f"{BUCKET}/in/",), actions=frozenset(Action)
-    )
-    hashed = hashlib.sha256(token.encode()).hexdigest()
-    with LoopbackServer(create_app(Plus(oss), tokens={hashed: policy})) as service:
-        fs = OSSPresignedFileSystem(
-            signer=service.url, signer_token="env:OSSPRESIGNED_TOKEN"
-        )
+    with service("in/", Plus(oss)) as options:
+        fs = OSSPresignedFileSystem(**options)
         for name in ("a b", "a+b"):
             fs.pipe_file(f"{BUCKET}/in/{name}", name.encode())
     assert oss.objects(BUCKET) == {"in/a b": b"a b", "in/a+b": b"a+b"}

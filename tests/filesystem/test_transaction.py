@@ -14,7 +14,6 @@ import queue
 import subprocess
 import sys
 import threading
-import warnings
 
 import fsspec
 import pytest
@@ -36,14 +35,14 @@ from fsspec_osspresigned.http import body
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.upload import transaction as deferred
 from fsspec_osspresigned.upload.transaction import HeldCopies
-from tests.filesystem.conftest import VERBS
+from tests.filesystem.conftest import VERBS, forked
 
 ROOT = "examplebucket"
 PART = 100 * 1024
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
-    """What a user's body raises."""
+    """The exception of a user's body."""
 
 
 @pytest.fixture
@@ -148,7 +147,7 @@ def plain(file):
     ids=["binary", "text", "text in gzip", "GzipFile", "BufferedWriter", "Parquet"],
 )
 def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some, options):  # fmt: skip
-    """What it has so far may be cut anywhere: nothing is published, no marker either."""
+    """If an open file fails the transaction, nothing is published, not even the marker."""
     raises = pytest.raises(UploadDiscardedError, match="still open")
     with raises as caught, parted.transaction:
         write(parted, "whole")
@@ -167,7 +166,7 @@ def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some
 
 
 def test_a_file_that_a_thread_still_writes_fails_it(parted, owner):
-    """The thread is told at its next write."""
+    """The thread's next write raises the error."""
     told = []
     begun = threading.Event()
 
@@ -191,7 +190,7 @@ def test_a_file_that_a_thread_still_writes_fails_it(parted, owner):
 
 
 def test_receipts_that_fail_stop_nothing(only, owner):
-    """All is published, the marker too; the error says so, and has what was not told."""
+    """Everything is published; the error says so, and holds the missing receipts."""
     told = []
 
     def tell(receipt):
@@ -301,7 +300,7 @@ def test_a_thread_joins_by_its_context(blind, owner):
 
 
 def test_coroutines_join(environment, owner):
-    """What is awaited inside, several at once and in tasks, waits for the end."""
+    """Calls awaited inside, also concurrent ones and tasks, are published at the end."""
     fs = fsspec.filesystem("osspresigned", signer="keys", asynchronous=True)
 
     async def main():
@@ -318,7 +317,7 @@ def test_coroutines_join(environment, owner):
 
 
 def test_a_task_that_outlives_the_transaction_writes_as_ever(environment, owner):
-    """What is over has no effect, also in a context that still knows it."""
+    """A transaction that has ended has no effect, also in a context that still has it."""
     fs = fsspec.filesystem("osspresigned", signer="keys")
     with fs.transaction:
         context = contextvars.copy_context()
@@ -406,7 +405,7 @@ def test_the_last_object_is_published_after_all_others(blind, owner):
 
 
 def test_several_that_cannot_be_published_are_all_named(blind, owner):
-    """Each file whose body failed is told, and nothing is published."""
+    """Each file whose body failed is reported, and nothing is published."""
     raises = pytest.raises(UploadErrors, match="none of 3 objects")
     with raises as caught, blind.transaction:
         write(blind, "good")
@@ -438,7 +437,7 @@ def test_a_commit_that_fails_halfway_says_what_is_published(only, owner):
 
 
 def test_one_object_that_fails_is_raised_as_itself(blind, owner):
-    """Where nothing was published the error is what the store said."""
+    """If nothing was published, the error is the store's."""
     owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
     with pytest.raises(AccessDeniedError) as caught, blind.transaction:
         write(blind, "a")
@@ -446,17 +445,6 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
     with pytest.raises(AccessDeniedError), blind.transaction:
         blind.pipe_file(f"{ROOT}/a", b"x")
     assert not owner.stored()
-
-
-def test_an_interrupted_commit_says_what_is_published(blind, owner, interrupt_at):
-    """Ctrl-C stays Ctrl-C, with a note; what was not published is discarded."""
-    interrupt_at(blind, "PutObject", 3)
-    with pytest.raises(KeyboardInterrupt) as caught, blind.transaction as found:
-        for name in "012":
-            blind.pipe_file(f"{ROOT}/{name}", b"x")
-    assert caught.value.__notes__ == ["2 of 3 objects of the transaction published"]
-    assert set(owner.stored()) == {"0", "1"}
-    assert len(found.receipts) == 2
 
 
 def test_an_object_that_waits_for_the_end_cannot_be_moved(fs, owner):
@@ -499,7 +487,7 @@ def test_a_part_that_fails_fails_the_call(parted, owner):
 
 
 def test_progress_ends_at_everything(parted, tmp_path):
-    """Bytes count when they are taken: nobody watches a bar at the commit."""
+    """Bytes count when they are written, not at the commit."""
     callbacks = []
     with parted.transaction:
         for size in (10, 5 * PART // 2):
@@ -548,7 +536,7 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
 
 
 def test_a_map_of_single_puts_holds_what_is_large(owner):
-    """Only one PUT is granted: the whole object waits, and goes out at the end."""
+    """If only one PUT is granted, the object waits on disk and is sent at the end."""
     fs = fsspec.filesystem(
         "osspresigned",
         url_map=owner.map_file("a", "b"),
@@ -565,20 +553,14 @@ def test_a_map_of_single_puts_holds_what_is_large(owner):
 
 def test_a_forked_child_has_no_part_in_it(fs, owner):
     """The child neither defers nor commits what its parent has begun."""
+
+    def act():
+        write(fs, "child")
+        assert not fs.transaction.under_way
+
     with fs.transaction:
         write(fs, "parent")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:  # pragma: no cover - seen by its exit code
-            code = 1
-            try:
-                write(fs, "child")
-                code = 2 if fs.transaction.under_way else 0
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+        assert forked(act) == 0
         assert set(owner.stored()) == {"child"}
     assert set(owner.stored()) == {"child", "parent"}
 

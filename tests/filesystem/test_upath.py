@@ -56,22 +56,6 @@ def test_class_is_found_by_its_entry_point():
     assert done.stdout == "OSSPresignedPath\n"
 
 
-def test_paths_do_what_paths_do(root, oss):
-    """Written, found, read, renamed and removed, in folders that make themselves."""
-    folder = root / "d"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a.txt").write_text("abc")
-    (folder / "b.bin").write_bytes(b"123")
-    assert sorted(one.name for one in folder.iterdir()) == ["a.txt", "b.bin"]
-    assert [one.name for one in root.glob("**/*.txt")] == ["a.txt"]
-    assert (folder / "a.txt").read_text() == "abc"
-    assert (folder / "a.txt").stat().st_size == 3
-    assert folder.is_dir()
-    (folder / "a.txt").rename(folder / "c.txt")
-    (folder / "b.bin").unlink()
-    assert set(oss.objects("examplebucket")) == {"data/d/c.txt"}
-
-
 def test_a_directory_is_made_once(root):
     """As paths on a disk: a second time only if that is no matter."""
     folder = root / "d"
@@ -90,13 +74,13 @@ def test_a_directory_is_made_once(root):
     "name", ["a b", "a#1", "a?x=1", "%20", "a+b", "\N{GREEK SMALL LETTER OMEGA}", "a:b"]
 )
 def test_odd_keys_arrive_as_they_are(root, oss, name):
-    """What a URL would mean by a character, a path does not."""
+    """Characters with a meaning in URLs have none in a path."""
     (root / name).write_bytes(b"x")
     assert set(oss.objects("examplebucket")) == {f"data/{name}"}
 
 
 def test_touch_keeps_what_is_there(root, oss):
-    """An object that is there stays, also where nobody can see it."""
+    """An existing object stays, also with write-only permission."""
     (root / "there").write_bytes(b"abc")
     (root / "there").touch()
     with pytest.raises(FileExistsError):

@@ -8,34 +8,20 @@ import json
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.owner.service.app import create_app
-from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
-from tests.filesystem.conftest import VERBS
+from tests.filesystem.conftest import VERBS, service
 from tests.form_signer import grant_of
 
 BUCKET = "examplebucket"
 PATH = f"{BUCKET}/in/a"
-TOKEN = "a-made-up-token-0"
 
 
 def urls_of(operations):
     """Return presigned URLs, as a user's function does."""
     wanted = [evolve(operation, optional_headers={}) for operation in operations]
     return [one.url.reveal() for one in KeySigner.from_options().sign(wanted)]
-
-
-@contextlib.contextmanager
-def service():
-    """Serve signatures below ``in/`` by the keys of the environment."""
-    policy = Policy(name="in", prefixes=(f"{BUCKET}/in/",), actions=frozenset(Action))
-    app = create_app(KeySigner.from_options(), tokens={hash_token(TOKEN): policy})
-    with LoopbackServer(app) as server:
-        yield {"signer": server.url, "signer_token": lambda: TOKEN}
 
 
 @pytest.fixture(params=["url", "map", "grant", "service", "function", "keys"])
@@ -46,7 +32,7 @@ def source(request, oss, owner, environment):
             "url": lambda: {"url": owner.url_file("in/a")},
             "map": lambda: {"url_map": owner.map_file("in/a")},
             "grant": lambda: {"grant": json.dumps(grant_of(oss, BUCKET, "in/"))},
-            "service": lambda: stack.enter_context(service()),
+            "service": lambda: stack.enter_context(service("in/")),
             "function": lambda: {"signer": urls_of},
             "keys": lambda: {"signer": "keys"},
         }[request.param]()

@@ -1,4 +1,4 @@
-"""What is sent: the same bytes at every pass, or an error."""
+"""Request bodies: equal bytes at every pass, or an error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_memory(kind):
 
 
 def test_file(file):
-    """A file is read anew at each pass, its parts from their place."""
+    """A file is read again at each pass, its parts from their place."""
     data, body = file.read_bytes(), FileBody.of(str(file))
     assert body.size == len(data)
     assert read(body) == read(body) == data
@@ -112,7 +112,7 @@ def test_replaced_by_a_pipe(file):
 
 @pytest.mark.parametrize("size", [3, 2 * BLOCK])
 def test_replaced_by_a_pipe_before_it_is_a_body(tmp_path, size):
-    """What was a file when it was looked at is opened without waiting, too."""
+    """A file that became a pipe is opened without waiting."""
     path = tmp_path / "data"
     path.write_bytes(bytes(size))
     status = path.stat()

@@ -196,14 +196,14 @@ def test_cut_in_tls(serve, send, certified, trusted, monkeypatch, inner):
 
 
 def test_certificate_of_another_host(serve, send, certified, trusted, monkeypatch):
-    """A trusted authority does not vouch for whom it does not name."""
+    """A certificate of a trusted authority for another host is refused."""
     monkeypatch.setenv("https_proxy", serve(tunnel(certified)).origin)
     with pytest.raises(NetworkError, match="certificate"):
         send("https://other.example/k?x")
 
 
 def test_proxy_that_refuses(serve, send, monkeypatch):
-    """What the proxy says is shown, cleaned."""
+    """The proxy's reply is shown, with control characters escaped."""
 
     def refuse(peer):
         peer.head()

@@ -1,4 +1,4 @@
-"""JSON services: what they answer, what misbehaves, and what nobody may see."""
+"""Calls of JSON services: replies, faults, and secrets."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_failures_of_requests_are_ours(service, error, words):
 
 
 def test_a_connection_that_was_closed_is_opened_anew(serve, service):
-    """The end of an idle connection costs no exchange."""
+    """A call succeeds although the server has closed the idle connection."""
     closed = threading.Semaphore(0)
 
     def script(peer: Any) -> None:

@@ -281,7 +281,7 @@ def until_closed(peer: Peer) -> None:
 
 
 def test_cancelled_request_closes_its_connection(loop, serve):
-    """Its reply must reach no other request, and the loop goes on."""
+    """Its reply must reach no other request, and the loop continues."""
     server: Server = serve(until_closed, polite)
     server.asked = threading.Event()
     sender = loop()
@@ -338,7 +338,7 @@ class Chaos:
                 return
 
     def _do(self, peer: Peer, deed: str, name: str) -> bool:
-        """Answer; return whether the connection goes on."""
+        """Answer; return whether the connection continues."""
         text = (
             f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: {name}\r\n"
             f"x-oss-request-id: {name}\r\n\r\nok"

@@ -1,4 +1,4 @@
-"""What a server may answer, and when; what of it is believed, kept, or refused."""
+"""Replies of servers: which are accepted, and which are refused."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_connection_survives_an_error(serve, send):
 @pytest.mark.parametrize("reads", [0, 1, 8])
 @pytest.mark.parametrize("way", ["close", "reset"])
 def test_connection_closed_upon_a_request(serve, call, reads, way):
-    """A connection that dies under a request is replaced; the body starts anew."""
+    """A connection that dies under a request is replaced; the body starts over."""
 
     def dying(peer):
         peer.request()
@@ -139,7 +139,7 @@ def unasked(peer, sent):
 def test_answer_before_the_first_request(
     serve, send_by_thread, certified, trusted, secure
 ):
-    """What a server says unasked is no answer, and nothing is sent to it."""
+    """Bytes sent before the request are no reply, and nothing is sent on that connection."""
     sent = threading.Event()
 
     def script(peer):
@@ -329,7 +329,7 @@ def then_stop(peer):
 
 
 def then_read(peer):
-    """Refuse, and read all the same."""
+    """Refuse, and read anyway."""
     answer_early(peer)
     while peer.sock.recv(1 << 20):
         pass
@@ -377,7 +377,7 @@ def test_early_success(serve, send_by_thread):
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Oops"])
 def test_long_error(serve, send, status):
-    """Of an error page only so much is read, and it is still the answer."""
+    """A long error page is truncated, and still returned."""
 
     def script(peer):
         peer.request()

@@ -1,4 +1,4 @@
-"""What debugging switches show: never a signed target, a signature or a token."""
+"""Debugging switches never show a signed target, a signature or a token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def leave(peer):
 
 
 def test_debug_logs(serve, send, monkeypatch, caplog):
-    """Hosts and paths are told at DEBUG: of successes, failures and proxies."""
+    """DEBUG logs show only hosts and paths: of successes, failures and proxies."""
     server = serve(ok, leave, lambda peer: peer.reset())
     with caplog.at_level(logging.DEBUG):
         send(server.origin + QUERY)

@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 
 
 def stall(peer):
-    """Neither read nor answer."""
+    """Read nothing and send nothing."""
     peer.server.done.wait(10)
 
 
@@ -130,7 +130,7 @@ def test_answer_that_drips_for_ever(serve, send, part):
 
 
 def test_object_may_take_its_time(serve, send_by_thread):
-    """Neither the sink's time nor the number of windows counts for an object."""
+    """A download may take many windows, and the time of its sink does not count."""
     window = 0.3
 
     class Slow(Sink):

@@ -180,7 +180,7 @@ ENDED = ("no length", "next version")
     [(name, way) for name in REFUSED for way in ("loop", "sink")[name in ENDED :]],
 )
 def test_refused_heads(serve, send_by_thread, name, way):
-    """What is no head, or can be read in two ways, is no reply, and nothing follows it."""
+    """An invalid or ambiguous head is no reply, and the connection is not reused."""
     lines = REFUSED[name]
     server = serve(raw(written(*lines, body=b"hello")), ok)
     facts = {"in_thread": False} if way == "loop" else {"sink": Sink()}
@@ -255,7 +255,7 @@ UNSURE = {
 
 @pytest.mark.parametrize("data", UNSURE.values(), ids=UNSURE.keys())
 def test_nothing_follows_a_bad_answer(serve, send, data):
-    """What comes late behind a bad answer is never taken for the next one."""
+    """Late bytes of a bad reply never count as the next reply."""
     first = threading.Event()
 
     def script(peer):

@@ -1,4 +1,4 @@
-"""What goes over the wire, to the byte, and what comes back when the wire is bad."""
+"""Requests on the wire, to the byte, and the errors of broken connections."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def everything(error: BaseException) -> str:
     ],
 )
 def test_url_that_cannot_be_sent(url, words):
-    """What would have to be changed is refused, and nothing is sent."""
+    """A target that cannot be sent unchanged is refused, and nothing is sent."""
     transport = Transport()
     signed = SignedRequest(method="PUT", url=url + QUERY)
     with pytest.raises(ConfigurationError, match=words) as caught:
@@ -81,7 +81,7 @@ def test_url_that_cannot_be_sent(url, words):
 @pytest.mark.parametrize("bad", ["\u20ac", "a\r\nb: c", "a\rb", "a\nb", "\U0001f600"])
 @pytest.mark.parametrize("where", ["name", "value", "method"])
 def test_header_that_cannot_be_sent(send, bad, where):
-    """What has no byte in a head, or ends a line, is refused, and nothing is shown."""
+    """Characters that cannot be sent in a head are refused, and not shown."""
     name, value = (bad, "TOPSECRET") if where == "name" else ("x-oss-meta-a", bad)
     facts = {"method": bad} if where == "method" else {"headers": {name: value}}
     with pytest.raises(ConfigurationError, match="end of a line") as caught:
@@ -260,5 +260,5 @@ def test_cancelled_between_blocks(serve):
     [("Signature=TOPSECRET", "Signature=<hidden>"), ("Odd \x1b text", "Odd   text")],
 )
 def test_foreign_reasons_are_cleaned(reason, shown):
-    """What libcurl or the system says holds no secret, and nothing for a terminal."""
+    """Errors of libcurl and the system show no secret and no control character."""
     assert said(reason) == shown

@@ -7,7 +7,6 @@ from tests.filesystem.conftest import (  # noqa: F401 - fixtures
     environment,
     fs,
     full,
-    interrupt_at,
     only,
     owner,
 )

@@ -49,7 +49,7 @@ def parts(environment):
 
 
 class Told(Callback):
-    """Keeps what it is told, and by which branches."""
+    """Records the events of the callback and of its branches."""
 
     def __init__(self):
         super().__init__()
@@ -112,7 +112,7 @@ def test_a_wrong_checksum_leaves_the_old_file(parts, owner, tmp_path, size):
 
 
 def test_a_store_without_checksums_is_believed(parts, owner, tmp_path):
-    """Size and version are compared all the same."""
+    """Size and version are compared anyway."""
     parts.pipe_file(PATH, LARGE)
     owner.oss.faults.add(Fault(action="GetObject", no_crc=True, times=None))
     parts.get_file(PATH, tmp_path / "a")
@@ -233,7 +233,7 @@ def test_a_whole_object_in_place_of_a_later_range_is_told(parts, tmp_path, monke
 
 
 def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):
-    """Retries begin the range anew, also for those who count bytes."""
+    """Retries begin the range again, also for those who count bytes."""
     parts.pipe_file(PATH, LARGE)
     for after in (0, 1, 2):
         owner.oss.faults.add(
@@ -266,7 +266,7 @@ def test_a_retry_after_a_smaller_version_leaves_nothing_of_the_larger_one(
 
 
 def test_a_cancelled_download_leaves_nothing(parts, owner, tmp_path):
-    """No request is in flight when it has ended, and no file is there."""
+    """When the call ends, no request is in flight and no file exists."""
     parts.pipe_file(PATH, LARGE)
     owner.oss.faults.add(Fault(action="GetObject", after=1, delay=20.0, times=None))
     file, has_begun = AtomicFile(str(tmp_path / "a")), threading.Event()
@@ -343,33 +343,9 @@ def test_no_file_appears_after_a_cancellation(fs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", ["get", "get_file"])
-def test_an_interrupt_ends_all_and_leaves_nothing(
-    parts, owner, tmp_path, monkeypatch, verb, interrupt_at
-):
-    """Ctrl-C removes the partial file, and no request goes out afterwards."""
-    parts.pipe_file(PATH, LARGE)
-    owner.oss.faults.add(Fault(action="GetObject", after=1, delay=0.2, times=None))
-    interrupt_at(parts, "GetObject", 3)
-    send, sent = parts.client.transport.send, []
-
-    def noted(*args, **options):
-        sent.append(args)
-        return send(*args, **options)
-
-    monkeypatch.setattr(parts.client.transport, "send", noted)
-    with pytest.raises(KeyboardInterrupt):
-        getattr(parts, verb)(PATH, str(tmp_path / "a"))
-    before = len(sent)
-    assert left(tmp_path) == []
-    time.sleep(0.3)
-    assert engine.current().tasks == set()
-    assert len(sent) == before
-
-
-@pytest.mark.parametrize("verb", ["get", "get_file"])
 @pytest.mark.parametrize("size", [5, len(LARGE)])
 def test_a_full_disk_leaves_nothing(parts, tmp_path, monkeypatch, verb, size):
-    """What the local file raises is raised as it is."""
+    """An error of the local file is raised unchanged."""
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -423,14 +399,14 @@ def test_an_unfinished_file_is_removed_and_never_sent(fs, owner, tmp_path):
         fs.put(f"{tmp_path}/d/", f"{ROOT}/p/", recursive=True)
     assert set(owner.stored()) == {"s/a", "p/a"}
     assert not begun.is_over
-    abort_at_exit.end_all(1.0, [begun])
+    abort_at_exit.end_all(1.0)
     assert begun.is_over
     assert left(tmp_path / "d") == ["a"]
     begun.discard()
 
 
 def test_a_file_that_is_replaced_keeps_its_mode(fs, tmp_path):
-    """What only its owner may read stays so; a new file is as the mask has it."""
+    """A replaced file keeps its mode; a new one has that of the umask."""
     fs.pipe_file(PATH, b"new")
     (tmp_path / "a").write_bytes(b"old")
     (tmp_path / "a").chmod(0o600)
@@ -476,7 +452,7 @@ def test_a_file_object_is_written_to(full, tmp_path):
 
 
 def test_what_is_no_object_makes_no_file(parts, tmp_path):
-    """A directory becomes one; what is not there leaves nothing, no parent either."""
+    """A directory becomes one; a missing object creates no file and no parent."""
     parts.pipe_file(PATH, b"x")
     parts.get_file(f"{ROOT}/d", tmp_path / "d")
     assert (tmp_path / "d").is_dir()
@@ -518,7 +494,7 @@ def test_a_name_that_looks_like_a_pattern_is_itself(fs, tmp_path):
 def test_names_that_lead_elsewhere_are_refused_before_anything(
     fs, owner, tmp_path, key
 ):
-    """Whoever may name objects must not write files outside of the directory."""
+    """Names of objects cannot lead outside of the destination directory."""
     fs.pipe_file(f"{ROOT}/t/fine", b"x")
     store = owner.oss.store
     like = StoredObject(
@@ -544,7 +520,7 @@ def test_two_objects_that_would_be_one_file_are_refused(fs, tmp_path):
 
 
 def test_files_that_fail(fs, owner, tmp_path):
-    """All failures are told; on request the others arrive."""
+    """All failures are reported; with ``on_error`` the other files arrive."""
     fs.pipe({f"{ROOT}/t/{n}": b"x" for n in "abcd"})
     # So slow that both are under way when the first of them fails.
     slow = {"status": 400, "code": "BadThing", "delay": 0.2, "times": None}

@@ -1,4 +1,4 @@
-"""What a filesystem answers that may write and not look."""
+"""Answers of a filesystem with write-only permission."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = "examplebucket"
 
 @pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_own_objects_answer(blind):
-    """What this process wrote is there, with its size, checksums and directories."""
+    """Objects of this process exist, with size, checksums and directories."""
     receipt = blind.pipe_file(f"{ROOT}/d/e/a.json", b"{}")
     blind.pipe_file(f"{ROOT}/d/b", b"b")
     path = f"{ROOT}/d/e/a.json"
@@ -181,7 +181,7 @@ def test_directories_are_remembered(blind, oss):
 
 
 def test_what_is_seen_wins_over_what_is_remembered(only):
-    """Where HEAD is signed, the store answers, not our memory."""
+    """If HEAD is signed, the store answers, not our record."""
     fs = only("HeadObject", "DeleteObject")
     fs.pipe_file(f"{ROOT}/d/x", b"x")
     fs.rm_file(f"{ROOT}/d/x")
@@ -205,7 +205,7 @@ def test_what_is_seen_but_not_read_exists(only, fs):
 
 
 def test_an_own_directory_that_others_emptied_holds_nothing(only, fs):
-    """A listing shows that, where nobody may look at an object."""
+    """A listing shows that others have removed the object."""
     lists = only("ListObjectsV2")
     lists.pipe_file(f"{ROOT}/d/x", b"x")
     fs.rm_file(f"{ROOT}/d/x")
@@ -227,7 +227,7 @@ def beside(request, fs, blind):
 
 @pytest.mark.filterwarnings("ignore:listing .* is not signed")
 def test_an_object_is_listed_beside_the_directory_of_its_name(beside):
-    """Both are there, for each verb that looks."""
+    """Each verb sees both the object and the directory."""
     kinds = [(item["name"], item["type"]) for item in beside.ls(f"{ROOT}/c")]
     x = f"{ROOT}/c/x"
     assert kinds == [(x, "directory"), (x, "file"), (f"{ROOT}/c/z", "file")]

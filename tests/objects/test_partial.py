@@ -100,7 +100,7 @@ def test_what_has_arrived_is_not_requested_again(resuming, owner, place):
     resuming.get(PATH, str(place))
     assert place.read_bytes() == LARGE
     assert left(place) == []
-    # The first one of each run tells the version; 13 ranges, of which 4 and 3 had come.
+    # The first request of a run gets the version; of 13 ranges, 4 and 3 were complete.
     assert owner.actions() == ["GetObject"] * (13 - 4 - 3)
 
 
@@ -121,7 +121,7 @@ def test_what_has_arrived_is_not_requested_again(resuming, owner, place):
 def test_a_killed_process_is_resumed(
     resuming, owner, place, tmp_path, name, at, requests
 ):
-    """Whatever was on its way to the disk, the next run ends with an equal file."""
+    """After a power cut at any moment, the next run ends with an equal file."""
     words = [tmp_path / "journals", place, name, at]
     child = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, words)], check=False
@@ -162,7 +162,7 @@ def test_what_belongs_to_something_else_is_dropped(resuming, owner, place, damag
 
 
 def test_damaged_bytes_are_found_and_dropped(resuming, owner, place):
-    """The CRC-64 of all bytes decides; the next run begins anew."""
+    """The CRC-64 of all bytes decides; the next run starts over."""
     partial = stop(resuming, owner, place)
     with partial.open("r+b") as file:
         file.seek(PART * 2)
@@ -176,7 +176,7 @@ def test_damaged_bytes_are_found_and_dropped(resuming, owner, place):
 
 
 def test_a_replaced_object_leaves_nothing(resuming, owner, place):
-    """What has arrived of a version that is gone can never be completed."""
+    """A partial file of a replaced version is not completed."""
 
     class Replaces(Callback):
         def set_size(self, size):

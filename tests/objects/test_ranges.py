@@ -1,4 +1,4 @@
-"""What a range asks for, and what its reply must prove."""
+"""Requests for ranges, and the checks of their replies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_another_range_than_asked_for_is_refused(start, stop, told):
 
 
 def test_a_fitting_range_is_taken():
-    """The reply tells size and version of the whole object."""
+    """The reply states size and version of the whole object."""
     sink = MemorySink()
     piece = Range(PATH, -4, None, sink)
     piece.head(206, {"content-range": "bytes 5-8/9", "etag": '"E"'})

@@ -1,4 +1,4 @@
-"""What an object may be stored with: limits of OSS, and how it is written as headers."""
+"""Headers of an object: OSS's limits, and their format."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_tags(given, header):
     ],
 )
 def test_bad_tags(given, problem):
-    """What OSS would refuse is refused before it is signed."""
+    """Values that OSS would refuse are refused before they are signed."""
     with pytest.raises(ValueError, match=problem):
         tagging(given)
 
@@ -79,7 +79,7 @@ def test_encryption():
     ],
 )
 def test_bad_encryption(given, problem):
-    """What does not go together is refused."""
+    """Contradictory options are refused."""
     with pytest.raises(ValueError, match=problem):
         encryption(given)
 

@@ -194,7 +194,7 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
     ],
 )
 def test_sources(given, words):
-    """Where signatures come from must be said once."""
+    """Exactly one source of signatures must be set."""
     with pytest.raises(ConfigurationError) as caught:
         Options.from_storage_options(given)
     (problem,) = caught.value.problems
@@ -226,7 +226,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_nothing_but_configuration_errors(given):
-    """Whatever a catalog holds, the answer is options or a ConfigurationError."""
+    """Any content of a catalog gives options or a ConfigurationError."""
     try:
         found = Options.from_storage_options(given)
     except ConfigurationError:
@@ -272,7 +272,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     ],
 )
 def test_not_portable(given, remedy):
-    """What holds or is a secret does not leave this process."""
+    """Options that contain secrets cannot be pickled."""
     options = Options.from_storage_options(given)
     with pytest.raises(TypeError, match="cannot be pickled") as caught:
         options.check_portable()
@@ -336,7 +336,7 @@ def test_resolve_text(tmp_path, monkeypatch):
     ],
 )
 def test_reference_that_leads_nowhere(tmp_path, place, content, words):
-    """What cannot be read says where it was looked for."""
+    """The error of an unreadable reference names it."""
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(ConfigurationError, match=words):
         resolve_text(place.format(tmp_path))

@@ -87,7 +87,7 @@ FINE = {
 
 @pytest.fixture(autouse=True)
 def nothing_trusted(monkeypatch):
-    """What other tests trust in is forgotten."""
+    """Clear what other tests have trusted."""
     monkeypatch.setattr(module, "_trusted", set())
 
 

@@ -129,6 +129,6 @@ def test_temporary_key_ends_its_grant():
     ],
 )
 def test_what_should_not_be_signed(terms, said):
-    """A mistake is told before anything is signed."""
+    """A mistake is reported before anything is signed."""
     with pytest.raises(ConfigurationError, match=said.replace("$", r"\$")):
         made(**terms)

@@ -1,4 +1,4 @@
-"""``osspresigned doctor`` of a place: all that a URL tells, and never its signature."""
+"""``osspresigned doctor`` of a file: all that a URL shows, except its signature."""
 
 from __future__ import annotations
 
@@ -140,11 +140,11 @@ def test_what_is_neither_is_an_error(tmp_path, capsys, monkeypatch):
     (tmp_path / "u").write_text("a letter")
     assert cli.main(["doctor", f"{tmp_path}/u"]) == 2
     said = capsys.readouterr().err
-    assert said == f"error: {tmp_path}/u is not a presigned URL, URL map or grant\n"
+    assert said == f"error: {tmp_path}/u: this is neither a URL map nor a grant\n"
 
 
 def test_map_is_a_line_for_each_object(tmp_path, capsys, monkeypatch):
-    """What can be done, until when, with what, where."""
+    """The report names calls, expiry, headers and host."""
     parts = tuple(
         MapRequest(url=signed(query={"uploadId": "U", "partNumber": str(n)}))
         for n in (1, 2)
@@ -200,7 +200,7 @@ def test_exit_code_says_what_has_expired(tmp_path, old, new, code):
 
 
 def test_url_that_was_cut_off_says_so(tmp_path, capsys):
-    """Its facts are shown with what is wrong with it; the exit code tells scripts."""
+    """Facts and problems are shown, and the exit code reports problems to scripts."""
     cut = SecretURL(signed().reveal()[:-10])
     (tmp_path / "u").write_text(cut.reveal())
     assert cli.main(["doctor", f"{tmp_path}/u"]) == 2

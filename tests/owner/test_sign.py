@@ -17,7 +17,7 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned import parsing
-from fsspec_osspresigned.errors import ConfigurationError, NotCoveredError
+from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner import sign as owner_sign
 from fsspec_osspresigned.owner.sign import Cut, Order, local_objects
@@ -107,7 +107,7 @@ def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
 
 
 def test_headers_are_signed_and_sent(keys):
-    """What the owner demands is stored with the object, and must be sent."""
+    """Headers that the owner demands must be sent, and are stored."""
     call = ["sign", "examplebucket/a", "--content-type", "text/csv"]
     call += ["--header", "x-oss-storage-class=IA", "--header", "x-oss-meta-team=blue"]
     assert cli.main([*call, "--no-overwrite", "--expires", "2h"]) == 0
@@ -145,22 +145,6 @@ def test_parts_upload(keys, size, capsys):
     done = {record.action for record in keys.requests}
     assert "UploadPart" in done
     assert "PutObject" not in done
-
-
-def test_complete_that_was_signed_for_no_body_stops_before_the_first_part(keys):
-    """Nothing is sent to an upload that could not be completed in the end."""
-    call = ["sign", "examplebucket/b", "--parts", "2", "--part-size", "100KiB"]
-    assert cli.main(call) == 0
-    found = json.loads(Path("urls.json").read_text(encoding="utf-8"))
-    complete = found["objects"]["examplebucket/b"]["complete"]
-    complete["headers"]["content-md5"] = "1B2M2Y8AsgTpgAmY7PhCfg=="
-    Path("urls.json").write_text(json.dumps(found), encoding="utf-8")
-    fs = uploader()
-    with pytest.raises(NotCoveredError, match="signed with a Content-MD5"):
-        fs.pipe_file("examplebucket/b", b"x" * 150_000)
-    with pytest.raises(NotCoveredError, match="signed with a Content-MD5"):
-        fs.open("examplebucket/b", "wb")
-    assert {record.action for record in keys.requests} == {"InitiateMultipartUpload"}
 
 
 def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
@@ -321,7 +305,7 @@ def test_what_no_command_can_say_is_refused(keys, capsys, arguments, why):
 
 
 def test_pipe_takes_the_map_and_a_terminal_does_not(keys, capsys, monkeypatch):
-    """Secrets go to standard output only if nobody watches it."""
+    """Secrets are not written to a terminal."""
     assert cli.main(["sign", "examplebucket/a", "--output", "-"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["version"] == 1
@@ -343,7 +327,7 @@ def test_file_that_is_there_stays(keys, tmp_path, capsys):
 
 
 def test_upload_is_aborted_if_the_map_cannot_be_written(keys, monkeypatch, capsys):
-    """An upload whose URLs nobody has is taken back."""
+    """If the map cannot be written, the upload is aborted."""
 
     def full(text, path):
         raise OSError(28, "no space left")
@@ -392,7 +376,6 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
         (["b/k", "--expires", "1 week"], "not a lifetime from 1s to 7d"),
         (["b/k", "--header", "nonsense"], "NAME=VALUE"),
         (["b/k", "--header", "=v"], "NAME=VALUE"),
-        (["b/k", "--header", "a=1", "--header", "A=2"], "given twice"),
         (["b/k", "--method", "GET", "--content-type", "a/b"], "sends no object"),
         (["b/k", "--method", "GET", "--parts", "2"], "sends no object"),
         (["b/k", "--parts", "2", "--file-size", "1G"], "give one of them"),
@@ -425,7 +408,7 @@ def test_wrong_call_is_exit_2(arguments, why, capsys, monkeypatch):
     ],
 )
 def test_failure_is_one_line(arguments, code, why, capsys, monkeypatch, tmp_path):
-    """What is wrong with keys or files is said without a traceback."""
+    """Errors of keys and files are shown without a traceback."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["sign", *arguments]) == code
     said = capsys.readouterr().err

@@ -1,6 +1,6 @@
 """The tables of pages that are made from the tables of the package.
 
-``WRITE_OWNER_TABLES=1`` in the environment writes them anew. The reports of
+``WRITE_OWNER_TABLES=1`` in the environment writes them again. The reports of
 ``osspresigned check store --json`` in docs/service-facts/ give the facts a column of
 what real buckets did: put its head into the page.
 """

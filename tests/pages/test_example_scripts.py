@@ -166,7 +166,7 @@ def test_ci_artifacts(oss, signed, monkeypatch):
 
 
 def test_signer_function(oss, keys, monkeypatch):
-    """What it grants is stored, what it refuses is an error that says so."""
+    """A granted object is stored; a refused one raises an error that says so."""
     assert run("my_signing.py") == "examplebucket/in/hello.txt stored\n"
     monkeypatch.syspath_prepend(SCRIPTS)
     monkeypatch.setenv("OSSPRESIGNED_TRUST", "my_signing")

@@ -132,7 +132,7 @@ def signer(request, monkeypatch, tmp_path) -> Iterator[str]:
 
 
 def test_every_rule_is_kept(signer, capsys):
-    """What the page shows passes the check that the page recommends."""
+    """The signers of the page pass the check that the page recommends."""
     call = ["check", "signer", signer, "--bucket", "examplebucket", "--prefix", "in/"]
     code = cli.main([*call, "--token", "env:OSSPRESIGNED_TOKEN"])
     said = capsys.readouterr().out
@@ -321,7 +321,7 @@ def test_examples_together_are_a_map(oss, capsys, tmp_path):
 
 
 def test_entry_made_in_a_browser_carries_an_upload(oss, tmp_path):
-    """The same code signs with a temporary key, which ends up in the URL."""
+    """The code signs with a temporary key, whose token is in the URL."""
     more = f"""
         import OSS from 'ali-oss'
         const oss = new OSS({{

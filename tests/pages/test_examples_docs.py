@@ -1,4 +1,4 @@
-"""What the page for owners prints: its commands, its policies, its rule."""
+"""Commands, policies and the lifecycle rule of the pages for owners."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def blocks(text: str, language: str = "python") -> list[str]:
 
 @pytest.fixture
 def world(oss, signed, monkeypatch) -> Iterator[str]:
-    """What the pages take for granted; the address of a signer of uploads."""
+    """Files and variables that the pages assume; yields the address of a signer."""
     secrets = {
         "upload.url": signed("in/report.csv"),
         "osspresigned-token": TOKEN,
@@ -221,7 +221,7 @@ def interrupt(oss: Emulator) -> None:
 @pytest.mark.skipif(not shutil.which("sh"), reason="the commands are those of a shell")
 @pytest.mark.usefixtures("world", "command_on_path")
 def test_a_job_gets_a_folder(oss):
-    """The commands of the recipe store the results, and then keep what is there."""
+    """The commands of the recipe upload results, and never replace them."""
     section = read("docs/recipes.md").partition("## A folder for a job")[2]
     (code,) = blocks(section, "sh")
     for expected in (0, 1):
@@ -289,7 +289,7 @@ def test_page_of_options_tells_the_defaults(name):
 
 
 def test_reference_has_every_public_name():
-    """What can be imported is described, errors on their own page."""
+    """Each public name is described, errors on their own page."""
     text = read("docs/api.md") + read("docs/errors.md")
     described = set(re.findall(r"^\.\. auto\w+:: [\w.]*\.(\w+)$", text, re.MULTILINE))
     own = {name for name, value in vars(errors).items() if isinstance(value, type)}

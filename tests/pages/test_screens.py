@@ -1,4 +1,4 @@
-"""docs/screens shows what the commands print, and nothing that is nobody's business."""
+"""docs/screens shows what the commands print, and no secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SCREENS = DOCS / "screens"
 NAMES = sorted(file.stem for file in SCREENS.glob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
-# What differs between machines, or from one release of a dependency to the next.
+# Text that differs between machines or releases of dependencies.
 VERSIONS = re.compile(r"(python: CPython|(?:fsspec|requests|pycurl|attrs|fastcrc):) .*")
 
 
@@ -55,7 +55,7 @@ def loose(lines: list[str]) -> list[str]:
     ["?x-oss-signature=abc", "a" * 64, "Signature=", "Zm9yIGEgdGVzdCBvbmx5IQ/abcd="],
 )
 def test_a_secret_is_not_drawn(screenshots, text):
-    """What looks like one stops the drawing, and is not told."""
+    """Text that looks like a secret stops the drawing, and is not repeated."""
     with pytest.raises(ValueError, match="look like a secret") as refused:
         screenshots.drawn("help", f"first\n{text}\n")
     assert text not in str(refused.value)
@@ -74,7 +74,7 @@ def test_a_place_of_this_machine_is_not_drawn(screenshots):
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_screen_is_what_the_commands_print(screenshots, tmp_path, monkeypatch, name):
-    """Drawn anew it is the same, apart from versions."""
+    """Drawn again it is the same, apart from versions."""
     monkeypatch.setattr(screenshots, "SCREENS", tmp_path)
     assert screenshots.main([name]) == 0
     anew, kept = (

@@ -111,7 +111,7 @@ def below(root: Path, text: str) -> str:
 
 
 def test_container(oss, monkeypatch):
-    """A user without a name serves, writes only what it counts, and tells its health."""
+    """A user without a name serves, writes only the database, and reports its health."""
     (user,) = [text for name, text in instructions() if name == "USER"]
     number = int(user.partition(":")[0])
     who = {}

@@ -46,7 +46,7 @@ def steady(text: str) -> str:
 
 
 def free_port() -> str:
-    """Return a port that nobody uses."""
+    """Return an unused port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return str(one.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What holds for every signer: grants, and the checks on what comes back."""
+"""Grants, and the checks of results, of all signers."""
 
 import pytest
 from attrs import evolve
@@ -112,7 +112,7 @@ def test_demanded_headers_are_fields_of_a_form(name):
 
 @pytest.mark.parametrize("value", ["!", "e30", "W10=", "eyJ4OmEiOjF9"])
 def test_variables_that_are_none(value):
-    """What is not base64, no JSON, no object or has a number is refused by name."""
+    """A callback that is no base64, no JSON object, or has numbers is refused."""
     with pytest.raises(ConfigurationError, match="x-oss-callback-var is not"):
         form_fields({"X-Oss-Callback-Var": value})
 

@@ -100,7 +100,7 @@ def settle() -> None:
 
 
 def sign(ahead: Prefetcher, operation: Operation) -> SignedRequest:
-    """Sign, and wait until what is signed ahead is there, too."""
+    """Sign, and wait until the requests that are signed ahead are complete, too."""
     try:
         return run(ahead.sign, operation)
     finally:
@@ -118,7 +118,7 @@ def together(ahead: Prefetcher, *operations: Operation) -> list[object]:
 
 
 def test_stale_requests_are_signed_again_together():
-    """What waited too long is asked for anew in one call, before what comes next."""
+    """Stale results are requested again in one call, before the next ones."""
     service = Service(life=40)
     ahead = ahead_of(service, *range(1, 100), first=8)
     sign(ahead, part(1))
@@ -142,7 +142,7 @@ def test_stale_requests_are_signed_again_together():
     ],
 )
 def test_failure_of_a_call_is_that_of_each_operation(failure, kind):
-    """Each of them gets the error, with its own path, and none waits for ever."""
+    """Each of them gets the error, with its own path, and none waits forever."""
 
     class Broken(Service):
         def sign(self, operations):
@@ -190,7 +190,7 @@ def test_a_refused_batch_is_signed_one_by_one():
 
 
 def test_next_call_after_a_failed_one_is_small():
-    """When a call fails, who asked gets the error; the next call has no others in it."""
+    """A failed call raises for its callers only; the next call is independent."""
 
     class Failing(Service):
         def sign(self, operations):
@@ -219,7 +219,7 @@ def test_a_shorter_last_part_is_signed_alone():
 
 
 def test_a_proven_end_is_the_end_of_all_that_came_with_it():
-    """When the store calls one URL over, the others of its age are signed anew."""
+    """If the store refuses one URL as expired, others of its age are signed again."""
     service = Service()
     ahead = ahead_of(service, *range(1, 9), first=4)
     refused = sign(ahead, part(1))

@@ -71,7 +71,7 @@ def test_a_chain_waits_if_one_of_its_signers_does():
 
 
 def test_a_refusal_has_the_reasons_of_all_signers():
-    """What no signer signs is refused in the words of each, with the last one's facts."""
+    """If no signer signs, the error has the messages of all, and the last one's facts."""
     last = Some("b", name="the last")
     chain = ChainSigner(Some("a", name="the first"), Some("c", name="the second"), last)
     words = "not of the first; .*not of the second; .*not of the last"

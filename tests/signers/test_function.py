@@ -138,7 +138,7 @@ def test_bad_reference_is_named(reference, said):
 
 
 def test_token_comes_from_its_reference(monkeypatch, tmp_path):
-    """Each call reads anew, so that a token can be renewed."""
+    """Each call reads again, so that a token can be renewed."""
     read = token_source("env:OSSPRESIGNED_TOKEN")
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", "abc==")
     assert read() == Secret("abc==")

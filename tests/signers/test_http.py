@@ -152,7 +152,7 @@ def fails(status: int, code: str = "", **headers: str) -> Callable[[Any], Any]:
 
 
 def failure(signer: HTTPSigner, *operations: Operation) -> OSSPresignedError:
-    """Return what signing raises, after checking that it tells no secret."""
+    """Return the error of signing, after checking that it shows no secret."""
     with pytest.raises(OSSPresignedError) as caught:
         signer.sign(operations or [put()])
     assert "CANARY" not in str(caught.value)
@@ -208,7 +208,7 @@ def test_the_time_that_a_slow_signer_takes_is_part_of_the_life(
 
 
 def test_life_is_read_from_the_url_only_where_it_is_not_said(broken, signer):
-    """A V1 URL tells its end itself."""
+    """The expiry of a V1 URL is read from the URL."""
     late = url() + f"&OSSAccessKeyId=i&Expires={int(NOW) + 50}"
 
     def answer(requests):
@@ -400,7 +400,7 @@ def test_large_batches_are_split_by_count_and_size(broken, signer):
     [("11", 11.0), ("-1", None), ("soon", None), ("99999999", None)],
 )
 def test_busy_signer_says_how_long_to_wait(broken, signer, status, after, wait):
-    """One call only; a nonsensical wait does not stop an upload for ever."""
+    """One call only; a nonsensical wait does not stop an upload forever."""
     broken.answers = [fails(status, "rate_limited", Retry_After=after)]
     error = failure(signer)
     assert isinstance(error, SignerUnavailableError)

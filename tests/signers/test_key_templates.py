@@ -42,7 +42,7 @@ headers = st.dictionaries(names, st.sampled_from(["a", "b c", "d/e"]))
 
 @given(keys, keys, headers, st.sampled_from(["virtual", "path"]), st.booleans())
 def test_equal_to_the_whole_signature(first, second, sent, style, has_token):
-    """What is signed at once is what ``sign`` makes, to the byte.
+    """Requests signed by a template equal those of ``sign``, to the byte.
 
     A property: keys, headers, style and token are drawn.
     """
@@ -72,7 +72,7 @@ def test_equal_to_the_whole_signature(first, second, sent, style, has_token):
     ],
 )
 def test_other_requests_are_signed_as_a_whole(operation):
-    """Whatever differs beside the key, and each key that must be refused."""
+    """Requests that differ in more than the key use no template; bad keys are refused."""
     one = signer(Clock())
     one.sign([put("a")])
     assert one.sign_at_once(put("b")) is not None
@@ -80,7 +80,7 @@ def test_other_requests_are_signed_as_a_whole(operation):
 
 
 def test_next_second_reads_the_credentials_again():
-    """So do requests after a refusal, because the credentials have expired."""
+    """Credentials are read again a second later, or after the store refused them."""
     clock, reads = Clock(), []
 
     def credentials() -> Credentials:

@@ -103,7 +103,7 @@ def test_every_action(action, facts, query, version):
 
 
 def test_headers_are_all_signed_and_returned():
-    """Demands and wishes are signed; a demand wins over a wish of the same name."""
+    """Required and optional headers are signed; a required one wins."""
     asked = operation(
         headers={"Cache-Control": "no-cache", "content-type": "a/b"},
         optional_headers={
@@ -141,7 +141,7 @@ def test_demanded_length_and_host_are_locked():
 
 
 def test_life():
-    """The life is the operation's wish, else the signer's; it counts whole seconds."""
+    """The lifetime is the operation's, or the signer's default, in whole seconds."""
     (usual, wished) = signer(expires_in=60).sign([operation(), operation(expires_in=9)])
     assert (usual.issued_at, usual.expires_at) == (NOW, 1_767_225_660)
     assert wished.expires_at == 1_767_225_609
@@ -177,7 +177,7 @@ def test_life_ends_with_a_temporary_key():
     ],
 )
 def test_refused_operations(asked, problem):
-    """What the service would refuse is one error that names the object."""
+    """A request that OSS would refuse raises one error that names the object."""
     with pytest.raises(ConfigurationError, match=problem) as caught:
         signer().sign([asked])
     assert caught.value.path == asked.path
@@ -254,7 +254,7 @@ def test_everything_missing_is_one_error(environment):
     ],
 )
 def test_region_and_endpoint_that_do_not_do(region, endpoint, problem):
-    """What cannot sign is said when the signer is made."""
+    """A signer that cannot sign raises when it is made."""
     with pytest.raises(ConfigurationError, match=problem):
         KeySigner.from_options(region, endpoint)
 

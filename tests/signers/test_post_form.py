@@ -67,7 +67,7 @@ def test_a_form_is_complete():
 
 
 def test_headers_become_fields():
-    """What an object is stored with is sent by the names that a form has for it."""
+    """Headers of an object are sent under the names of form fields."""
     variables = base64.b64encode(json.dumps({"x:who": "me"}).encode()).decode()
     headers = {
         "content-type": "text/csv",
@@ -98,7 +98,7 @@ def test_headers_become_fields():
 
 
 def test_headers_without_a_field_are_refused():
-    """What a form cannot say is not dropped in silence."""
+    """A header for which a form has no field raises an error."""
     said = refusal(grant(), headers={"Content-MD5": "x", "Content-Language": "de"})
     assert "the header Content-MD5 has no field" in said
     assert "the header Content-Language has no field" in said
@@ -132,7 +132,7 @@ def test_tags_need_a_policy_that_names_them():
     ],
 )  # fmt: skip
 def test_guessed_types_give_way(items, wish, fields):
-    """A guessed type goes where the policy looks, and is dropped where it does not fit."""
+    """A guessed type is sent if the policy requires one, and dropped if it does not fit."""
     wishes = {} if wish is None else {"Content-Type": wish, "x-oss-meta-a": "b"}
     found = sent(grant(PREFIX, *items), optional_headers=wishes)
     expected = {"key": "in/x", "success_action_status": "200", **fields}
@@ -229,5 +229,5 @@ LONG = "in/" + "ü" * 511
     ],
 )  # fmt: skip
 def test_refusals_name_the_condition(items, more, reason):
-    """What the policy does not allow is refused with the condition that fails."""
+    """An upload that the policy does not allow names the condition that fails."""
     assert reason in refusal(grant(*items), **more)

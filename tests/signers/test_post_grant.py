@@ -39,7 +39,7 @@ def never(*_: object) -> Any:
 
 
 def signer_of(grant: Any, **options: Any) -> PostGrantSigner:
-    """Return the signer of an option, which asks nobody."""
+    """Return the signer of an option, which sends no request."""
     found = make_signer(Options(grant=grant, **options), never)
     assert isinstance(found, PostGrantSigner)
     return found
@@ -55,7 +55,7 @@ def current(*items: Any, **facts: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", ["{}", "file:{}", "file://{}"])
 def test_files_hold_grants(tmp_path, form):
-    """A grant is read from a file, and anew when the file changes."""
+    """A grant is read from a file, and again when the file changes."""
     path = tmp_path / "grant.json"
     path.write_text(json.dumps(current()))
     path.chmod(0o600)
@@ -82,7 +82,7 @@ def test_exposed_file_is_told(tmp_path):
 
 
 def test_bad_places_are_named(tmp_path):
-    """What is wrong is found when the filesystem is made, with the place in front."""
+    """Mistakes are found when the filesystem is made, and name the source."""
     path = tmp_path / "grant.json"
     path.write_text("{}")
     path.chmod(0o600)
@@ -238,7 +238,7 @@ def test_an_outage_is_survived_as_long_as_a_grant_is_left():
     ],
 )
 def test_servers_without_a_grant_are_named(answer, reason):
-    """A redirect, a page or an error in place of a grant is told as what it is."""
+    """A redirect, a page or an error instead of a grant has its own message."""
     signer, _ = fetching(Server(answer))
     with pytest.raises(SignerError, match=reason) as caught:
         signer.sign([post()])

@@ -120,7 +120,7 @@ def test_every_shape_is_the_same_grant(name):
 
 
 def test_fields_of_the_object_are_kept():
-    """What an owner hands out besides is sent; the upload's own fields are not."""
+    """Additional fields of the grant are sent, except those of the upload itself."""
     flat = {
         **flat_v1(),
         "callback": "e30=",
@@ -143,7 +143,7 @@ def test_fields_of_the_object_are_kept():
 
 
 def test_pinned_fields_are_added():
-    """What the policy gives one value only need not be handed out."""
+    """A field with one permitted value is filled in from the policy."""
     given = document(
         PREFIX, {"x-oss-object-acl": "private"}, ["eq", "$content-type", "a/b"]
     )
@@ -163,7 +163,7 @@ def test_own_end_is_the_earlier_one():
 
 
 def test_description_holds_no_secret():
-    """What is shown of a grant names the facts alone."""
+    """The text of a grant shows only facts, no secrets."""
     grant = read_grant(document(credentials=STS))
     shown = json.dumps(grant.describe()) + repr(grant)
     for value in revealed(grant).values():
@@ -228,7 +228,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_grants_are_refused(name):
-    """What cannot work is refused when it is read, with the reason.
+    """A grant that cannot work is refused when it is read, with the reason.
 
     ``grant_cases.json`` has more of it, for the upload page, too.
     """
@@ -267,7 +267,7 @@ def test_all_problems_come_at_once():
     ],
 )
 def test_texts_that_are_no_grant(data, reason):
-    """What is no JSON, or far too long, is refused."""
+    """Invalid JSON and very long texts are refused."""
     with pytest.raises(ConfigurationError, match=reason):
         parse_grant(io.BytesIO(data))
 

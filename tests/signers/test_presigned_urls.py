@@ -12,7 +12,9 @@ from fsspec_osspresigned.errors import (
     WrongRequestSignedError,
 )
 from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers import make_signer
 from fsspec_osspresigned.signers.base import ChainSigner, Signer, sign_checked
 from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
@@ -57,7 +59,7 @@ PARTS = [url("k", f"partNumber={n}&uploadId=U&") for n in (1, 2)]
 
 
 def test_absent_headers_pass_the_users_demands_and_no_guess():
-    """The URL cannot tell what was signed, so only what the user said goes along."""
+    """The URL does not show what was signed, so only the user's headers are sent."""
     operation = put(
         headers={"x-oss-meta-a": "1"}, optional_headers={"Content-Type": "a"}
     )
@@ -153,7 +155,7 @@ def test_external_complete_is_granted_as_the_owners():
     [({"parts": PARTS}, 'no "complete"'), ({"get": url()}, "only URLs for reading")],
 )
 def test_entry_without_a_way_to_finish_is_refused(entry, said):
-    """What cannot be completed is refused before the first byte."""
+    """An upload that cannot be completed is refused before the first byte."""
     with pytest.raises(NotCoveredError, match=said):
         signer(entry).grant("b/k")
 
@@ -206,6 +208,14 @@ def test_plain_http_needs_leave():
     assert "CANARY" not in str(caught.value)
     assert signer(far, allow_http=True).sign([put()])
     assert signer("http://127.0.0.1/b/k?" + V1).sign([put()])
+
+
+def test_remote_map_does_not_lead_to_this_machine():
+    """Whoever serves the map does not choose a service of this machine."""
+    text = json.dumps({"b/k": f"http://127.0.0.1:9/b/k?{V1}"}).encode()
+    remote = make_signer(Options(url_map="memory://map.json"), lambda _: text)
+    with pytest.raises(ConfigurationError, match="comes from another machine"):
+        remote.sign([put()])
 
 
 def one(text: str, **options: object) -> OneURLSigner:
@@ -307,7 +317,7 @@ def test_renewed_url_is_used():
     ],
 )
 def test_url_of_another_object(target):
-    """A map that nobody has vouched for sends no bytes to another key or bucket."""
+    """A map sends no bytes to another key or bucket without ``allow_path_mismatch``."""
     with pytest.raises(WrongRequestSignedError, match="names another object") as caught:
         signer(f"{target}?{V1}", allow_path_mismatch=False).sign([put()])
     assert "CANARY" not in str(caught.value)

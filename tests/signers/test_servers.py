@@ -1,4 +1,4 @@
-"""Uploads through servers whose fakes were written from what their makers publish."""
+"""Uploads through fake servers, written from the published APIs of the real ones."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_a_killed_client_resumes_where_that_is_offered(
 @pytest.mark.slow
 @each(STORED_BY_OSS)
 def test_a_client_that_is_killed_stores_nothing(oss, case, server, usual, tmp_path):
-    """The same program stores the file later; it sends only what is missing, if it can."""
+    """A second run stores the file; it sends only missing parts where possible."""
     (tmp_path / "big").write_bytes(LARGE)
     path = f"{case.folder}a.bin"
     options = {"resume_dir": str(tmp_path / "journals"), "max_concurrency": 1}
@@ -367,7 +367,7 @@ def changed(document, change):
 def test_urls_that_do_something_else_are_refused(
     oss, server, connect, case, change, match
 ):
-    """Not one byte is sent."""
+    """The upload is refused before a byte is sent."""
     server.change = lambda document: changed(document, change)
     with pytest.raises(SignerError, match=match):
         connect().pipe_file(f"{case.folder}a", LARGE)

@@ -149,7 +149,7 @@ def test_a_former_name_in_the_environment_yields_to_the_call(
 
 
 def test_files_for_a_model_are_one_form_each(oss, dashscope):
-    """The receipt has the URL that a model reads, and a warning tells its lifetime."""
+    """The receipt has the URL that a model reads, and a warning states its lifetime."""
     fs = studio(dashscope)
     with pytest.warns(PublishWarning, match="48 hours") as caught:
         receipt = fs.pipe_file("files/photo.jpg", b"picture")
@@ -211,7 +211,7 @@ def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
     ],
 )
 def test_wrong_options_are_named_before_anything_is_asked(dashscope, options, match):
-    """What is missing or wrong is said at once, with what is right."""
+    """Missing and wrong options are reported together, with the valid ones."""
     with pytest.raises(ConfigurationError, match=match):
         studio(dashscope, **options)
     assert not dashscope.calls

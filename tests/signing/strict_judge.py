@@ -1,6 +1,6 @@
 """A judge of POST policies, written from OSS's documentation and from nothing else.
 
-It reads the policy anew for each form and shares no code with the package, so that the
+It reads the policy again for each form and shares no code with the package, so that the
 package, and the emulator which is built on it, can be compared with it.
 """
 

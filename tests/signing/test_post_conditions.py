@@ -41,7 +41,7 @@ def test_values_are_compared_by_the_operator(condition, good, bad):
 
 
 def test_secret_values_stay_hidden():
-    """Neither a condition nor a refusal shows a token; long values are cut."""
+    """No condition and no refusal shows a token; long values are truncated."""
     found = PolicyCondition("eq", "x-oss-security-token", ("CAIS-secret",))
     said = str(found.refusal({"x-oss-security-token": "other"}, None, None))
     assert "CAIS-secret" not in f"{found!r} {said}"

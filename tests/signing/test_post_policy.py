@@ -149,7 +149,7 @@ def test_v4_fields_must_be_named():
 
 
 def test_description_holds_no_secret():
-    """What is shown of a policy names everything, and no token, key or signature."""
+    """The text of a policy shows all conditions, but no token, key or signature."""
     conditions = signature_conditions(STS, version="v4", region="cn-x", now=NOW)
     text = policy_text([*conditions, PolicyCondition.range(1, 2)], expires_at=END)
     found = PostPolicy.parse(text)
@@ -294,7 +294,7 @@ def test_the_strict_judge_agrees_property(conditions, expiration, form, size, no
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_the_strict_judge_agrees_on_nonsense_property(data):
-    """What is no policy is none for both."""
+    """Both parsers refuse the same invalid policies."""
     text = base64.b64encode(data).decode()
     with pytest.raises(strict_judge.BadPolicyError):
         strict_judge.allowed(text, {}, bucket="b", size=0, now=NOW)

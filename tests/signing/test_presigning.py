@@ -215,7 +215,7 @@ def changes_of(url: SecretURL, headers: dict, query: dict, version: str):
     key=keys, headers=metadata, query=parameters, version=versions, sts=st.booleans()
 )
 def test_round_trip(key, headers, query, version, sts):
-    """What was signed is accepted, and no single change of it is."""
+    """The signed request is accepted, and any single change of it is refused."""
     credentials = STS if sts else KEY
     # No text of the strategies is what the changes below put in.
     assume("other" not in headers.values() and "7" not in query.values())
@@ -281,7 +281,7 @@ def test_bytes_that_are_no_utf8_are_judged_as_they_are():
     ],
 )
 def test_refusals_v1(query, wanted):
-    """What is missing or wrong in a V1 query has the service's own code."""
+    """Missing and wrong parameters of a V1 query have OSS's code."""
     assert refused(Call(method="PUT", bucket="b", key="k", query=query)) == wanted
 
 
@@ -331,7 +331,7 @@ SCOPE = "20260101%2Fcn-hangzhou%2Foss%2Faliyun_v4_request"
     ],
 )
 def test_refusals_v4(url, ec):
-    """What is missing or wrong in a V4 query is an invalid argument with its number."""
+    """Missing and wrong parameters of a V4 query are invalid arguments with OSS's EC."""
     wanted = (400, "InvalidArgument", ec)
     assert refused(arrive(url), regions={"cn-hangzhou"}) == wanted
 
@@ -397,7 +397,7 @@ def test_security_token(version, name):
 
 
 def test_received_and_refusal_hide_what_they_carry():
-    """Neither the query nor the echoed texts show in a repr."""
+    """A repr shows neither the query nor the echoed texts."""
     received = arrive(without(sign(credentials=STS), "x-oss-signature", "abcdef"))
     refusal = verify(received, find=find, now=NOW)
     for text in (repr(received), repr(refusal)):
@@ -458,7 +458,7 @@ def test_presign_lists_all_problems_at_once():
     ],
 )
 def test_presign_refuses(changes, problem):
-    """What the service would refuse or misread is an error before it is signed."""
+    """Values that OSS would refuse or misread raise an error before they are signed."""
     with pytest.raises(ConfigurationError, match=problem):
         sign(**changes)
 
@@ -504,7 +504,7 @@ def test_endpoint(text, style, wanted):
     ],
 )
 def test_bad_endpoint(text, style):
-    """What is no plain address is refused."""
+    """An invalid endpoint is refused."""
     with pytest.raises(ConfigurationError):
         Endpoint.parse(text, style=style)
 
@@ -533,7 +533,7 @@ def test_bad_endpoint(text, style):
     ],
 )
 def test_region_of_endpoint(host, region):
-    """Only public host names tell their region."""
+    """The region is read from public host names only."""
     assert Endpoint.parse(host).region == region
 
 
@@ -611,7 +611,7 @@ S3 = (
     ],
 )
 def test_describe(url, wanted):
-    """A URL tells version and life, whoever made it, and nothing secret."""
+    """Version and lifetime are read from any URL, and no secret is shown."""
     found = describe(SecretURL(url))
     host, path = ("h", "/p") if "//h/" in url or "@h" in url else (None, None)
     facts = {

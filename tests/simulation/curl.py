@@ -574,7 +574,7 @@ class Epoll:
         del self.masks[descriptor]
 
     def moment(self) -> float:
-        """Return when ``poll`` has something to tell."""
+        """Return once ``poll`` has an event."""
         moments = (
             _connections[descriptor].next_moment(mask)
             for descriptor, mask in self.masks.items()

@@ -99,7 +99,7 @@ class Ending:
             raise Broken(f"at the end, {what} needs {done}")
 
     def _check_requests(self, events: list[Event], path: str, size: int) -> None:
-        """The same bytes and options give the same requests."""
+        """Equal bytes and options must give equal requests."""
         given = self.fs.storage_options
         count = 1
         # A form names its object in its body. Others end an upload of an earlier call.
@@ -473,7 +473,7 @@ class Ending:
         self._sync_edited(local, there)
 
     def _sync_edited(self, local: Path, there: str) -> None:
-        """Send a file that changed right after its upload, and tell each event."""
+        """Send a file that changed right after its upload, and record each event."""
         events: list[Any] = []
         path, data = self._data("synced/y", _LARGE)
         _written(local / "y", data)

@@ -335,7 +335,7 @@ class Ledger:
             is_older = opened.get(event.upload_id, began) < began
             if event.at < began or (is_abort and (is_left or is_older)):
                 continue
-            # The replies to Initiate and to a part are waited for, but not for ever: the
+            # The replies to Initiate and to a part are waited for, but not forever: the
             # upload is aborted when the first comes, and before the second does.
             is_harmless = event.method == "POST" or event.is_part
             is_late = is_harmless and event.fate.startswith("stall")

@@ -203,7 +203,7 @@ class Network:
         return min(self.world.random.expovariate(1 / mean), 20 * mean)
 
     def stops_at(self, event: Event, size: int) -> float:
-        """Return after how many of *size* bytes a body does not go on."""
+        """Return after how many of *size* bytes a body does not continue."""
         if event.fate not in ("lose_request", "early", "early_good", "stall_request"):
             return math.inf
         dice = self.world.random

@@ -455,7 +455,7 @@ class Runner(Operations):
             if not is_main:
                 raise
             self.ledger.note_error(error)
-            if self.presses > 1:  # a second one does not wait for what goes on
+            if self.presses > 1:  # a second one does not wait for what continues
                 for write in self.ledger.writes[known:]:
                     write.ended = math.inf
             elif ends:
@@ -530,7 +530,7 @@ class Runner(Operations):
         self._ended(operation, began)
 
     def _check_quiet(self, operation: dict[str, Any], began: float) -> None:
-        """Check that nothing goes on, or is left, of an operation that was cancelled."""
+        """Check that nothing continues, or is left, of an operation that was cancelled."""
         key = operation.get(_IS_QUIET.get(operation["do"], ""), "")
         is_alone = (
             self.ledger.is_single or sum(f"'{key}'" in str(o) for o in self._all()) == 1

@@ -240,7 +240,7 @@ def _world() -> World | None:
     return world if world is not None and world.is_mine() else None
 
 
-# -- what stands in the place of the standard library -----------------------------------
+# -- replacements for the standard library ---------------------------------------------
 
 
 class Lock:

@@ -87,12 +87,12 @@ class Trouble:
 
     @property
     def lasts(self) -> bool:
-        """Whether it cannot strike just once."""
+        """True if the fault cannot occur just once."""
         return self.anywhere or self.then is not None
 
     @property
     def races(self) -> bool:
-        """Whether it is chance if the request goes out whole before it breaks."""
+        """True if the request may or may not be sent completely before the fault."""
         members = self.members or {}
         return "cut_after" in members or members == {"reset": True}
 
@@ -206,7 +206,7 @@ class Cell:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the fault affects all objects of the call, as the clock of the store."""
+        """True if the fault affects all objects of the call, as the store's clock does."""
         members = self.trouble.members or {}
         return bool(self.trouble.offset or "clock_jump" in members)
 

@@ -19,13 +19,13 @@ BUCKET = "examplebucket"
 
 
 class _Ends(BaseException):
-    """What ends a program, as KeyboardInterrupt does."""
+    """An exception that ends a program, as KeyboardInterrupt does."""
 
 
 @pytest.mark.parametrize("error", [_Ends, SystemExit, asyncio.CancelledError])
 @pytest.mark.parametrize("remote", [False, True], ids=["plain", "batches"])
 def test_signer_that_ends_the_program(oss, error, remote):
-    """What a signer raises reaches each caller that waits for it, and nothing hangs."""
+    """An exception of a signer reaches each waiting caller, and nothing hangs."""
     keys = KeySigner.from_options()
 
     class Failing(Signer):

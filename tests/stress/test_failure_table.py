@@ -1,9 +1,9 @@
-"""Whatever the store fails at, in whatever writer: nothing is published, and it is heard.
+"""A failure of the store in any writer publishes nothing, and is raised.
 
 ``tests/contract/writers`` has what fails in the writer itself.
 
 The lists in docs/fault-table.md are written from these cases; run this module with
-``WRITE_FAILURE_TABLE=1`` in the environment to write them anew.
+``WRITE_FAILURE_TABLE=1`` in the environment to write them again.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def fs(
 def run(fs: OSSPresignedFileSystem, name: str, rows: int) -> None:
     write, _ = WRITERS[name]
     with warnings.catch_warnings():
-        # What pandas tells dask, and about fastparquet, is not our subject.
+        # Warnings of pandas about dask and fastparquet are not the subject here.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         warnings.simplefilter("ignore", DiscardWarning)

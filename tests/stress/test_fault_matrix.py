@@ -1,7 +1,7 @@
 """Every fault of the emulator, in every kind of upload, with every kind of signer.
 
 The table in docs/fault-table.md is written from these cells: run
-``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write it anew.
+``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write it again.
 By default each fault is met a few times; the heavy run goes through all cells.
 """
 
@@ -22,17 +22,15 @@ from typing import Any, Self
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator, RequestRecord
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
-from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.owner.service.policy import hash_token
 from tests import marked
 from tests.conftest import key_variables, presigned
 from tests.form_signer import grant_of
+from tests.owner_keys import signer_service
 from tests.stress.cells import (
     A_PART,
     AT_ONCE,
@@ -124,14 +122,7 @@ class Place:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self.oss)
-        signer = KeySigner(
-            credentials=lambda: self.oss.credentials,
-            endpoint=self.oss.endpoint,
-            region="cn-hangzhou",
-        )
-        rules = ServiceRules(signer=signer, tokens=parse_policies(POLICY).tokens)
-        app = create_ruled_app(lambda: rules)
-        self.service = self._stack.enter_context(LoopbackServer(app))
+        self.service = self._stack.enter_context(signer_service(self.oss, POLICY))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,7 @@
 """Exceptions from a signal handler, at random moments of all verbs, in one process.
 
 As by Ctrl-C in a notebook, or by an alarm that bounds the time of a cell: the process
-goes on. ``INTERRUPTS=10000`` is a longer storm.
+continues. ``INTERRUPTS=10000`` is a longer storm.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_fork_while_parts_are_in_flight(run, oss):
 @pytest.mark.parametrize("call", ["write(bytes(PART))", "close()", "commit()"])
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_forked_child_cannot_go_on_with_its_parents_file(run, oss, compression, call):
-    """Whatever it calls is refused at once or stays without effect; it never hangs."""
+    """A call of a forked child is refused at once or has no effect; it never hangs."""
     run(f"""
         options = {{"compression": {compression!r}}}
         file = fs.open("examplebucket/a", "wb", **options)
@@ -112,7 +112,7 @@ def test_forked_child_cannot_go_on_with_its_parents_file(run, oss, compression, 
 
 @pytest.mark.parametrize("daemon", [True, False])
 def test_exit_with_open_files_in_threads(run, oss, daemon):
-    """What threads left open is not published, leaves no parts, and is warned about."""
+    """Files that threads left open are not published, with a warning, and leave no parts."""
     said = run(
         f"""
         kept, ready = [], threading.Barrier(4)

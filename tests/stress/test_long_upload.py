@@ -1,4 +1,4 @@
-"""Uploads that outlast their URLs: a signer signs anew, a map says when it ended."""
+"""Uploads that outlast their URLs: a signer signs again, a map says when it ended."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.units import KIB
 from fsspec_osspresigned.url_map.source import load, write
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
+from tests.owner_keys import owner_signer
 
 pytestmark = pytest.mark.slow
 
@@ -68,13 +69,7 @@ def data_of(parts: float) -> bytes:
 
 def keys_of(oss: Emulator) -> KeySigner:
     """Return the owner's signer, which goes by the clock of the store."""
-    return KeySigner(
-        credentials=lambda: oss.credentials,
-        endpoint=oss.endpoint,
-        region="cn-hangzhou",
-        expires_in=LIFE,
-        clock=oss.clock,
-    )
+    return owner_signer(oss, expires_in=LIFE, clock=oss.clock)
 
 
 @contextlib.contextmanager
@@ -152,7 +147,7 @@ def filesystem(url: str, monkeypatch: Any, **options: Any) -> OSSPresignedFileSy
 @SENDERS
 @WIDTHS
 def test_expiry_half_way_is_signed_again(oss, monkeypatch, tmp_path, send, width):
-    """Refused by the store as expired, at a part and at the end: the upload goes on."""
+    """Refused by the store as expired, at a part and at the end: the upload continues."""
     data = data_of(11.5)
     oss.faults.add(
         Fault(action="UploadPart", part_number=3, clock_jump=LIFE + 1),
@@ -251,15 +246,9 @@ def begin(oss: Emulator) -> str:
     return run(OSSCalls(client, Target(path=PATH)).initiate)[0]
 
 
-def map_file(oss: Emulator, upload: str, place: Path, life: int = LIFE) -> str:
-    """Write a map of 40 parts whose URLs all end after *life* seconds."""
-    signer = KeySigner(
-        credentials=lambda: oss.credentials,
-        endpoint=oss.endpoint,
-        region="cn-hangzhou",
-        expires_in=life,
-        clock=oss.clock,
-    )
+def map_file(oss: Emulator, upload: str, place: Path) -> str:
+    """Write a map of 40 parts whose URLs all end after 30 seconds."""
+    signer = keys_of(oss)
     entry = MapEntry(
         upload_id=upload,
         part_size=PART,

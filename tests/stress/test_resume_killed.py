@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of a large upload: the next run goes on, and all is equal."""
+"""SIGKILL at any moment of a large upload: the next run continues, and all is equal."""
 
 from __future__ import annotations
 

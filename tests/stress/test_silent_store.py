@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -21,61 +20,27 @@ BUCKET = "examplebucket"
 LIMIT = 20.0  # seconds: the time limit of a request is a minute
 
 
-class Silent:
-    """A store that reads all that it gets, and never answers."""
-
-    def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.has_all = threading.Event()  # the first request, with its body
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
-
-    def _read(self, connection: socket.socket) -> None:
-        got = b""
-        with connection:
-            while block := connection.recv(1 << 20):
-                got += block
-                head, blank, body = got.partition(b"\r\n\r\n")
-                size = head.lower().partition(b"content-length: ")[2]
-                if blank and len(body) >= int(size.split(b"\r\n")[0] or 0):
-                    self.has_all.set()
-
-
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silent]:
-    """A silent store, for which the environment has a key."""
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret")
-    store = Silent()
-    yield store
-    store.listener.close()
+def silent(oss):
+    """A store that reads all that it gets, and never answers."""
+    oss.faults.add(Fault(stall_reply_after=0, times=None))
+    return oss
 
 
-def filesystem(store: Silent) -> OSSPresignedFileSystem:
-    """Return a filesystem with the usual time limits."""
-    return OSSPresignedFileSystem(
-        signer="keys",
-        endpoint=store.url,
-        region="cn-hangzhou",
-        addressing_style="path",
-        skip_instance_cache=True,
-    )
+def wait_until(is_reached: Callable[[], object]) -> None:
+    """Wait until the store is where the test wants it."""
+    end = time.monotonic() + 60
+    while not is_reached():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(0.1)  # the request is in the store; let its sender know, too
 
 
-def interrupted(event: threading.Event, call) -> BaseException:
-    """Send SIGINT during *call*, once *event* is set; return what it raises."""
+def interrupted(is_reached: Callable[[], object], call) -> BaseException:
+    """Send SIGINT during *call*, once *is_reached*; return what it raises."""
 
     def interrupt() -> None:
-        event.wait(60)
-        time.sleep(0.1)  # the request is in the store; let its sender know, too
+        wait_until(is_reached)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
@@ -89,9 +54,9 @@ def interrupted(event: threading.Event, call) -> BaseException:
 @pytest.mark.parametrize("size", [100, 2 * SMALL], ids=["loop", "thread"])
 def test_interrupt_of_one_object(silent, size):
     """The call ends, and says that the outcome of what was sent is unknown."""
-    fs = filesystem(silent)
+    fs = OSSPresignedFileSystem(signer="keys")
     error = interrupted(
-        silent.has_all, lambda: fs.pipe_file(f"{BUCKET}/k", bytes(size))
+        lambda: silent.held, lambda: fs.pipe_file(f"{BUCKET}/k", bytes(size))
     )
     (note,) = error.__notes__
     assert note.startswith(f"whether the PUT of {BUCKET}/k took effect is unknown")
@@ -99,9 +64,9 @@ def test_interrupt_of_one_object(silent, size):
 
 def test_interrupt_of_many_objects(silent):
     """The call ends; it names some of the objects, and the number of the others."""
-    fs = filesystem(silent)
+    fs = OSSPresignedFileSystem(signer="keys")
     values = {f"{BUCKET}/{n}": b"x" for n in range(100)}
-    error = interrupted(silent.has_all, lambda: fs.pipe(values))
+    error = interrupted(lambda: silent.held, lambda: fs.pipe(values))
     assert any("is unknown" in note for note in error.__notes__)
     assert len(error.__notes__) <= 4
 
@@ -109,12 +74,11 @@ def test_interrupt_of_many_objects(silent):
 @pytest.mark.parametrize("size", [100, 2 * SMALL], ids=["loop", "thread"])
 def test_cancelled_call(silent, size):
     """``wait_for`` takes little more than its time, and the caller learns what is left."""
-    fs = filesystem(silent)
+    fs = OSSPresignedFileSystem(signer="keys")
 
     async def main() -> asyncio.CancelledError:
         call = asyncio.ensure_future(fs._pipe_file(f"{BUCKET}/k", bytes(size)))
-        await asyncio.to_thread(silent.has_all.wait, 60)
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(wait_until, lambda: silent.held)
         call.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await call
@@ -131,16 +95,11 @@ def test_interrupt_of_an_upload_in_parts(oss, caplog):
     fs = OSSPresignedFileSystem(
         signer="keys", part_size=MIN_PART, multipart_threshold=1
     )
-    begun = threading.Event()
     oss.faults.add(Fault(action="UploadPart", delay=60.0, times=None))
     oss.faults.add(Fault(action="AbortMultipartUpload", delay=60.0, times=None))
-
-    def watch() -> None:
-        while not (oss.requests and oss.under_way):  # parts of an upload that has begun
-            time.sleep(0.01)
-        begun.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-    interrupted(begun, lambda: fs.pipe_file(f"{BUCKET}/k", bytes(3 * MIN_PART)))
+    interrupted(
+        lambda: oss.requests and oss.under_way,  # parts of an upload that has begun
+        lambda: fs.pipe_file(f"{BUCKET}/k", bytes(3 * MIN_PART)),
+    )
     assert "could not be aborted; its parts cost storage" in caplog.text
     assert not oss.objects(BUCKET)

@@ -42,27 +42,6 @@ for number in itertools.count():
 """
 
 
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch):
-    """A store in a process of its own, which fails now and then."""
-    rules = [word for rule in FAULTS for word in ("--fault", rule)]
-    program = [sys.executable, "-m", "fsspec_osspresigned", "emulator", "--port", "0"]
-    with subprocess.Popen(
-        [*program, *rules],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        for line in process.stdout:
-            if line.startswith("  export "):
-                monkeypatch.setenv(
-                    *line.removeprefix("  export ").strip().split("=", 1)
-                )
-            if line.startswith("Path style"):
-                break
-        yield
-        process.terminate()
-
-
 def filesystem(number: int = 0) -> OSSPresignedFileSystem:
     """Return one that tries often; each *number* has options of its own."""
     return OSSPresignedFileSystem(
@@ -83,7 +62,7 @@ def used() -> tuple[float, int, int]:
 
 
 def killed(seconds: float) -> None:
-    """Kill a process while it uploads: what is there is whole."""
+    """Kill a process while it uploads: each object is whole."""
     with subprocess.Popen(
         [sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -112,9 +91,9 @@ def soak(place: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("store", [FAULTS], indirect=True, ids=["failing"])
 @pytest.mark.timeout(SECONDS + 600)
-def test_nothing_is_lost_and_nothing_grows(tmp_path):
+def test_nothing_is_lost_and_nothing_grows(store, tmp_path):
     """Each object is whole; memory, descriptors and threads stay what they were.
 
     In a process of its own: that of the tests keeps each signature, to look for it.

@@ -26,7 +26,7 @@ ROOT = "examplebucket"
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
-    """What a user's body raises."""
+    """The exception of a user's body."""
 
 
 def content(name: str, draw: random.Random) -> bytes:

@@ -53,7 +53,7 @@ def test_code_of_several():
 
 
 def test_reasons_hold_no_secret():
-    """Nor what could steer a terminal; a list of problems keeps its lines."""
+    """Reasons have no secret and no control character; lists keep their lines."""
     assert why(errors.ConfigurationError(["a", "b"])) == "2 problems:\n- a\n- b"
     assert why(FileNotFoundError(2, "No such file", "x")) == "No such file"
     assert "c2VjcmV0" not in why(ValueError("https://h/k?Signature=c2VjcmV0"))
@@ -84,7 +84,7 @@ def test_reasons_speak_the_command_line(error, text):
 
 @pytest.fixture
 def default_sigint():
-    """Put Python's own handler in place, and back what was there."""
+    """Install Python's own handler, and restore the earlier one."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

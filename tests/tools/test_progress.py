@@ -28,7 +28,7 @@ def clock():
 
 
 class Events(list):
-    """Events as they were told."""
+    """The recorded events."""
 
     def __call__(self, event, **members):
         self.append({"event": event, **members})
@@ -64,8 +64,7 @@ def test_a_bar_is_drawn_and_removed(monkeypatch, clock):
 def test_progress_as_events(clock):
     """Once a second."""
     events = Events()
-    progress = TransferProgress(event=events, clock=clock)
-    progress.set_size(2)
+    progress = TransferProgress(event=events, files=2, clock=clock)
     for _ in range(2):
         clock.now += 1
         with progress.branched("f", "b/k") as child:

@@ -79,7 +79,7 @@ def verbs(fs: OSSPresignedFileSystem) -> list[str]:
 
 
 def mirror() -> list[str]:
-    """What sync tells, and what comes of it."""
+    """Events and results of sync."""
 
     def tell(event: SyncEvent) -> None:
         assert_type(event.error, Exception | None)
@@ -102,7 +102,7 @@ def why(error: OSSPresignedError) -> str:
 
 
 def request(url: str) -> SignedRequest:
-    """What signers return hides its URL."""
+    """Results of signers hide their URL."""
     found = SignedRequest(method="PUT", url=SecretURL(url))
     assert_type(found.url, SecretURL)
     return found

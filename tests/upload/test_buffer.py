@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.engine.limits import MemoryAccount, MemoryBudget
+from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.http.body import BLOCK, bytes_in
 from fsspec_osspresigned.units import KIB, MIB
-from fsspec_osspresigned.upload.buffer import PartBuffer
 from fsspec_osspresigned.upload.writer import PresignedWriter
 
 FOREVER = 1 << 60
@@ -25,14 +23,11 @@ opened = []  # files of the test
 class Upload:
     """Takes the parts of a writer, and leaves them in flight."""
 
-    def __init__(self, size_of, limit=FOREVER):
+    def __init__(self, size_of, limit, early_size):
         self.plan = self
-        self.size_of = size_of
+        self.size_of, self.early_size = size_of, early_size
         self.memory_limit = limit
         self.bodies = []
-
-    def early_size(self, number):
-        raise NotImplementedError
 
     async def add(self, body, *, more=False):
         self.bodies.append(body)
@@ -51,20 +46,15 @@ class Upload:
 
 
 class Parts:
-    """A writer that collects its parts, over a budget of its own."""
+    """A writer that collects its parts; no other file has any."""
 
     def __init__(self, size, limit=FOREVER, *, early=None):
         size_of = size if callable(size) else lambda _: size
-        self.memory = MemoryBudget()
-        self.upload = Upload(size_of, limit)
-        self.buffer = PartBuffer(
-            size_of,
-            self.memory,
-            limit=limit,
-            early=early if callable(early) else lambda _: early,
-            wait=lambda may: run(self.upload.wait_for_memory, may),
-        )
-        self.file = PresignedWriter(self.upload, path="b/k", buffer=self.buffer)
+        early_size = early if callable(early) else lambda _: early
+        self.memory = memory_budget()
+        assert self.memory.used == 0
+        self.upload = Upload(size_of, limit, early_size)
+        self.file = PresignedWriter(self.upload, path="b/k")
         opened.append(self.file)
 
     def write(self, *pieces):
@@ -89,7 +79,7 @@ class Parts:
 def taken(budget, size):
     """Return the account of another file, which uses *size* bytes."""
     account = MemoryAccount(budget)
-    account.filling = int(size)
+    account.add(int(size))
     return account
 
 
@@ -135,7 +125,7 @@ NOISE = os.urandom(4 * BLOCK)
     sent_after=st.integers(1, 4),
 )
 def test_any_writes(writes, size, grows, sent_after):
-    """Whatever is written in whatever pieces is what the parts hold, each of its size."""
+    """The parts hold exactly the written bytes, each with its size, for any writes."""
 
     def size_of(number):
         return size + (number // 2) * 1000 if grows else size
@@ -170,7 +160,7 @@ def test_any_writes(writes, size, grows, sent_after):
     size=st.sampled_from([100 * KIB, 2 * MIB]),
 )
 def test_any_writes_while_memory_is_short(writes, busy, size):
-    """Where memory is short parts are smaller, and the bytes are the same."""
+    """If memory is short, parts are smaller, and the bytes are equal."""
     parts, whole = Parts(size, 1, early=LEAST), b""
     for (kind, length), short in zip(writes, busy, strict=False):
         data = KINDS[kind](NOISE[:length])
@@ -187,7 +177,7 @@ def test_any_writes_while_memory_is_short(writes, busy, size):
 
 
 def test_large_bytes_are_not_copied():
-    """Bytes that nobody can change are sent from where they are."""
+    """Immutable bytes are sent without a copy."""
     data = NOISE[:BLOCK] * 4
     parts = Parts(MIB)
     parts.write(data, data)
@@ -208,7 +198,7 @@ def test_what_can_change_is_copied(kind):
 
 
 def test_subclass_of_bytes_is_copied():
-    """What only looks like bytes may hand out something else."""
+    """A subclass of bytes may return other data, so it is copied."""
 
     class Odd(bytes):
         pass
@@ -224,7 +214,7 @@ def test_subclass_of_bytes_is_copied():
 
 
 def test_closed_file_holds_nothing():
-    """A file that is closed keeps no buffer, though somebody keeps the file."""
+    """A closed file keeps no buffer."""
     parts = Parts(MIB)
     parts.write(bytearray(MIB), bytearray(MIB), b"abc")
     parts.close()

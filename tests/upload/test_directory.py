@@ -72,11 +72,13 @@ def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
-    """The upload goes on without a journal, and the list names what is there."""
+    """The upload continues without a resume file, and the list names existing ones."""
     held = place.hold(PATH, SOURCE)
     held.release()
     os.mkfifo(held.file_path)
-    assert not place.hold(PATH, SOURCE).is_ours
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    assert not held.keeps
     assert "not a regular file" in caplog.text
     (found,) = place.found()
     assert found.record is None
@@ -131,7 +133,7 @@ def test_what_is_done_leaves_nothing_behind(place):
 
 
 def test_only_one_is_at_an_upload(place):
-    """The second one is told who has it; the first goes on undisturbed."""
+    """The second process gets the pid of the first, which continues undisturbed."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     with pytest.raises(UploadInProgressError, match=f"process {os.getpid()} on") as e:
@@ -148,7 +150,7 @@ def test_only_one_is_at_an_upload(place):
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
-    """Whatever unwinds in the child, the parent still has its upload for itself."""
+    """A forked child cannot release the lock of its parent."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     child = os.fork()
@@ -169,7 +171,7 @@ def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
 
 
 def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
-    """Its upload cannot be found any more, so somebody has to know."""
+    """The warning names the upload, because it can no longer be found."""
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     held.release()
@@ -206,5 +208,5 @@ def change(**facts):
     ],
 )
 def test_when_an_upload_begins_anew(new, reason):
-    """Whatever makes the stored parts others than those that would be sent now."""
+    """The upload starts over if stored parts would differ from new ones."""
     assert reason_to_start_over(HEAD, new) == reason

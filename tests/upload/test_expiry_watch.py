@@ -1,4 +1,4 @@
-"""Who will be late is told while there is time to do something about it."""
+"""A warning is issued early if an upload will outlive its URLs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_late_is_told_once(watch_of, caplog):
     ids=["in time", "no end", "a stream", "too early to tell"],
 )
 def test_nothing_to_tell(watch_of, caplog, size, ends, seconds):
-    """In time, or nobody can know."""
+    """No warning if the upload is in time, or cannot be estimated."""
     clock, watch = watch_of(size, ends)
     clock.now += seconds
     watch.add(100)

@@ -262,7 +262,7 @@ def test_publishing_always_includes_finalizers(oss, fs):
 
 
 def test_a_dropped_stream_fails_its_transaction(fs):
-    """What its block wrote is not whole."""
+    """A stream that was never closed may be truncated, so the transaction fails."""
 
     def lose() -> None:
         stream = of_pyarrow(fs, compression="gzip")

@@ -90,7 +90,7 @@ def test_receipt_of_a_form(oss, version, size):
 
 
 def test_a_form_is_not_resumed(oss, tmp_path, caplog):
-    """There are no parts to keep: a large file is told so, and sent as a whole."""
+    """A form cannot be resumed: a remark says so, and the file is sent whole."""
     caplog.set_level(logging.INFO, "fsspec_osspresigned.upload.resume")
     client = client_of(
         FormSigner(oss), multipart_threshold=100_000, resume_dir=tmp_path / "journals"
@@ -180,7 +180,7 @@ def test_lost_replies_where_it_can_be_seen(oss, checksum):
 
 @pytest.mark.parametrize("by_policy", [False, True])
 def test_own_first_try_may_be_what_exists(oss, by_policy):
-    """With a lock, the object that a retry finds may be its own: that is unknown."""
+    """If a retry may not replace, an existing object may be its own: outcome unknown."""
     lock = {FORBID_OVERWRITE: "true"}
     signer = FormSigner(oss, more=lock if by_policy else {})
     oss.faults.add(Fault(action="PostObject", drop_reply=True, times=1))

@@ -88,20 +88,6 @@ def test_cut_at_every_byte_it_says_an_earlier_state_or_nothing():
         assert record.head == HEAD
 
 
-def test_cut_at_every_byte_it_can_be_gone_on_with(place):
-    """What is appended to a torn journal counts, and nothing that counted is lost."""
-    for length in range(len(head_line(HEAD)), len(WHOLE)):
-        before = dict(parse(WHOLE[:length]).parts)
-        with open(place, "wb") as file:
-            file.write(WHOLE[:length])
-        torn = not WHOLE[:length].endswith(b"\n")
-        one = LineFile.reopen(place, is_torn=torn, sync=True)
-        one.append(part_line(kept(3, 77)))
-        one.append(part_line(kept(1, 78)))
-        one.close()
-        assert parse(read(place)).parts == {**before, 3: kept(3, 77), 1: kept(1, 78)}
-
-
 def test_every_flipped_bit_is_noticed():
     """A damaged part is none, a damaged head is no journal; nothing else changes."""
     clean = parse(WHOLE)
@@ -149,12 +135,12 @@ def test_a_part_of_other_types_is_none(name, value):
     ],
 )
 def test_another_version_or_an_impossible_head_is_no_journal(line):
-    """Then the upload begins anew."""
+    """A journal with such a first line is ignored."""
     assert parse(line) is None
 
 
 def test_the_first_version_is_read():
-    """A journal of an earlier release goes on; it does not say which store."""
+    """A journal of an earlier release continues; it does not say which store."""
     members = json.loads(head_line(HEAD)) | {"version": 1}
     del members["host"], members["check"]
     head = parse(line_of(members)).head
@@ -171,7 +157,7 @@ def test_no_journal_is_none_and_a_huge_file_is_an_error(place):
 
 
 def test_a_link_is_not_followed(place, tmp_path):
-    """Neither when it is read nor when it is replaced."""
+    """A link in place of the journal is neither read nor replaced."""
     victim = tmp_path / "victim"
     victim.write_bytes(WHOLE)
     os.symlink(victim, place)
@@ -183,15 +169,6 @@ def test_a_link_is_not_followed(place, tmp_path):
     LineFile.create(place, [head_line(HEAD)], sync=True).close()
     assert victim.read_bytes() == WHOLE
     assert not os.path.islink(place)
-
-
-def test_what_a_dead_process_left_half_written_is_replaced(place):
-    """A head that never got its name does not stand in the way."""
-    with open(place + ".new", "wb") as file:
-        file.write(b"half")
-    LineFile.create(place, [head_line(HEAD)], sync=True).close()
-    assert parse(read(place)).head == HEAD
-    assert not os.path.exists(place + ".new")
 
 
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "replace"])
@@ -212,7 +189,7 @@ def test_a_head_that_cannot_be_written_leaves_what_was_there(place, step, monkey
 
 
 def test_a_disk_that_fills_up_at_any_byte_loses_one_line(place, monkeypatch):
-    """What came before counts, and so does what is written when there is room again."""
+    """Lines before and after the disk was full count."""
     for fits in range(len(part_line(kept(1)))):
         one = LineFile.create(place, [head_line(HEAD)], sync=True)
         one.append(part_line(PARTS[0]))

@@ -92,7 +92,7 @@ def test_default_rule(size, part_size):
     ],
 )
 def test_misfits(grant, size, words):
-    """What cannot be carried is refused before the first byte, with every reason."""
+    """An upload that cannot succeed is refused before the first byte, with all reasons."""
     with pytest.raises(ConfigurationError) as caught:
         plan(grant, size)
     assert len(caught.value.problems) == len(words)

@@ -19,8 +19,6 @@ from fsspec_osspresigned.errors import (
     InvalidRequestError,
     NetworkError,
     NotCoveredError,
-    OutcomeUnknownError,
-    SourceChangedError,
     UploadInProgressError,
     UploadNotFoundError,
 )
@@ -39,7 +37,7 @@ from fsspec_osspresigned.upload.journal import (
     head_line,
     parse,
 )
-from fsspec_osspresigned.upload.resume import agreed, is_stale
+from fsspec_osspresigned.upload.resume import agreed
 from fsspec_osspresigned.url_map.source import load
 from tests.power_cut import PowerCut
 from tests.uploading import OwnerSigner, put
@@ -134,7 +132,7 @@ def world(tmp_path):
 
 
 def test_only_what_is_missing_is_sent(world):
-    """The second run sends the rest; the object and what is told about it are whole."""
+    """The second run sends the rest; object and receipt are complete."""
     error = world.interrupt()
     (note,) = error.__notes__[-1:]
     assert note.startswith("4 of 8 parts, 400 KiB of 700 KiB, are stored; ")
@@ -153,7 +151,7 @@ def test_only_what_is_missing_is_sent(world):
 
 
 def test_a_journal_is_private_and_holds_no_permission(world):
-    """Who reads it can send nothing: no URL, no signature, no key, no header."""
+    """The resume file holds no URL, signature, key or header."""
     world.interrupt(headers={"x-oss-meta-a": "confidential"})
     (journal,) = world.journals()
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600
@@ -222,7 +220,7 @@ def test_bytes_that_changed_unseen_are_sent_again(world, caplog):
 
 
 def test_parts_that_the_store_has_otherwise_are_sent_again(world):
-    """A part that somebody replaced is not taken for ours."""
+    """A part that was replaced in the store is sent again."""
     world.interrupt()
     (upload,) = world.oss.uploads(BUCKET)
     upload.parts[3] = upload.parts[1]
@@ -243,7 +241,7 @@ def test_a_part_that_was_not_written_down_is_found_at_the_store(world):
 
 
 def test_a_power_cut_takes_no_line_of_a_journal(world, monkeypatch):
-    """A part that is in the journal is there to stay, in a new journal and a resumed one."""
+    """Each recorded part is on the disk, in a new resume file and a resumed one."""
     disk = PowerCut(monkeypatch)
     for part, stored in ((3, 2), (6, 5)):
         world.interrupt(part=part)
@@ -276,7 +274,7 @@ def elsewhere(world, tmp_path):
 
 @pytest.mark.parametrize("lists", [True, False])
 def test_the_journal_of_another_store_is_kept(world, elsewhere, lists, caplog):
-    """The upload to the other store leaves it, and the first store goes on with it."""
+    """The upload to the other store leaves it, and the first store continues with it."""
     world.interrupt()
     if lists:
         elsewhere.put()
@@ -294,7 +292,7 @@ def test_the_journal_of_another_store_is_kept(world, elsewhere, lists, caplog):
 
 
 def test_a_file_that_changed_for_another_store_leaves_the_journal(world, elsewhere, caplog):  # fmt: skip
-    """Only the first store can abort its upload, so what says so is kept."""
+    """Only the first store can abort its upload, so the resume file is kept."""
     world.interrupt()
     world.file.write_bytes(DATA[::-1])
     elsewhere.put()
@@ -320,7 +318,7 @@ def test_a_replaced_part_that_nobody_can_see_fails_once(world):
 
 
 def test_when_only_the_end_failed_no_byte_is_sent_again(world):
-    """All parts are there; the last step is done again."""
+    """If all parts are stored, only the last step is repeated."""
     refused = {**REFUSED, "action": "CompleteMultipartUpload"}
     world.oss.faults.add(Fault(**refused))
     with pytest.raises(AccessDeniedError):
@@ -352,7 +350,7 @@ def test_what_was_completed_already_is_seen(completed):
 
 
 def test_what_was_completed_and_replaced_is_stored_again(completed):
-    """Another object of that size is there now."""
+    """An object that was replaced after its upload is uploaded again."""
     other = MemoryBody.of(bytes(len(DATA)))
     client = Client(
         Options.from_storage_options({"signer": "keys"}), completed.signer, Transport()
@@ -386,7 +384,7 @@ def test_a_wrong_object_is_not_gone_on_with(world):
 
 
 def test_a_file_that_shrank_to_one_put_ends_its_upload(world, caplog):
-    """What was begun in parts is aborted when one PUT does, and nothing is left."""
+    """An upload in parts is aborted if one PUT is enough now, and nothing is left."""
     world.interrupt()
     assert len(world.oss.uploads(BUCKET)) == 1
     world.file.write_bytes(b"small")
@@ -452,7 +450,7 @@ def test_an_owners_upload_goes_on(world, lists):
 
 
 def test_an_owners_upload_that_is_gone_is_said_before_the_first_byte(world):
-    """Only the owner can begin another one."""
+    """If the owner's upload is gone, only the owner can begin another one."""
     world.signer = owners(world.oss)
     world.interrupt()
     world.abort_all()
@@ -504,7 +502,7 @@ def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
 
 @pytest.mark.parametrize(("page_size", "pages"), [(1, 4), (2, 2), (3, 2), (4, 1)])
 def test_long_lists_come_in_pages(world, page_size, pages):
-    """Each page begins behind the last one."""
+    """Each page begins after the end of the one before."""
     world.interrupt()
     (upload,) = world.oss.uploads(BUCKET)
     calls = OSSCalls(world.client(), Target(path=PATH))
@@ -515,7 +513,7 @@ def test_long_lists_come_in_pages(world, page_size, pages):
 
 
 def test_of_a_presigned_list_only_the_first_page_is_seen():
-    """What it does not show is believed."""
+    """Parts beyond the listed page count as stored."""
     client = FakeClient([page_of([1, 2], more=True), NotCoveredError("no second page")])
     listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert set(listing.parts) == {1, 2}
@@ -558,7 +556,7 @@ def page_of(numbers, *, more: bool) -> bytes:
     "pages", [[[1], [1]], [[], []], [[10_000], [1]], [[20_000], [1]]]
 )
 def test_a_list_that_does_not_move_on_ends(pages):
-    """Nor does one with numbers that no part has."""
+    """A journal with invalid part numbers is not used."""
     client = FakeClient([page_of(numbers, more=True) for numbers in pages])
     listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert not listing.whole
@@ -579,29 +577,11 @@ def test_a_list_that_is_none_is_an_error(body):
         run(OSSCalls(FakeClient([body]), Target(path=PATH)).list_parts, "U")
 
 
-@pytest.mark.parametrize(
-    ("error", "stale"),
-    [
-        (None, False),
-        (KeyboardInterrupt(), False),
-        (NetworkError("x"), False),
-        (SourceChangedError("x"), True),
-        (UploadNotFoundError("x"), True),
-        (InvalidRequestError("x", code="InvalidPart"), True),
-        (InvalidRequestError("x", code="EntityTooSmall"), False),
-        (OutcomeUnknownError("x"), False),
-    ],
-)
-def test_which_failures_end_an_upload(error, stale):
-    """All others may pass."""
-    assert is_stale(error) is stale
-
-
 # -- through the filesystem ------------------------------------------------------------
 
 
 def test_the_option_reaches_every_verb_that_puts_files(world, tmp_path, monkeypatch):
-    """``put`` of a directory goes on with each of its files."""
+    """``put`` of a directory continues with each of its files."""
     key = world.oss.credentials
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())

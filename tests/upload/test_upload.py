@@ -85,7 +85,7 @@ def store(client: Client, data: bytes = DATA, *, headers=None, path=PATH, **more
 
 
 def stream(client: Client, *pieces: bytes, headers=None):
-    """Store pieces whose number nobody knew before."""
+    """Store pieces whose number is not known beforehand."""
     one = PlainUpload(client, Target.of(path=PATH, headers=headers))
     try:
         for piece in pieces:
@@ -150,7 +150,7 @@ def test_every_size(oss, size, streamed, single):
 
 
 def test_headers_go_where_they_belong(oss):
-    """Initiate takes the object's headers, Complete the ACL, wishes are kept."""
+    """Initiate has the object's headers, Complete the ACL, optional headers stay optional."""
     headers = {"x-oss-meta-a": "1", "x-oss-object-acl": "private", **FORBID}
     receipt = store(
         make(oss), headers=headers, optional_headers={"Content-Type": "a/b"}
@@ -257,7 +257,7 @@ def test_callback_that_fails(oss, data):
     ids=range(4),
 )
 def test_what_verified_a_put(oss, facts, fault, verified):
-    """CRC where it came, MD5 against a plain ETag, or nothing; the receipt tells."""
+    """The receipt says whether CRC-64, MD5 or nothing was compared."""
     oss.faults.add(Fault(action="PutObject", times=None, **fault))
     assert store(make(oss), b"abc", **facts).verified == verified
 
@@ -371,7 +371,7 @@ def test_owner_completes(oss):
 
 @pytest.mark.parametrize("external", [False, True])
 def test_receipt_that_nobody_takes(oss, external):
-    """The object is stored all the same, and the error says so, and has the receipt."""
+    """The object is stored anyway, and the error says so, and has the receipt."""
 
     def refuse(_):
         raise ValueError("x-oss-signature=SECRET is down")
@@ -486,7 +486,7 @@ def test_more_parts_than_urls(oss):
 
 
 def test_expired_grant(oss):
-    """What can no longer start is refused before the first byte."""
+    """An upload whose URL has expired is refused before the first byte."""
     signer = OwnerSigner(oss, Grant(expires_at=time.time() - 1))
     with pytest.raises(NotCoveredError, match="expired at") as caught:
         store(make(oss, signer))
@@ -513,7 +513,7 @@ def test_spool_when_initiate_is_refused(oss):
 
 @pytest.mark.parametrize("at_exit", [False, True])
 def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_exit):
-    """An upload that begins later is removed all the same, and once."""
+    """An upload that begins later is removed anyway, and once."""
     monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
     monkeypatch.setattr(upload, "_SHORT", 0.05)
     oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0))
@@ -536,7 +536,7 @@ def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_ex
 
 
 def test_after_finish(oss):
-    """What is published stays, and cannot be published again as something else."""
+    """A published object stays, and its writer cannot publish again."""
     one = PlainUpload(make(oss), Target(path=PATH))
     one.add(MemoryBody.of(b"x"))
     one.finish()

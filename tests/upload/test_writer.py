@@ -1,4 +1,4 @@
-"""When a file that is open for writing is published, and when it is not."""
+"""Publication of files that are open for writing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ RANDOM = np.random.default_rng(1)
 
 
 class Boom(Exception):  # noqa: N818 - short
-    """What a body raises."""
+    """The exception of a body."""
 
 
 class Store:
@@ -140,7 +140,7 @@ def some(file: object, size: int = 3 * PART) -> None:
 
 
 def test_failure_that_the_last_part_finds(store):
-    """What failed while nobody wrote is raised by close, and nothing is published."""
+    """A part that failed between writes is raised by close; nothing is published."""
     store.oss.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
     file = store.fs.open(PATH, "wb")
     file.write(bytes(PART + 1))  # a second part would find the failure of the first
@@ -156,7 +156,7 @@ def test_failure_that_the_last_part_finds(store):
 
 
 def test_block_that_ends_well_publishes(store, opened):
-    """The object is there when the block is left, not before."""
+    """The object appears when the block ends, not before."""
     with opened() as file:
         some(file)
         assert store.get() is None
@@ -538,7 +538,7 @@ def test_failed_part_reaches_stranger_that_only_closes(store):
     "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning"
 )
 def test_failed_part_passes_through_stranger(store, stranger, monkeypatch):
-    """What failed first comes out of a wrapper's block, as itself."""
+    """The first error is raised from a wrapper's block, unchanged."""
     # A captured record holds the exception, and through its frames the zipfile.
     monkeypatch.setattr(
         logging.getLogger("fsspec_osspresigned.upload.upload"), "disabled", True
@@ -679,7 +679,7 @@ def test_text_has_the_byte_order_mark_of_its_encoding(store, encoding):
 
 
 def test_two_threads_that_write_at_once(store):
-    """What each of them writes is whole, large and kept or small and copied."""
+    """Each thread's bytes arrive whole, large or small."""
     size, count = 8 * 1024, 300
     with store.fs.open(PATH, "wb") as file:
 

@@ -132,7 +132,7 @@ def test_json_lines_name_the_line_of_a_problem():
 
 
 def test_sample_of_parts_is_read():
-    """What the samples of a multipart upload print is an entry without complete."""
+    """The output of SDK samples for uploads in parts is an entry without complete."""
     data = {
         "upload_id": "U",
         "parts": [
@@ -150,7 +150,7 @@ def test_sample_of_parts_is_read():
     "expiration", ["2026-11-25 10:00:00+00:00", datetime(2026, 11, 25, 10, tzinfo=UTC)]
 )
 def test_sample_of_one_signed_request_is_read(expiration):
-    """What an SDK's presigner returns is one entry."""
+    """The result of an SDK's presigner is one entry."""
     data = {
         "method": "PUT",
         "url": url("k"),
@@ -315,5 +315,5 @@ PATHS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 
 @given(st.dictionaries(PATHS, ENTRIES))
 def test_dump_and_parse_agree(entries):
-    """What is written is read back as the same map."""
+    """A written map is read back as the same map."""
     assert dict(parse(dump(URLMap(entries)))) == entries

@@ -1,4 +1,4 @@
-"""Where URL maps are read from, and how they are written."""
+"""Reading URL maps from files, variables and URLs, and writing them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_environment_and_standard_input(monkeypatch):
 
 
 def test_remote_places_go_through_the_opener():
-    """What is not on this machine is opened by whoever knows how, and is not local."""
+    """A map at a remote URL is opened by its fsspec filesystem."""
     source = load("memory://urls.json", lambda _: f'{{"b/k": "{URL}"}}'.encode())
     assert not source.local
     assert "b/k" in source.current()
@@ -119,7 +119,7 @@ def test_map_over_plain_http_is_refused():
 
 @pytest.mark.parametrize("name", ["Signature", "x-oss-signature", "X-Amz-Signature"])
 def test_signed_url_as_place_names_the_option(name):
-    """Who gives the one URL as a map is told where it belongs."""
+    """A single URL passed as a map raises an error that names the right option."""
     with pytest.raises(ConfigurationError, match="url=") as caught:
         load(f"https://h/k?{name}=CANARY")
     assert "CANARY" not in str(caught.value)
@@ -202,7 +202,7 @@ OF_KINDS = {
 
 @pytest.mark.parametrize("kind", OF_KINDS)
 def test_secret_of_another_kind_is_named(kind, tmp_path):
-    """It is told by its text what a file is, and by which option it is given."""
+    """The content of a file decides its kind, and the error names the right option."""
     place = tmp_path / "secret"
     place.touch(0o600)
     place.write_text(OF_KINDS[kind])

@@ -1,4 +1,4 @@
-"""What a user may have meant is found in huge folders, too, at a bounded cost."""
+"""Similar paths are found in huge maps, too, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ MEANT = "b/data/2026/part-04942-of-99999.parquet"
     ],
 )
 def test_one_mistake_in_a_huge_folder(correct, typed):
-    """Wherever the mistake is, the path that was meant is among the first three."""
+    """The intended path is among the first three suggestions, wherever the mistake is."""
     assert MEANT in HUGE.nearest(MEANT.replace(correct, typed, 1))

@@ -20,7 +20,7 @@ from ...parsing import complete_multipart_upload, parse
 from .rows import Outcome, Result, Row, run
 from .store_folder import CheckFolder, CheckKey, upload_id_of
 
-# Headers of replies that a report shows; all others may tell whose bucket it is.
+# Reply headers that a report shows; others may identify the bucket's owner.
 _SHOWN = re.compile(
     r"etag|content-(type|length|md5|range|encoding)|date|server|retry-after|x-oss-(?!"
     r"request-id$|meta-|err$).*|x-oss-meta-check|access-control-.*"
@@ -40,7 +40,6 @@ class Expected:
     ec: str | None = None  # EC in the error document, or ``x-oss-ec``
     # Name -> value of headers that must be present; None accepts any value.
     headers: Mapping[str, str | None] = field(factory=dict)
-    exact: bool = False  # letter case of values counts
     holds: tuple[str, ...] = ()  # texts that the body must contain
 
     @property
@@ -55,11 +54,10 @@ class Expected:
         ]
         pairs = [pair for pair in pairs if pair[1] is not None]
         pairs += [(n, v, reply.headers.get(n)) for n, v in self.headers.items()]
-        as_compared = str if self.exact else str.lower
         for what, expected, seen in pairs:
             if not seen:
                 yield f"{what} is missing"
-            elif expected and as_compared(expected) != as_compared(seen):
+            elif expected and expected.lower() != seen.lower():
                 yield f"{what} is {name(seen) or 'another'}, not {expected}"
         text = reply.body.decode(errors="replace")
         yield from (f"the body lacks {held}" for held in self.holds if held not in text)
@@ -104,8 +102,6 @@ class URLCall:
     query: Mapping[str, str] = field(factory=dict, kw_only=True)
     source: CheckKey | None = field(default=None, kw_only=True)  # copy source
     part_number: int = field(default=1, kw_only=True)
-    # Index of an earlier step of the fact: the version that it made is requested.
-    version_of: int | None = field(default=None, kw_only=True)
     ago: int = field(default=0, kw_only=True)  # seconds since signing; or negative
     # Further attributes of :class:`PresignRequest`.
     signed: Mapping[str, Any] = field(factory=dict, kw_only=True)
@@ -198,7 +194,6 @@ class _Sequence:
     folder: CheckFolder
     upload_id: str = ""
     parts: list[tuple[int, str]] = Factory(list)
-    version_ids: list[str] = Factory(list)
 
     def run(self, steps: tuple[Step, ...]) -> Reply:
         *first, last = steps
@@ -208,7 +203,6 @@ class _Sequence:
                 code = name(members(reply.body, reply.headers).get("Code", ""))
                 what = f"{step.action} before it was refused with {reply.status} {code}"
                 raise _StepFailedError(what.rstrip())
-            self.version_ids.append(reply.headers.get("x-oss-version-id", ""))
         return self._send(last)
 
     def _send(self, step: Step) -> Reply:
@@ -259,8 +253,6 @@ class _Sequence:
             query["partNumber"] = str(step.part_number)
         if spec.on_bucket:
             query["prefix"] = f"{self.folder.path}{query.get('prefix', '')}"
-        if step.version_of is not None:
-            query["versionId"] = self.version_ids[step.version_of]
         return query
 
 

@@ -216,7 +216,7 @@ class CheckFolder:
     def clean_up(self) -> list[Trace]:
         """Remove what this check stored; return what is left of it.
 
-        The listing finds what a lost reply did not tell. Without the permission to list,
+        The listing finds objects whose replies were lost. Without the permission to list,
         only the replies are known.
         """
         was_versioned = self.is_versioned

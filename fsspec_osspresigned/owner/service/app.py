@@ -48,7 +48,7 @@ from .token_store import Count, TokenStore
 
 PATH = "/get_post_signature_for_oss_upload"
 
-_MEMBERS = {  # form fields -> members, where another one than with underscores
+_MEMBERS = {  # form field -> key, where it is not the name with underscores
     "x-oss-signature": "signature",
     TOKEN_FIELD: "security_token",
 }
@@ -76,10 +76,10 @@ class AccessRecord:
     paths: tuple[str, ...] = ()
     requests: int = 0
     status: int = 0  # of the whole call
-    # How often each code of the protocol was answered.
+    # Number of answers for each code of the protocol.
     codes: Counter[str] = field(factory=Counter)
     milliseconds: float = 0.0  # from the call's headers to the reply
-    # What is wrong with the service, or the class of an unforeseen exception.
+    # Problem of the service, or the class of an unforeseen exception.
     fault: str | None = None
     client: str | None = None  # address of the connection, a proxy's if there is one
     unhashed: str | None = None  # name of a policy whose sha256 is the token itself
@@ -281,7 +281,7 @@ class Service:
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
 
-# What the signer raised -> the code of the item.
+# Class of the signer's exception -> code of the item.
 _ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
     (ConfigurationError, "invalid_request"),
     (TooLargeError, "too_large"),
@@ -294,7 +294,7 @@ def result_of(
 ) -> dict[str, Any]:
     """Return *outcome* as a result of the signer protocol.
 
-    A signed result is a secret; an error has only the member ``error``.
+    A signed result is a secret; an error has only the key ``error``.
     """
     if isinstance(outcome, OSSPresignedError):
         for kind, code in _ITEM_CODES:
@@ -386,7 +386,7 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
         for name, value in grant.fields.items()
-        if name != STATUS_FIELD  # which the sample's clients know by themselves
+        if name != STATUS_FIELD  # OSS's sample clients set it themselves
     }
     members.setdefault("security_token", "")
     return {**members, "host": grant.url.removesuffix("/"), "dir": grant.prefix}
@@ -398,7 +398,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     digest = hash_token(token.strip())
     granted = None
     for known, policy in rules.tokens.items():
-        # All of them are compared, so that time tells nothing.
+        # All hashes are compared, so the time reveals nothing.
         if hmac.compare_digest(known.lower(), digest):
             granted = policy
     headers = {"WWW-Authenticate": "Bearer"}
@@ -413,7 +413,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
     """Return the name of the policy whose hash is the token itself, or None.
 
-    The log then tells the owner of this mistake.
+    The log then reports this mistake to the owner.
     """
     token = authorization.partition(" ")[2].strip().lower()
     names = {known.lower(): policy.name for known, policy in rules.tokens.items()}

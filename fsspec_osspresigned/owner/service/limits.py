@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 
-from attrs import Factory, define, field
+from attrs import define, field
 from starlette.exceptions import HTTPException
 
 from ...signers.wire_protocol import MAX_REQUEST_BODY
@@ -20,36 +20,13 @@ _MINUTE = 60.0
 
 
 @define
-class _Usage:  # by calls of one token that have no reply yet
+class _Usage:
+    """What one token uses: calls that have no reply yet, and requests of a minute."""
+
     threads: asyncio.Semaphore
+    paid: float  # monotonic seconds until which its requests are paid
     calls: int = 0
     body_bytes: int = 0
-
-
-@define
-class TokenBucket:
-    """Token bucket of one minute, full at first; the caller must hold a lock.
-
-    Each minute adds *tokens*, evenly; *clock* returns monotonic seconds.
-    """
-
-    tokens: float
-    clock: Callable[[], float] = time.monotonic
-    _paid: float = field(
-        init=False,
-        default=Factory(lambda self: self.clock() - _MINUTE, takes_self=True),
-    )
-
-    def wait(self) -> float:
-        return max(0.0, self._after(1) - self.clock())
-
-    def spend(self, count: float) -> None:
-        """Take *count* tokens, even below zero."""
-        self._paid = self._after(count)
-
-    def _after(self, count: float) -> float:
-        paid = max(self._paid, self.clock() - _MINUTE)
-        return paid + count * _MINUTE / self.tokens
 
 
 @define
@@ -63,7 +40,6 @@ class RateLimits:
     calls: int = 200  # without a reply
     body_bytes: int = 64 * MIB  # of the bodies of these calls
     threads: int = 4  # number of threads that answer calls; other calls wait
-    _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
     _usage: dict[str, _Usage] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
@@ -75,13 +51,14 @@ class RateLimits:
         limit = policy.requests_per_minute
         if limit is None:
             return
+        step, now = _MINUTE / limit, self.clock()
         with self._lock:
-            new = TokenBucket(limit, self.clock)
-            bucket = self._buckets.setdefault(policy.name, new)
-            bucket.tokens = limit
-            if wait := bucket.wait():
+            usage = self._used_by(policy)
+            usage.paid = max(usage.paid, now - _MINUTE)
+            if usage.paid + step > now:
+                wait = usage.paid + step - now
                 raise _too_many(f"more than {limit} requests in a minute", wait)
-            bucket.spend(cost)
+            usage.paid += cost * step
 
     @contextlib.asynccontextmanager
     async def turn(
@@ -95,8 +72,8 @@ class RateLimits:
         Raises:
             HTTPException: 413 or 429, by size and number of the calls without a reply.
         """
-        new = _Usage(asyncio.Semaphore(self.threads))
-        usage = self._usage.setdefault(policy.name, new)
+        with self._lock:
+            usage = self._used_by(policy)
         if usage.calls >= self.calls:
             raise _too_many("too many calls at the same time", 1)
         usage.calls += 1
@@ -120,9 +97,12 @@ class RateLimits:
     def keep(self, names: set[str]) -> None:
         """Remove the counters of all policies except *names*."""
         with self._lock:
-            for counters in (self._buckets, self._usage):
-                for name in counters.keys() - names:
-                    del counters[name]
+            for name in self._usage.keys() - names:
+                del self._usage[name]
+
+    def _used_by(self, policy: Policy) -> _Usage:
+        new = _Usage(asyncio.Semaphore(self.threads), self.clock() - _MINUTE)
+        return self._usage.setdefault(policy.name, new)
 
 
 def _too_many(detail: str, wait: float) -> HTTPException:

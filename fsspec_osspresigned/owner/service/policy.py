@@ -11,7 +11,7 @@ import math
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -73,18 +73,6 @@ _OF_SIGNATURES = (
 _MAX_NAMED = 6  # actions or prefixes in the text of a refusal
 
 
-def _actions(value: Iterable[Action]) -> frozenset[Action]:
-    return frozenset(value)
-
-
-def _set(value: Iterable[str] | None) -> frozenset[str] | None:
-    return None if value is None else frozenset(value)
-
-
-def _tuple(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(value)
-
-
 def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
     bad = [f"the prefix {p!r} must be bucket/..." for p in value if "/" not in p]
     if bad:
@@ -99,18 +87,18 @@ class Policy:
     name: str  # name for logs
     # ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
     prefixes: tuple[str, ...] = field(converter=_prefixes)
-    actions: frozenset[Action] = field(converter=_actions)  # permitted calls
+    actions: Collection[Action]  # permitted calls
     max_expires_in: int = 3600  # seconds; longer lifetimes are shortened
     # Lower-case names of permitted headers, ``x-oss-meta-*`` for all with that prefix;
     # None permits the default ones (docs/serve.md).
-    headers: frozenset[str] | None = field(default=None, converter=_set)
+    headers: Collection[str] | None = None
     # Permitted values; None permits every one.
-    storage_classes: frozenset[str] | None = field(default=None, converter=_set)
-    content_types: tuple[str, ...] | None = field(default=None, converter=_tuple)
-    acls: frozenset[str] = frozenset()
+    storage_classes: Collection[str] | None = None
+    content_types: Sequence[str] | None = None
+    acls: Collection[str] = ()
     # Like *prefixes*, for the sources of copies; None permits the objects that the same
     # bearer may read by GetObject.
-    copy_sources: tuple[str, ...] | None = field(default=None, converter=_tuple)
+    copy_sources: tuple[str, ...] | None = None
     max_size: int | None = None  # bytes, in a signed Content-Length; None is no limit
     # Maximum size of one part in bytes. Every part before the last counts as that
     # large, so the parts together do not exceed *max_size*. None permits one part.
@@ -549,7 +537,7 @@ def _one_of(known: Sequence[str]) -> Read:
 
 
 def _each(convert: Read, minimum: int = 1) -> Read:
-    def converter(values: Any) -> list[Any]:
+    def converter(values: Any) -> tuple[Any, ...]:
         items, mistakes = [], []
         for index, value in enumerate(_list(values)):
             try:
@@ -560,7 +548,7 @@ def _each(convert: Read, minimum: int = 1) -> Read:
             mistakes.append(" must not be empty")
         if mistakes:
             raise _MemberError(*mistakes)
-        return items
+        return tuple(items)
 
     return converter
 
@@ -624,7 +612,7 @@ def _moment(value: Any) -> float:
 
 
 def _hash(value: Any) -> str:
-    # A token that stands here by mistake is never shown.
+    # This value may be a token by mistake, so it is never shown.
     if not isinstance(value, str) or not _HASH.fullmatch(value):
         raise _MemberError(" must be 64 hex digits: osspresigned serve --hash-token")
     if value.lower() == hash_token(""):
@@ -676,10 +664,6 @@ def _header(value: Any) -> str:
     return name
 
 
-def _acls(value: Any) -> frozenset[str]:
-    return frozenset(_each(_one_of(ACLS))(value))
-
-
 # Keys of the policy file, with the function that checks and converts each value.
 _FILE = {"signer": _table, "tokens": _each(_table, 0)}
 _SIGNER = {
@@ -701,7 +685,7 @@ _KEYS = {
     "storage_classes": _each(_one_of(STORAGE_CLASSES)),
     "headers": _each(_header, 0),
     "content_types": _each(_type),
-    "acls": _acls,
+    "acls": _each(_one_of(ACLS)),
     "copy_sources": _each(_source),
     "overwrite": _flag,
     "callback": _url,

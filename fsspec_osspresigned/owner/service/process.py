@@ -138,7 +138,7 @@ async def serve(
         ws="none",
         lifespan="off",
         log_config=None,
-        # What clients do wrong is no warning: they could fill the log with it.
+        # Mistakes of clients are no warnings: clients could fill the log with them.
         log_level="error",
         access_log=False,
         server_header=False,

@@ -11,10 +11,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import define, frozen
+from attrs import frozen
 
 from ...errors import ConfigurationError
 from ...model import Action, Operation
@@ -94,10 +95,10 @@ class TokenStore:
         if not policy.has_quota:
             return {}
         with self._rows("BEGIN") as rows:
-            usage = _Usage.read(rows, policy)
+            objects, size = _used(rows, policy)
         left = {
-            "objects_left": (policy.max_objects, usage.objects),
-            "bytes_left": (policy.max_bytes, usage.size),
+            "objects_left": (policy.max_objects, objects),
+            "bytes_left": (policy.max_bytes, size),
         }
         return {name: max(0, most - n) for name, (most, n) in left.items() if most}
 
@@ -111,12 +112,12 @@ class TokenStore:
             yield lambda _: None
             return
         with self._rows() as rows:
-            yield _Usage.read(rows, policy).count
+            yield partial(_count, rows, policy)
 
     @contextmanager
     def _rows(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         with _told(self.path):
-            # Of SQLite's own making, the file would be readable for others.
+            # SQLite would create a file that others can read.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             opened = sqlite3.connect(self.path, timeout=_SECONDS, isolation_level=None)
@@ -146,59 +147,53 @@ def _told(path: Path) -> Iterator[None]:
         raise ConfigurationError(msg) from None
 
 
-@define
-class _Usage:
-    """What one token has used, in an open transaction."""
+def _used(rows: sqlite3.Connection, policy: Policy) -> tuple[int, int]:
+    """Return how many objects and bytes the token has used."""
+    found = rows.execute(
+        "SELECT objects, size FROM totals WHERE token = ?", (policy.name,)
+    ).fetchone()
+    return found or (0, 0)
 
-    rows: sqlite3.Connection
-    policy: Policy
-    objects: int
-    size: int
 
-    @classmethod
-    def read(cls, rows: sqlite3.Connection, policy: Policy) -> _Usage:
-        found = rows.execute(
-            "SELECT objects, size FROM totals WHERE token = ?", (policy.name,)
+def _count(rows: sqlite3.Connection, policy: Policy, operation: Operation) -> None:
+    """Count *operation*; ServiceError if it exceeds a quota.
+
+    A name counts once, and so does a part of an upload, with the largest of its sizes: a
+    retry costs nothing. A part without bytes to count leaves no row.
+    """
+    action = operation.action
+    is_counted = policy.max_bytes is not None and action.spec.body == "data"
+    size = (operation.content_length or 0) if is_counted else 0
+    if action in _MAKE:
+        slot: tuple[str, int] = "", 0
+    elif size:
+        slot = operation.upload_id or "", operation.part_number or 0
+    else:
+        return
+    place = policy.name, operation.path, *slot
+    known = rows.execute(
+        "SELECT size FROM used "
+        "WHERE token = ? AND path = ? AND upload = ? AND part = ?",
+        place,
+    ).fetchone()
+    used, size_used = _used(rows, policy)
+    more = max(0, size - (known[0] if known else 0))
+    objects = used + (known is None and action in _MAKE)
+    if policy.max_objects is not None and objects > policy.max_objects:
+        detail = f"no objects are left of {policy.max_objects} for this token"
+        raise ServiceError("quota_exceeded", detail)
+    if policy.max_bytes is not None and size_used + more > policy.max_bytes:
+        left = short_bytes(max(0, policy.max_bytes - size_used))
+        detail = (
+            f"the upload needs {short_bytes(more)}, and {left} is left for this token"
         )
-        return cls(rows, policy, *found.fetchone() or (0, 0))
-
-    def count(self, operation: Operation) -> None:
-        """Count *operation*; ServiceError if it exceeds a quota.
-
-        A name counts once, and so does a part of an upload, with the largest of its
-        sizes: a retry costs nothing. A part without bytes to count leaves no row.
-        """
-        action, policy = operation.action, self.policy
-        is_counted = policy.max_bytes is not None and action.spec.body == "data"
-        size = (operation.content_length or 0) if is_counted else 0
-        if action in _MAKE:
-            slot: tuple[str, int] = "", 0
-        elif size:
-            slot = operation.upload_id or "", operation.part_number or 0
-        else:
-            return
-        place = policy.name, operation.path, *slot
-        known = self.rows.execute(
-            "SELECT size FROM used "
-            "WHERE token = ? AND path = ? AND upload = ? AND part = ?",
-            place,
-        ).fetchone()
-        more = max(0, size - (known[0] if known else 0))
-        objects = self.objects + (known is None and action in _MAKE)
-        if policy.max_objects is not None and objects > policy.max_objects:
-            detail = f"no objects are left of {policy.max_objects} for this token"
-            raise ServiceError("quota_exceeded", detail)
-        if policy.max_bytes is not None and self.size + more > policy.max_bytes:
-            left = short_bytes(max(0, policy.max_bytes - self.size))
-            detail = f"the upload needs {short_bytes(more)}, and {left} is left for this token"
-            raise ServiceError("quota_exceeded", detail)
-        self.objects, self.size = objects, self.size + more
-        self.rows.execute(
-            "INSERT INTO used VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET size = MAX(size, excluded.size)",
-            (*place, size),
-        )
-        self.rows.execute(
-            "INSERT OR REPLACE INTO totals VALUES (?, ?, ?)",
-            (policy.name, self.objects, self.size),
-        )
+        raise ServiceError("quota_exceeded", detail)
+    rows.execute(
+        "INSERT INTO used VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET size = MAX(size, excluded.size)",
+        (*place, size),
+    )
+    rows.execute(
+        "INSERT OR REPLACE INTO totals VALUES (?, ?, ?)",
+        (policy.name, objects, size_used + more),
+    )

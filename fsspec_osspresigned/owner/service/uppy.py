@@ -27,7 +27,7 @@ from ...signers.wire_protocol import MAX_REQUEST_BODY
 from .app import AccessRecord, Service, document_of, operation_of, result_of
 from .policy import Policy, ServiceError, object_path, permitted
 
-# Method, and whether uploadId and partNumber are among the members -> the call.
+# Method, presence of uploadId, presence of partNumber -> the call.
 _SIGNED = {
     ("PUT", False, False): Action.PutObject,
     ("PUT", True, True): Action.UploadPart,

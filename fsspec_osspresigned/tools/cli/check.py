@@ -58,7 +58,6 @@ from .options import (
     counted,
     examples,
     flag,
-    mapping,
     option,
     read_by,
     takes,
@@ -432,8 +431,7 @@ def _check_by_form(wanted: CheckStoreOptions, transport: Transport) -> int:
 @frozen(kw_only=True)
 class CheckUploadServerOptions:
     # fmt: off
-    upload_server_options: Mapping[str, str] = mapping("--upload-server-option NAME=VALUE",
-        "Option of the upload server; may be repeated.")
+    upload_server_options: Mapping[str, str] = option("--upload-server-option")
     token: str | None = option("--token")
     hosts: Mapping[str, str | None] = option("--allowed-host")
     part_size: int | None = option("--part-size")

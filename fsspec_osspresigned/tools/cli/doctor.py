@@ -53,9 +53,7 @@ from ..terminal import (
     told,
 )
 from .options import (
-    JSON,
     PLACE,
-    SIZE,
     UploadConnectionOptions,
     examples,
     is_local,
@@ -326,9 +324,6 @@ _EXAMPLES = """\
 @click.command(epilog=examples(_EXAMPLES))
 @click.argument("what", required=False, default="", type=PLACE,
                 metavar="[BUCKET/KEY|FILE|-]")  # fmt: skip
-@click.option("--size", type=SIZE, metavar="BYTES",
-              help="Size in bytes of the upload to check.  [default: 1MiB]")  # fmt: skip
-@JSON
 def doctor(
     what: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
 ) -> int:

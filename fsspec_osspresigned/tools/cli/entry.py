@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from . import app  # noqa: PLC0415 - it needs the extra `cli`
     except KeyboardInterrupt:
-        return 130  # ExitCode.INTERRUPTED, which is not there yet
+        return 130  # ExitCode.INTERRUPTED, whose module was not imported yet
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

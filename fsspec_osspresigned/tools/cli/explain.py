@@ -15,8 +15,8 @@ from ...owner.explain import Explained, explain
 from ...owner.refusal import MAX_TEXT
 from ...units import shown_text
 from ..language import translated
-from ..terminal import Output, code_of, in_flags, pairs
-from .options import JSON, PLACE, examples
+from ..terminal import code_of, in_flags, table
+from .options import PLACE, examples, takes
 
 _EXAMPLES = """\
   osspresigned explain refusal.txt
@@ -26,9 +26,9 @@ _EXAMPLES = """\
 _TOKEN = re.compile("(?i)security-?token")  # beside a URL, what a shell must not keep
 
 
+@takes
 @click.command(name="explain", epilog=examples(_EXAMPLES))
 @click.argument("texts", nargs=-1, type=PLACE, metavar="[FILE|TEXT|-]...")
-@JSON
 def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
     """Explain why a store refused an upload of any program.
 
@@ -39,13 +39,11 @@ def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
     ID is printed. The exit code is that of an upload by put.
     """
     explained = explain("\n".join(map(_read, texts or ("-",))))
-    out = Output(sys.stdout)
     if as_json:
-        out.line(json.dumps(explained.as_dict(), indent=2))
+        click.echo(json.dumps(explained.as_dict(), indent=2))
     else:
         rows = [(translated(n), translated(t)) for n, t in _rows(explained)]
-        for line in pairs(rows, out.room):
-            out.line(line)
+        click.echo("\n".join(table(rows)))
     return code_of(explained.kind(""))
 
 

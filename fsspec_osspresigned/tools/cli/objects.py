@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ from glob import has_magic
 from typing import Any, TypeAlias
 
 import click
-from attrs import evolve, frozen
+from attrs import evolve
 
 from ...engine.engine import run, waiting
 from ...engine.scope import Scope
@@ -24,11 +25,10 @@ from ...filesystem.trees import expand, layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
-from ..terminal import ExitCode, Output, interruptible, pairs
+from ..terminal import ExitCode, interruptible, table
 from .options import (
     OBJECTS,
     PLACE,
-    SIZE,
     STRICT,
     ConnectionOptions,
     ReportOptions,
@@ -37,9 +37,7 @@ from .options import (
     counted,
     default_resume_dir,
     examples,
-    is_local,
     object_path,
-    option,
     takes,
 )
 from .sync import FilteringCommand, FilterOptions, name_below
@@ -105,21 +103,14 @@ def _listed(
 ) -> list[dict[str, Any]]:
     """Return ``info`` of the entries at *path*, or of those that match it as a pattern.
 
-    A pattern is used only if no entry has *path* itself as its name. FileNotFoundError
-    if nothing matches.
+    FileNotFoundError if nothing matches.
     """
 
     def find(name: str) -> list[dict[str, Any]]:
         return [*filesystem.find(name, detail=True).values()]
 
-    try:
-        items = find(path) if recursive else filesystem.ls(path, detail=True)
-    except FileNotFoundError:
-        items = []
-        if not has_magic(path):
-            raise
-    if items or not has_magic(path):
-        return items
+    if not has_magic(path):
+        return find(path) if recursive else [*filesystem.ls(path, detail=True)]
     matching = [*filesystem.glob(path, detail=True).values()]
     if not matching:
         raise FileNotFoundError(2, "not found", path)
@@ -174,7 +165,7 @@ def stat(
         if number:
             click.echo()
         known = [(name, shown_text(str(text))) for name, text in rows.items() if text]
-        for line in pairs(known, Output(sys.stdout).room):
+        for line in table(known):
             click.echo(line)
 
 
@@ -183,8 +174,6 @@ def stat(
 @click.argument("path", type=object_path, metavar="BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
               default="GET", show_default=True, help="Method of the request.")  # fmt: skip
-@click.option("--size", type=SIZE, metavar="BYTES",
-              help="For PUT: size of the object in bytes, which a signer may require.")  # fmt: skip
 def url(
     path: str, *, method: str, size: int | None, connection: ConnectionOptions
 ) -> None:
@@ -262,14 +251,14 @@ def get(
     if dry_run:
         _total(transfer, len(jobs), "file", "fetch", "fetched")
         return ExitCode.OK
-    progress = transfer.progress("fetched", fetching=True)
+    progress = transfer.progress("fetched", files=len(jobs), fetching=True)
 
     def fetch() -> None:
         sources, targets = [job.path for job in jobs], [job.target for job in jobs]
         on_error = transfer.on_error
         filesystem.get(sources, targets, callback=progress, on_error=on_error)
 
-    return transfer.carry_out("fetched", progress, fetch)
+    return transfer.carry_out(progress, fetch)
 
 
 @takes
@@ -299,7 +288,7 @@ def cat(
                     raise
                 out.flush()
 
-    return transfer.carry_out("fetched", progress, fetch)
+    return transfer.carry_out(progress, fetch)
 
 
 def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
@@ -377,12 +366,6 @@ def rm(
     return _carry_out(report, "deleted", filesystem, delete, jobs)
 
 
-@frozen(kw_only=True)
-class CopyOptions:
-    recursive: bool = option("--recursive")
-    dry_run: bool = option("--dry-run")
-
-
 @takes
 @click.command(epilog=examples(_CP))
 @_originals
@@ -391,7 +374,8 @@ def cp(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: CopyOptions,
+    recursive: bool,
+    dry_run: bool,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -401,7 +385,8 @@ def cp(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "copy", "copied"
-    return _copied(report, verbs, filesystem, filesystem.cp_file, paths, target, how)
+    copies = functools.partial(_copied, report, verbs, filesystem, filesystem.cp_file)
+    return copies(paths, target, recursive=recursive, dry_run=dry_run)
 
 
 @takes
@@ -412,7 +397,8 @@ def mv(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: CopyOptions,
+    recursive: bool,
+    dry_run: bool,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -422,7 +408,8 @@ def mv(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "move", "moved"
-    return _copied(report, verbs, filesystem, filesystem.mv_file, paths, target, how)
+    moves = functools.partial(_copied, report, verbs, filesystem, filesystem.mv_file)
+    return moves(paths, target, recursive=recursive, dry_run=dry_run)
 
 
 def _copied(
@@ -432,33 +419,23 @@ def _copied(
     change: _Change,
     paths: Sequence[str],
     target: str,
-    how: CopyOptions,
+    *,
+    recursive: bool,
+    dry_run: bool,
 ) -> int:
-    for path in paths:
-        if "://" not in path and (is_local(path) or os.path.lexists(path)):
-            msg = (
-                f"{path} is a file of this machine: osspresigned put uploads it "
-                f"(write oss://{path} if the object is meant)"
-            )
-            raise click.UsageError(msg)
-    if is_local(target):
-        msg = f"{target} is a place on this machine: osspresigned get fetches objects"
-        raise click.UsageError(msg)
     names, where = [object_path(path) for path in paths], object_path(target)
     if len(names) > 1 or "/" not in where:
         where = f"{where.rstrip('/')}/"
     with interruptible():
-        if not how.recursive and (
-            prefix := [name for name in names if name.endswith("/")]
-        ):
+        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
             raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
         source = names if len(names) > 1 else names[0]
-        jobs = run(layout, filesystem, source, where, how.recursive, None)
+        jobs = run(layout, filesystem, source, where, recursive, None)
     tops = tuple(f"{name.rstrip('/')}/" for name in names)
-    if how.recursive and any(job.target.startswith(tops) for job in jobs):
+    if recursive and any(job.target.startswith(tops) for job in jobs):
         msg = f"{target} lies in what is copied: name a place outside of it"
         raise click.UsageError(msg)
-    if how.dry_run:
+    if dry_run:
         for job in jobs:
             _would_store(report, verbs[0], job, "target")
         _total(report, len(jobs), "object", *verbs)
@@ -506,4 +483,4 @@ def _carry_out(
     scope: Scope[Destination, None] = Scope(
         call, lambda job: job.path, width=width, on_error="return"
     )
-    return report.carry_out(verb, progress, lambda: run(scope.run_all, jobs))
+    return report.carry_out(progress, lambda: run(scope.run_all, jobs))

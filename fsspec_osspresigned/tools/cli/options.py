@@ -37,7 +37,7 @@ from ...signers.description import names_objects
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
 from ..language import HelpFormatter, translated, translated_whole
-from ..progress import MOVING, RateLimit, TransferProgress
+from ..progress import RateLimit, TransferProgress
 from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
 
@@ -85,12 +85,6 @@ def _pair_of(text: str) -> tuple[str, str]:
 def _host_of(text: str) -> tuple[str, str | None]:
     host, _, bucket = text.lower().partition("=")
     return host, bucket or None
-
-
-def _signer_of(text: str) -> str:
-    if re.fullmatch(r"(localhost|[^:/]+[.][^:/]+)(:\d+)?(/.*)?", text):
-        raise ValueError(f"write a signer's URL with its scheme: https://{text}")
-    return text
 
 
 def _limit_of(text: str) -> RateLimit:
@@ -160,6 +154,9 @@ SHARED: dict[str, dict[str, Any]] = dict([
          type=LIFE),
     _row("--output -o FILE", "Output file, which is secret; - for a pipe.", type=PLACE),
     _row("--force", "Replace the file if it exists.", **_FLAG),
+    _row("--size BYTES", "Size of the upload in bytes.", type=SIZE),
+    _row("--upload-server-option NAME=VALUE",
+         "Option of the upload server; may be repeated.", **_PAIRS),
     _row("--port", "TCP port; 0 selects a free port.", type=click.IntRange(0, 65535),
          show_default=True),
 ])  # fmt: skip
@@ -259,7 +256,6 @@ class GroupingCommand(click.Command):
 # Accepted by commands that always include directories, because other tools need it.
 RECURSIVE = click.option("--recursive", "-r", is_flag=True, hidden=True,
                          expose_value=False, help="Directories are always included.")  # fmt: skip
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @contextlib.contextmanager
@@ -326,8 +322,7 @@ class ConnectionOptions:
     url_map: str | None = option("--map MAP",
         "URL map: a file, env:NAME, or a URL that fsspec can read.", type=PLACE)
     signer: str | None = option("--signer SIGNER",
-        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.",
-        type=read_by(_signer_of))
+        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.")
     signer_token: str | None = option("--token")
     region: str | None = option("--region")
     endpoint: str | None = option("--endpoint")
@@ -373,8 +368,7 @@ class UploadServerOptions:
     upload_server: str | None = option("--upload-server NAME[+URL]",
         "Server of uploads: dashscope, companion+https://..., FILE.toml+https://...",
         type=PLACE)
-    upload_server_options: Mapping[str, str] = mapping("--upload-server-option NAME=VALUE",
-        "Option of the upload server; may be repeated.")
+    upload_server_options: Mapping[str, str] = option("--upload-server-option")
     # fmt: on
 
 
@@ -512,12 +506,11 @@ class ReportOptions:
 
     def carry_out(
         self,
-        verb: str,
         progress: TransferProgress,
         act: Callable[[], object],
         also: Callable[[], Sequence[str]] = list,
     ) -> ExitCode:
-        """Call *act*, print a summary with *verb*, and return the exit code.
+        """Call *act*, print a summary, and return the exit code.
 
         The summary also covers errors of single files, and Ctrl-C. Other errors are
         raised. *also* is called at the end, and returns more texts for the summary.
@@ -525,20 +518,7 @@ class ReportOptions:
 
         def end(*, terminated: bool = False) -> ExitCode:
             progress.close()
-            summary = Summary(
-                verb=verb,
-                done=progress.files_done,
-                files=progress.files,
-                failures=[*progress.failures.values()],
-                size=progress.moved if verb in MOVING else None,
-                place=progress.place,
-                resumed=progress.bytes_resumed > 0,
-                seconds=progress.seconds,
-                interrupted=progress.interrupted,
-                terminated=terminated,
-                given_up=progress.given_up,
-                also=[*also(), *progress.also],
-            )
+            summary = Summary(progress, also(), terminated)
             self._print(summary)
             return summary.code
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 
@@ -19,8 +18,8 @@ from ...units import (
     shown_seconds,
     shown_text,
 )
-from ..terminal import Output, pairs
-from .options import JSON, ConnectionOptions, examples, takes
+from ..terminal import table
+from .options import ConnectionOptions, examples, takes
 
 _EXAMPLES = """\
   osspresigned permissions --signer https://sign.example.com --token file:token.txt
@@ -29,22 +28,19 @@ _EXAMPLES = """\
 
 @takes
 @click.command(epilog=examples(_EXAMPLES))
-@JSON
 def permissions(connection: ConnectionOptions, *, as_json: bool) -> None:
     """Show what a token of a signer service permits: where, what, and until when.
 
     Nothing is uploaded. For a URL, a map or a grant, use doctor.
     """
     found = connection.filesystem().permissions()
-    out = Output(sys.stdout)
     if as_json:
         known = asdict(found, filter=lambda _, value: value is not None)
         if found.expires_at is not None:
             known["expires_at"] = shown_moment(found.expires_at)
-        out.line(json.dumps(known, indent=2))
+        click.echo(json.dumps(known, indent=2))
         return
-    for line in pairs([*rows(found)], out.room):
-        out.line(line)
+    click.echo("\n".join(table([*rows(found)])))
 
 
 def rows(found: Permissions) -> Iterator[tuple[str, str]]:

@@ -17,8 +17,6 @@ from ...errors import ConfigurationError, ObjectExistsError
 from ...filesystem.destinations import (
     Kind,
     LocalEntry,
-    RegularFile,
-    is_special,
     local_entries,
     local_path,
 )
@@ -70,7 +68,6 @@ class PutPlan:
     size: int = 0  # bytes
     failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
     left_out: list[str] = field(factory=list)  # neither files nor directories
-    pipes: set[str] = field(factory=set)  # that the command line names
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
         """Add the files of *sources* that *chosen* includes, each with its destination.
@@ -123,15 +120,13 @@ class PutPlan:
             elif entry.is_sent:
                 if other := self.files.get(path):
                     yield f"{local} and {other} would both become {path}"
-                self.add_file(local, path, is_pipe=entry.is_pipe)
+                self.add_file(local, path)
             elif entry.kind is not Kind.DIRECTORY:
                 self.left_out.append(f"{local} ({entry.kind.value})")
 
-    def add_file(self, local: str, path: str, *, is_pipe: bool) -> None:
+    def add_file(self, local: str, path: str) -> None:
         """Add a file; if it cannot be read, its upload reports the error later."""
         self.files[path] = local
-        if is_pipe:
-            self.pipes.add(local)
         with contextlib.suppress(OSError):
             self.size += os.path.getsize(local)
 
@@ -262,14 +257,14 @@ class _Put:
         if target:
             plan.add(sources, target, chosen)
         ignored = ObjectExistsError if self.ignores_existing else None
-        progress = self._progress(files=0, size=0, skips=ignored)
+        progress = self._progress(size=0, skips=ignored)
         locals_of = plan.files
         filesystem = self._filesystem(
             lambda receipt: progress.stored(locals_of.get(receipt.path, ""), receipt)
         )
         if not target:
             local, path = sources[0], self.connection.path(filesystem)
-            plan.add_file(local, path, is_pipe=is_special(local))
+            plan.add_file(local, path)
         if not locals_of and not plan.failures:
             named = any(isinstance(rule, NameList) for rule in chosen.rules)
             fits = " that the list names" if named else " that the filters include"
@@ -287,14 +282,10 @@ class _Put:
         def send() -> None:
             if transfer.fail_fast and progress.failures:
                 return
-            files = [
-                local if local in plan.pipes else RegularFile(local)
-                for local in locals_of.values()
-            ]
-            on_error = transfer.on_error
+            files, on_error = list(locals_of.values()), transfer.on_error
             filesystem.put(files, list(locals_of), callback=progress, on_error=on_error)
 
-        return transfer.carry_out("uploaded", progress, send)
+        return transfer.carry_out(progress, send)
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
@@ -338,4 +329,4 @@ class _Put:
                     sink.write(block)
                     child.relative_update(len(block))
 
-        return self.transfer.carry_out("uploaded", progress, send)
+        return self.transfer.carry_out(progress, send)

@@ -23,7 +23,7 @@ from ...owner.service.token_store import TokenStore
 from ...signers.base import Permissions
 from ...units import shown_bytes, shown_text
 from ...url_checks import is_loopback
-from ..terminal import Output, pairs
+from ..terminal import table
 from .options import UncutGroup, examples, flag, needs, option, takes
 from .permissions import rows
 
@@ -99,9 +99,8 @@ def serve(wanted: ServeOptions) -> None:
         return
     wanted.store()  # an error without a policy
     if wanted.checks:
-        room = Output(sys.stdout).room
         for policy in wanted.policies().tokens.values():
-            click.echo("\n".join(pairs([*_granted(policy)], room)))
+            click.echo("\n".join(table([*_granted(policy)])))
             if policy.expires_at is not None and policy.expires_at <= time.time():
                 warnings.warn(f"token {policy.name!r} has expired", stacklevel=2)
         return

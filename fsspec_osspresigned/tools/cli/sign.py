@@ -7,8 +7,7 @@ import itertools
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 from attrs import frozen
@@ -94,7 +93,7 @@ class SignOptions:
         "Size of a part in bytes.  [default: 8MiB]")
     owner_completes: bool = flag("--owner-completes",
         "With parts: sign no Complete; the owner completes from receipts.")
-    headers: Sequence[tuple[str, str]] = option("--header", converter=None)
+    headers: Mapping[str, str] = option("--header")
     content_type: str | None = option("--content-type")
     no_overwrite: bool = option("--no-overwrite")
     output: str | None = option("--output",
@@ -138,10 +137,6 @@ class SignOptions:
             raise click.UsageError("--part-size needs --parts, or --file-size")
         if self.owner_completes and not self.in_parts:
             raise click.UsageError("--owner-completes needs --parts, or --file-size")
-        names = [*wanted, *(name for name, _ in self.headers)]
-        for name, count in Counter(map(str.lower, names)).items():
-            if count > 1:
-                raise click.UsageError(f"the header {name} is given twice")
         cut = None
         if self.in_parts:
             cut = Cut.from_sizes(
@@ -151,7 +146,7 @@ class SignOptions:
             )
         return Order(
             method=self.method,
-            headers={**wanted, **dict(self.headers)},
+            headers={**wanted, **self.headers},
             cut=cut,
             owner_completes=self.owner_completes,
         )

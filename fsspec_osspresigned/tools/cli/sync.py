@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from glob import has_magic
@@ -267,14 +266,13 @@ def sync_command(
     is written as ./in, /data/in or ~/in. The content of SRC goes right below DEST.
     """
     down = is_local(destination)
-    (_check_download if down else _check_upload)(source, destination)
     for_uploads = wanted.state or wanted.source_options or connection.grant
     if down and (for_uploads or storing != StoringOptions(resume=storing.resume)):
         msg = "--state, --source-option, --grant and options of objects are for uploads"
         raise click.UsageError(f"{msg}, and {destination} is a local directory")
     root = object_path(source if down else destination).strip("/")
     done = "fetched" if down else "uploaded"
-    progress = transfer.progress(done, files=0, size=0)
+    progress = transfer.progress(done, size=0)
     verb = "compare" if wanted.check else "fetch" if down else "send"
     report = _Report(transfer, progress, root, verb)
     common: dict[str, Any] = {
@@ -315,7 +313,7 @@ def sync_command(
     def act() -> None:
         report.end(run(on_event=report.hear))
 
-    code = transfer.carry_out(done, progress, act, report.counts)
+    code = transfer.carry_out(progress, act, report.counts)
     # The result also counts files that needed no transfer.
     return code if report.result is None else exit_code(report.result)
 
@@ -328,21 +326,6 @@ def exit_code(result: SyncResult) -> ExitCode:
     went_well = result.sent + result.same + len(result.deleted) + would
     code = code_of_all(result.problems.values(), went_well=went_well)
     return code or ExitCode.FAILED
-
-
-def _check_download(source: str, destination: str) -> None:
-    if "://" not in source and (is_local(source) or os.path.lexists(source)):
-        msg = (
-            f"{source} and {destination} are both places on this machine: write "
-            f"oss://{source} if the objects are meant"
-        )
-        raise click.UsageError(msg)
-
-
-def _check_upload(source: str, destination: str) -> None:
-    if "://" not in source and not os.path.lexists(source):
-        why = f"no such local directory (to download, write DEST as ./{destination})"
-        raise FileNotFoundError(2, why, source)
 
 
 def _ask(extra: Sequence[Extra], *, down: bool) -> None:

@@ -23,7 +23,6 @@ from ...parsing import moment
 from ...units import seconds_of, shown_bytes, shown_end, shown_text
 from ...url_checks import is_loopback, service_problem
 from .options import (
-    JSON,
     SIZE,
     UncutGroup,
     examples,
@@ -37,7 +36,7 @@ from .serve import PolicyOptions
 
 _INVITE = """\
   osspresigned serve invite partner --policy policy.toml --prefix examplebucket/partner/ --url https://sign.example.com
-  osspresigned serve invite report --policy policy.toml --prefix examplebucket/q3/ --expires 2d --once --url https://sign.example.com
+  osspresigned serve invite report --policy policy.toml --prefix examplebucket/q3/ --expires 2d --max-objects 1 --url https://sign.example.com
 """
 _ADD = """\
   osspresigned serve token add lab --policy policy.toml --prefix examplebucket/lab/ --expires 90d
@@ -71,7 +70,6 @@ class TokenOptions(PolicyOptions):
     expires_in: int = option("--expires LIFE",
         "Lifetime of the token: 2h, 7d, 90d, or its end: 2026-12-31T18:00:00Z.",
         type=read_by(_life), default="7d", show_default=True)
-    once: bool = flag("--once", "Permit one object only, as --max-objects 1.")
     max_objects: int | None = option("--max-objects N",
         "Number of objects; retries of a name count once.", type=click.IntRange(min=1))
     max_bytes: int | None = option("--max-bytes SIZE",
@@ -94,8 +92,6 @@ class TokenOptions(PolicyOptions):
         if prefix and not prefix.endswith("/"):
             msg = f"--prefix {shown} also permits names that begin so: end it with a slash"
             raise ConfigurationError(msg)
-        if self.once and self.max_objects not in (None, 1):
-            raise click.UsageError("--once is --max-objects 1: leave out one")
         made = secrets.token_urlsafe(24)
         ends = datetime.fromtimestamp(int(time.time()) + self.expires_in, UTC)
         entry: dict[str, Any] = {
@@ -106,7 +102,7 @@ class TokenOptions(PolicyOptions):
             "actions": [*_ACTIONS],
             "overwrite": self.overwrite,
             "expires": ends.isoformat(),
-            "max_objects": 1 if self.once else self.max_objects,
+            "max_objects": self.max_objects,
             "max_bytes": self.max_bytes,
         }
         entry = {key: value for key, value in entry.items() if value is not None}
@@ -169,7 +165,6 @@ def add(name: str, wanted: TokenOptions) -> None:
 
 @takes
 @click.command(name="list")
-@JSON
 def list_tokens(wanted: PolicyOptions, *, as_json: bool) -> None:
     """List the added tokens, and those of the policy with a quota, with what is left."""
     store = wanted.store()

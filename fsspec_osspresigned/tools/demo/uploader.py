@@ -96,7 +96,7 @@ def large_file(plan: DemoPlan) -> None:
     fs = fsspec.filesystem(
         "osspresigned", **options(plan, url_map=str(plan.file(names.URL_MAP)))
     )
-    with TransferProgress(bar=True) as progress:
+    with TransferProgress(bar=True, files=1) as progress:
         fs.put(str(source), names.LARGE, callback=progress)
 
 

@@ -149,7 +149,7 @@ class Why(enum.StrEnum):
     CONTENT = "other content"
     ALWAYS = "always"
     SAME = "same"
-    UNSURE = "unsure"  # only its bytes can tell
+    UNSURE = "unsure"  # only a comparison of the bytes can decide
 
 
 @frozen

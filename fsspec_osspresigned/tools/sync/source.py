@@ -95,7 +95,7 @@ class RemoteSource:
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
         if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
-            # Not ``find``, which answers from memory where listing is not signed.
+            # ``find`` would answer from memory if listing is not signed.
             bucket, key = split_path(self.root)
             yield from whole_listing(self.fs.client, bucket, f"{key}/" if key else "")
         elif _finds_by_itself(self.fs):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -32,33 +31,20 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Sent]:
 
     Empty if the file is missing. ConfigurationError if it is not a state file.
     """
-    return _read(os.path.expanduser(path))[0]
-
-
-def _read(path: str) -> tuple[dict[str, Sent], float]:
-    """Return the records by path, and how far outdated lines outnumber them.
-
-    That number is infinite if the last line is incomplete, so that the file is
-    rewritten.
-    """
-    rows: dict[str, Sent] = {}
-    count, line = 0, b""
     try:
-        with open(path, "rb", opener=open_regular) as file:
-            for line in file:
-                members = _members(line)
-                if count == 0 and members != _HEAD:
-                    break
-                _add_row(rows, members)
-                count += 1
+        with open(os.path.expanduser(path), "rb", opener=open_regular) as file:
+            head, *lines = file.readlines() or [b""]
     except FileNotFoundError:
-        pass
+        return {}
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-    if line and not count:
+    if head and _members(head) != _HEAD:
         msg = f"{path} is not the state of a sync: name another file"
         raise ConfigurationError(msg)
-    return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
+    rows: dict[str, Sent] = {}
+    for line in lines:
+        _add_row(rows, _members(line))
+    return rows
 
 
 def _members(line: bytes) -> dict[str, Any]:
@@ -75,7 +61,7 @@ def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
     if members == {"deleted": True}:
         rows.pop(path, None)
     else:
-        with contextlib.suppress(TypeError):  # other members, or of other types
+        with contextlib.suppress(TypeError):  # other keys, or values of other types
             rows[path] = Sent(**members)
 
 
@@ -88,15 +74,14 @@ def state_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
 class SyncState:
     """Sync state file, locked by this process, mode 0600; safe for many threads.
 
-    It is rewritten on opening if its last line is incomplete, or if outdated lines
-    outnumber its records by *spare* or more.
+    It is rewritten on opening, without incomplete and outdated lines.
 
     Raises:
         UploadInProgressError: another process uses the file.
         ConfigurationError: the file cannot be read or written, or is no state file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], spare: int = 1000) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, lock, _ = state_files(path)
         if os.path.islink(os.path.expanduser(path)) and not os.path.exists(self.path):
             # Another user may have made that link, to a file that a program would read.
@@ -112,11 +97,8 @@ class SyncState:
             raise self._unwritable(error) from None
         try:
             # The files that earlier runs have sent, by path.
-            self.rows, superseded = _read(self.path)
-            if superseded > spare:
-                self._file = LineFile.create(self.path, self._lines())
-            else:
-                self._file = LineFile.reopen(self.path)
+            self.rows = read_state(self.path)
+            self._file = LineFile.create(self.path, self._lines())
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError) and not isinstance(error, ConfigurationError):

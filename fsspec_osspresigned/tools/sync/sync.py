@@ -100,7 +100,7 @@ class SyncEvent:
     upload: UploadEvent | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as a JSON object's members, without *error* and *upload*."""
+        """Return the event as a JSON object, without *error* and *upload*."""
         names = ("name", "size", "count", "why")
         return {"event": self.kind.value, **{n: getattr(self, n) for n in names}}
 

@@ -63,7 +63,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Page:
-    """The page, as somebody in front of it uses it."""
+    """The upload page, driven like a user would."""
 
     def __init__(self, driver: Any, url: str) -> None:
         self.driver = driver

@@ -112,7 +112,7 @@ def test_changed_file_of_the_same_date(world, tmp_path):
 
 
 def test_giving_up_what_was_not_finished(world, tmp_path):
-    """What a closed page has left in the store can be removed."""
+    """Parts that a closed page has left in the store can be removed."""
     page, oss = world.page, world.oss
     leave_half_way(world, made(tmp_path, "big.bin", 30 * MIB))
     assert oss.uploads("examplebucket")
@@ -154,7 +154,12 @@ def test_invitation_asks_for_nothing_more(make_world, tmp_path, capsys):
     world = make_world()
     page, policy = world.page, str(tmp_path / "policy.toml")
     place = ("--prefix", "examplebucket/granted/", "--url", world.serve.url)
-    assert run(["serve", "invite", "bob", "--policy", policy, *place, "--once"]) == 0
+    assert (
+        run(
+            ["serve", "invite", "bob", "--policy", policy, *place, "--max-objects", "1"]
+        )
+        == 0
+    )
     fragment = (
         capsys.readouterr().out.splitlines()[0].removeprefix(f"{world.serve.url}/")
     )
@@ -203,7 +208,7 @@ def test_invitation_asks_for_nothing_more(make_world, tmp_path, capsys):
 
 
 def test_space_that_is_left_is_told_before_the_upload(make_world, tmp_path):
-    """Whoever chooses more than the token permits reads it before sending a byte."""
+    """Files beyond the token's permission are refused before a byte is sent."""
     page = make_world('max_bytes = "1MiB"\n').page
     page.open("")
     page.type("token", TOKEN)
@@ -214,7 +219,7 @@ def test_space_that_is_left_is_told_before_the_upload(make_world, tmp_path):
 
 
 def test_replacing_is_asked_for(world, tmp_path):
-    """Where the token can look and replace, the page names what would be replaced."""
+    """If the token permits looking and replacing, the page names the objects at risk."""
     page = world.page
     page.upload(made(tmp_path, "a.bin", 20), token=LOOKING)
     assert page.ends() == ["stored"]
@@ -238,7 +243,7 @@ def test_replacing_is_asked_for(world, tmp_path):
 
 
 def test_nothing_is_replaced_unasked(world, tmp_path):
-    """Neither by a token that was typed last, nor unseen, nor in another folder."""
+    """The page asks before it replaces a file, also after a change of token or folder."""
     page, file = world.page, made(tmp_path, "a.bin", 20)
     page.upload(file, token=LOOKING)
     assert page.ends() == ["stored"]
@@ -272,7 +277,7 @@ def test_nothing_is_replaced_unasked(world, tmp_path):
 
 
 def test_pause_keeps_the_parts(world, tmp_path):
-    """What was sent before is not sent again."""
+    """Parts that were sent before are not sent again."""
     file = made(tmp_path, "big.bin", 30 * MIB)
     page, oss = world.page, world.oss
     oss.faults.add(Fault(action="UploadPart", part_number=3, status=503, times=None))
@@ -321,7 +326,7 @@ def test_refused_prefix(world, tmp_path):
 
 @pytest.mark.parametrize("name", PASSING)
 def test_faults_that_pass(world, tmp_path, name):
-    """What passes by is tried again, signed again or begun again, and all arrives."""
+    """Temporary failures are retried, signed again or started over, and all files arrive."""
     files = made(tmp_path, "small.bin", 99_999), made(tmp_path, "big.bin", 18 * MIB)
     fault = PASSING[name]
     world.oss.faults.add(fault)
@@ -334,7 +339,7 @@ def test_faults_that_pass(world, tmp_path, name):
 
 @pytest.mark.parametrize("token", [TOKEN, LOOKING])
 def test_lost_reply_at_the_end(world, tmp_path, token):
-    """Who may look finds the object; who may not is told that it is not known."""
+    """With HeadObject, the object is found; without, the page says it is unknown."""
     file = made(tmp_path, "big.bin", 17 * MIB)
     world.oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True))
     world.page.upload(file, token=token)
@@ -356,7 +361,7 @@ def test_bytes_that_are_always_damaged(world, tmp_path):
 
 
 def test_token_without_parts(make_world, tmp_path):
-    """Where no multipart upload is signed, a large file goes in one request."""
+    """If uploads in parts are not signed, a large file is sent in one request."""
     token = "browser-test-token-one-put-55"
     world = make_world(
         f'\n[[tokens]]\nname = "one"\nsha256 = "{hash_token(token)}"\n'
@@ -385,7 +390,7 @@ def test_folder(world, tmp_path):
 
 
 def test_refusal_of_the_store(world, tmp_path):
-    """What the store refuses is told with its code; nothing is left behind."""
+    """A refusal is shown with its code, and no parts are left behind."""
     world.oss.faults.add(Fault(action="UploadPart", code="AccessDenied", times=None))
     world.page.upload(made(tmp_path, "big.bin", 17 * MIB))
     assert world.page.ends() == ["failed"]
@@ -453,7 +458,7 @@ def test_bucket_without_a_rule(monkeypatch, make_world, tmp_path):
 
 
 def test_file_that_changes_before_it_is_sent(world, tmp_path):
-    """What was chosen is what is sent, or nothing."""
+    """A file that changed after it was chosen is not sent."""
     file = made(tmp_path, "a.bin", 1000)
     world.page.type("token", TOKEN)
     world.page.choose(file)
@@ -498,7 +503,7 @@ def changed(grant: Path, *, url: str | None = None, **fields: str) -> Path:
 
 
 def test_grant_files_of_no_use(world, tmp_path):
-    """What is no grant, has ended or leads elsewhere is told; no byte is sent."""
+    """An invalid, expired or foreign grant is reported, and no byte is sent."""
     page, grant, file = world.page, tmp_path / "grant.json", made(tmp_path, "a.bin", 9)
     world.strays = True
     page.open("")
@@ -634,7 +639,7 @@ def test_page_without_a_service(world, tmp_path):
 
 @pytest.mark.parametrize("name", ["storm", "lost", "damaged"])
 def test_faults_that_pass_under_a_grant(world, tmp_path, name):
-    """What passes by is tried again; what arrives damaged is sent again."""
+    """Temporary failures are retried, and damaged files are sent again."""
     fault = {
         "storm": Fault(action="PostObject", status=503, times=2),
         "lost": Fault(action="PostObject", drop_reply=True),
@@ -652,7 +657,7 @@ def test_faults_that_pass_under_a_grant(world, tmp_path, name):
 
 
 def test_grant_that_keeps_what_is_there(world, tmp_path):
-    """A name that is taken is told, and stays."""
+    """An object that exists is reported, and stays unchanged."""
     page, file = world.page, made(tmp_path, "a.bin", 10)
     grant = signed_grant(world, tmp_path, overwrite=False)
     for states in (["stored"], ["failed"]):

@@ -27,7 +27,7 @@ def clear(fs: AbstractFileSystem, path: str) -> None:
 
 
 class _Everything:
-    """What a suite takes for the dictionary behind ``memory://``."""
+    """A replacement for the dictionary behind ``memory://``."""
 
     def __init__(self, fs: DirFileSystem) -> None:
         self._fs = fs

@@ -2,7 +2,7 @@
 
 Each suite runs in a process of its own against the emulator. A table in
 docs/interop.md is written from the cases below; run this module with
-``WRITE_ECOSYSTEM_TABLE=1`` in the environment to write it anew.
+``WRITE_ECOSYSTEM_TABLE=1`` in the environment to write it again.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def outcomes(suite: Suite, report: Path) -> dict[str, str]:
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name.replace("`", ""))
 def test_suite(suite, tmp_path):
-    """What fails is what the table names, all of it, and nothing else."""
+    """Exactly the tests in the table fail."""
     if suite.needs.isupper():
         missing = suite.needs not in os.environ
     else:

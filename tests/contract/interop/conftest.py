@@ -90,7 +90,7 @@ _files = pytest.StashKey[set[Path]]()
 
 @pytest.fixture
 def cells(request: pytest.FixtureRequest) -> list[table.Cell]:
-    """What the tests that are collected say of themselves, selected or not."""
+    """The cells of all collected tests, selected or not."""
     return request.config.stash[_cells]
 
 
@@ -253,7 +253,7 @@ def node(script: Callable[..., list[Any]]) -> Callable[..., Any]:
 
     def run(name: str, *needs: str, **values: Any) -> Any:
         with running(script(name, *needs), values) as process:
-            # Not by communicate(): what URLs are asked for comes back through it.
+            # communicate() cannot be used: the script asks for URLs through this pipe.
             said = process.stdout.read()
             errors = process.stderr.read().decode()
         assert process.returncode == 0, errors

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.loopback_server import LoopbackServer
 
-# What S3 says of a URL whose time is over.
+# S3's reply to an expired URL.
 EXPIRED = (
     b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 )

@@ -56,7 +56,7 @@ def cells_of(items: Iterable[object]) -> list[Cell]:
 def tables(cells: Iterable[Cell]) -> str:
     """Return the tables in Markdown, without versions: what was tried of each client.
 
-    What has the same note stands together, with the note in parentheses.
+    Entries with the same note are grouped, with the note in parentheses.
     """
     lines: list[str] = []
     for section in SECTIONS:
@@ -79,7 +79,7 @@ def tables(cells: Iterable[Cell]) -> str:
 
 
 def version_of(name: str) -> str:
-    """Return the installed version of a client; empty if it cannot be told."""
+    """Return the installed version of a client; empty if it is unknown."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

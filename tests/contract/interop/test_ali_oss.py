@@ -29,7 +29,7 @@ does = partial(pytest.mark.interop, CLIENTS, "ali-oss")
 @does("buckets")
 @does("refusals")
 def test_everything(oss, node, identity, tmp_path):
-    """Each call of it is understood, and what it sees is what is there."""
+    """The emulator understands each of its calls, and it sees the real objects."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(DATA)
     seen = node(

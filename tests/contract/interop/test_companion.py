@@ -180,7 +180,7 @@ def test_abort(store, companion):
 
 @row("refusals", "metadata, reading and listing do not exist")
 def test_refusals(store, companion):
-    """What Companion does not offer is refused before the first byte."""
+    """Operations that Companion does not offer are refused before the first byte."""
     fs = filesystem(companion())
     with pytest.raises(NotCoveredError, match="x-oss-meta-a"):
         fs.pipe_file("refused/a", LARGE, metadata={"a": "b"})

@@ -61,7 +61,7 @@ def ali_oss(oss: Any, identity: Identity, node_server: Callable[..., str]) -> st
 
 @pytest.mark.interop(GRANTS, "ali-oss", "its server", note="V1, V4, STS")
 def test_node_server_with_ali_oss(oss, ali_oss):
-    """What Alibaba's SDK for Node signs is taken as its sample server answers it."""
+    """A grant in the reply of Alibaba's sample server for Node is accepted."""
     upload(ali_oss)
     check(oss)
 
@@ -87,7 +87,7 @@ def by_hand(oss: Any, identity: Identity) -> Iterator[str]:
 
 @pytest.mark.interop(GRANTS, "hmac of Python", "its server", note="V1, V4, STS")
 def test_python_server(oss, by_hand):
-    """What a server signs by hand, with the standard library alone, is taken as well."""
+    """A grant that a server signs with the standard library alone is accepted."""
     upload(by_hand)
     check(oss)
 
@@ -95,6 +95,6 @@ def test_python_server(oss, by_hand):
 @pytest.mark.timeout(240)  # a cluster's start, on a busy machine
 @pytest.mark.interop(GRANTS, "hmac of Python", TOOLS, note="V1, V4, STS")
 def test_tools_by_a_python_server(oss, by_hand, tmp_path):
-    """The same tools work by its address."""
+    """The tools work with the address of the server, too."""
     program.run(by_hand, f"{BUCKET}/user-dir", tmp_path)
     program.check(oss, f"{BUCKET}/user-dir", tmp_path)

@@ -118,7 +118,7 @@ def test_link(oss, server, spec, fs):
 
 @row("lakefs-spec", "create only")
 def test_create_only(oss, server, spec, fs):
-    """Neither replaces an object that exists, and each sees those of the other."""
+    """Neither client replaces an existing object, and each sees the other's objects."""
     with spec.open("repo/main/a", "xb") as file:
         file.write(b"old")
     with pytest.raises(FileExistsError):
@@ -205,7 +205,7 @@ def test_expired_url(oss, server, fs):
     assert receipt.verified == "crc64"
 
 
-@serves("killed client", "begins anew; its parts stay in the store")
+@serves("killed client", "starts over; its parts stay in the store")
 def test_killed_client(oss, server, options, tmp_path):
     """Nothing is visible; the second run of the same program stores the file whole."""
     source = tmp_path / "large"

@@ -229,7 +229,7 @@ def test_an_expired_url(store, owner, client, run, large, tmp_path):
     assert read(client, run, large.name, tmp_path) == DATA
 
 
-@does("killed client", note="begins anew; its parts stay in the store")
+@does("killed client", note="starts over; its parts stay in the store")
 def test_a_killed_client(store, owner, client, run, large, tmp_path):
     """No artifact appears; the second run of the same program stores it whole."""
     store.faults["partNumber=3"] = ("hold", 1)
@@ -305,7 +305,7 @@ def test_a_presigned_put_that_fails(servers, store, owner, fault):
     assert owner.get_object(Bucket=STORE, Key=f"{key}/a.bin")["Body"].read() == DATA
 
 
-@does("killed client", who=DIRECT, note="nothing is stored; begins anew")
+@does("killed client", who=DIRECT, note="nothing is stored; starts over")
 def test_a_killed_presigned_put(servers, store, owner, tmp_path):
     """Half a PUT is no artifact; the second run of the same program stores it."""
     _, name, key = direct(servers, store, "mlflow")
@@ -362,7 +362,7 @@ class Odd(LoopbackServer):
 
 @pytest.mark.parametrize("endless", [False, True])
 def test_an_odd_server(monkeypatch, tmp_path, endless):
-    """The password that MLflow sends shows in no error; a reply is not read for ever."""
+    """The password that MLflow sends shows in no error; a reply is not read forever."""
     library("mlflow")
     from fsspec_osspresigned.mlflow import artifact_repository  # noqa: PLC0415
 

@@ -30,7 +30,7 @@ def bucket(oss, identity):
 @does("put")
 @does("get")
 def test_put_and_get(bucket, oss):
-    """What is put is there with its properties, and comes back."""
+    """An uploaded object exists with its properties, and can be read."""
     headers = {"Content-Type": "text/csv", "x-oss-meta-owner": "me"}
     put = bucket.put_object(KEY, DATA, headers=headers)
     stored = oss.get(BUCKET, KEY)
@@ -109,7 +109,7 @@ def test_copy(bucket, oss):
 
 @does("delete")
 def test_delete(bucket, oss):
-    """One by one and many at once, whatever is in their names."""
+    """Objects with any names are deleted one by one and many at once."""
     for key in (KEY, "b", "c&<d>", "e\f"):
         bucket.put_object(key, b"x")
     bucket.delete_object("b")

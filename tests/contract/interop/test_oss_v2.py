@@ -45,7 +45,7 @@ def put(client):
 @does("put")
 @does("get")
 def test_put_and_get(client, put, oss):
-    """What is put is there with its properties, and comes back."""
+    """An uploaded object exists with its properties, and can be read."""
     said = put(content_type="text/csv", metadata={"owner": "me"})
     stored = oss.get(BUCKET, KEY)
     assert stored.data() == DATA
@@ -225,7 +225,7 @@ def test_asynchronous_client(oss, identity):
 
 @does("buckets")
 def test_buckets(client):
-    """The service lists its buckets and tells about each of them."""
+    """The service lists its buckets and describes each of them."""
     pages = client.list_buckets_paginator(limit=1).iter_page(sdk.ListBucketsRequest())
     assert [b.name for page in pages for b in page.buckets] == [BUCKET, "second"]
     info = client.get_bucket_info(sdk.GetBucketInfoRequest(BUCKET)).bucket_info

@@ -49,7 +49,7 @@ def theirs(options):
 @does("range")
 @does("head")
 def test_put_and_get(theirs, oss, tmp_path):
-    """What is put is there and comes back, whole or in part."""
+    """An uploaded object exists, and can be read as a whole or in ranges."""
     theirs.pipe_file(KEY, DATA)
     assert oss.get(*KEY.split("/", 1)).data() == DATA
     assert theirs.cat_file(KEY) == DATA
@@ -134,7 +134,7 @@ def test_second_flush_is_refused(theirs):
 @pytest.mark.interop(CLIENTS, "aiooss2", "list")
 @pytest.mark.interop(CLIENTS, "aiooss2", "put", note="fails with aiohttp 3.14")
 def test_asynchronous_one_reads(theirs, options):
-    """Its filesystem over aiooss2 reads what is there."""
+    """Its filesystem over aiooss2 reads the objects."""
     theirs.pipe_file(KEY, DATA)
     reader = library("ossfs").AioOSSFileSystem(**options)
     assert reader.cat_file(KEY) == DATA

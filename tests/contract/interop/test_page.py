@@ -1,6 +1,6 @@
 """docs/interop.md says what the tests of this directory try, no more and no less.
 
-Run it with ``WRITE_INTEROP_TABLES=1`` in the environment to write the tables anew, with
+Run it with ``WRITE_INTEROP_TABLES=1`` in the environment to write the tables again, with
 the versions that are installed; those that are not stay as they stand on the page.
 """
 
@@ -18,7 +18,7 @@ from tests.contract.interop.conftest import HERE, library
 
 
 def test_tables(cells, files):
-    """Each row and each cell stands for a test, with what is to know about it."""
+    """The tables have exactly the tests' rows, cells and notes."""
     if not set(HERE.glob("test_*.py")) <= files:
         pytest.skip("the tables are compared where the whole directory is collected")
     told = table.tables(cells)

@@ -271,7 +271,7 @@ def test_what_exists_is_not_replaced(table):
 
 
 def test_a_race_is_decided_by_the_store(table):
-    """Of two writers that begin at the same time, the later one replaces nothing."""
+    """If two writers begin at the same time, the later one replaces nothing."""
     output = table.io.new_output(f"{WAREHOUSE}/a")
     late = output.create()
     late.write(b"late")
@@ -300,7 +300,7 @@ def made(oss: Any) -> Callable[..., Any]:
 
 
 def test_a_secret_in_a_property_stays_in_this_process(made):
-    """What holds signatures itself is neither shown nor pickled."""
+    """Properties with signatures are neither shown nor pickled."""
     grant = (
         f"https://{BUCKET}.oss-{REGION}.aliyuncs.com/a?Expires=1&Signature=Abc123xyz"
     )

@@ -1,4 +1,4 @@
-"""What this filesystem has written, read with what others wrote."""
+"""Objects that this filesystem wrote can be read by other clients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WROTE = {
 
 @frozen
 class Seen:
-    """An object as a reader sees it; None is what it does not tell."""
+    """An object as a reader sees it; None for a fact that the reader does not report."""
 
     data: bytes
     part: bytes

@@ -79,7 +79,7 @@ def each(what: str, **notes: str) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def address(server, request):
-    """Where the server is."""
+    """The address of the server."""
     return request.getfixturevalue(server)
 
 
@@ -288,7 +288,7 @@ def test_all_verbs(owner, address, tmp_path):
 @pytest.mark.parametrize("kind", ["CRC32", "CRC32C", "SHA1", "SHA256"])
 @pytest.mark.interop(SIGNED_THERE, "boto3, seaweedfs", "checksums", note="SigV4")
 def test_signed_checksums(owner, address, kind):
-    """What the store compares is computed here; other bytes than those signed are refused."""
+    """Signed checksums are computed and sent; other bytes than those signed are refused."""
     from fsspec_osspresigned.dialects.s3 import CHECKSUMS  # noqa: PLC0415
     from fsspec_osspresigned.http.body import MemoryBody  # noqa: PLC0415
 

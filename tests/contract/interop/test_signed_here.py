@@ -160,7 +160,7 @@ def put(client, node, tmp_path):
 @pytest.mark.parametrize("key", [OWNER, STS], ids=["key", "sts"])
 @pytest.mark.parametrize("version", ["v1", "v4"])
 def test_put(put, sign, oss, version, key):
-    """What is sent is stored, byte for byte, with V1, V4 and STS."""
+    """The bytes are stored unchanged, with V1, V4 and STS."""
     url = sign("PUT", "plain/a.bin", by=Identity(version, key))
     assert put((url, DATA)) == [200]
     assert oss.get(BUCKET, "plain/a.bin").data() == DATA
@@ -186,7 +186,7 @@ def test_added_type(put, sign, oss):
 
 @each("odd keys")
 def test_odd_keys(put, sign, oss):
-    """Whatever is in a key, the object has it."""
+    """Unusual characters in a key reach the store unchanged."""
     said = put(*((sign("PUT", key), key.encode()) for key in KEYS))
     assert dict(zip(KEYS, said, strict=True)) == dict.fromkeys(KEYS, 200)
     stored = oss.objects(BUCKET)

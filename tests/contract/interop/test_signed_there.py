@@ -52,7 +52,7 @@ def each(what: str, **notes: str) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def signer(who, oss, identity, node):
-    """What signs, with each version of the signature and each kind of key."""
+    """Each signing tool, with each version of the signature and each kind of key."""
     if who == "ali-oss":
         return by_ali_oss(oss.url, identity, node)
     return (by_oss2 if who == "oss2" else by_oss_v2)(oss.url, identity)

@@ -87,7 +87,7 @@ def test_expired_url(oss, served, upload):
 
 @cell("refusals")
 def test_refusals(oss, served, upload):
-    """What the policy refuses fails, and only that; nothing of it reaches the store."""
+    """Only the file that the policy refuses fails, and nothing of it reaches the store."""
     signer = served('content_types = ["text/csv"]')
     files = [
         file("a.csv"),

@@ -78,7 +78,7 @@ def test_parts(oss, filesystem):
 
 @cell("expired URL", "signed again")
 def test_expired_url(oss, filesystem):
-    """What the store refuses as expired is asked for once more."""
+    """A URL that the store refuses as expired is requested again once."""
     oss.faults.add(Fault(action="UploadPart", part_number=2, refuse="expired", times=1))
     receipt = filesystem(max_concurrency=1).pipe_file("a/b.csv", LARGE)
     check(oss, receipt, LARGE)
@@ -104,7 +104,7 @@ def test_resume(oss, filesystem, tmp_path):
 
 @cell("lost last reply", "unknown")
 def test_a_lost_reply_of_the_store(oss, filesystem):
-    """Who has only Uppy's signatures cannot look for the object."""
+    """With Uppy's signatures alone, HeadObject is not possible."""
     lost = {"action": "CompleteMultipartUpload", "drop_reply": True}
     oss.faults.add(Fault(**lost, times=1))
     with pytest.raises(OutcomeUnknownError):
@@ -125,7 +125,7 @@ def test_abort(oss, filesystem):
 
 @cell("refusals")
 def test_refusals(oss, filesystem):
-    """What the policy refuses fails with its reason, before anything is sent."""
+    """A refusal of the policy is raised with its reason, before anything is sent."""
     fs = filesystem('content_types = ["text/csv"]')
     for data in (b"1", LARGE):
         with pytest.raises((SignerError, PermissionError), match=r"(?i)content.type"):

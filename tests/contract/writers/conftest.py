@@ -10,9 +10,8 @@ import pytest
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import URL_ACTIONS
-from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
-from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.owner.service.policy import hash_token
+from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.url_map.source import write as write_map
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.conftest import key_variables, presigned
@@ -28,6 +27,7 @@ from tests.contract.writers.matrix import (
     World,
 )
 from tests.form_signer import grant_of
+from tests.owner_keys import signer_service
 
 TOKENS = {WRITES: "a-made-up-token-0", SERVICE: "a-made-up-token-1"}
 WRITING = [
@@ -63,14 +63,7 @@ def store() -> Iterator[Emulator]:
 @pytest.fixture(scope="session")
 def service(store: Emulator) -> Iterator[LoopbackServer]:
     """The reference service, which signs by what a token may."""
-    signer = KeySigner(
-        credentials=lambda: store.credentials,
-        endpoint=store.endpoint,
-        region="cn-hangzhou",
-    )
-    tokens = parse_policies("".join(map(policy, TOKENS))).tokens
-    rules = ServiceRules(signer=signer, tokens=tokens)
-    with LoopbackServer(create_ruled_app(lambda: rules)) as server:
+    with signer_service(store, "".join(map(policy, TOKENS))) as server:
         yield server
 
 
@@ -89,7 +82,7 @@ def world(
     monkeypatch.setenv("OSSPRESIGNED_TOKEN_SERVICE", TOKENS[SERVICE])
 
     def signed(name: str, headers: Mapping[str, str] | None) -> MapEntry:
-        url = presigned(store, "PUT", name, headers=headers or {})
+        url = SecretURL(presigned(store, "PUT", name, headers=headers or {}))
         return MapEntry(put=MapRequest(url=url, headers=headers))
 
     def make(

@@ -1,4 +1,4 @@
-"""What the standard library and others write into our file object."""
+"""Writers of the standard library and others that take a file object."""
 
 from __future__ import annotations
 

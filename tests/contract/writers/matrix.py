@@ -1,4 +1,4 @@
-"""What a writer of the matrix is, and the worlds in which each of them writes."""
+"""The writers of the matrix, and the worlds in which each of them writes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class World:
 
     @property
     def sees(self) -> bool:
-        """Whether reading, listing and deleting are signed too."""
+        """True if reading, listing and deleting are signed too."""
         return self.kind not in BLIND
 
     @property
@@ -123,7 +123,7 @@ class World:
 
         OSSPresignedFileSystem.clear_instance_cache()
         client.reset()
-        # dask takes an equal expression that is not freed yet, with its old filesystem.
+        # dask reuses an equal expression, with its old filesystem, until it is freed.
         gc.collect()
 
     def source(self, name: str, data: bytes) -> Path:

@@ -95,7 +95,7 @@ _STORES_NOTHING = {
 
 
 def is_tried(case: Case, kind: str) -> bool:
-    """Return whether the first run works in a world, so that a second one tells more."""
+    """Return whether the first run works in a world, so that a second one makes sense."""
     is_once = case.id in _ONCE
     return case.runs_in(kind) and case.outcome(kind) is None and not is_once
 

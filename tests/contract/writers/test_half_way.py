@@ -127,7 +127,7 @@ def run(case: Case, here: World) -> BaseException | None:
     cases(lambda c: c.id not in half_way.WHOLE | half_way.CACHED | half_way.ABORTS),
 )
 def test_not_published(world, case: Case, monkeypatch):
-    """The tool raises; what was under the name before is there afterwards."""
+    """The tool raises, and an older object of that name stays."""
     needs(case.needs)
     for number in (2, 1):  # some write everything at once
         here: World = world(WRITES, f"half-{number}-{case.id}", case.names)
@@ -214,7 +214,7 @@ def failing_copy(w: World, options: str, row: int) -> str:
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kind", [WRITES, KEYS])
 def test_duckdb(world, kind: str, form: str, row: int, threads: int):
-    """A statement that fails publishes nothing and keeps what was there."""
+    """A failed statement publishes nothing, and older objects stay."""
     duckdb = pytest.importorskip("duckdb")
     here: World = world(kind, f"duckdb-{form}-{row}-{threads}", ("a",))
     several = form in {"per-thread", "sizes", "partitions"}

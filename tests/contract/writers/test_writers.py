@@ -1,7 +1,7 @@
 """Every writer in every world: what it writes arrives, or it says what to do.
 
 The table in docs/interop.md is written from these cases; run this module with
-``WRITE_WRITERS_TABLE=1`` in the environment to write it anew.
+``WRITE_WRITERS_TABLE=1`` in the environment to write it again.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def test_page_shows_what_is_tested():
 
 @pytest.mark.writers
 def test_map_may_forbid_replacing(world, store):
-    """What the table says about exclusive writes: a map's URL may carry the header."""
+    """Exclusive writes work if the map's URL was signed with the header."""
     here: World = world(MAP, "exclusive", ("a.bin",), exclusive=True)
     with here.fs.open(here.path("a.bin"), "xb") as file:
         file.write(b"abc")
@@ -262,7 +262,7 @@ with fsspec.open("osspresigned://examplebucket/a.orc", "wb", **options) as file:
     ("how", "ends"), [("file", {1, -signal.SIGABRT}), ("bytes", {1})]
 )
 def test_orc_of_pyarrow_may_abort(world, store, how, ends):
-    """What the table says about ORC: its writer may end the process, bytes raise."""
+    """The ORC writer may end the process if a write fails; ``to_orc`` to bytes raises."""
     pytest.importorskip("pyarrow.orc")
     world(KEYS, "orc")
     store.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))

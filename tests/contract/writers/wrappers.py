@@ -28,7 +28,7 @@ DATA = bytes(range(256)) * 1_200  # several parts
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
-    """What a body raises."""
+    """The exception of a body."""
 
 
 class Unwritable:

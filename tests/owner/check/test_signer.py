@@ -438,12 +438,6 @@ def test_a_lone_surrogate_may_cost_the_whole_call(kit, status):
     assert "ud800" in found.sent
 
 
-def test_a_long_call_is_cut_off(kit):
-    """A mebibyte of blanks helps nobody."""
-    broken = spoilt(kit, "body-limit", reply=changed(status=413, body=b""))
-    assert result(broken, "body-limit").sent.endswith("... (1048576 characters)")
-
-
 @pytest.mark.parametrize(
     ("granted", "given", "failed", "skipped"),
     [
@@ -479,7 +473,7 @@ def test_a_long_call_is_cut_off(kit):
     ],
 )
 def test_policy_decides_what_is_skipped(granted, given, failed, skipped):
-    """What is not granted, or said to be, is not tried."""
+    """Actions that are not granted, or not declared as granted, are not tried."""
     with LoopbackServer(service(**granted)) as server:
         kit = evolve(kit_for(server.url), **given)
         assert reasons(kit).keys() == failed

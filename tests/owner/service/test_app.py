@@ -19,16 +19,14 @@ from fsspec_osspresigned.errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from fsspec_osspresigned.http.json_service import JSONService
-from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.model import Action, SignedRequest
 from fsspec_osspresigned.owner.service.app import (
     Policy,
     create_app,
     hash_token,
 )
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Signer, sign_checked
-from fsspec_osspresigned.signers.http import HTTPSigner
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
@@ -129,46 +127,6 @@ def refusal(server: LoopbackServer, **members: Any) -> tuple[str, str]:
     return error["code"], error["detail"]
 
 
-def test_client_and_service_understand_each_other(server):
-    """What the client asks for comes back signed, bound and in order."""
-    transport = JSONService()
-    client = HTTPSigner(
-        server.url,
-        exchange=transport.exchange,
-        token=lambda: Secret("writer"),
-        clock=lambda: NOW,
-    )
-    common = {"bucket": "examplebucket", "key": "data/k +%.."}
-    upload = {**common, "upload_id": "U"}
-    operations = [
-        Operation(
-            action=Action.PutObject,
-            content_length=0,
-            headers={"x-oss-forbid-overwrite": "true", "x-oss-object-acl": "private"},
-            optional_headers={"Content-Type": "a/b", "x-foreign": "1"},
-            expires_in=60,
-            **common,
-        ),
-        Operation(action=Action.InitiateMultipartUpload, **common),
-        Operation(action=Action.UploadPart, part_number=7, content_length=9, **upload),
-        Operation(action=Action.CompleteMultipartUpload, content_length=9, **upload),
-        Operation(action=Action.AbortMultipartUpload, **upload),
-        Operation(action=Action.ListParts, query={"max-parts": "1000"}, **upload),
-        Operation(
-            action=Action.ListObjectsV2,
-            bucket="examplebucket",
-            query={"prefix": "data/", "delimiter": "/"},
-        ),
-    ]
-    signed = sign_checked(client, operations)
-    assert dict(signed[0].headers) == {
-        "x-oss-forbid-overwrite": "true",
-        "x-oss-object-acl": "private",
-        "Content-Type": "a/b",
-    }
-    assert [r.expires_at for r in signed] == [NOW + 60, *[NOW + 600] * 6]
-
-
 def test_service_tells_that_it_lives(server):
     """A load balancer needs no token."""
     status, reply, _ = send(server, b"", token=None, method="GET", path="/healthz")
@@ -190,16 +148,7 @@ def test_unknown_token_is_refused(server, token):
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b"{", 400, "invalid_request"),
-        (b"\xff", 400, "invalid_request"),
-        (b'{"requests": [], "requests": []}', 400, "invalid_request"),
         (b"[" * 5000, 400, "invalid_request"),
-        ([], 400, "invalid_request"),
-        ({}, 400, "invalid_request"),
-        ({"requests": []}, 400, "invalid_request"),
-        ({"requests": {}}, 400, "invalid_request"),
-        ({"requests": [{}] * 101}, 413, "batch_too_large"),
-        (b" " * (1 << 20) + b"{}", 413, "batch_too_large"),
         (b'{"requests":[' + b"{}," * 20_000, 413, "batch_too_large"),
         (b'{"requests":[' + b"[" * 20_000, 413, "batch_too_large"),
         (b'{"requests":[' + b"1," * 20_000, 413, "batch_too_large"),
@@ -209,7 +158,7 @@ def test_unknown_token_is_refused(server, token):
     ],
 )
 def test_bad_call_is_refused_as_a_whole(server, body, status, code):
-    """Whole calls fail by problem details."""
+    """What takes long to parse is refused before; ``check signer`` tries the others."""
     found, reply, _ = send(server, body)
     assert (found, reply["code"], reply["status"]) == (status, code, status)
 
@@ -224,7 +173,7 @@ def test_brackets_in_strings_are_no_values(server):
 
 
 def test_other_places_answer_with_problems(server):
-    """A wrong path or method is told in the same form."""
+    """A wrong path or method gets problem details, too."""
     for path in ("/v2/sign", "/v1/sign/"):
         status, reply, _ = send(server, b"", path=path)
         assert (status, reply["code"]) == (404, "not_found")
@@ -235,44 +184,23 @@ def test_other_places_answer_with_problems(server):
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ({"action": "DropBucket"}, "action is unknown"),
         ({"action": 3}, "action is unknown"),
         ({"action": "PostObject"}, "PostObject is not called by a URL"),
-        ({"bucket": ...}, "bucket must be a string"),
-        ({"bucket": None}, "bucket must not be null"),
         ({"bucket": "B"}, "not a valid name"),
-        ({"key": ...}, "key must be a string"),
-        ({"key": ""}, "key"),
         ({"key": "/data/k"}, "key"),
         ({"action": "ListObjectsV2"}, "takes no key"),
-        ({"action": "UploadPart", "part_number": 1}, "upload_id must be a string"),
-        ({"action": "ListParts", "upload_id": ""}, "1 to 1024 characters"),
         ({"action": "ListParts", "upload_id": "u" * 1025}, "1 to 1024 characters"),
         ({"action": "ListParts", "upload_id": "\ud800"}, "1 to 1024 characters"),
-        ({"action": "UploadPart", "upload_id": "U"}, "part_number must be"),
-        (
-            {"action": "UploadPart", "upload_id": "U", "part_number": 10001},
-            "1 to 10000",
-        ),
-        ({"content_length": ...}, "content_length must be"),
-        ({"content_length": True}, "content_length must be"),
-        ({"content_length": -1}, "content_length must be"),
         ({"content_length": (5 << 30) + 1}, "content_length must be"),
-        ({"expires_in": 0}, "expires_in must be"),
-        ({"expires_in": 604801}, "expires_in must be"),
-        ({"headers": None}, "headers must not be null"),
-        ({"headers": []}, "headers must be an object"),
         ({"headers": {"a": 1}}, "headers must be an object"),
         ({"headers": {"Host": "h", "host": "h"}}, "appears twice"),
         ({"optional_headers": {"Authorization": "x"}}, "may not be set"),
-        ({"query": {"acl": ""}}, "no parameter 'acl'"),
-        ({"query": {"uploadId": "U"}}, "no parameter 'uploadId'"),
         ({"action": "HeadObject", "query": {"x-oss-process": "x"}}, "no parameter"),
         ({"query": {"x-oss-traffic-limit": "\ud800"}}, "not valid Unicode"),
     ],
 )
 def test_invalid_request_is_refused(server, members, said):
-    """Each rule has its message, and the item alone fails."""
+    """The item alone fails, with its reason; ``check signer`` tries more of them."""
     code, detail = refusal(server, **members)
     assert code == "invalid_request"
     assert said in detail
@@ -296,17 +224,6 @@ def test_action_outside_the_policy_is_not_granted(server):
     assert ask(server, "all", action="DeleteObject")["method"] == "DELETE"
 
 
-@pytest.mark.parametrize("action", ["CopyObject", "UploadPartCopy"])
-@pytest.mark.parametrize("headers", [{}, {"x-oss-copy-source": ""}])
-def test_copy_without_source_is_refused(server, action, headers):
-    """Its URL would be that of an upload, with no limit of its size."""
-    members = {"upload_id": "U", "part_number": 1} if action != "CopyObject" else {}
-    request = {"action": action, "content_length": ..., "headers": headers, **members}
-    code, detail = refusal(server, bearer="all", **request)
-    assert code == "invalid_request"
-    assert detail == f"{action} needs the header x-oss-copy-source"
-
-
 def test_v1_signs_no_listing():
     """Its prefix is not signed, so that the URL would list the whole bucket."""
     app = create_app(evolve(KEYS, version="v1"), tokens=TOKENS)
@@ -319,7 +236,7 @@ def test_v1_signs_no_listing():
 
 
 def test_life_is_shortened_to_the_policys(server):
-    """A wish is a wish."""
+    """A longer lifetime than the policy's is shortened to it."""
     assert ask(server, expires_in=604800)["expires_in"] == 600
     assert ask(server, expires_in=5)["expires_in"] == 5
 

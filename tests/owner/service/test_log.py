@@ -9,55 +9,35 @@ import urllib.error
 import urllib.request
 
 import pytest
-from attrs import evolve
 
 from fsspec_osspresigned.owner.service import process
 from fsspec_osspresigned.owner.service.app import AccessRecord
 
+SIGNED = {"token": "writer", "requests": 3, "status": 200, "codes": {"forbidden": 1}}
+FAILED = {"requests": 3, "status": 500, "codes": {"unavailable": 1}}
 
-def test_log_lines_name_keys_only_on_demand():
-    """Object names can be private too."""
+
+@pytest.mark.parametrize(
+    ("record", "log_keys", "more"),
+    [
+        (SIGNED, False, {"signed": 2}),
+        (SIGNED, True, {"signed": 2, "paths": ("b/secret-name",)}),
+        (FAILED | {"fault": "KeyError"}, False, {"fault": "KeyError"}),
+        (FAILED | {"status": 401}, False, {"client": "192.0.2.7"}),
+        (FAILED | {"unhashed": "writer"}, False, {"hint": "sha256 of 'writer' is the token itself: put there what serve --hash-token prints"}),
+    ],
+)  # fmt: skip
+def test_a_line_says_what_happened(record, log_keys, more):
+    """Names of objects are private too, and stand there only on demand."""
     lines = []
-
-    def say(event, **facts):
-        lines.append(facts)
-
-    record = AccessRecord(
-        token="writer",
-        paths=("b/secret-name",),
-        requests=3,
-        status=200,
-        codes={"forbidden": 1},
-        milliseconds=1.5,
+    process.log_call(
+        AccessRecord(paths=("b/secret-name",), client="192.0.2.7", **record),
+        lambda _, **facts: lines.append(facts),
+        log_keys=log_keys,
     )
-    process.log_call(record, say)
-    process.log_call(record, say, log_keys=True)
-    whole = AccessRecord(
-        token=None,
-        paths=(),
-        requests=3,
-        status=500,
-        codes={"unavailable": 1},
-        milliseconds=1,
-        fault="KeyError",
-    )
-    process.log_call(whole, say)
-    process.log_call(evolve(whole, fault=None, unhashed="writer"), say)
-    assert lines[0] == {
-        "token": "writer",
-        "requests": 3,
-        "signed": 2,
-        "status": 200,
-        "codes": {"forbidden": 1},
-        "ms": 1.5,
-    }
-    assert lines[1] == {**lines[0], "paths": ("b/secret-name",)}
-    assert (lines[2]["signed"], lines[2]["fault"]) == (0, "KeyError")
-    assert lines[3]["hint"].startswith("sha256 of 'writer' is the token itself")
-    assert "hint" not in lines[2]
-    process.log_call(evolve(whole, fault=None, status=401, client="192.0.2.7"), say)
-    assert lines[4]["client"] == "192.0.2.7"
-    assert not any("client" in line for line in lines[:4])
+    known = {"token": None, "requests": 3, "signed": 0, "ms": 0.0}
+    shown = {name: record[name] for name in ("status", "codes")}
+    assert lines == [{**known, "token": record.get("token"), **shown, **more}]
 
 
 def test_log_whose_reader_is_gone_is_no_failure(start):

@@ -155,7 +155,7 @@ def test_the_bearer_cannot_leave_it_out(oss, signer):
 
 
 def test_a_service_that_refuses_leaves_the_object(oss, signer, oss_callback):
-    """The uploader is told that the object is there, and that its owner was not told."""
+    """The uploader learns that the object is stored, and its owner was not notified."""
     oss_callback.client = runpy.run_path(str(EXAMPLE))["Flask"]("empty").test_client()
     fs = OSSPresignedFileSystem(signer=signer, signer_token="env:OSSPRESIGNED_TOKEN")
     with pytest.warns(CallbackFailedWarning):

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from starlette.exceptions import HTTPException
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.owner.service.limits import RateLimits
 from fsspec_osspresigned.owner.service.policy import (
     Policy,
     ServiceError,
@@ -19,11 +17,9 @@ from fsspec_osspresigned.owner.service.policy import (
     hash_token,
     parse_policies,
     permitted,
-    token_problem,
 )
 from fsspec_osspresigned.signers.wire_protocol import ITEM_STATUS
 from fsspec_osspresigned.signing import region_problem
-from fsspec_osspresigned.units import MIB
 
 HASH = hash_token("a-token-of-one")
 OTHER = hash_token("a-token-of-two")
@@ -112,9 +108,9 @@ def test_file_becomes_frozen_values():
         ),
         actions=("PutObject", "InitiateMultipartUpload", "UploadPart"),
         max_expires_in=900,
-        headers={"content-type", "x-oss-meta-*", "x-oss-callback"},
-        storage_classes={"IA"},
-        acls={"private"},
+        headers=("content-type", "x-oss-meta-*", "x-oss-callback"),
+        storage_classes=("IA",),
+        acls=("private",),
         max_size=1 << 30,
         max_part_size=8 << 20,
         overwrite=False,
@@ -125,7 +121,7 @@ def test_file_becomes_frozen_values():
     assert copies.prefixes == ("examplebucket/",)
     assert copies.callback == "https://app.example.com/uploaded"
     assert (copies.max_expires_in, copies.overwrite) == (60, True)
-    assert (copies.headers, copies.acls) == (None, frozenset())
+    assert (copies.headers, copies.acls) == (None, ())
     assert HASH not in repr(found)
 
 
@@ -137,11 +133,6 @@ def test_examples_of_the_documentation_are_policies():
     )
     names = [[p.name for p in parse_policies(b).tokens.values()] for b in blocks]
     assert names == [["nightly-export"], ["lab", "publish"]]
-
-
-def test_signer_is_optional():
-    """Without it, the environment says everything."""
-    assert parse_policies(entry()).signer == SignerSettings()
 
 
 def test_every_mistake_is_told_at_once_with_its_place():
@@ -263,32 +254,8 @@ def test_each_member_is_read_strictly(members, said):
     ],
 )
 def test_shape_of_the_file_is_checked(text, said):
-    """What is no table of tokens is told as such."""
+    """A value that is no table of tokens gives a clear error."""
     assert problems(text)[0].startswith(said)
-
-
-def test_two_tokens_that_both_lack_a_hash_are_not_called_equal():
-    """One mistake does not breed another."""
-    text = entry(sha256=None, name=None) * 2
-    assert [p.rpartition(".")[2] for p in problems(text)] == [
-        "name is missing",
-        "sha256 is missing",
-    ] * 2
-
-
-@pytest.mark.parametrize(
-    ("token", "bad"),
-    [
-        ("short", "less than 16"),
-        ("with blanks in the middle", "RFC 6750"),
-        ("x" * 5000, "RFC 6750"),
-        ("0123456789abcdef", None),
-    ],
-)
-def test_tokens_that_could_be_guessed_are_refused(token, bad):
-    """A hash protects only what is long."""
-    found = token_problem(token)
-    assert found is bad if bad is None else bad in found
 
 
 def refused(operation: Operation, policy: Policy) -> tuple[int, str]:
@@ -301,32 +268,19 @@ def refused(operation: Operation, policy: Policy) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("Content-Type", "a/b", True),
-        ("Content-Encoding", "gzip", False),
-        ("X-Oss-Meta-Mine", "1", True),
-        ("x-oss-tagging", "a=b", False),
-        ("x-oss-storage-class", "IA", True),
-        ("x-oss-storage-class", "Standard", False),
         ("x-oss-object-acl", "private", True),
         ("x-oss-object-acl", "public-read", False),
         ("x-oss-acl", "private", False),
         ("x-oss-callback", "e30=", True),
         ("x-oss-callback-var", "e30=", False),
-        ("x-oss-symlink-target", "d/x", False),
-        ("x-oss-copy-source", "/b-1/d/x", False),
-        ("x-oss-forbid-overwrite", "true", True),
-        ("x-oss-forbid-overwrite", "false", False),
-        ("X-Other", "1", False),
     ],
 )
-def test_headers_are_what_the_policy_lists(name, value, allowed):
+def test_headers_that_open_an_object_must_be_named(name, value, allowed):
     """Demands outside the list are refused, wishes are dropped."""
     policy = evolve(
         POLICY,
-        headers={"content-type", "x-oss-meta-*", "x-oss-callback"},
+        headers={"x-oss-callback"},
         acls={"private"},
-        storage_classes={"IA"},
-        overwrite=False,
     )
     wish = permitted(evolve(PUT, optional_headers={name: value}), policy)
     assert dict(wish.optional_headers) == ({name: value} if allowed else {})
@@ -369,7 +323,7 @@ def test_content_types_are_what_the_policy_lists(listed):
     ],
 )
 def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
-    """A token without a list cannot make an object that nobody can delete."""
+    """A token without ``headers`` cannot lock an object."""
     demand = evolve(PUT, headers={name: "v"})
     if usual:
         assert permitted(demand, POLICY).headers == demand.headers
@@ -379,24 +333,12 @@ def test_headers_that_lock_unlock_or_are_new_must_be_named(name, usual):
         assert permitted(demand, named).headers == demand.headers
 
 
-@pytest.mark.parametrize("version", ["query", "copy source"])
-def test_versions_are_never_granted(version):
-    """Deletion of an object leaves its versions, and a copy reads none of them."""
-    copies = version == "copy source"
-    operation = Operation(
-        action=Action.CopyObject if copies else Action.DeleteObject,
-        bucket="b-1",
-        key="d/k",
-        query={} if copies else {"versionId": "v"},
-        headers={"x-oss-copy-source": "/b-1/d/x?versionId=v"} if copies else {},
+def test_versions_are_never_granted():
+    """Deletion of an object leaves its versions."""
+    delete = Operation(
+        action=Action.DeleteObject, bucket="b-1", key="d/k", query={"versionId": "v"}
     )
-    assert refused(operation, POLICY) == (403, "forbidden")
-
-
-def test_overwriting_may_be_demanded_where_it_is_allowed():
-    """The lock is the owner's to set, and anybody's to wish for."""
-    demand = evolve(PUT, headers={"x-oss-forbid-overwrite": "false"})
-    assert permitted(demand, POLICY).headers == demand.headers
+    assert refused(delete, POLICY) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("action", Action)
@@ -457,17 +399,6 @@ def test_parts_together_keep_to_the_size(number, length, allowed):
         assert refused(part, policy) == (413, "too_large")
 
 
-def test_refused_sizes_are_told_with_the_option():
-    """Limits are in units that people read, and a large part names ``part_size=``."""
-    policy = evolve(POLICY, max_size=100 * MIB, max_part_size=8 * MIB)
-    part = evolve(PART, part_number=1, content_length=9 * MIB)
-    said = "a part may have 8 MiB: set part_size=8388608"
-    with pytest.raises(ServiceError, match=said):
-        permitted(part, policy)
-    with pytest.raises(ServiceError, match="an object may have 100 MiB"):
-        permitted(evolve(PUT, content_length=101 * MIB), policy)
-
-
 def test_without_a_part_size_there_is_one_part():
     """Nobody can add up what a stateless service has signed."""
     policy = evolve(POLICY, max_size=10)
@@ -475,38 +406,9 @@ def test_without_a_part_size_there_is_one_part():
     assert refused(evolve(PART, part_number=2), policy) == (413, "too_large")
 
 
-@pytest.mark.parametrize(
-    ("source", "allowed"),
-    [
-        ("/b-2/in/k", True),
-        ("b-2/in/%6b", True),
-        ("b-2/in/%6b?versionId=v", False),
-        ("/b-1/d/k", False),
-        ("//b-2/in/k", False),
-        ("/b-2/in", False),
-        ("/b-2/%69n%2Fk", True),
-        ("/b-2/%252e/k", False),
-    ],
-)
-def test_copy_sources_replace_what_may_be_read(source, allowed):
-    """They are compared decoded once, as the service reads them."""
-    actions = {Action.CopyObject, Action.GetObject}
-    policy = evolve(POLICY, actions=actions, copy_sources=("b-2/in/",))
-    copy = Operation(
-        action=Action.CopyObject,
-        bucket="b-1",
-        key="d/k",
-        headers={"X-OSS-Copy-Source": source},
-    )
-    if allowed:
-        assert permitted(copy, policy).headers == copy.headers
-    else:
-        assert refused(copy, policy) == (403, "forbidden")
-
-
 @pytest.mark.parametrize("name", ["x-oss-copy-source", "X-OSS-Copy-Source"])
 def test_an_optional_copy_source_is_never_signed(name):
-    """Only the demanded one is compared with what may be read."""
+    """Only the required source, which is checked, is signed."""
     actions = {Action.CopyObject, Action.GetObject}
     copy = Operation(
         action=Action.CopyObject,
@@ -532,31 +434,3 @@ def test_no_policy_grants_a_header_of_the_signature(name):
     assert refused(demand, policy) == (403, "header_refused")
     wish = evolve(PUT, optional_headers={name: "1", "x-oss-other": "1"})
     assert permitted(wish, policy).optional_headers == {"x-oss-other": "1"}
-
-
-def test_no_copy_source_means_no_copies():
-    """An empty list is not the absence of one."""
-    policy = evolve(POLICY, copy_sources=())
-    copy = evolve(PUT, action=Action.CopyObject, content_length=None)
-    source = {"x-oss-copy-source": "/b-1/d/x"}
-    assert refused(evolve(copy, headers=source), policy) == (403, "forbidden")
-
-
-def test_rate_limits_are_one_bucket_a_name():
-    """Each refills evenly, follows its policy, and is forgotten with it."""
-    limits = RateLimits(lambda: 100.0)
-
-    def wait(name: str, per_minute: int) -> int:
-        policy = evolve(POLICY, name=name, requests_per_minute=per_minute)
-        try:
-            limits.charge(policy)
-        except HTTPException as refused:
-            return int((refused.headers or {})["Retry-After"])
-        return 0
-
-    limits.charge(evolve(POLICY, name="a", requests_per_minute=2), 2)
-    assert (wait("a", 2), wait("b", 2), wait("a", 4)) == (30, 0, 15)
-    limits.keep({"a", "b"})
-    assert wait("a", 2) == 30
-    limits.keep({"b"})
-    assert wait("a", 2) == 0

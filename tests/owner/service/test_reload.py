@@ -31,7 +31,7 @@ def follow(keeper):
 
 
 def test_keeper_follows_the_file(keys, policy_file):
-    """A change takes effect, a mistake does not, and each is told once."""
+    """A change takes effect, a mistake does not, and each is logged once."""
     keeper, said = keeper_of(policy_file)
     keeper.load()
     first = keeper.rules

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -92,6 +92,21 @@ def count(store: TokenStore, policy: Policy, *operations: Operation) -> list[str
     return codes
 
 
+@contextmanager
+def serving(policy, store=None, **options):
+    """Serve *policy*; yield a function that asks for uploads of the given keys."""
+    rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): policy})
+    app = create_ruled_app(lambda: rules, store=store, **options)
+    item = {"action": "PutObject", "bucket": "examplebucket", "content_length": 3}
+    with LoopbackServer(app) as server:
+
+        def call(*keys, **how):
+            body = {"requests": [{**item, "key": key} for key in keys]}
+            return send(server, body, token=f"Bearer {TOKEN}", **how)
+
+        yield call
+
+
 # -- quotas ------------------------------------------------------------------------------
 
 
@@ -127,7 +142,7 @@ def test_parts_leave_no_row_where_only_objects_count(store):
 
 
 def test_reading_waits_for_no_writer(store):
-    """The service takes revoked tokens, and tells what is left, while another counts."""
+    """The service applies revocations and quotas that another process changes."""
     assert count(store, FIVE, put("a")) == []
     with closing(sqlite3.connect(store.path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -137,15 +152,12 @@ def test_reading_waits_for_no_writer(store):
 
 def test_questions_of_one_token_wait_in_its_own_queue(store):
     """The threads of the service stay free for other tokens."""
-    rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): FIVE})
-    app = create_ruled_app(lambda: rules, store=store, limits=RateLimits(calls=0))
-    with LoopbackServer(app) as server:
-        given = {"token": f"Bearer {TOKEN}", "method": "GET"}
-        assert send(server, b"", **given, path="/v1/permissions")[0] == 429
+    with serving(FIVE, store, limits=RateLimits(calls=0)) as call:
+        assert call(method="GET", path="/v1/permissions")[0] == 429
 
 
 def test_bytes_count_by_part(store):
-    """The same part again costs nothing, another upload of the same name does."""
+    """A repeated part costs nothing; another upload of the same name does."""
     policy = evolve(FIVE, max_objects=None, max_bytes=10 * KIB)
     assert count(store, policy, part(1, 4 * KIB), part(1, 4 * KIB)) == []
     assert count(store, policy, part(1, 2 * KIB), part(2, 5 * KIB)) == []
@@ -177,40 +189,19 @@ def test_processes_share_the_count_and_a_restart_keeps_it(store):
 
 def test_service_counts_what_it_signs(store):
     """A refused item costs nothing, the others of the call are signed."""
-    rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): FIVE})
-    items = [
-        {
-            "action": "PutObject",
-            "bucket": "examplebucket",
-            "key": key,
-            "content_length": 3,
-        }
-        for key in ("out/a", *(f"in/{n}" for n in range(7)))
-    ]
-    with LoopbackServer(create_ruled_app(lambda: rules, store=store)) as server:
-        token = f"Bearer {TOKEN}"
-        _, reply, _ = send(server, {"requests": items}, token=token)
-        _, left, _ = send(
-            server, b"", token=token, method="GET", path="/v1/permissions"
-        )
-    codes = [result.get("error", {}).get("code") for result in reply["results"]]
+    keys = ("out/a", *(f"in/{n}" for n in range(7)))
+    with serving(FIVE, store) as call:
+        results = call(*keys)[1]["results"]
+        left = call(method="GET", path="/v1/permissions")[1]
+    codes = [result.get("error", {}).get("code") for result in results]
     assert codes == ["forbidden", *[None] * 5, *["quota_exceeded"] * 2]
     assert left["objects_left"] == 0
 
 
 def test_size_is_signed_if_bytes_count(store):
     """Otherwise the holder could send more than was counted."""
-    policy = evolve(FIVE, max_bytes=KIB)
-    rules = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): policy})
-    item = {
-        "action": "PutObject",
-        "bucket": "examplebucket",
-        "key": "in/a",
-        "content_length": 3,
-    }
-    with LoopbackServer(create_ruled_app(lambda: rules, store=store)) as server:
-        _, reply, _ = send(server, {"requests": [item]}, token=f"Bearer {TOKEN}")
-    [result] = reply["results"]
+    with serving(evolve(FIVE, max_bytes=KIB), store) as call:
+        [result] = call("in/a")[1]["results"]
     assert result["headers"]["Content-Length"] == "3"
     assert "content-length" in describe(SecretURL(result["url"])).additional_headers
 
@@ -219,12 +210,9 @@ def test_database_that_cannot_be_made_is_told(keys, policy_file, tmp_path):
     """At the start, and in the log of each call: nothing is signed uncounted."""
     missing = TokenStore(tmp_path / "missing" / "tokens.sqlite3")
     said = f"cannot use the tokens in {missing.path}: No such file or directory"
-    rules, told = ServiceRules(signer=KEYS, tokens={hash_token(TOKEN): FIVE}), []
-    app = create_ruled_app(lambda: rules, store=missing, tell=told.append)
-    item = {"action": "HeadObject", "bucket": "examplebucket", "key": "in/a"}
-    with LoopbackServer(app) as server:
-        token = f"Bearer {TOKEN}"
-        assert send(server, {"requests": [item]}, token=token)[0] == 500
+    told = []
+    with serving(FIVE, missing, tell=told.append) as call:
+        assert call("in/a")[0] == 500
     assert told[0].fault == f"{said}: --tokens FILE names another file"
     policy_file.write_text(policy_text("max_objects = 1"))
     settings = ServiceSettings(policy_file=policy_file, tokens_file=missing.path, host="192.0.2.1")  # fmt: skip
@@ -241,27 +229,17 @@ def test_quota_needs_the_file():
 # -- time --------------------------------------------------------------------------------
 
 
-def ask(policy: Policy):
-    """Return status and reply of the service for one upload under *policy*."""
-    item = {
-        "action": "PutObject",
-        "bucket": "examplebucket",
-        "key": "in/a",
-        "content_length": 3,
-    }
-    with LoopbackServer(create_app(KEYS, tokens={hash_token(TOKEN): policy})) as server:
-        return send(server, {"requests": [item]}, token=f"Bearer {TOKEN}")[:2]
-
-
-def test_token_ends(store):
+def test_token_ends():
     """The holder reads when; before that, no URL outlives the token."""
     policy = evolve(FIVE, max_objects=None, expires_at=time.time() + 300)
-    _, reply = ask(policy)
-    assert 200 <= reply["results"][0]["expires_in"] <= 300
+    with serving(policy) as call:
+        [result] = call("in/a")[1]["results"]
+    assert 200 <= result["expires_in"] <= 300
     assert (
         math.ceil(policy.expires_at - time.time()) == policy.permissions()["expires_in"]
     )
-    status, reply = ask(evolve(policy, expires_at=1_767_225_600.0))
+    with serving(evolve(policy, expires_at=1_767_225_600.0)) as call:
+        status, reply, _ = call("in/a")
     assert (status, reply["code"]) == (401, "unauthorized")
     assert reply["detail"] == "the token expired at 2026-01-01T00:00:00Z"
 
@@ -352,7 +330,10 @@ def test_added_token_works_until_it_is_revoked(keys, policy_file, capsys):
     said = []
     keeper = PolicyFile(path=policy_file, say=lambda *facts, **_: said.append(facts))
     keeper.load()
-    assert run(["serve", "token", "add", "bob", *given, *PREFIX, "--once"]) == 0
+    assert (
+        run(["serve", "token", "add", "bob", *given, *PREFIX, "--max-objects", "1"])
+        == 0
+    )
     made = capsys.readouterr().out.strip()
     keeper.refresh()
     policy = keeper.rules.tokens[hash_token(made)]
@@ -417,7 +398,7 @@ def test_invitation_is_an_address_and_two_commands(policy_file, capsys):
 
 
 def test_invitation_may_end_at_a_time(policy_file, capsys):
-    """To the second; without --url, its address is told to be of this machine."""
+    """The expiry is exact to the second; without --url, the address is local."""
     end = shown_moment(time.time() + 86_400)
     call = ["serve", "invite", "bob", "--policy", str(policy_file), *PREFIX]
     assert run([*call, "--expires", end]) == 0
@@ -444,7 +425,6 @@ def test_token_of_the_policy_file_is_revoked_there(policy_file, capsys):
         (["bob", "--prefix", "examplebucket/partner"], "end it with a slash"),
         (["bob", "--prefix", "examplebucket"], "is the whole bucket"),
         (["bob", "--prefix", "B/partner/"], "buckets"),
-        (["bob", *PREFIX, "--once", "--max-objects", "3"], "leave out one"),
         (["bob", *PREFIX, "--expires", "4000d"], "3650d"),
         (["bob", *PREFIX, "--expires", "2020-12-31T18:00:00Z"], "is not a lifetime"),
         (["bob", *PREFIX, "--url", "http://sign.example.com"], "--url"),

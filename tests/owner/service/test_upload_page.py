@@ -1,4 +1,4 @@
-"""What ``serve --ui`` serves to browsers, and what it lets them do."""
+"""Files and headers that ``serve --ui`` sends to browsers."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def get(address: str, path: str) -> tuple[int, dict[str, str], str]:
 
 @pytest.fixture
 def address():
-    """Where an app serves only the page."""
+    """The address of an app that serves only the page."""
     endpoint = Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com")
     with LoopbackServer(Starlette(routes=page_routes(lambda: endpoint))) as server:
         yield server.url
 
 
 def test_page_and_its_files_are_served(address):
-    """Each file of the folder with its type; what is not there is 404."""
+    """Each file is served with its type; a missing one is 404."""
     types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
     status, headers, text = get(address, "/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")

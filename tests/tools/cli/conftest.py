@@ -35,7 +35,7 @@ SIGNATURE = re.compile(
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Output and exit code of a command."""
 
     code: int
     out: str
@@ -43,12 +43,12 @@ class Ended(NamedTuple):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What ``--json`` has printed."""
+        """The events that ``--json`` has printed."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 class Text(io.TextIOWrapper):
-    """A stream of text that is a terminal, if somebody says so."""
+    """A text stream that can claim to be a terminal."""
 
     def __init__(self, data: bytes = b"", *, terminal: bool = False) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8", write_through=True)

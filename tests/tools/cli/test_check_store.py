@@ -87,7 +87,7 @@ def test_objects_of_others_stay(oss, run, prefix):
 
 
 def test_difference_is_exit_code_1(oss, run):
-    """A fact that failed, and what could not be removed, are told."""
+    """A failed fact is reported, and so are objects that could not be removed."""
     oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
     ended = run(*STORE, "--yes", "--prefix", "mine/")
     assert ended.code == 1
@@ -150,7 +150,7 @@ def test_bucket_with_versioning(oss, run):
     """A bucket with versioning has facts of its own, and no version stays."""
     ended = run(*STORE, "--yes")
     assert ended.code == 0, ended.out
-    assert "passed    version-gone:" in ended.out
+    assert "passed    version-marker:" in ended.out
     assert "skipped   forbid-overwrite:" in ended.out
     assert oss.store.buckets[BUCKET].versions == {}
     assert oss.uploads(BUCKET) == []
@@ -171,7 +171,7 @@ def test_own_domain(oss, run, monkeypatch):
 
 @pytest.mark.parametrize(("answer", "asked"), [(b"n\n", False), (b"y\n", True)])
 def test_it_asks_first(oss, run, answer, asked):
-    """Requests cost money: nothing is sent before somebody has agreed."""
+    """Requests cost money: nothing is sent before the user has agreed."""
     ended = run(*STORE, stdin=answer, terminal=True)
     assert ended.code == 0
     assert "OSS bills" in ended.err

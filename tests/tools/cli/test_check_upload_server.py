@@ -27,7 +27,7 @@ def token(monkeypatch):
 
 
 def test_a_server_of_single_requests_holds(run, gateway, token):
-    """What it does not offer is skipped, and the report says what holds."""
+    """Calls that the server lacks are skipped, and the report lists what holds."""
     server, place = gateway
     name = f"{place}+{server.url}"
     ended = run("check", "upload-server", name, "checks", *token, "--yes", "--json")

@@ -121,7 +121,7 @@ def test_whole_bucket_on_request(capsys):
 
 @pytest.mark.parametrize("version", ["v4", "v1"])
 def test_file_uploads_with_the_option(oss, version):
-    """What the command writes is all that an uploader needs, for any name."""
+    """The grant file is enough to upload any name below the prefix."""
     wishes = ["--max-size", "1MiB", "--no-overwrite", "--signature-version", version]
     assert grant("examplebucket/in/", *wishes) == 0
     place = os.path.abspath("grant.json")

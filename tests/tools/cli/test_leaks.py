@@ -1,4 +1,4 @@
-"""Whatever goes wrong, no command prints a signature, a token or a key.
+"""No command prints a signature, a token or a key, whatever fails.
 
 The fixture ``run`` searches what every command of every test has printed; this module
 makes them fail in all the ways that there are.

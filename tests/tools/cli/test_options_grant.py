@@ -39,14 +39,6 @@ def test_put(oss, run, grant, tree):
     }
 
 
-def test_put_where_the_grant_does_not_lead(oss, run, grant, tree):
-    """The exit code is that of a missing permission, and the condition is named."""
-    ended = run("put", tree / "a.csv", f"{BUCKET}/out/a.csv", "--grant", grant())
-    assert ended.code == 3
-    assert "starts-with" in ended.err
-    assert stored(oss) == {}
-
-
 def test_resuming_has_nothing_to_keep(oss, run, grant, tree):
     """``--resume`` says of each large file that it is sent as a whole."""
     (tree / "a.csv").write_bytes(bytes(9_000_000))
@@ -77,13 +69,6 @@ def test_doctor_of_an_upload_with_a_grant(oss, run, grant):
     assert not [one for one in oss.requests if one.action == "PostObject"]
 
 
-def test_doctor_without_a_path(run, grant):
-    """What a grant allows can be seen before there is anything to upload."""
-    ended = run("doctor", "--grant", grant())
-    assert ended.code == 0, ended.out
-    assert "ok    objects: begins with 'in/'" in ended.out
-
-
 def test_doctor_notes_a_signature_of_version_1(run, grant):
     """New buckets refuse it."""
     ended = run("doctor", f"{BUCKET}/in/a.csv", "--grant", grant(version="v1"))
@@ -109,11 +94,3 @@ def test_doctor_finds_what_is_wrong(run, grant):
     ended = run("doctor", f"{BUCKET}/in/a", "--grant", grant(life=-1))
     assert ended.code
     assert "it expired at" in ended.out
-
-
-def test_one_source_for_one_url(run, grant, url, tmp_path):
-    """--url-file is an upload of its own."""
-    (tmp_path / "one.url").write_text(url("a"))
-    ended = run("doctor", "--url-file", "one.url", "--grant", grant())
-    assert ended.code == 2
-    assert "leave out --map, --grant, --signer" in ended.err

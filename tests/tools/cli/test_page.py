@@ -28,7 +28,7 @@ def printed() -> list[str]:
 
 
 def helped() -> list[str]:
-    """Return the examples of ``--help``; a line that ends in a backslash goes on."""
+    """Return the examples of ``--help``; a line that ends in a backslash continues."""
     found = []
     for command in commands.osspresigned.commands.values():
         text = (command.epilog or "").replace("\\\n", " ")
@@ -45,7 +45,7 @@ NEW = (*("put", "get", "ls", "cat", "stat", "cp", "mv", "rm", "url", "doctor"),)
 
 @pytest.fixture
 def studio(oss, monkeypatch):
-    """How a command names Model Studio, which is on this machine."""
+    """Name of Model Studio in a command; its server is on this machine."""
     monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-CANARYdashscope")
     with DashScope(oss) as server:
         yield f"--upload-server dashscope+{server.url}"

@@ -44,7 +44,7 @@ def test_events_have_the_location(run, oss, studio, tree):
 
 
 def test_a_missing_model_is_named(run, oss, studio, tree):
-    """What the server needs is said before anything is sent."""
+    """The missing option is named before anything is sent."""
     ended = run("put", "data/a.csv", *studio[:2])
     assert ended.code != 0
     assert "name of the model that will read the file" in ended.err
@@ -122,7 +122,7 @@ def test_a_store_that_does_not_refuse_is_told(run, oss, studio):
 
 
 def test_a_bucket_or_an_upload_server_is_checked(run, studio):
-    """Neither and both are mistakes."""
+    """Without either, or with both, the command is refused."""
     assert run("check", "store").code == 2
     assert run("check", "store", BUCKET, *studio).code == 2
     assert run("check", "store", *studio).code == 2  # no terminal, and no --yes

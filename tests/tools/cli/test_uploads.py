@@ -76,7 +76,7 @@ def test_they_are_listed(interrupted, place, tmp_path, capsys):
 
 
 def test_they_are_listed_as_json(interrupted, place, capsys):
-    """The same for programs, sizes in bytes and ages in seconds."""
+    """JSON has sizes in bytes and ages in seconds."""
     assert cli.main(["uploads", "list", place, "--json", f"{BUCKET}/b"]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert one["path"] == f"{BUCKET}/b"
@@ -88,7 +88,7 @@ def test_they_are_listed_as_json(interrupted, place, capsys):
 
 
 def test_without_a_directory_it_is_that_of_resume(place, monkeypatch, capsys):
-    """What --resume keeps is found without looking its place up."""
+    """Uploads kept by --resume are found without naming their directory."""
     monkeypatch.setenv("XDG_STATE_HOME", place)
     keep(f"{place}/osspresigned", owners=True)
     assert cli.main(["uploads", "list"]) == 0
@@ -167,7 +167,7 @@ def test_another_store_does_not_remove_it(oss, interrupted, place, monkeypatch, 
 
 
 def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
-    """The exit code says so, and the journal is there for another try."""
+    """The exit code is 1, and the resume file is kept for another try."""
     refused = {"status": 403, "code": "AccessDenied"}
     oss.faults.add(Fault(action="AbortMultipartUpload", key="a", **refused))
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1
@@ -178,7 +178,7 @@ def test_one_that_cannot_be_aborted_is_kept(oss, interrupted, place, capsys):
 
 
 def test_one_that_is_under_way_is_left_alone(interrupted, place, tmp_path, capsys):
-    """The list says by whom; it is not aborted under his hands."""
+    """The list names the process; a running upload is not aborted."""
     held = ResumeDirectory(place).hold(f"{BUCKET}/a", str(tmp_path / "a"))
     assert cli.main(["uploads", "list", place]) == 0
     assert f"in use by process {os.getpid()} on" in capsys.readouterr().out
@@ -215,7 +215,7 @@ def test_a_journal_that_cannot_be_read_is_listed_and_removed(oss, place, capsys)
 
 
 def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
-    """What is not ours is not removed."""
+    """A link among the resume files is not removed."""
     ResumeDirectory(place)
     os.symlink("/nonexistent", os.path.join(place, "x.upload.jsonl"))
     assert cli.main(["uploads", "abort", place, "--yes"]) == 1

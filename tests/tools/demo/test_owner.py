@@ -35,7 +35,7 @@ def test_failed_uploader_fails_the_demo(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_tampered_object_fails_the_demo(monkeypatch, capsys):
-    """One object that somebody has replaced is exit code 1, and only its row says no."""
+    """If one object was replaced, the exit code is 1, and only its row fails."""
     examine = owner.examine
 
     def after_tampering(a_plan, reader, found, path):

