@@ -105,7 +105,7 @@ class _Service:
             raise requests.ConnectionError("Connection refused")
         if fate == "late":
             time.sleep(patience or 60.0)
-            cause = urllib3.exceptions.ReadTimeoutError(None, "", "Read timed out")  # type: ignore[arg-type]
+            cause = urllib3.exceptions.ReadTimeoutError(_URL, "", "Read timed out")  # type: ignore[arg-type]
             raise requests.ReadTimeout(cause)
         if fate == "busy":
             return _response(503, b"{}")
