@@ -137,8 +137,10 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
     if isinstance(error, _ENDS):
         return ""
     if isinstance(error, FileExistsError):
-        is_kept = seen.options["overwrite"] is False and True in seen.there
-        return "" if is_kept else "no such object was there, or it was to be replaced"
+        is_hidden = "was reported as missing" in str(error)  # then none is replaced
+        is_kept = is_hidden or seen.options["overwrite"] is False
+        is_right = is_kept and True in seen.there
+        return "" if is_right else "no such object was there, or it was to be replaced"
     if "for all requests fail now" in str(error):  # of the circuit breaker
         return ""  # those that failed may be of another call, before this one
     if seen.verb in READS and isinstance(error, _OF_WRITES):

@@ -23,6 +23,7 @@ from .world import Broken, World
 _SHORTEST = 0.99  # seconds: less than any time limit of a program
 LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
 _WRITES = ("PUT", "POST")
+_ONCE = ("lose_request", "lose_reply", "cut_reply", "busy", "refuse", "expired")
 _PUBLISHES = ("PutObject", "CompleteMultipartUpload")
 _WHAT = re.compile(r"(?:^|&)(uploads|(?:uploadId|partNumber)=[^&]*)")
 
@@ -106,6 +107,7 @@ class Network:
     is_down: bool = False  # no connection can be opened
     # How many parts arrive before each later one is lost, and all requests to complete.
     parts_left: int | None = None
+    once: set[tuple[str, ...]] | None = None  # what has failed, as all does once
     refusals: tuple[int, ...] = ()  # statuses of the replies to all requests, in turn
     # Method and target -> when it may be sent again, as a reply said; None: not noted.
     waits: dict[tuple[str, ...], float] | None = None
@@ -179,6 +181,14 @@ class Network:
             self.parts_left -= event.is_part
             is_lost = self.parts_left < 0 or event.method == "POST"
             return "lose_request" if is_lost and event.method != "DELETE" else "ok"
+        if self.once is not None:
+            is_read = event.method == "GET"
+            if event.target not in self.once:
+                self.once.add(event.target)
+                return "cut_reply" if is_read else self.world.random.choice(_ONCE)
+            if is_read:  # so that each range of an object meets it
+                self.once.discard(event.target)
+            return "ok"
         dice = self.world.random.random()
         for name in self.faults.__slots__:
             if name[0] == "_":
@@ -312,7 +322,7 @@ class Network:
             raw = raw[: dice.randrange(len(head) if is_head else len(raw))]
             end = dice.choice(("closed", "reset"))
         step, pause = 16 * 1024, 0.2 if fate == "slow" else 0.002
-        first = dice.choice((len(head), len(raw), dice.randint(1, len(head))))
+        first = dice.choice((len(head), len(raw), dice.randint(1, len(raw))))
         pieces = [(self.delay(), raw[:first])]
         for at in range(first, len(raw), step):
             pieces.append((self.delay(pause), raw[at : at + step]))

@@ -58,6 +58,7 @@ class ManySigner(UserSigner):
     remote = True
 
     def sign_each(self, operations: Any) -> Any:
+        self._world.signer_calls += 1
         signed = list(self.sign(operations))
         dice = self._world.random
         for index, operation in enumerate(operations):
@@ -94,6 +95,7 @@ class _Service:
         self._expired = service.create_app(key_signer(expires_in=1), tokens=tokens)
 
     def call(self, request: Any, patience: float | None) -> requests.Response:
+        self._world.signer_calls += 1
         dice = self._world.random
         fate = (
             dice.choice(_FATES) if dice.random() < self._world.signer_faults else "ok"
@@ -103,7 +105,7 @@ class _Service:
             raise requests.ConnectionError("Connection refused")
         if fate == "late":
             time.sleep(patience or 60.0)
-            cause = urllib3.exceptions.ReadTimeoutError(None, "", "Read timed out")  # type: ignore[arg-type]
+            cause = urllib3.exceptions.ReadTimeoutError(_URL, "", "Read timed out")  # type: ignore[arg-type]
             raise requests.ReadTimeout(cause)
         if fate == "busy":
             return _response(503, b"{}")

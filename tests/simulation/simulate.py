@@ -76,7 +76,7 @@ _HEADERS = {
     "metadata": ("x-oss-meta-simulated", "simulated"),
     "storage_class": ("x-oss-storage-class", ""),
 }
-_MOST_OPENED = 20  # connections for the last steps, of some 150 requests
+_MOST_OPENED = 40  # connections for the last steps, of some 200 requests
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 

@@ -82,6 +82,7 @@ class World:
         self.at_step: Callable[[], None] = lambda: None  # such as a check, or a crash
         self.fail: Callable[[BaseException], object] = print  # it ends the process
         self.signer_faults = 0.0  # the share of calls that a signer fails
+        self.signer_calls = 0  # of signers that are far away
         self.holds = 0.0  # the share of posts before which a caller is held back
         self.switches = 0.0  # the share of lines before which others may run
         self._is_stepping = False
