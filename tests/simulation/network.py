@@ -322,7 +322,7 @@ class Network:
             raw = raw[: dice.randrange(len(head) if is_head else len(raw))]
             end = dice.choice(("closed", "reset"))
         step, pause = 16 * 1024, 0.2 if fate == "slow" else 0.002
-        first = dice.choice((len(head), len(raw), dice.randint(1, len(raw))))
+        first = dice.choice((len(head), len(raw), dice.randint(0, len(raw))))
         pieces = [(self.delay(), raw[:first])]
         for at in range(first, len(raw), step):
             pieces.append((self.delay(pause), raw[at : at + step]))

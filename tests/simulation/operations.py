@@ -93,7 +93,7 @@ class Operations:
         is_of_keys = operation["do"] in _OF_KEYS
         paths = [f"{BUCKET}/{key}" for key in keys if key and is_of_keys]
         replaces = operation.get("overwrite")
-        if replaces is None:
+        if replaces is None or operation["do"] == "resume":  # which does not give it
             replaces = self.options.get("overwrite") is not False
         replaces = replaces and not operation.get("create")
         facts = (self.world.now, paths, operation["do"], replaces)
@@ -251,6 +251,7 @@ class Operations:
         self._check_twins(mine, theirs, twin)
         await verbs.sleep(5)  # what a killed process has sent has arrived
         again = self.ledger.write(mine.path, data)
+        again.began = theirs.began  # one that was killed may have completed its upload
         await self._guarded([again], fs.put_file(local, again.path))
         if isinstance(again.why, UploadInProgressError):
             raise Broken(f"the lock of a process that has ended stays: {again.why}")
