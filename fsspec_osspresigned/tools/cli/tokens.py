@@ -70,6 +70,7 @@ class TokenOptions(PolicyOptions):
     expires_in: int = option("--expires LIFE",
         "Lifetime of the token: 2h, 7d, 90d, or its end: 2026-12-31T18:00:00Z.",
         type=read_by(_life), default="7d", show_default=True)
+    once: bool = flag("--once", "Permit one object only, as --max-objects 1.")
     max_objects: int | None = option("--max-objects N",
         "Number of objects; retries of a name count once.", type=click.IntRange(min=1))
     max_bytes: int | None = option("--max-bytes SIZE",
@@ -102,7 +103,7 @@ class TokenOptions(PolicyOptions):
             "actions": [*_ACTIONS],
             "overwrite": self.overwrite,
             "expires": ends.isoformat(),
-            "max_objects": self.max_objects,
+            "max_objects": 1 if self.once else self.max_objects,
             "max_bytes": self.max_bytes,
         }
         entry = {key: value for key, value in entry.items() if value is not None}

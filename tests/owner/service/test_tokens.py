@@ -330,10 +330,7 @@ def test_added_token_works_until_it_is_revoked(keys, policy_file, capsys):
     said = []
     keeper = PolicyFile(path=policy_file, say=lambda *facts, **_: said.append(facts))
     keeper.load()
-    assert (
-        run(["serve", "token", "add", "bob", *given, *PREFIX, "--max-objects", "1"])
-        == 0
-    )
+    assert run(["serve", "token", "add", "bob", *given, *PREFIX, "--once"]) == 0
     made = capsys.readouterr().out.strip()
     keeper.refresh()
     policy = keeper.rules.tokens[hash_token(made)]
