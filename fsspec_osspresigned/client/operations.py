@@ -265,7 +265,7 @@ class OSSCalls:
         body = EMPTY
         if not granted.complete_all:
             named = ((part.part_number, part.etag) for part in parts)
-            body = MemoryBody.of(parsing.complete_multipart_upload(named))
+            body = MemoryBody(parsing.complete_multipart_upload(named))
         operation = self.target.operation(
             Action.CompleteMultipartUpload,
             upload_id=upload_id,

@@ -43,7 +43,7 @@ _POLL_INTERVAL = 0.05  # seconds
 _TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
 _LOG_TIMEOUT = 1.0  # seconds for what the engine has logged at the end
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
-_is_terminating = False
+is_terminating = False
 
 
 def add(upload: Abortable) -> None:
@@ -59,7 +59,7 @@ def add(upload: Abortable) -> None:
 
 def refuse_if_terminating(path: str | None = None) -> None:
     """Raise UploadDiscardedError for *path* if SIGTERM was received."""
-    if _is_terminating:
+    if is_terminating:
         raise UploadDiscardedError(TERMINATED, path=path)
 
 
@@ -67,11 +67,6 @@ def _unfinished() -> list[Abortable]:
     while True:
         with suppress(RuntimeError):  # another thread has begun one
             return [upload for upload in _begun if not upload.is_over]
-
-
-def is_terminating() -> bool:
-    """Return whether SIGTERM was received, so no work should begin."""
-    return _is_terminating
 
 
 def watch() -> None:
@@ -145,9 +140,9 @@ def terminate(
         end_all()
         then()
 
-    global _is_terminating  # noqa: PLW0603 - of the process
+    global is_terminating  # noqa: PLW0603 - of the process
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    _is_terminating = True
+    is_terminating = True
     try:
         ending = threading.Thread(target=end, daemon=True)
         ending.start()
@@ -157,4 +152,4 @@ def terminate(
         ending.join(_TIMEOUT)
     finally:
         os.kill(os.getpid(), number)
-        _is_terminating = False  # something has kept the process alive
+        is_terminating = False  # something has kept the process alive

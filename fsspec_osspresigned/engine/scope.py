@@ -124,7 +124,7 @@ class Scope(Generic[T, R]):
         """Do jobs until there is no other; the first job of each child begins another child."""
         pending, is_first = self._pending, True
         while (pending or await self._read()) and not self._stops:
-            if abort_at_exit.is_terminating():
+            if abort_at_exit.is_terminating:
                 self._is_terminated = True
                 break
             job, index = pending.popleft(), len(self._results)

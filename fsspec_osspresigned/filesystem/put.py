@@ -154,7 +154,7 @@ class PutCall:
 
     def pipe_file(self, path: str, value: Any) -> Coroutine[Any, Any, Receipt | None]:
         """Store one buffer of bytes; the coroutine returns None in a transaction."""
-        return self._store(path, MemoryBody.of(value), ALONE)
+        return self._store(path, MemoryBody(value), ALONE)
 
     def _store(
         self, path: str, body: Source, context: TransferContext
@@ -293,7 +293,7 @@ class PutCall:
         def store(
             pair: tuple[str, Any], context: TransferContext, large: asyncio.Semaphore
         ) -> Coroutine[Any, Any, Receipt | None]:
-            body = MemoryBody.of(pair[1])
+            body = MemoryBody(pair[1])
             if body.size > SMALL:
                 return in_turn(large, self._store, pair[0], body, context)
             return self._store(pair[0], body, context)
@@ -485,7 +485,7 @@ def _read_file(local: str) -> LocalFile:
                 times = {before.st_mtime_ns, after.st_mtime_ns}
                 # A file of another size, as in /proc, is a stream.
                 if {len(data), after.st_size} == {before.st_size} and len(times) == 1:
-                    return LocalFile(local, body=MemoryBody(memoryview(data)))
+                    return LocalFile(local, body=MemoryBody(data))
         finally:
             os.close(descriptor)
     return local_file(local)

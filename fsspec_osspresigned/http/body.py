@@ -56,17 +56,13 @@ class Source(Body, Protocol):
 
 
 class MemoryBody:
-    """Body in a buffer, which the caller must not change until the upload ends."""
+    """Body in any contiguous buffer, which nobody may change until the upload ends."""
 
     __slots__ = ("__weakref__", "size", "view")
 
-    def __init__(self, view: memoryview) -> None:
-        self.view, self.size = view, view.nbytes
-
-    @classmethod
-    def of(cls, data: bytes | bytearray | memoryview) -> MemoryBody:
-        """Return a body for any contiguous buffer, without copying it."""
-        return cls(memoryview(data).cast("B"))
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self.view = memoryview(data).cast("B")  # without a copy
+        self.size = len(self.view)
 
     def blocks(self) -> Iterator[memoryview]:
         if self.size <= SLICE:
@@ -81,11 +77,13 @@ class MemoryBody:
         """Do nothing, because the caller must not change the bytes."""
 
 
-EMPTY = MemoryBody(memoryview(b""))
+EMPTY = MemoryBody(b"")
 
 
 def bytes_in(body: Body) -> bytes:
     """Return all bytes of *body*, from one pass over it."""
+    if type(body) is MemoryBody:
+        return bytes(body.view)
     whole = bytearray()
     for block in body.blocks():
         whole += block
@@ -254,7 +252,7 @@ class FileBody:
 
 def loaded(body: Body) -> MemoryBody:
     """Return the bytes of *body* in memory, from one pass over it."""
-    return MemoryBody(memoryview(bytes_in(body)))
+    return MemoryBody(bytes_in(body))
 
 
 @frozen(eq=False)

@@ -31,7 +31,7 @@ from ..errors import (
 )
 from ..model import NO_HEADERS, FrozenDict, Reply, SignedRequest
 from ..secret import redact
-from .body import SMALL, Body
+from .body import SMALL, Body, bytes_in
 from .checksums import crc64
 from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
@@ -356,9 +356,7 @@ class Transfer:
 
     def _load(self) -> None:
         """Read a small body; libcurl takes all of it at once, together with the head."""
-        whole = b""
-        for block in self.body.blocks():
-            whole = whole + block if whole else bytes(block)
+        whole = bytes_in(self.body)
         if len(whole) != self.body.size:
             raise self._too_short(len(whole))
         if self.exchange.with_crc:
@@ -562,7 +560,8 @@ class Transfer:
             raise self._too_early()
         self._refuse_stray()
         length = headers.get("content-length")
-        self._check_length(length)
+        if length != "0" or "transfer-encoding" in headers:
+            self._check_length(length)
         is_large = length is None or int(length) > SMALL
         if self._on_loop and is_good and self.exchange.sink is not None and is_large:
             raise LargeReplyError

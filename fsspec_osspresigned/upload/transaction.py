@@ -70,7 +70,7 @@ class HeldCopies:
             else:
                 spool = self._spool = self._spool or SpooledBody()
         if spool is None:
-            return MemoryBody(memoryview(bytes_in(body)))
+            return MemoryBody(bytes_in(body))
         return spool.append(body)
 
     def close(self) -> None:

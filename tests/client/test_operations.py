@@ -41,7 +41,7 @@ def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target)
         policy=RetryPolicy(retries=retries, base=0.0),
     )
     where = Target.of(f"{BUCKET}/{KEY}", **target)
-    return put(client, where, MemoryBody.of(data))
+    return put(client, where, MemoryBody(data))
 
 
 def stored(oss: Emulator) -> bytes | None:

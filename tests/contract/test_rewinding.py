@@ -68,7 +68,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @contextlib.contextmanager
 def memory(bench: Bench, data: bytes) -> Iterator[Body]:
-    yield MemoryBody.of(data)
+    yield MemoryBody(data)
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def part_of_a_file(bench: Bench, data: bytes) -> Iterator[Body]:
 def spool(bench: Bench, data: bytes) -> Iterator[Body]:
     body = SpooledBody()
     for at in range(0, len(data), 100_000):
-        body.append(MemoryBody.of(data[at : at + 100_000]))
+        body.append(MemoryBody(data[at : at + 100_000]))
     yield body
     body.close()
 
@@ -97,9 +97,9 @@ def spool(bench: Bench, data: bytes) -> Iterator[Body]:
 @contextlib.contextmanager
 def held_for_a_transaction(bench: Bench, data: bytes) -> Iterator[Body]:
     holding = HeldCopies(limit=0)
-    holding.keep(MemoryBody.of(b"before"))
-    body = holding.keep(MemoryBody.of(data))
-    holding.keep(MemoryBody.of(b"behind"))
+    holding.keep(MemoryBody(b"before"))
+    body = holding.keep(MemoryBody(data))
+    holding.keep(MemoryBody(b"behind"))
     yield body
     holding.close()
 

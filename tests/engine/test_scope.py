@@ -130,8 +130,8 @@ def test_termination_begins_nothing(monkeypatch):
 
     async def work(job):
         done.append(job)
+        monkeypatch.setattr(abort_at_exit, "is_terminating", True)
 
-    monkeypatch.setattr(abort_at_exit, "is_terminating", lambda: bool(done))
     with pytest.raises(UploadDiscardedError, match="SIGTERM"):
         run_all(work, range(10), 1)
     assert done == [0]

@@ -224,7 +224,7 @@ def test_no_copy_in_parts_begins_after_sigterm(fs, owner, monkeypatch):
     """Its parts would outlive the process."""
     fs.pipe_file(PATH, LARGE)
     owner.oss.clear()
-    monkeypatch.setattr(abort_at_exit, "_is_terminating", True)
+    monkeypatch.setattr(abort_at_exit, "is_terminating", True)
     with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
         fs.cp_file(PATH, COPY)
     assert "InitiateMultipartUpload" not in owner.actions()

@@ -532,7 +532,7 @@ def test_many_small_objects_wait_on_disk(only, owner, monkeypatch):
         assert 0 < held.in_memory <= 100
     assert owner.stored() == values
     with pytest.raises(ValueError, match="closed file"):
-        held.keep(MemoryBody.of(bytes(101)))
+        held.keep(MemoryBody(bytes(101)))
 
 
 def test_a_map_of_single_puts_holds_what_is_large(owner):

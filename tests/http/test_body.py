@@ -36,7 +36,7 @@ def file(tmp_path):
 def test_memory(kind):
     """Any buffer is sent in blocks, again and again, without a copy."""
     data = os.urandom(SLICE + 3)
-    body = MemoryBody.of(kind(data))
+    body = MemoryBody(kind(data))
     assert body.size == SLICE + 3
     assert [block.nbytes for block in body.blocks()] == [SLICE, 3]
     assert read(body) == read(body) == data
@@ -75,7 +75,7 @@ def test_spool_keeps_what_was_appended_before_a_failure(tmp_path):
             raise OSError(28, "No space left on device")
 
     spool = SpooledBody()
-    spool.append(MemoryBody.of(b"first"))
+    spool.append(MemoryBody(b"first"))
     with pytest.raises(OSError, match="No space"):
         spool.append(Half())
     assert read(spool) == b"first"

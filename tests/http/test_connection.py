@@ -98,7 +98,7 @@ def tunnel_in_tls(context, script=plain):
 def send_all(send, origin):
     """Send every target, with a body, so that mixed-up requests would show."""
     for number, target in enumerate(TARGETS):
-        reply = send(origin + target, MemoryBody.of(b"%d" % number))
+        reply = send(origin + target, MemoryBody(b"%d" % number))
         assert reply.status == 200
 
 

@@ -78,7 +78,7 @@ def test_form_to_the_byte(serve, transport):
     server = serve(accept)
     fields = {"success_action_status": "200", "Content-Type": "text/csv"}
     signed = post(server.origin, **fields)
-    run(transport.send, signed, MemoryBody.of(b"a,b\r\n"))
+    run(transport.send, signed, MemoryBody(b"a,b\r\n"))
     (head,), (body,) = server.heads, server.bodies
     assert head.startswith(b"POST / HTTP/1.1\r\n")
     assert b"Transfer-Encoding" not in head
@@ -104,7 +104,7 @@ def test_data_counts_alone(serve, transport, tmp_path, size, on_disk):
     server, sent = serve(accept), []
     data = bytes(i % 251 for i in range(size))
     (tmp_path / "f").write_bytes(data)
-    body = FileBody.of(str(tmp_path / "f")) if on_disk else MemoryBody.of(data)
+    body = FileBody.of(str(tmp_path / "f")) if on_disk else MemoryBody(data)
     exchange = Exchange(with_crc=True, progress=sent.append)
     for _ in range(2):  # over one connection, so the first was sent to its end
         reply = run(transport.send, post(server.origin), body, exchange)
@@ -122,7 +122,7 @@ def test_data_counts_alone(serve, transport, tmp_path, size, on_disk):
 def test_any_key_is_sent_as_it_is(serve, transport, key):
     """Any character of a value arrives unchanged, without quoting."""
     server = serve(accept)
-    run(transport.send, post(server.origin, key=key), MemoryBody.of(b"abc"))
+    run(transport.send, post(server.origin, key=key), MemoryBody(b"abc"))
     (head,), (body,) = server.heads, server.bodies
     assert parts_of(head, body)[0][1] == key.encode()
 
@@ -130,9 +130,9 @@ def test_any_key_is_sent_as_it_is(serve, transport, key):
 def test_data_with_an_older_boundary(serve, transport):
     """Each form has a boundary of its own, so no data can end it."""
     server = serve(accept)
-    run(transport.send, post(server.origin), MemoryBody.of(b"abc"))
+    run(transport.send, post(server.origin), MemoryBody(b"abc"))
     data = server.bodies[0]
-    run(transport.send, post(server.origin), MemoryBody.of(data))
+    run(transport.send, post(server.origin), MemoryBody(data))
     assert parts_of(server.heads[1], server.bodies[1])[-1][1] == data
 
 

@@ -51,7 +51,7 @@ class Loop:
         path: str | None = None,
         **facts: Any,
     ) -> Any:
-        body = data if hasattr(data, "blocks") else MemoryBody.of(data)
+        body = data if hasattr(data, "blocks") else MemoryBody(data)
         signed = SignedRequest(method=method, url=url, headers=headers)
         exchange = Exchange(with_crc=True, **facts)
         try:

@@ -24,7 +24,7 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.function import as_signer
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET"
-BIG = MemoryBody.of(bytes(64 * BLOCK))
+BIG = MemoryBody(bytes(64 * BLOCK))
 
 
 def ok(peer):
@@ -82,8 +82,8 @@ def test_connection_survives_an_error(serve, send):
         ok(peer)
 
     server = serve(script)
-    assert send(server.origin + QUERY, MemoryBody.of(b"a")).status == 403
-    assert send(server.origin + QUERY, MemoryBody.of(b"b")).status == 200
+    assert send(server.origin + QUERY, MemoryBody(b"a")).status == 403
+    assert send(server.origin + QUERY, MemoryBody(b"b")).status == 200
     assert (server.accepted, server.bodies) == (1, [b"a", b"b"])
 
 
@@ -102,8 +102,8 @@ def test_connection_closed_upon_a_request(serve, call, reads, way):
 
     server = serve(dying, ok)
     data = bytes(range(256)) * (5 * BLOCK // 64) + b"end"
-    call(server.origin + QUERY, MemoryBody.of(b"first"), in_thread=True)
-    reply = call(server.origin + QUERY, MemoryBody.of(data))
+    call(server.origin + QUERY, MemoryBody(b"first"), in_thread=True)
+    reply = call(server.origin + QUERY, MemoryBody(data))
     assert reply.retries == 1
     assert server.bodies == [b"first", data]
 
@@ -181,7 +181,7 @@ def test_answer_between_two_requests(serve, send_by_thread, way):
     with pytest.raises(NetworkError, match="before it was asked") as caught:
         send_by_thread(server.origin + QUERY, Waiting({0: before}))
     assert not caught.value.sent
-    assert send_by_thread(server.origin + QUERY, MemoryBody.of(b"next")).body == b"ok"
+    assert send_by_thread(server.origin + QUERY, MemoryBody(b"next")).body == b"ok"
     assert server.bodies == [b"", b"next"]
 
 
@@ -231,7 +231,7 @@ def test_body_that_ends_early(serve, send_by_thread, status):
         reply = send_by_thread(server.origin + QUERY, Short())
         if reply.status == 404:  # it came in time to be read
             raise NetworkError("before all bytes")
-    assert send_by_thread(server.origin + QUERY, MemoryBody.of(b"next")).status == 200
+    assert send_by_thread(server.origin + QUERY, MemoryBody(b"next")).status == 200
     assert (server.accepted, server.bodies) == (2, [b"next"])
 
 
@@ -274,14 +274,14 @@ def test_interim_answers(serve, send, status):
             peer.answer(status="201 Created")
 
     server = serve(script)
-    replies = [send(server.origin + QUERY, MemoryBody.of(b"abc")) for _ in range(2)]
+    replies = [send(server.origin + QUERY, MemoryBody(b"abc")) for _ in range(2)]
     assert [reply.status for reply in replies] == [201, 201]
     assert server.bodies == [b"abc"] * 2
 
 
 def test_headers_of_an_interim_answer_prove_nothing(serve, call):
     """The ETag and CRC of a 103 say nothing about the object that the reply confirms."""
-    body = MemoryBody.of(b"abc")
+    body = MemoryBody(b"abc")
     early = "ETag: x\r\nx-oss-hash-crc64ecma: 1\r\nLink: <x>\r\n"
 
     def script(peer):
@@ -342,7 +342,7 @@ def test_early_refusal(serve, send_by_thread, script):
     sent = []
     reply = send_by_thread(server.origin + QUERY, BIG, seconds=3, progress=sent.append)
     assert (reply.status, reply.body, sum(sent)) == (403, DENIED, 0)
-    reply = send_by_thread(server.origin + QUERY, MemoryBody.of(b"next"), seconds=3)
+    reply = send_by_thread(server.origin + QUERY, MemoryBody(b"next"), seconds=3)
     assert reply.status == 200
     assert (server.accepted, server.bodies) == (2, [b"next"])
 
@@ -431,7 +431,7 @@ def test_redirects(serve, call, status):
         peer.answer(f"Location: {where}", status=f"{status} Moved")
 
     with pytest.raises(StoreError, match="redirects are not followed") as caught:
-        call(serve(script).origin + QUERY, MemoryBody.of(b"abc"))
+        call(serve(script).origin + QUERY, MemoryBody(b"abc"))
     error = caught.value
     assert (error.status, error.tries, elsewhere.accepted) == (status, 1, 0)
     for hidden in ("ELSEWHERE", "TOPSECRET", "?"):

@@ -51,7 +51,7 @@ def test_authorities_of_the_environment(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.setenv(name, where)
     server = serve(script)
-    assert send(f"https://{server.netloc}{QUERY}", MemoryBody.of(b"a")).status == 200
+    assert send(f"https://{server.netloc}{QUERY}", MemoryBody(b"a")).status == 200
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -88,7 +88,7 @@ def test_no_proxy_is_read_once(serve, send, monkeypatch):
     monkeypatch.setenv("no_proxy", "::/8")
     origin = "http://127.0.0.1:1"
     assert find_route(origin).proxy is not None
-    assert send(f"{origin}{QUERY}", MemoryBody.of(b"a")).status == 200
+    assert send(f"{origin}{QUERY}", MemoryBody(b"a")).status == 200
 
 
 def test_authorities_of_certifi(monkeypatch):

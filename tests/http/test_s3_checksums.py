@@ -7,7 +7,7 @@ import pytest
 from fsspec_osspresigned.dialects.s3 import CHECKSUMS
 from fsspec_osspresigned.http.body import EMPTY, MemoryBody
 
-NINE = MemoryBody.of(b"123456789")
+NINE = MemoryBody(b"123456789")
 
 
 @pytest.mark.parametrize(

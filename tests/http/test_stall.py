@@ -47,7 +47,7 @@ def times_out(send, server, words, *args, **kwargs):
 
 def test_peer_that_does_not_read(serve, send_by_thread):
     """The error names the phase, the seconds, and how much had gone out."""
-    body = MemoryBody.of(bytes(64 * BLOCK))
+    body = MemoryBody(bytes(64 * BLOCK))
     error = times_out(send_by_thread, serve(stall, small=True), "while sending: ", body)
     sent, _, size = error.message.partition("sending: ")[2].split()[:3]
     assert (int(sent) % BLOCK, int(size)) == (0, 64 * BLOCK)
@@ -68,7 +68,7 @@ def test_peer_that_reads_slowly(serve, send_by_thread):
 
     server = serve(slowly)
     started = time.monotonic()
-    body = MemoryBody.of(bytes(size))
+    body = MemoryBody(bytes(size))
     reply = send_by_thread(server.origin + QUERY, body, seconds=LONG)
     assert (reply.status, reply.body_bytes) == (200, size)
     assert time.monotonic() - started > LONG  # or the test shows nothing
@@ -86,7 +86,7 @@ def test_no_answer(serve, send):
 
     server = serve(silent)
     times_out(
-        send, server, "waiting for the answer: 3 of 3 bytes sent", MemoryBody.of(b"abc")
+        send, server, "waiting for the answer: 3 of 3 bytes sent", MemoryBody(b"abc")
     )
 
 
@@ -126,7 +126,7 @@ def test_answer_that_drips_for_ever(serve, send, part):
 
     words = "no progress" if part == "head" else "took too long in all, while"
     with pytest.raises(NetworkTimeoutError, match=words):
-        send(serve(drip).origin + QUERY, MemoryBody.of(b"abc"), seconds=LONG)
+        send(serve(drip).origin + QUERY, MemoryBody(b"abc"), seconds=LONG)
 
 
 def test_object_may_take_its_time(serve, send_by_thread):

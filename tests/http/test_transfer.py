@@ -267,7 +267,7 @@ def test_nothing_follows_a_bad_answer(serve, send, data):
 
     server = serve(script, ok)
     with contextlib.suppress(NetworkError):
-        send(server.origin + QUERY, MemoryBody.of(b"a"))
+        send(server.origin + QUERY, MemoryBody(b"a"))
     first.set()
-    assert send(server.origin + QUERY, MemoryBody.of(b"b")).body == b"ok"
+    assert send(server.origin + QUERY, MemoryBody(b"b")).body == b"ok"
     assert server.accepted == 2

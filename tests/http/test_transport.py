@@ -117,7 +117,7 @@ def test_headers_that_were_signed_win(serve, send):
     signed = {"user-agent": "mine", "Accept-Encoding": "x", "content-length": "3"}
     server = serve(ok)
     free = {"Range": "bytes=0-"}
-    body = MemoryBody.of(b"abc")
+    body = MemoryBody(b"abc")
     send(server.origin + "/k", body, headers=signed, free_headers=free)
     sent = headers_of(server)
     assert (sent["user-agent"], sent["accept-encoding"]) == ("mine", "x")
@@ -139,7 +139,7 @@ def test_signed_for_another_length(send):
     """A body that cannot be sent as signed is refused at once."""
     headers = {"Content-Length": "4"}
     with pytest.raises(ConfigurationError, match="signed for 4 bytes, the body has 3"):
-        send("http://127.0.0.1:1/k", MemoryBody.of(b"abc"), headers=headers)
+        send("http://127.0.0.1:1/k", MemoryBody(b"abc"), headers=headers)
 
 
 @pytest.mark.parametrize("size", [1, BLOCK, BLOCK + 1, 5 * BLOCK])
@@ -148,7 +148,7 @@ def test_body_is_never_chunked(serve, send, size):
     data, sent = bytes(i % 251 for i in range(size)), []
     server = serve(ok)
     facts = {"with_crc": True, "progress": sent.append}
-    reply = send(server.origin + "/k", MemoryBody.of(data), **facts)
+    reply = send(server.origin + "/k", MemoryBody(data), **facts)
     assert server.bodies == [data]
     assert "transfer-encoding" not in headers_of(server)
     assert headers_of(server)["content-length"] == str(size)
@@ -245,7 +245,7 @@ def test_cancelled_between_blocks(serve):
 
     transport = Transport(allow_http=True)
     signed = SignedRequest(method="PUT", url=serve(ok).origin + "/k")
-    body, exchange = MemoryBody.of(bytes(9 * SLICE)), Exchange(progress=moved)
+    body, exchange = MemoryBody(bytes(9 * SLICE)), Exchange(progress=moved)
     call = Call(transport.send, signed, body, exchange)
     assert isinstance(call.begin().wait(), asyncio.CancelledError)
     assert sent == [SLICE, SLICE, -2 * SLICE]

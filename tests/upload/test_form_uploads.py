@@ -60,7 +60,7 @@ def store(oss, data: bytes = DATA, *, retries: int = 1, signer=None, **target):
     """Store *data* by a form."""
     client = client_of(signer or FormSigner(oss), retries=retries)
     where = Target.of(PATH, **target)
-    return put(client, where, MemoryBody.of(data))
+    return put(client, where, MemoryBody(data))
 
 
 def stored(oss) -> bytes | None:
@@ -126,8 +126,8 @@ def test_stream_that_grows_too_large(oss, largest):
     grant = evolve(signer.grant(PATH), largest=largest)
     signer.grant = lambda path: grant
     upload = PlainUpload(client_of(signer), Target(path=PATH))
-    upload.add(MemoryBody.of(DATA))
-    upload.add(MemoryBody.of(b""))
+    upload.add(MemoryBody(DATA))
+    upload.add(MemoryBody(b""))
     with pytest.raises(TooLargeError, match=r"form of a grant holds .* at most"):
         upload.add(Huge())
     upload.discard()

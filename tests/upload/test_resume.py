@@ -352,7 +352,7 @@ def test_what_was_completed_already_is_seen(completed):
 
 def test_what_was_completed_and_replaced_is_stored_again(completed):
     """An object that was replaced after its upload is uploaded again."""
-    other = MemoryBody.of(bytes(len(DATA)))
+    other = MemoryBody(bytes(len(DATA)))
     client = Client(
         Options.from_storage_options({"signer": "keys"}), completed.signer, Transport()
     )

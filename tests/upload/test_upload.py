@@ -81,7 +81,7 @@ def store(client: Client, data: bytes = DATA, *, headers=None, path=PATH, **more
     """Store bytes of known size."""
     progress = more.pop("progress", None)
     target = Target.of(path=path, headers=headers, **more)
-    return put(client, target, MemoryBody.of(data), progress)
+    return put(client, target, MemoryBody(data), progress)
 
 
 def stream(client: Client, *pieces: bytes, headers=None):
@@ -89,7 +89,7 @@ def stream(client: Client, *pieces: bytes, headers=None):
     one = PlainUpload(client, Target.of(path=PATH, headers=headers))
     try:
         for piece in pieces:
-            one.add(MemoryBody.of(piece))
+            one.add(MemoryBody(piece))
         return one.finish()
     except BaseException as error:
         one.discard(error)
@@ -414,7 +414,7 @@ def test_complete_all_with_foreign_parts(oss):
     signer = owners(oss, **{"x-oss-complete-all": "yes"})
     long = PlainUpload(make(oss, signer), Target(path=PATH), size=3 * MIN_PART)
     for _ in range(3):
-        long.add(MemoryBody.of(bytes(MIN_PART)))
+        long.add(MemoryBody(bytes(MIN_PART)))
     run(long.mode.wait)
     with pytest.raises(IntegrityError, match="not those that were sent"):
         store(make(oss, signer), bytes(2 * MIN_PART))
@@ -518,11 +518,11 @@ def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_ex
     monkeypatch.setattr(upload, "_SHORT", 0.05)
     oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0))
     one = PlainUpload(make(oss), Target(path=PATH))
-    one.add(MemoryBody.of(bytes(MIN_PART)))
+    one.add(MemoryBody(bytes(MIN_PART)))
 
     def begin():
         with contextlib.suppress(UploadDiscardedError):
-            one.add(MemoryBody.of(bytes(MIN_PART)))
+            one.add(MemoryBody(bytes(MIN_PART)))
 
     thread = threading.Thread(target=begin)
     thread.start()
@@ -538,7 +538,7 @@ def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_ex
 def test_after_finish(oss):
     """A published object stays, and its writer cannot publish again."""
     one = PlainUpload(make(oss), Target(path=PATH))
-    one.add(MemoryBody.of(b"x"))
+    one.add(MemoryBody(b"x"))
     one.finish()
     one.discard()
     one.abandon()
@@ -561,7 +561,7 @@ def test_discard_does_not_wait_for_ever(oss, caplog, monkeypatch):
     context = TransferContext(progress=progress)
     one = PlainUpload(make(oss), Target(path=PATH), context=context)
     for _ in range(2):
-        one.add(MemoryBody.of(bytes(MIN_PART)))
+        one.add(MemoryBody(bytes(MIN_PART)))
     assert hangs.wait(20)
     one.discard(ValueError("why"))
     assert "was discarded: why" in caplog.text

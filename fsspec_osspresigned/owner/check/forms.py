@@ -68,7 +68,7 @@ class FormFolder(CheckFolder):
             if name.lower() in _SIGNATURES and credentials != self.access.credentials:
                 fields[name] = Secret("0" * len(fields[name].reveal()))
         request = evolve(signed, form=form.sent(fields))
-        return self.access.send(request, MemoryBody.of(form.body))
+        return self.access.send(request, MemoryBody(form.body))
 
 
 @frozen

@@ -35,7 +35,7 @@ _OFF = {"x-oss-callback": base64.b64encode(json.dumps(_CALLBACK).encode()).decod
 
 
 def _md5(data: bytes) -> str:
-    return md5_of(MemoryBody.of(data))
+    return md5_of(MemoryBody(data))
 
 
 def _content_md5(data: bytes) -> str:

@@ -121,7 +121,7 @@ class StoreAccess:
             url=url,
             headers={n: v for n, v in sent.items() if v is not None},
         )
-        return self.send(signed, MemoryBody.of(body) if body else EMPTY)
+        return self.send(signed, MemoryBody(body) if body else EMPTY)
 
 
 @frozen
@@ -218,7 +218,7 @@ class CheckFolder:
             url=grant.url,
             form=form.sent({"key": FormValue(full), **grant.fields}),
         )
-        reply = access.send(signed, MemoryBody.of(form.body))
+        reply = access.send(signed, MemoryBody(form.body))
         self._note_version(full, reply)
         return reply
 

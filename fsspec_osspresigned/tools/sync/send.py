@@ -140,7 +140,7 @@ class Sending:
             return await self._send_file(target, source.path_of(entry.name), context)
         file = _RemoteFile(source, entry, path)
         if entry.size is not None and entry.size <= _HELD:
-            body = MemoryBody.of(await blocking(file.read, stop=file.stop))
+            body = MemoryBody(await blocking(file.read, stop=file.stop))
             return await upload_source(self._client, target, body, context)
         async with self._large_streams:
             return await blocking(

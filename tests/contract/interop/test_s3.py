@@ -292,7 +292,7 @@ def test_signed_checksums(owner, address, kind):
     from fsspec_osspresigned.dialects.s3 import CHECKSUMS  # noqa: PLC0415
     from fsspec_osspresigned.http.body import MemoryBody  # noqa: PLC0415
 
-    value = CHECKSUMS[f"x-amz-checksum-{kind.lower()}"](MemoryBody.of(b"abc"))
+    value = CHECKSUMS[f"x-amz-checksum-{kind.lower()}"](MemoryBody(b"abc"))
     client = made(address, "S3RVER", "s3v4")
     url = signed(client, "put_object", "sum", **{f"Checksum{kind}": value})
     fs = uploader([], url_map={f"{BUCKET}/sum": url})

@@ -41,7 +41,7 @@ def store_object(oss, key, data=b"mine"):
     ).url()
     transport = Transport()
     signed = SignedRequest(method="PUT", url=put)
-    assert run(transport.send, signed, MemoryBody.of(data)).status == 200
+    assert run(transport.send, signed, MemoryBody(data)).status == 200
     transport.close()
 
 
