@@ -11,6 +11,7 @@ import errno
 import fcntl
 import io
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Disk:
     world: World
     full: float = 0.0
     short: float = 0.0
+    pauses: list[float] = field(factory=list)  # seconds of the next writes
     failed: int = field(init=False, default=0)
     # Bytes of each file, by its inode, that a crash leaves.
     _synced: dict[int, int] = field(init=False, factory=dict)
@@ -100,6 +102,8 @@ def _write(descriptor: int, data: Any, /) -> int:
 def _write_at(descriptor: int, data: Any, offset: int, /) -> int:
     assert _REAL_WRITE_AT is not None
     if disk is not None:
+        if disk.pauses:
+            time.sleep(disk.pauses.pop())
         disk.check_space()
         data = memoryview(data)[: disk.cut(len(data))]
     return _REAL_WRITE_AT(descriptor, data, offset)

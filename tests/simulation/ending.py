@@ -21,6 +21,7 @@ from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
 
+from . import disk as disks
 from .ledger import Ledger
 from .network import Event, Network
 from .store import BUCKETS
@@ -246,6 +247,9 @@ class Ending:
                 "no directory": not await verbs.isdir(f"{self.root}-not"),
                 "makedirs": await verbs.isdir(new),
             }
+            if self.is_blind:  # else the store is asked, which has no directories
+                names = await verbs.ls(self.root, detail=False)
+                found["ls"] = new in names
             await verbs.rmdir(new)
             found["rmdir"] = not await verbs.exists(new)
         self._all(found, self.root)
@@ -284,6 +288,10 @@ class Ending:
             await verbs.in_thread(self._beside)
         with self._step("calls whose requests fail once"):
             await verbs.in_thread(self._once)
+        with self._step("calls whose requests are refused in turn"):
+            await verbs.in_thread(self._in_turn)
+        with self._step("a slow disk"):
+            await verbs.in_thread(self._slow_disk)
         with self._step("resume"):
             await verbs.in_thread(self._broken_off)
 
@@ -578,6 +586,29 @@ class Ending:
         self.network.once = None
         self._is(copied, None)
         self._all(found, large)
+
+    def _in_turn(self) -> None:
+        """A new signature takes no retry away, and the receipt counts both."""
+        fs = self._like(retries=1, retry_timeout=300)
+        self.network.fates = ("expired", "busy")
+        # The request that begins an upload in parts is not counted.
+        for size, requests in ((_SMALL, 1), (_LARGE, 4)):
+            path, data = self._data(f"in turn {size}", size)
+            receipt = fs.pipe_file(path, data)
+            self._is(path, data)
+            counts = receipt.retries, receipt.resigns
+            if counts != (requests, requests):
+                raise Broken(f"{requests} requests were sent again {counts} times")
+        self.network.fates = ()
+
+    def _slow_disk(self) -> None:
+        """A disk that is slower than the limit for the store ends no download."""
+        path, local = f"{self.root}/put", self.place / "slowly"
+        assert disks.disk is not None
+        disks.disk.pauses = [8.0]
+        self._like(retries=0, timeout=5).get_file(path, str(local))
+        if disks.disk.pauses or local.read_bytes() != self._at(path):
+            raise Broken("a download to a slow disk has other bytes")
 
     def _broken_off(self) -> None:
         self._unanswered(self._like(retries=0, timeout=5, checksum="auto"))

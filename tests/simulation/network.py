@@ -9,6 +9,7 @@ import math
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
@@ -108,6 +109,9 @@ class Network:
     # How many parts arrive before each later one is lost, and all requests to complete.
     parts_left: int | None = None
     once: set[tuple[str, ...]] | None = None  # what has failed, as all does once
+    # What each request meets in turn, before it goes well.
+    fates: tuple[str, ...] = ()
+    met: Counter[tuple[str, ...]] = field(factory=Counter)
     refusals: tuple[int, ...] = ()  # statuses of the replies to all requests, in turn
     # Method and target -> when it may be sent again, as a reply said; None: not noted.
     waits: dict[tuple[str, ...], float] | None = None
@@ -181,6 +185,9 @@ class Network:
             self.parts_left -= event.is_part
             is_lost = self.parts_left < 0 or event.method == "POST"
             return "lose_request" if is_lost and event.method != "DELETE" else "ok"
+        if self.met[event.target] < len(self.fates):
+            self.met[event.target] += 1
+            return self.fates[self.met[event.target] - 1]
         if self.once is not None:
             is_read = event.method == "GET"
             if event.target not in self.once:
