@@ -13,10 +13,10 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_OWN = "fsspec"  # this package, too
+_OWN = "fsspec"  # also matches the name of this package
 
 
-# By thread: the last call of ``isfile`` and its path, if DuckDB may have made it.
+# Thread -> the last call of ``isfile`` and its path, if DuckDB may have made the call.
 _last = threading.local()
 
 

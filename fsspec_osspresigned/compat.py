@@ -17,18 +17,20 @@ from typing import Any, Self
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a pipe
-BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
+# ``os.open`` does not wait for the other end of a pipe
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+# without it, Windows writes CR LF for each line feed
+BINARY = getattr(os, "O_BINARY", 0)
 READ_ONLY = os.O_RDONLY | _NONBLOCK | BINARY
 
-# A file server may hold a lease of a file, which it gives up when the file is opened.
+# A file server may hold a lease on a file, which it gives up when the file is opened.
 _LEASE_TRIES, _LEASE_WAIT = 100, 0.05
 
-_POLL_INTERVAL = 0.1  # seconds between two checks whether a wait for a stream is to end
-# Elsewhere, a pipe that no program has opened yet would look like one that has ended.
+_POLL_INTERVAL = 0.1  # seconds between two checks whether to stop waiting for a stream
+# On other systems, a pipe that no program has opened yet looks like one that has ended.
 _CAN_STOP = sys.platform == "linux"
 
-_moving = threading.Lock()  # a descriptor has one position for all threads
+_moving = threading.Lock()  # threads share the file position of a descriptor
 
 
 def lazy(
@@ -103,7 +105,8 @@ def open_regular(
     try:
         descriptor = _opened(path, flags | _NONBLOCK | BINARY, mode)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket, or a pipe that no program reads
+        if error.errno == errno.ENXIO:
+            # the path is a socket, or a pipe that no program reads
             raise _special(path) from None
         raise
     try:
@@ -206,7 +209,8 @@ class Stream:
         """Return the next bytes, at most *size*; ``b""`` at the end of the stream."""
         while True:
             self._wait()
-            with contextlib.suppress(BlockingIOError):  # another program was faster
+            with contextlib.suppress(BlockingIOError):
+                # another program has read the bytes first
                 return os.read(self._descriptor, size)
 
     def write(self, data: bytes) -> None:
@@ -234,7 +238,7 @@ def open_files() -> int:
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return 512  # the limit of its C library
+        return 512  # the limit of Windows's C library
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1024 if limit == resource.RLIM_INFINITY else min(1024, limit)
 

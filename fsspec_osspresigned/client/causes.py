@@ -48,17 +48,20 @@ class Refusal:
     code: str
     ec: str
     document: Mapping[str, str] = field(repr=False)  # elements of the error document
-    text: str = field(repr=False)  # the message, or all that a user has pasted
-    form: bool = False  # the request sent a form
-    by_keys: bool = False  # this process signed it, with an access key that it holds
-    by_signer: bool = False  # a signer service signed it, asked for what was sent
+    # the message of the store, or all the text that a user pasted
+    text: str = field(repr=False)
+    form: bool = False  # the request was a form
+    by_keys: bool = False  # this process signed the request with an access key
+    by_signer: bool = False  # a signer service signed the request that was sent
     signed: SignedRequest | None = field(default=None, repr=False)
-    is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
-    url: SignedURL  # facts of the presigned URL, or of the fields of a form
+    # True: *signed* describes the request as sent; False: as it arrived
+    is_sent: bool = True
+    url: SignedURL  # what the presigned URL, or the fields of the form, contain
     object_key: str = ""
-    row: str = ""  # name of the row of the table that applies, whatever the code is
-    now: float  # of this machine, seconds since the epoch
-    offset: float | None  # seconds by which this machine is ahead of the store
+    row: str = ""  # name of the table row that applies, whatever the code is
+    now: float  # clock of this machine, seconds since the epoch
+    # seconds by which the clock of this machine is ahead of the store's
+    offset: float | None
 
     @property
     def store(self) -> float | None:
@@ -85,7 +88,7 @@ class _Row:
     cause: str
     remedy: str = ""
     own: str = ""  # the remedy for a request that this process signed with its key
-    form: bool = False  # only of a form
+    form: bool = False  # the row applies only to forms
 
 
 _OWNER = "tell the owner"
@@ -129,7 +132,7 @@ _ROWS = (
     _Row(
         RefusalReason.WRONG_REGION, "the bucket is in another region",
         "tell the owner, who must sign for the region of the bucket",
-        "set region= or OSS_REGION to",  # _elsewhere adds the region
+        "set region= or OSS_REGION to",  # ``_elsewhere`` adds the region
     ),
     _Row(
         RefusalReason.DENIED, "the key that signed lacks the permission",
@@ -169,7 +172,7 @@ _ROWS = (
         RefusalReason.POLICY, "the policy of the grant does not allow it",
         "change what it names, or ask the owner for another grant",
     ),
-    # By code or EC number.
+    # Causes by code or EC number.
     _Row(
         "SecondLevelDomainForbidden", "the bucket must be in the host of the URL",
         "sign a virtual-hosted URL", "set addressing_style=virtual",
@@ -227,7 +230,7 @@ _ROWS = (
         "MissingContentLength", "the request has no Content-Length",
         "send it, and no Transfer-Encoding: chunked",
     ),
-    _Row(  # Azure Blob Storage
+    _Row(  # code of Azure Blob Storage
         "MissingRequiredHeader", "the store requires a header",
         "give it with headers=, such as x-ms-blob-type: BlockBlob",
     ),
@@ -261,7 +264,7 @@ _NAMED = {
         [row.when] if isinstance(row.when, RefusalReason) else row.when.split()
     )
 }
-# By what the message says, and no code.
+# Causes by the text of the message, for refusals without a code.
 _MESSAGES = (
     _Row(
         f"(?i){S3_CHECKSUM}crc32=AAAAAA(?:==|%3D%3D)",
@@ -326,7 +329,7 @@ _MESSAGES = (
     _Row("Policy expired|Request has expired", RefusalReason.EXPIRED),
     _Row("Policy Condition failed|Extra input fields", RefusalReason.POLICY),
 )
-# Content types that programs add unasked: which, and how to send the file without.
+# Content type that a program adds unasked -> how to send the file without it.
 _UNASKED = {
     "application/x-www-form-urlencoded": (
         "curl --data and HTTP libraries add it to a body without a type",
@@ -354,7 +357,7 @@ _OTHER_SECRET = Cause(
     "text that it signs with what the store received",
 )
 _LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
-_NOTABLE = 30.0  # seconds of clock offset that may be a cause
+_NOTABLE = 30.0  # seconds; a smaller clock offset is not named as a cause
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 
@@ -401,7 +404,7 @@ def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
         yield Cause("proven", cause, remedy)
         return
     for row in _MESSAGES:
-        # A code that says more than the message decides.
+        # A specific code takes precedence over the message.
         vague = reason in (None, RefusalReason.DENIED) or not isinstance(
             row.cause, RefusalReason
         )
@@ -449,7 +452,7 @@ def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
         return _cause(refusal, row, _of_clock(refusal))
     if (
         reason is RefusalReason.DENIED and not refusal.ec
-    ):  # several reasons have this code
+    ):  # Several reasons have this code.
         return _cause(refusal, row, evidence="likely")
     cause = row.cause
     if reason is RefusalReason.EXPIRED and store and end and store - end >= 1:
@@ -460,7 +463,7 @@ def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
 def _of_clock(refusal: Refusal) -> str:
     sent = _moment(refusal.document.get("RequestTime", ""))
     store = _moment(refusal.document.get("ServerTime", ""))
-    # This machine may have sent what another one has dated.
+    # This machine may have sent a request that another machine dated.
     minimum = _NOTABLE if refusal.code == "RequestTimeTooSkewed" else 0
     if refusal.offset is not None and abs(refusal.offset) > minimum:
         return f"the clock of this machine is {_shown(refusal.offset)} the store's"
@@ -551,7 +554,7 @@ def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
 
 
 def _moment(text: str) -> float | None:
-    # S3 writes the time of a request as the request does.
+    # S3 repeats the time of the request in the format of the request.
     return parse_moment(text) if parsing.moment(text) is None else parsing.moment(text)
 
 

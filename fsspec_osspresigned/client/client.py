@@ -104,7 +104,8 @@ class Client:
         )
         self.written = LocalIndex()
         self.s3_buckets: set[str] = set()
-        # Calls without options of their own share these, and what is derived from them.
+        # Calls without options of their own share these options, and all values derived
+        # from them.
         self.object_options = ObjectOptions(options)
         self.clock_offset: float | None = None
         self._timing = timing
@@ -146,7 +147,8 @@ class Client:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
                 why = f"{error.filename}: {error.strerror}"
-            pending = receipt.status == "pending"  # its owner waits for the receipt
+            # the caller that owns the receipt waits for it
+            pending = receipt.status == "pending"
             state = "pending" if pending else "stored"
             raise ReceiptFailedError(
                 f"{state}, but without a receipt: {redact(why)}",
@@ -183,7 +185,7 @@ class Client:
         bucket = self.buckets[operation.bucket]
         is_small = body.size <= SMALL and not exchange.in_thread
         place = bucket.place_of_small if is_small else bucket.place_of_large
-        attempts: Attempts | None = None  # none before the first failure
+        attempts: Attempts | None = None  # None until the first failure
         signed, ahead = None, prefetcher
         while True:
             try:
@@ -214,7 +216,7 @@ class Client:
                     operation, self.policy, self._timing, began
                 )
                 decision = self._decided(operation, error, attempts, once=once)
-                # Other kept connections may fail, too.
+                # Other idle connections may be broken, too.
                 if isinstance(error, NetworkError):
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
@@ -315,11 +317,12 @@ class Client:
             raise
         finally:
             breaker.leave(error, probes=probes)
-            del error  # its traceback would keep the body in memory
+            del error  # the traceback of the error would keep the body in memory
 
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
         is_cancelled = isinstance(error, asyncio.CancelledError)
-        if is_cancelled and operation.action.changes:  # it may have acted
+        if is_cancelled and operation.action.changes:
+            # the server may have executed the request
             self.written.doubt(operation.path)
 
     async def _prepared(
@@ -340,7 +343,8 @@ class Client:
         place: RequestPlace,
         bucket: BucketState,
     ) -> Reply:
-        size = body.size or self.options.piece_size  # of a range that is read
+        # a read has no body: the size of its range
+        size = body.size or self.options.piece_size
         with bucket.watching(place, size):
             reply = await self.transport.send(signed, body, exchange, operation.path)
         if reply.is_good:
@@ -414,7 +418,7 @@ class Client:
         window: RequestWindow | LargeWindow,
     ) -> None:
         now = self._timing.now
-        # The Date of a long body is old.
+        # The Date of a long reply may be too old.
         if not (reply.is_good and signed.method == "GET"):
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if reply.is_good:
@@ -484,7 +488,8 @@ class Client:
 async def _ask(waits: bool, function: Callable[..., R], *args: Any) -> R:
     if not waits:
         return function(*args)
-    # A cancelled caller does not wait: a service may be silent for a minute.
+    # A cancelled caller does not wait, because a signer service may be silent for a
+    # minute.
     return await shielded(call_user(function, *args))
 
 
@@ -502,7 +507,8 @@ async def _parsed(
     try:
         return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
-        if exchange.progress is not None:  # the bytes of a failed try do not count
+        if exchange.progress is not None:
+            # the bytes of a failed try do not count as progress
             await call_user(exchange.progress, -reply.body_bytes)
         raise
 
@@ -523,7 +529,8 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
     with lock:
         client = clients.get(key)
     if client is None:
-        # The lock is released first, because the user's signer may use filesystems.
+        # The lock is released first, because the user's signer may itself use
+        # filesystems.
         made = make(options)
         with lock:
             client = clients.setdefault(key, made)

@@ -19,14 +19,15 @@ from ..model import CONNECTIONS
 from ..options.options import Options
 from .retry import RetryPolicy
 
-_MAX_SLOWDOWN = 1.5  # times the base: slower replies end the growth of the window
-_STEP = 8  # requests that a round adds, once the limit was met
-_REST = 1.0  # seconds without growth after a refusal, or after growth in vain
-_LIFE = 30.0  # seconds for which the base holds: networks change
+# multiple of the base time; slower replies stop the growth of the window
+_MAX_SLOWDOWN = 1.5
+_STEP = 8  # requests that a round adds, once the window no longer doubles
+_REST = 1.0  # seconds without growth after a refusal, or after growth that did not help
+_LIFE = 30.0  # seconds after which the base is measured again, because networks change
 _REFUSALS = (429, 503)
 _FIRST_LARGE = 4
-_GAIN = 1.1  # times the rate that twice the large requests must bring
-_QUICK = 250e6  # bytes a second of a connection that needs few others
+_GAIN = 1.1  # a doubled window must raise the rate by this factor
+_QUICK = 250e6  # bytes a second of a connection that needs few others beside it
 _MIN_SLOW, _MAX_SLOW = 0.005, 0.1  # seconds after which a large request is slow
 
 
@@ -63,7 +64,8 @@ class CircuitBreaker:
         self._is_probing = False
         self._probes = 0
         self._waiters: set[asyncio.Future[None]] = set()
-        # A factory: the error itself would keep its frames, and their data, alive.
+        # A factory for the last error. The error itself would keep its frames and their
+        # data alive.
         self._last: Callable[[str], OSSPresignedError] | None = None
 
     async def enter(self, path: str) -> bool:
@@ -88,7 +90,7 @@ class CircuitBreaker:
 
     def leave(self, error: BaseException | None, *, probes: bool) -> None:
         if error is None and not (self._failures or probes):
-            return  # the usual case
+            return  # the usual case: a success while nothing has failed
         if probes:
             self._is_probing = False
         if isinstance(error, StoreUnavailableError | NetworkError):
@@ -175,7 +177,7 @@ class RequestWindow(_Window):
     ) -> None:
         super().__init__(most, first, clock)
         self._doubles = True
-        self._seconds: list[float] = []  # of this round
+        self._seconds: list[float] = []  # durations of the replies in this round
         self._is_full = False
         self._base, self._base_until = 0.0, 0.0
         self._refused_at = -_REST
@@ -184,7 +186,8 @@ class RequestWindow(_Window):
     def note(self, seconds: float, in_flight: int) -> None:
         """Record a reply that took *seconds* with *in_flight* requests in flight."""
         self._ignored = max(0, self._ignored - 1)
-        # Requests that are being signed or retried count, so three quarters are enough.
+        # Requests that are being signed or retried also take room, so three quarters
+        # suffice.
         self._is_full |= in_flight * 4 >= self.size * 3
         self._seconds.append(seconds)
         if len(self._seconds) < self.size:
@@ -200,7 +203,8 @@ class RequestWindow(_Window):
     def _end_round(self, quartile: float, *, is_full: bool) -> None:
         now = self._clock()
         if now >= self._base_until:
-            # Replies of a smaller window say what the link takes without a queue.
+            # The replies of a smaller window show how long the link takes without a
+            # queue.
             is_first = self._base_until == 0
             self._base, self._base_until = quartile, now + _LIFE
             if not is_first:
@@ -234,11 +238,12 @@ class LargeWindow(_Window):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(most, first, clock)
-        self.answered = 0  # requests
-        self._began: float | None = None  # the round; None while the window has room
-        self._bytes = self._replies = 0  # of this round
-        self._is_measured = False  # a round has ended
-        # Size and rate before it doubled.
+        self.answered = 0  # number of requests with a reply
+        # start of the round; None while the window has room
+        self._began: float | None = None
+        self._bytes = self._replies = 0  # bytes and replies in this round
+        self._is_measured = False  # True after the first whole round
+        # Size and rate before the window doubled.
         self._before: tuple[int, float] | None = None
         self._rests_until = 0.0
 
@@ -249,7 +254,7 @@ class LargeWindow(_Window):
         """
         self.answered += 1
         self._ignored = max(0, self._ignored - 1)
-        if not is_awaited:  # the rate is not that of the window
+        if not is_awaited:  # the rate is limited by the caller, not by the window
             self._began = None
             return
         self._bytes += size
@@ -295,7 +300,8 @@ class BucketState:
         policy: RetryPolicy,
         clock: Callable[[], float],
     ) -> None:
-        # Half of the longest wait is the mean one of a worker that tries alone.
+        # Half of the longest retry delay is the mean delay of a worker that retries
+        # alone.
         self.breaker = CircuitBreaker(
             options.connections,
             pause=policy.base / 2,
@@ -317,7 +323,7 @@ class BucketState:
     def _max_small(self) -> int:
         if not self.breaker.is_open:
             return self.small.size
-        # The requests wait for the probe, and are not sent if it fails.
+        # The waiting requests are sent only if the probe succeeds.
         return max(self.small.size, self._max_large)
 
     @contextmanager

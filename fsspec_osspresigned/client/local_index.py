@@ -26,16 +26,16 @@ from ..units import MIB
 
 Info = dict[str, Any]
 
-BODY_CAP = 1 * MIB  # bytes of a body that is kept
-BODY_COST = 250  # bytes of overhead of a body, with its name
-MAX_PREFIXES = 200  # that are unverified
+BODY_CAP = 1 * MIB  # bytes of the largest body that is kept
+BODY_COST = 250  # bytes that a body costs beside its content, with its name
+MAX_PREFIXES = 200  # number of unverified prefixes that are kept
 
 
 class Answer(Enum):
     """Answer of the index for a path that it does not describe."""
 
-    MISSING = "missing"  # as far as this process knows
-    UNKNOWN = "unknown"  # this process may have written or removed it
+    MISSING = "missing"  # the object is missing, as far as this process knows
+    UNKNOWN = "unknown"  # this process may have written or removed the object
 
 
 def object_info(path: str, size: int, **known: Any) -> Info:
@@ -51,7 +51,7 @@ def object_info(path: str, size: int, **known: Any) -> Info:
         "StorageClass": None,
         "version_id": None,
         **known,
-        "mtime": known.get("LastModified"),  # pyarrow asks for it by this name
+        "mtime": known.get("LastModified"),  # pyarrow reads the time from this key
     }
 
 
@@ -73,8 +73,9 @@ def _info_of(receipt: Receipt) -> Info:
 
 
 class _Unverified(NamedTuple):
-    stamp: int  # identifies the answer, also in another process
-    since: float  # epoch seconds when an answer of another process arrived; 0 for own
+    stamp: int  # identifies the answer, also in other processes
+    # epoch seconds at which an answer of another process arrived; 0 for an own answer
+    since: float
 
 
 _NEVER = _Unverified(0, 0.0)
@@ -101,14 +102,16 @@ class LocalIndex:
     ) -> None:
         self._most, self._max_body, self._max_bodies = most, max_body, max_bodies
         self._lock = threading.RLock()
-        # The least recently used come first. A created directory has its ``info``, what
-        # may have been stored or removed has None.
+        # Path -> entry, the least recently used first. The entry of a created directory
+        # is its ``info``. None means that the object may have been stored or removed.
         self._entries: dict[str, Receipt | Info | None] = {}
-        self._within: dict[str, set[str]] = {}  # directory -> what lies directly in it
+        self._within: dict[str, set[str]] = {}  # directory -> names directly in it
         self._new: set[str] = set()  # directories that were created and are still empty
-        self._bodies: dict[str, bytes] = {}  # of entries, the least recently used first
-        self._held = 0  # bytes of the bodies, with their cost
-        # "bucket/key" is the object and all below it, "bucket/directory/" all below.
+        # bodies of entries, the least recently used first
+        self._bodies: dict[str, bytes] = {}
+        self._held = 0  # bytes of all bodies, with their overhead
+        # The prefix "bucket/key" means the object and all below it; "bucket/directory/"
+        # means all below it.
         self._prefixes: dict[str, _Unverified] = {}
         self._warned: set[str] = set()
 
@@ -128,7 +131,8 @@ class LocalIndex:
             entry = self._entries.get(path)
             if not isinstance(entry, Receipt):
                 return None
-            self._entries[path] = self._entries.pop(path)  # now the most recently used
+            # makes it the most recently used entry
+            self._entries[path] = self._entries.pop(path)
             return entry
 
     def body(self, path: str) -> bytes | None:
@@ -157,7 +161,7 @@ class LocalIndex:
         prefix = f"{path}/{begin}" if path else begin
         with self._lock:
             names = [*self._within.get(path, ())]
-            for name in names:  # the loop adds to them
+            for name in names:  # the loop changes the dictionary
                 names += self._within.get(name, ())
             found = [(name, self._entries.get(name)) for name in names]
         for name, entry in found:
@@ -169,7 +173,7 @@ class LocalIndex:
                 yield directory_info(name)
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
-        if receipt.parts:  # up to 10,000, which no answer shows
+        if receipt.parts:  # up to 10,000 parts, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         path = receipt.path
         with self._lock:
@@ -231,20 +235,22 @@ class LocalIndex:
         self, path: str, entry: Receipt | Info | None, data: bytes | None = None
     ) -> None:
         if path in self._entries:
-            del self._entries[path]  # the new one is the most recently used
+            # so that the new entry is the most recently used one
+            del self._entries[path]
             self._drop_body(path)
         elif len(self._entries) >= self._most:
             for old in [*islice(self._entries, max(1, self._most // 10))]:
                 self.forget(old)
         self._entries[path] = entry
-        if self._new and not isinstance(entry, dict):  # something is written below
+        if self._new and not isinstance(entry, dict):
+            # a new object makes its directories non-empty
             self.trust_store(path)
         if data is not None and len(data) <= self._max_body:
             self._bodies[path] = data
             self._held += len(data) + BODY_COST
             while self._held > self._max_bodies:
                 self._drop_body(next(iter(self._bodies)))
-        while path and entry is not None:  # list it in its directories
+        while path and entry is not None:  # add the path to its parent directories
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent)
             if siblings is None:
@@ -281,7 +287,7 @@ class LocalIndex:
 
     def unverified(self) -> dict[str, int]:
         """Return the unverified prefixes, for ``add_unverified`` in another process."""
-        # Without the lock, which a fork may have left taken.
+        # This runs without the lock, which may be taken forever in a forked child.
         prefixes = tuple(self._prefixes.items())
         return {prefix: state.stamp for prefix, state in prefixes}
 
@@ -303,7 +309,7 @@ class LocalIndex:
         while len(self._prefixes) > MAX_PREFIXES:
             parents = {p: above for p in self._prefixes if (above := _above(p)) != p}
             if not parents:
-                return  # one prefix for each bucket
+                return  # only one prefix for each bucket is kept
             ((widest, _),) = Counter(parents.values()).most_common(1)
             merged = {widest, *(p for p in parents if parents[p] == widest)}
             states = [self._prefixes.pop(p) for p in merged & self._prefixes.keys()]

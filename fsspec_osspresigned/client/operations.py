@@ -69,20 +69,20 @@ _log = Logger(__name__)
 
 T = TypeVar("T")
 
-PAGE_SIZE = 1_000  # entries of a listing; the most that OSS returns
-_MAX_UPLOAD_ID = 8 * KIB  # characters; that of a server of uploads can be long
+PAGE_SIZE = 1_000  # entries of one listing page; OSS returns no more
+_MAX_UPLOAD_ID = 8 * KIB  # characters; upload servers have long IDs
 
 CALLBACK_FAILED = 203
-_NO_REPLY = Reply(status=0)  # of an upload that its owner completes
-_NOT_AWAITED = Exchange(grace=0.0)  # of an abort, which can only come too late
+_NO_REPLY = Reply(status=0)  # reply for an upload that its owner completes
+_NOT_AWAITED = Exchange(grace=0.0)  # for an abort, whose reply does not matter
 
 
 @frozen
 class StoredParts:
     """Replies to ListParts."""
 
-    parts: Mapping[int, PartReceipt]  # by number
-    whole: bool  # whether the list is complete
+    parts: Mapping[int, PartReceipt]  # part number -> receipt
+    whole: bool  # True if the list is complete
 
 
 @frozen(eq=False)
@@ -95,8 +95,8 @@ class OSSCalls:
 
     client: Client
     target: Target
-    exchange: Exchange = PLAIN  # progress and CRC of bodies
-    source: Body | None = None  # the whole object; None for a stream
+    exchange: Exchange = PLAIN  # progress and CRC of the bodies
+    source: Body | None = None  # body of the whole object; None for a stream
 
     # -- bodies --------------------------------------------------------------------------
 
@@ -161,13 +161,13 @@ class OSSCalls:
     ) -> tuple[Reply, str]:
         headers = reply.headers
         if "etag" not in headers and CRC_HEADER not in headers:
-            # An error document after a 200, or the page of a proxy: the store has
-            # not confirmed anything.
+            # The body may be an error document after a 200, or the page of a proxy. The
+            # store has not confirmed anything.
             msg = f"{operation}: the reply has neither an ETag nor a checksum"
             raise NetworkError(msg, path=operation.path)
         mode: str | None = self.target.kind.checksum
         if mode == "auto" and operation.action.spec.form:
-            mode = None  # the ETag of an object of a form is never an MD5
+            mode = None  # the ETag of an object from a form is never an MD5
         if reply.body:
             headers = {**headers, **etag_of_google(reply.body)}
         return reply, compare(
@@ -191,14 +191,17 @@ class OSSCalls:
         try:
             reply, verified = await self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
-            # A policy can forbid overwriting, too; the object may come from the first try.
+            # A policy can forbid overwriting, too. The object may come from the first
+            # try.
             is_locked = self.target.kind.exclusive or self.target.kind.keeps_hidden
             if is_locked or isinstance(error, ObjectExistsError):
                 raise
-            # To run it again does no harm, so the first failure says more.
+            # The upload can safely be repeated, so the first failure is the more useful
+            # one.
             error.add_note(unknown.message)
             raise error from None
-        if self.exchange.progress is not None:  # the failed try does not count
+        if self.exchange.progress is not None:
+            # the bytes of the failed try were subtracted
             await call_user(self.exchange.progress, body.size)
         return evolve(reply, crc64=crc, retries=error.tries - 1), verified
 
@@ -293,7 +296,7 @@ class OSSCalls:
     async def _prove_parts(
         self, upload_id: str, parts: tuple[PartReceipt, ...]
     ) -> None:
-        # Complete without a part list publishes all stored parts.
+        # Complete without a part list publishes all stored parts, so check them first.
         stored = await self.list_parts(upload_id)
         listed = [_identity(part) for _, part in sorted(stored.parts.items())]
         sent = [_identity(part) for part in parts]
@@ -325,7 +328,7 @@ class OSSCalls:
             try:
                 reply = await self.client.call(operation)
             except NotCoveredError:
-                if marker:  # a presigned URL is for the first page
+                if marker:  # a presigned URL can get only the first page
                     return StoredParts(parts, whole=False)
                 raise
             page, ends = _document(reply, operation, "ListPartsResult", _parts_of)
@@ -439,7 +442,8 @@ class OSSCalls:
         operation = self.target.operation(Action.DeleteObject)
 
         def check(reply: Reply) -> None:
-            if reply.body:  # an error document after a 200, or the page of a proxy
+            if reply.body:
+                # the body is an error document after a 200, or the page of a proxy
                 msg = f"{operation}: the reply has a body, so it confirms no deletion"
                 raise NetworkError(msg, path=operation.path)
 
@@ -467,7 +471,8 @@ class OSSCalls:
             OutcomeUnknownError: no granted call can check the object.
             OSSPresignedError: *error*, if the bytes are certainly not stored.
         """
-        # A store that has just replied, as with NoSuchUpload, is worth retries.
+        # The store has just replied, for example with NoSuchUpload, so a retry may
+        # succeed.
         is_reply = isinstance(error, StoreError)
         once = not is_reply or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
@@ -723,7 +728,7 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[Info]:
     def name(text: str | None) -> str:
         key = unquote(text or "") if encoded else text or ""
         if not key.startswith(prefix):
-            # A deletion of what is listed must not reach other objects.
+            # Deleting the listed objects must not reach any others.
             raise ValueError("it names an object that was not asked for")
         return f"{bucket}/{key}"
 
@@ -780,11 +785,11 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     document after a 200, and NetworkError for a reply that confirms nothing.
     """
     text = reply.body.lstrip()
-    is_json = text.startswith(b"{")  # the reply is that of a callback server
+    is_json = text.startswith(b"{")  # the reply comes from a callback server
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
-        # An error in a 200 is an internal one unless its code says more.
+        # An error after a 200 counts as a status 500, unless its code says more.
         raise from_reply(operation, evolve(reply, status=500))
     try:
         etag = _document(reply, operation, "CompleteMultipartUploadResult", _etag_of)

@@ -46,12 +46,12 @@ class Verb(enum.Enum):
 @frozen
 class Decision:
     verb: Verb
-    seconds: float = 0.0  # after WAIT, until the next try begins
+    seconds: float = 0.0  # seconds from WAIT to the start of the next try
 
 
 GIVE_UP = Decision(Verb.GIVE_UP)
 SIGN_AGAIN = Decision(Verb.SIGN_AGAIN)
-OFTEN = 1_000  # the policy's own limits come first
+OFTEN = 1_000  # practically unlimited: the policy's limits are reached first
 
 
 @frozen
@@ -59,25 +59,27 @@ class RetryRule:
     """Rule for retries after one kind of failure."""
 
     kind: type[OSSPresignedError]
-    retries: int  # at most
-    acted: bool  # whether the server may have executed the request
-    statuses: tuple[int, ...] = ()  # empty means any status, or no reply
+    retries: int  # maximum number
+    acted: bool  # True: also if the server may have executed the request
+    # the rule's statuses; empty means any status, or no reply
+    statuses: tuple[int, ...] = ()
 
     def covers(self, failure: OSSPresignedError) -> bool:
         fits = not self.statuses or failure.status in self.statuses
         return fits and isinstance(failure, self.kind)
 
 
-# The first rule that covers a failure decides. URLExpiredError has no rule: it is worth
+# The first rule that matches a failure applies. URLExpiredError has no rule: it gets
 # one new signature, and no retry with the old one.
 RULES: tuple[RetryRule, ...] = (
     RetryRule(StoreUnavailableError, 0, acted=False, statuses=(501,)),
-    # Replies of a gateway, or of a server that failed late; 503 and 429 refuse early.
+    # Replies of a gateway, or of a server that failed late. Replies 503 and 429 come
+    # before the server acts.
     RetryRule(StoreUnavailableError, OFTEN, acted=True, statuses=(500, 502, 504)),
     RetryRule(StoreUnavailableError, OFTEN, acted=False),
     RetryRule(NetworkError, OFTEN, acted=True),
     RetryRule(SignerUnavailableError, OFTEN, acted=False),
-    # Damage in transit: twice is no accident.
+    # Damage in transit. If it occurs twice, it is no accident.
     RetryRule(BodyCorruptedError, 1, acted=False),
     RetryRule(IntegrityError, 1, acted=True),
     RetryRule(OSSPresignedError, 0, acted=False),
@@ -99,10 +101,12 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
 class RetryPolicy:
     """Limits of the retries of a call: their number, their time and their delays."""
 
-    retries: int = 5  # at most; 0 disables them
-    total: float = 300.0  # seconds from the first try after which no retry starts
-    base: float = 0.25  # seconds of the first delay, at most; doubles with each try
-    cap: float = 20.0  # seconds of any delay; a longer Retry-After ends the retries
+    retries: int = 5  # maximum number; 0 disables retries
+    total: float = 300.0  # no retry starts later than these seconds after the first try
+    # maximum of the first delay in seconds; it doubles with each try
+    base: float = 0.25
+    # maximum of any delay in seconds; a longer Retry-After ends the retries
+    cap: float = 20.0
 
     def decide(
         self,
@@ -133,9 +137,10 @@ class RetryPolicy:
 class Timing:
     """Clocks and random numbers of a client."""
 
-    clock: Callable[[], float] = time.monotonic  # monotonic, for waiting
-    now: Callable[[], float] = time.time  # since the epoch, for expiry
-    draw: Callable[[], float] = random.random  # in [0, 1), uniform, for jitter
+    clock: Callable[[], float] = time.monotonic  # monotonic clock, for waiting
+    now: Callable[[], float] = time.time  # seconds since the epoch, for expiry
+    # uniform random numbers in [0, 1), for jitter
+    draw: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 

@@ -44,7 +44,7 @@ def _hash(name: str) -> Callable[[Body], str]:
     return compute
 
 
-# Header -> what computes its value in one pass; fastcrc has no CRC-64/NVME.
+# Header -> function that computes its value in one pass. fastcrc has no CRC-64/NVME.
 CHECKSUMS: Mapping[str, Callable[[Body], str]] = {
     f"{S3_CHECKSUM}crc32": _crc(zlib.crc32),
     f"{S3_CHECKSUM}crc32c": _crc(_fastcrc.iscsi),
@@ -72,7 +72,7 @@ def with_checksums(
             if wanted is None:
                 why = f"its URL wants {name}, which is not computed here"
                 raise _refused(operation, f"{why}: sign without it, or give the header")
-            continue  # the store compares it
+            continue  # the store compares the checksum itself
         ours = checksum(body)
         if wanted is None:
             headers[name] = ours
@@ -95,7 +95,7 @@ def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
     in_query = {n.lower(): v for n, v in pairs if n.lower().startswith(S3_CHECKSUM)}
-    del pairs  # the signature is in it, and tracebacks may show variables
+    del pairs  # the pairs contain the signature, and tracebacks may show variables
     for name in sorted({*in_query, *(n for n in listed if n.startswith(S3_CHECKSUM))}):
         if name.removeprefix(S3_CHECKSUM) not in ("algorithm", "mode", "type"):
             yield name, in_query.get(name)

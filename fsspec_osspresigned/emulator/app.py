@@ -47,7 +47,8 @@ from .wire import (
 _SECRETS = SIGNATURE_FIELDS.union(
     ("authorization", "OSSAccessKeyId"), SIGNATURES, TOKENS
 )
-# Requests that are kept: an emulator that runs for days must not fill the memory.
+# Number of requests that are recorded. An emulator that runs for days must not fill the
+# memory.
 MAX_RECORDS = 100_000
 
 
@@ -161,7 +162,7 @@ class App:
 
     async def _answer(self, visit: _Visit) -> EmulatorReply:
         try:
-            if visit.call.bucket:  # before the signature, as OSS does
+            if visit.call.bucket:  # OSS checks this before the signature
                 self._store.bucket(visit.call.bucket)
             visit.call, visit.body = await self.opened(visit.call, visit.body)
             call = visit.call
@@ -243,7 +244,8 @@ class App:
             await body.drain()
 
     async def _stall(self, visit: _Visit) -> None:
-        if visit.fault.stall_for is None:  # the request has no end
+        if visit.fault.stall_for is None:
+            # the request never ends, so it is recorded now
             self._record(visit, None)
         await visit.wire.connection.wait(visit.fault.stall_for)
 

@@ -182,11 +182,12 @@ HTTP_PROPERTIES = (
 )
 
 _ENCRYPTED = f"{ENCRYPTION}encryption"
-_KMS_KEY = "00000000-0000-4000-8000-000000000001"  # OSS makes one for each account
+# OSS creates one key for each account
+_KMS_KEY = "00000000-0000-4000-8000-000000000001"
 _MAX_META = 8 * 1024
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
 _TRAFFIC = range(819_200, 838_860_800 + 1)
-# Header -> its values, and the error for any other.
+# Header -> its permitted values, and the error for any other value.
 _CHOICES = {
     STORAGE_CLASS: (STORAGE_CLASSES, "InvalidStorageClass", ""),
     OBJECT_ACL: (ACLS, "InvalidArgument", "no such object access control exists"),
@@ -201,7 +202,7 @@ def read_properties(call: Call) -> dict[str, str]:
     """Return the headers of *call* that an object keeps; RefusedError if invalid."""
     headers = call.headers
     for name in filter(_is_condition, headers):
-        if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
+        if COPY_SOURCE not in headers:  # ali-oss sends x-amz-* headers beside its own
             raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
     for name, (choices, code, message) in _CHOICES.items():

@@ -199,7 +199,7 @@ class Fault:
         return (
             self.part_number in (None, call.part_number)
             and self.reused in (None, reused)
-            # A key may hold what reads as a pattern, so equality counts as well.
+            # A key may contain characters of patterns, so equal texts match, too.
             and all(p in (None, t) or fnmatchcase(t, p or "") for p, t in patterns)
         )
 

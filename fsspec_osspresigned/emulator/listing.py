@@ -91,7 +91,7 @@ def cut_page(
     """
     listed: list[str] = []
     prefixes: list[str] = []
-    # Keys of this common prefix are on the page before, or on this one already.
+    # The previous page, or this one, already shows this common prefix.
     folder = passed if _folded(passed, prefix, delimiter) == passed else ""
     last = after
     for key in keys:
@@ -132,7 +132,8 @@ async def list_object_versions(context: CallContext) -> EmulatorReply:
         if not key.startswith(prefix) or key < after:
             continue
         ids = list(reversed(known[key]))
-        if key == after:  # without an ID, all versions of the marker's key are passed
+        if key == after:
+            # without a version ID, all versions of the marker's key are skipped
             rest = ids[ids.index(passed) + 1 :] if passed in ids else []
         else:
             rest = ids
@@ -171,7 +172,7 @@ async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
     query, shown = context.call.parameters, _shown(context)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     key, upload_id = query.get("key-marker", ""), query.get("upload-id-marker", "")
-    # Without an ID, all uploads of the marker's key are passed over.
+    # Without an upload ID, all uploads of the marker's key are skipped.
     after = (key, upload_id or _AFTER_ALL)
     rows: dict[tuple[str, str], StoredUpload | None] = {}
     for upload in context.bucket.uploads.values():

@@ -33,7 +33,7 @@ from .wire import ClientConnection, Wire
 _T = TypeVar("_T")
 
 DEFAULT_BUCKET = "examplebucket"
-GRACE = 1.0  # seconds that running requests get when the server stops
+GRACE = 1.0  # seconds that running requests get to finish when the server stops
 _LOOPBACK = "127.0.0.1"
 _KEY = Credentials(
     access_key_id="LTAI5tEmulatorKeyId",
@@ -46,8 +46,9 @@ class _EmulatorProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.access_log = False  # it would write whole queries, signatures included
-        # ali-oss announces the length of a chunked body.
+        # uvicorn's access log would contain whole queries with signatures
+        self.access_log = False
+        # ali-oss sends a Content-Length with a chunked body.
         self.parser.set_dangerous_leniencies(lenient_chunked_length=True)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -122,7 +123,7 @@ class _EmulatorServer:
         self._server.close()
         for protocol in self.connections:
             protocol.shutdown()
-            if protocol.link.waiting:  # a fault holds it
+            if protocol.link.waiting:  # a fault holds this connection open
                 protocol.link.transport.abort()
         running = set(self._state.tasks)
         if running:
@@ -130,7 +131,7 @@ class _EmulatorServer:
         for protocol in self.connections:
             protocol.link.transport.abort()
         if running:
-            # Handlers that wait end when their connections are closed.
+            # Handlers that wait finish when their connections are closed.
             await asyncio.wait(running)
         # asyncio closes a transport one turn of the loop after ``close``.
         await settle()
@@ -312,7 +313,7 @@ def _sts_key(seconds: float) -> Credentials:
 
 
 def _description(oss: Emulator) -> str:
-    # The secrets are shown: they belong to this emulator and open nothing else.
+    # The secrets are shown, because they belong to this emulator and open nothing else.
     key, names = oss.credentials, ", ".join(oss.store.buckets)
     variables = {
         "ENDPOINT": oss.url,

@@ -42,7 +42,7 @@ def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
 
 @frozen(kw_only=True)
 class EmulatorSettings:
-    keys: Mapping[str, Credentials]  # access key ID -> access key
+    keys: Mapping[str, Credentials]  # access key ID -> credentials
     region: str
     clock: Clock
     cnames: Mapping[str, str]  # host name -> bucket

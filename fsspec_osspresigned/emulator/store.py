@@ -45,7 +45,7 @@ class Piece:
     """A received body; of a part also its number, and the time of storing."""
 
     body: Segment
-    md5: str  # hexadecimal
+    md5: str  # hexadecimal digits
     crc64: int
     number: int = 0
     modified: float = 0.0
@@ -298,7 +298,7 @@ class Store:
         self.buckets[upload.bucket].uploads[upload.upload_id] = upload
 
     def add_part(self, upload: StoredUpload, part: Piece, *, ec: str) -> None:
-        # It may have been completed or aborted while the part arrived.
+        # The upload may have been completed or aborted while the part arrived.
         self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
         upload.parts[part.number] = part
 

@@ -34,8 +34,8 @@ _OPERATIONS: Mapping[Action, Handler] = {
     Action.CompleteMultipartUpload: writing.complete_multipart_upload,
     Action.AbortMultipartUpload: writing.abort_multipart_upload,
 }
-# Calls that only the clients of docs/interop.md and `check store` send: method, what the
-# call is on, its parameter.
+# Calls that only `check store` and the clients in docs/interop.md send: method, target
+# of the call (service, bucket or object), and parameter.
 _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "ListBuckets": ("GET Service", listing.list_buckets),
     "ListObjects": ("GET Bucket", listing.list_objects),
@@ -54,8 +54,9 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
-# Parameters that change how a call is done. Any other one makes the request another call
-# if it has no value, if an SDK signs it as a sub-resource, or if it is OSS's by its name.
+# Parameters that change how a call is done. Any other parameter makes the request a
+# different call in three cases: it has no value, an SDK signs it as a sub-resource, or
+# OSS uses its name.
 _CHANGES = OWN_PARAMETERS.union(
     ("callback", "callback-var", "list-type", "marker", "position"),
     ("key-marker", "max-uploads", "upload-id-marker", "version-id-marker"),
@@ -72,7 +73,7 @@ def _rows() -> Iterator[tuple[str, Spec, str]]:
         yield "Bucket" if spec.on_bucket or spec.form else "Object", spec, action
 
 
-# With the sub-resources that name the call, those with most of them first.
+# Calls with the sub-resources that select them, most sub-resources first.
 _CALLS = sorted(
     ((on, spec.parameters - _CHANGES, spec, action) for on, spec, action in _rows()),
     key=lambda row: (-len(row[2].parameters), not row[2].copies),
@@ -91,7 +92,7 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
     """
     headers: dict[str, str] = {}
     for header, value in scope["headers"]:
-        # Bytes that are no UTF-8 become lone surrogates.
+        # Bytes that are not UTF-8 become lone surrogates.
         text = value.decode("utf-8", "surrogateescape").strip()
         headers.setdefault(header.decode("latin-1"), text)
     path: str = scope["raw_path"].decode("latin-1")

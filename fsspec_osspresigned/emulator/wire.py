@@ -23,16 +23,17 @@ from attrs import define, field, frozen
 from .messages import RefusedError, too_large
 from .store import Spool
 
-_POLL_INTERVAL = 0.05  # seconds, for clients that leave while reading is paused
-_WRITES = 20  # a second, of a slow reply
-_NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
-_LINGER = 1.0  # seconds
+# seconds between two checks whether a client has left while reading is paused
+_POLL_INTERVAL = 0.05
+_WRITES = 20  # writes per second of a slow reply
+_NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds
+_LINGER = 1.0  # seconds for which a closed connection still reads
 INTERIM = (HTTPStatus.CONTINUE, HTTPStatus.PROCESSING, HTTPStatus.EARLY_HINTS)
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Effect = Callable[[], Awaitable[None]]
-PlacedEffect = tuple[int, Effect]  # the byte position at which a fault acts
+PlacedEffect = tuple[int, Effect]  # byte position, and the fault that acts there
 
 
 class DisconnectedError(Exception):
@@ -83,9 +84,9 @@ class ClientConnection:
                 raise DisconnectedError
 
     def _client_has_left(self) -> bool:
-        # asyncio notices nothing while reading is paused.
+        # While reading is paused, asyncio does not notice that the client has left.
         poll, peer = select.poll(), self.transport.get_extra_info("socket")
-        # Without that flag (macOS) only a reset is noticed.
+        # Without POLLRDHUP (macOS), only a reset is noticed.
         poll.register(peer, getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(0))
 
@@ -93,8 +94,8 @@ class ClientConnection:
 @frozen
 class Wire:
     connection: ClientConnection
-    cycle: Any  # the web server's state of the request
-    reused: bool  # whether the connection carried an earlier request
+    cycle: Any  # state of the request in the web server
+    reused: bool  # True if the connection carried an earlier request
 
     def interim(self, status: int) -> None:
         line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n\r\n"

@@ -39,9 +39,9 @@ class Abortable(Protocol):
 
 
 TERMINATED = "SIGTERM ends this process: nothing more is begun"
-_POLL_INTERVAL = 0.05  # seconds
-_TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
-_LOG_TIMEOUT = 1.0  # seconds for what the engine has logged at the end
+_POLL_INTERVAL = 0.05  # seconds between two checks for SIGTERM
+_TIMEOUT = 12.0  # maximum of seconds from SIGTERM to the end of the process
+_LOG_TIMEOUT = 1.0  # seconds to write the engine's last log records
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
 is_terminating = False
 
@@ -54,7 +54,7 @@ def add(upload: Abortable) -> None:
     """
     refuse_if_terminating()
     _begun.add(upload)
-    in_waiting_thread(watch)  # only the main thread can
+    in_waiting_thread(watch)  # only the main thread can set signal handlers
 
 
 def refuse_if_terminating(path: str | None = None) -> None:
@@ -65,7 +65,7 @@ def refuse_if_terminating(path: str | None = None) -> None:
 
 def _unfinished() -> list[Abortable]:
     while True:
-        with suppress(RuntimeError):  # another thread has begun one
+        with suppress(RuntimeError):  # another thread has started one meanwhile
             return [upload for upload in _begun if not upload.is_over]
 
 
@@ -120,9 +120,10 @@ def _end_all(end: float) -> None:
 
 @atexit.register
 def _let_pyarrow_end() -> None:
-    # A thread of pyarrow drops its filesystem just after ``write_dataset`` has returned.
-    # Up to Python 3.12, it would kill the process if it had to wait for the interpreter
-    # while that ends (C++ ends a process whose thread is ended within a destructor).
+    # A thread of pyarrow drops its filesystem just after ``write_dataset`` has
+    # returned. Up to Python 3.12, that thread would crash the process if it waited for
+    # the interpreter during exit: C++ ends a process whose thread is stopped within a
+    # destructor.
     if sys.version_info < (3, 13) and "pyarrow" in sys.modules:
         time.sleep(_POLL_INTERVAL)
 
@@ -141,15 +142,15 @@ def terminate(
         then()
 
     global is_terminating  # noqa: PLW0603 - of the process
-    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    signal.signal(number, signal.SIG_DFL)  # a second SIGTERM ends the process at once
     is_terminating = True
     try:
         ending = threading.Thread(target=end, daemon=True)
         ending.start()
-    except RuntimeError:  # no thread can be started
+    except RuntimeError:  # the system can start no thread
         end()
     else:
         ending.join(_TIMEOUT)
     finally:
         os.kill(os.getpid(), number)
-        is_terminating = False  # something has kept the process alive
+        is_terminating = False  # another handler has kept the process alive

@@ -30,18 +30,19 @@ from .threads import Job, Threads, enter_own_thread, is_own_thread
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# With the thread of the loop, and one for log records, at most 64 threads.
+# With the threads of the loop and of the log records, that makes at most 64 threads.
 WORKERS = 62
-GRACE = 5.0  # seconds that the work of a cancelled call gets to end
-_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which no other one counts
-_POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
+GRACE = 5.0  # seconds that a cancelled call gets to clean up
+_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which a second one is ignored
+_POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets signal handlers run
 
-# True if ``awaited`` waits in the calling thread, because a plain method called it.
+# True if ``awaited`` waits in the calling thread, because a synchronous method called
+# it.
 waits_in_thread: ContextVar[bool] = ContextVar("osspresigned_waits", default=False)
-# The call of a verb to which a coroutine belongs: its thread waits, and calls share the
-# requests in flight.
+# The call of a verb to which a coroutine belongs. The thread of this call waits, and
+# all calls share the requests in flight.
 call_of_task: ContextVar[_Call | None] = ContextVar("osspresigned_call", default=None)
-# True while code of the user runs, see ``user_code``.
+# True while code of the user runs; see ``user_code``.
 is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
 
 
@@ -65,8 +66,10 @@ class EngineLoop(asyncio.SelectorEventLoop):
 
     engine: Any
 
-    time = staticmethod(time.monotonic)  # as asyncio's, without a call of its own
-    get_debug = staticmethod(bool)  # False: it would log in the loop's thread
+    # the same clock as asyncio's, without its extra call
+    time = staticmethod(time.monotonic)
+    # False, because debugging would log in the loop's thread
+    get_debug = staticmethod(bool)
 
     def __del__(self) -> None:
         """Give no warning: the loop lives as long as its process."""
@@ -78,11 +81,12 @@ class Engine:
     The thread of the loop begins with the first call, and ends with the process.
     """
 
-    loop: EngineLoop  # once ``start`` has returned
+    loop: EngineLoop  # exists once ``start`` has returned
 
     def __init__(self) -> None:
         self._has_loop = False
-        self._lock = threading.RLock()  # a finalizer may start the engine meanwhile
+        # reentrant, because a finalizer may start the engine meanwhile
+        self._lock = threading.RLock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.owned = _Owned()
 
@@ -97,12 +101,14 @@ class Engine:
         """
         if not self._has_loop:
             _refuse_green_threads()
-            # Outside of the lock: asyncio logs here, and a handler may use the engine.
+            # This is outside of the lock, because asyncio logs here, and a log handler
+            # may use the engine.
             self._begin_thread(EngineLoop())
 
     def _begin_thread(self, loop: EngineLoop) -> None:
         loop.engine = self
-        # asyncio would log in the loop's thread, where a handler could block.
+        # In debug mode, asyncio logs in the loop's thread, where a log handler could
+        # block.
         loop.set_debug(False)
         loop.set_exception_handler(_report)
         thread = threading.Thread(
@@ -131,11 +137,11 @@ class Engine:
         self.loop.call_soon_threadsafe(function)
 
     @property
-    def tasks(self) -> set[asyncio.Task[Any]]:  # for tests
+    def tasks(self) -> set[asyncio.Task[Any]]:  # used only by tests
         return set(self._tasks)
 
     @property
-    def is_busy(self) -> bool:  # for tests
+    def is_busy(self) -> bool:  # used only by tests
         return bool(self._tasks or self.workers.busy or self.other_threads.busy)
 
     @property
@@ -152,7 +158,7 @@ class Engine:
     def _main(self, loop: EngineLoop) -> None:
         enter_own_thread()
         while True:
-            # A coroutine that raises one of these stops the loop, and not its caller.
+            # These exceptions stop the loop instead of reaching the caller.
             with suppress(KeyboardInterrupt, SystemExit):
                 loop.run_forever()
 
@@ -188,7 +194,7 @@ class _Owned(dict[Callable[[], Any], Any]):
 
 
 def _refuse_green_threads() -> None:
-    # Their threads are not threads: the loop would run in that of its callers.
+    # With patched threads, the loop would run in the thread of its callers.
     for name, has_patched in (
         ("gevent.monkey", "is_module_patched"),
         ("eventlet.patcher", "is_monkey_patched"),
@@ -226,8 +232,8 @@ def is_engine_thread() -> bool:
 
 
 def _begin_anew() -> None:
-    # A forked child has no threads. It keeps the engine of its parent forever: it must
-    # not touch its sockets, nor end its coroutines.
+    # A forked child has no threads. It keeps its parent's engine forever, because it
+    # must neither touch the parent's sockets nor end its coroutines.
     global _engine  # noqa: PLW0603 - one for each process
     _inherited.append(_engine)
     _engine = Engine()
@@ -273,32 +279,33 @@ class _Call:
         put: Callable[[Any], object],
     ) -> None:
         self.put = put
-        self._function: Any = function  # None once it has begun
+        self._function: Any = function  # None once the call has begun
         self._context = context = contextvars.copy_context()
         context.run(call_of_task.set, self)
         context.run(waits_in_thread.set, False)
         self._task: asyncio.Task[Any] | None = None
 
-    def begin(self) -> None:  # on the loop
+    def begin(self) -> None:  # runs on the loop
         if self._function is not None:
             self._task = running().begin(self._do(), self._context)
 
-    def cancel(self) -> None:  # on the loop
+    def cancel(self) -> None:  # runs on the loop
         self.is_heard = True
         if self._function is None and self._task is not None:
             self._task.cancel()
             return
-        # It has not begun, or has ended: the waiter may have lost the first outcome.
+        # The call has not begun, or it has ended and the waiter may have lost the first
+        # outcome.
         self._function = None
         self._end(None, asyncio.CancelledError())
 
     async def _do(self) -> None:
         function, self._function = self._function, None
-        if function is None:  # it was cancelled
+        if function is None:  # the call was cancelled before it began
             return
         try:
             coroutine = function()
-            del function  # the frames of an error would keep it, and with it the body
+            del function  # an error's frames would keep the function, and so the body
             result = await coroutine
         except BaseException as error:  # noqa: BLE001 - raised by the waiter
             self._end(None, error)
@@ -309,7 +316,7 @@ class _Call:
         self.is_over = True
         if self._task is not None:
             running().forget(self._task)
-            self._task = None  # it keeps this call by its context
+            self._task = None  # the task keeps this call through its context
         self.put(_Outcome(result, error))
 
 
@@ -323,7 +330,7 @@ def in_waiting_thread(function: Callable[[], object]) -> None:
         function()
     elif is_engine_thread():
         _hand_over(call_of_task.get(), function)
-    else:  # before the end of the job of this thread
+    else:  # wait until the job of this thread has ended
         current().post(partial(_hand_over, call_of_task.get(), function))
 
 
@@ -352,7 +359,8 @@ def run(
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
-    if sys.is_finalizing():  # its other threads never run again
+    if sys.is_finalizing():
+        # after the interpreter's end, the engine's threads never run again
         raise RuntimeError("the interpreter ends, so nothing can be sent")
     _engine.start()
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -367,7 +375,8 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     if isinstance(error, CarriedError):
         error = error.error
     if interrupt is not None:
-        for note in getattr(error, "__notes__", ()):  # what a cancelled call has left
+        for note in getattr(error, "__notes__", ()):
+            # notes name what a cancelled call has left in the store
             interrupt.add_note(note)
         error = interrupt
     if error is None:
@@ -375,7 +384,7 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     try:
         raise error
     finally:
-        # The frames of the error lead here: a body in them would stay in memory.
+        # The error's frames refer to this frame. A body in them would stay in memory.
         del error, interrupt, outcome
 
 
@@ -388,9 +397,10 @@ def _wait_for(
     there was none. Each interrupt cancels *call*.
     """
     engine, interrupt, end = _engine, None, math.inf
-    # A signal handler may raise between any two steps. The inner ``try`` catches what is
-    # raised while this thread posts or waits, the outer one what is raised in the inner
-    # handlers. These call nothing, because a handler of signals may run after each call.
+    # A signal handler may raise an exception between any two steps. The inner ``try``
+    # catches exceptions raised while this thread posts or waits. The outer ``try``
+    # catches those raised in the inner handlers. The handlers call nothing, because a
+    # signal handler may run after each call.
     while True:
         try:
             while True:
@@ -400,17 +410,19 @@ def _wait_for(
                         if interrupt is not None:
                             end = min(end, time.monotonic() + GRACE)
                     todo = None
-                    # Not forever: a signal that another thread got does not end the
-                    # wait, nor does any on Windows.
+                    # The wait has a time limit: a signal that another thread received
+                    # does not end a wait, and on Windows no signal does.
                     item = items.get(timeout=_POLL_INTERVAL)
                     if type(item) is _Outcome:
                         return item, interrupt
-                    in_waiting_thread(item)  # or one that waits for this one
+                    # called here, or in a thread that waits for this one
+                    in_waiting_thread(item)
                 except queue.Empty:
                     if not call.is_heard and time.monotonic() >= end:
                         return _unanswered(engine), interrupt
                 except BaseException as caught:  # noqa: BLE001 - raised by the caller
-                    # It may have lost what ``get`` returned: ``cancel`` repeats it.
+                    # The waiter may have lost what ``get`` returned; ``cancel`` sends
+                    # it again.
                     interrupt = caught if interrupt is None else interrupt
                     todo = call.cancel
         except BaseException as caught:  # noqa: BLE001 - raised by the caller
@@ -460,7 +472,7 @@ async def awaited(
     except GeneratorExit:  # the caller's loop was closed
         post_later(call.cancel)
         raise
-    except BaseException:  # of a signal handler: the loop does not run on
+    except BaseException:  # an exception of a signal handler stops the loop
         _wait_for(call, call.cancel, items)
         raise
     result: T = _result(outcome, interrupt)
@@ -472,7 +484,7 @@ async def _until_ended(
 ) -> tuple[_Outcome, BaseException | None]:
     """Begin *call*, and wait for its outcome; return it, and what has cancelled the call."""
     engine, interrupt = current(), None
-    # When to give up, and when a cancellation counts again.
+    # When to give up, and when the next cancellation counts.
     end = next_cancel = math.inf
     engine.post(call.begin)
     while True:
@@ -482,8 +494,10 @@ async def _until_ended(
                 item = items.get()
                 if type(item) is _Outcome:
                     return item, interrupt
-                in_waiting_thread(item)  # or one that waits for this one
-            # One that is cancelled waits in steps: the engine may not answer.
+                # called here, or in a thread that waits for this one
+                in_waiting_thread(item)
+            # A cancelled caller waits in short steps, because the engine may not
+            # answer.
             await asyncio.wait_for(
                 arrived.wait(), None if interrupt is None else _POLL_INTERVAL
             )
@@ -495,7 +509,8 @@ async def _until_ended(
                 if not call.is_heard and now >= end:
                     return _unanswered(engine), interrupt
                 continue
-            # anyio cancels in each turn of its loop, and does not mean to hurry.
+            # anyio repeats a cancellation in each turn of its loop; that is not a
+            # request to hurry.
             if now >= next_cancel:
                 next_cancel = now + _CANCEL_INTERVAL
                 engine.post(call.cancel)

@@ -23,12 +23,13 @@ from .engine import call_of_task, is_user_code, running
 class RequestLimits:
     """Maximum numbers of requests in flight, for the requests of one client."""
 
-    # Requests of this client, to all buckets: with small bodies, which the loop sends, and
-    # large ones, which worker threads send. The numbers depend on the bucket.
+    # Maximum requests of this client, for all buckets: small bodies, which the loop
+    # sends, and large ones, which worker threads send. The maximum depends on the
+    # bucket.
     small: Callable[[], int]
     large: Callable[[], int]
-    threads: int  # large requests in the whole process
-    total: int  # all requests in the whole process
+    threads: int  # maximum of large requests in the whole process
+    total: int  # maximum of all requests in the whole process
 
 
 @frozen(eq=False)
@@ -52,16 +53,17 @@ class RequestLimiter:
     """
 
     def __init__(self) -> None:
-        # Client and size, small or large -> its requests in flight; none is 0.
+        # Client and size (small or large) -> requests in flight. Entries with 0 are
+        # left out.
         self._of_client: dict[tuple[int, bool], int] = {}
         self._small = self._large = 0
-        # Place -> call -> requests that wait.
+        # Place -> call -> waiting requests.
         self._waiting: OrderedDict[
             RequestPlace, OrderedDict[object, deque[asyncio.Future[None]]]
         ] = OrderedDict()
 
     @property
-    def in_flight(self) -> int:  # for tests
+    def in_flight(self) -> int:  # used only by tests
         return self._small + self._large
 
     def is_awaited(self, place: RequestPlace) -> bool:
@@ -128,16 +130,16 @@ class RequestLimiter:
 
     def admit(self) -> None:
         """Let those requests that wait be sent that the limits permit by now."""
-        # The first request of each call, one call after another.
+        # Send the first request of each call, one call after another.
         while (place := next(filter(self._may, self._waiting), None)) is not None:
             calls = self._waiting.pop(place)
             call, queue = calls.popitem(last=False)
             future = queue.popleft()
             if queue:
-                calls[call] = queue  # at the end
+                calls[call] = queue  # put the call at the end of the queue
             if calls:
-                self._waiting[place] = calls  # this place, too, goes to the end
-            if not future.done():  # it was cancelled, and does not know yet
+                self._waiting[place] = calls  # put the place at the end, too
+            if not future.done():  # a cancelled request is removed later
                 self._count(place, 1)
                 future.set_result(None)
 
@@ -151,10 +153,11 @@ class MemoryBudget:
     """Memory that the parts of all open files of a process use."""
 
     def __init__(self) -> None:
-        # Account -> its bytes; without accounts that use none. A sum of these numbers
-        # costs little, also with a thousand files.
+        # Account -> bytes that it uses. Accounts with 0 bytes are left out, so a sum of
+        # them is quick, even with a thousand files.
         self.accounts: dict[object, int] = {}
-        self.lock = threading.RLock()  # a finalizer may change them at any time
+        # reentrant, because a finalizer may change the numbers at any time
+        self.lock = threading.RLock()
 
     @property
     def used(self) -> int:
@@ -212,7 +215,7 @@ class MemoryAccount:
         return total <= limit // 2 or used + size <= limit // owners
 
 
-# Keyed by process: a forked child never gives back what its parent uses.
+# Process ID -> budget. A forked child never gives back memory that its parent uses.
 _budgets: dict[int, MemoryBudget] = {}
 
 

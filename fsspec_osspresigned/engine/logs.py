@@ -14,8 +14,8 @@ from functools import partial
 from .engine import in_waiting_thread
 from .threads import is_own_thread
 
-# Whether this code was called by a handler of our own records. What it logs is dropped: a
-# handler that writes into the store would log itself forever.
+# True if a log handler of this package's records called this code. Further records are
+# dropped, because a handler that writes into the store would log itself forever.
 _is_handling: ContextVar[bool] = ContextVar("osspresigned_log", default=False)
 
 
@@ -51,7 +51,8 @@ class Logger:
         if not self.shows(level) or _is_handling.get():
             return
         frame = inspect.currentframe()
-        for _ in range(2):  # this function, and the one that is named like the level
+        for _ in range(2):
+            # skip this function, and the method that has the name of the level
             frame = frame and frame.f_back
         assert frame is not None  # noqa: S101 - for types
         code, line = frame.f_code, frame.f_lineno

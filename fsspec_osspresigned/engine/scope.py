@@ -23,19 +23,20 @@ R = TypeVar("R")
 
 ON_ERROR = ("raise", "omit", "return")
 
-# Equal refusals in a row that end the scope: the other jobs would be refused, too.
+# After this number of equal refusals in a row, the scope ends, because the other jobs
+# would be refused, too.
 _REFUSALS = 16
-_REFUSED = (401, 403)  # HTTP status
-_NO_RESULT = object()  # of a job that has not ended, or failed
-_NOTES = 3  # that a cancellation shows of its jobs
-_CHUNK = 128  # jobs that a worker thread takes from an iterator at once
+_REFUSED = (401, 403)  # HTTP statuses that count as refusals
+_NO_RESULT = object()  # result of a job that has failed, or has not ended
+_NOTES = 3  # maximum number of jobs that the note of a cancellation lists
+_CHUNK = 128  # jobs that a worker thread takes from an iterator at a time
 
 
 async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
     if isinstance(jobs, Sequence):
         yield jobs
         return
-    source = iter(jobs)  # code of the user, which may wait for anything
+    source = iter(jobs)  # the iterator is code of the user, which may wait for anything
     while chunk := await waiting(lambda: list(islice(source, _CHUNK))):
         yield chunk
 
@@ -62,10 +63,10 @@ class Scope(Generic[T, R]):
         self._work, self._name = work, name
         self._width, self._on_error = width, on_error
         self._results: list[Any] = []
-        self._refusal: tuple[Any, ...] = ()  # the last failure
-        self._refusals = 0  # equal ones in a row
+        self._refusal: tuple[Any, ...] = ()  # key of the last failure
+        self._refusals = 0  # number of equal refusals in a row
         self._stops = self._is_given_up = self._is_terminated = False
-        self._notes: list[str] = []  # of cancelled jobs: what they may have left
+        self._notes: list[str] = []  # what cancelled jobs may have left in the store
         self.failures: dict[str, Exception] = {}
 
     async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
@@ -155,7 +156,8 @@ class Scope(Generic[T, R]):
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         link: BaseException | None = error
-        while link is not None:  # frames keep their variables, the bodies of many files
+        while link is not None:
+            # frames keep their variables, and so the bodies of many files
             traceback.clear_frames(link.__traceback__)
             link = link.__context__
         self.failures[name] = error
@@ -179,7 +181,7 @@ class _Children:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
-        self.count = 0  # tasks that were begun
+        self.count = 0  # number of tasks that were started
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self.count += 1
@@ -189,7 +191,8 @@ class _Children:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # Only the first error is raised. asyncio logs no exception that was retrieved.
+        # Only the first error is raised. asyncio does not log an exception that was
+        # retrieved.
         error = None if task.cancelled() else task.exception()
         if self._over.done():
             return
@@ -210,7 +213,7 @@ class _Children:
         finally:
             await self._cancel_all()
             if not self._over.cancelled():
-                self._over.exception()  # a cancellation may have come before it
+                self._over.exception()  # a cancellation may have come before the error
 
     async def _cancel_all(self) -> None:
         cancelled: asyncio.CancelledError | None = None

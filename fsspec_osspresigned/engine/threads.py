@@ -42,14 +42,14 @@ class Job:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
-    def run(self) -> None:  # in a worker thread
+    def run(self) -> None:  # runs in a worker thread
         function, self._function = self._function, None
         try:
             self.result = function()  # type: ignore[misc]  # it is called once
         except BaseException as error:  # noqa: BLE001 - raised by the task that waits
             self.error = error
 
-    def end(self) -> None:  # on the loop
+    def end(self) -> None:  # runs on the loop
         self.is_over = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

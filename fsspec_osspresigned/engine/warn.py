@@ -19,7 +19,7 @@ def warn_user(text: str, category: type[Warning]) -> None:
 
 def _warn(text: str, category: type[Warning]) -> None:
     frame, level = inspect.currentframe(), 1
-    # The name of this package begins with that of fsspec.
+    # The frames of fsspec and of this package have names that begin with "fsspec".
     while frame is not None and frame.f_globals.get("__name__", "").startswith(
         "fsspec"
     ):
