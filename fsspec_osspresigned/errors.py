@@ -17,9 +17,10 @@ from attrs import frozen
 
 from .compat import current_name
 
-SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"  # the pages, for messages
+# address of the documentation, for messages
+SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"
 
-DEPRECATED = {  # classes, to be removed in 0.4
+DEPRECATED = {  # old names of classes, to be removed in 0.4
     "BindingError": "WrongRequestSignedError",
     "BlindAnswerWarning": "ExistenceNotVerifiedWarning",
     "CheckpointInUseError": "UploadInProgressError",
@@ -135,7 +136,7 @@ class OSSPresignedError(OSError):
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # OSError's own method drops attributes.
+        # OSError's own method loses the attributes.
         return _rebuild, (type(self), self.message, self.path), self.__dict__
 
 

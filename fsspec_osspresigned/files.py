@@ -26,7 +26,7 @@ from .compat import (
     write_at,
 )
 
-_NOTE = 200  # bytes that are read of the owner's name
+_NOTE = 200  # maximum number of bytes read from the owner's name
 
 
 class LockedError(Exception):
@@ -62,7 +62,7 @@ class FileLock:
                 if is_at(descriptor, path):
                     _sign(descriptor)
                     return cls(path, descriptor)
-                os.close(descriptor)  # its last owner removed it just now
+                os.close(descriptor)  # the last owner has just removed the file
             except BlockingIOError:
                 owner = read_at(descriptor, _NOTE, 0).decode("ascii", "replace")
                 os.close(descriptor)
@@ -76,9 +76,10 @@ class FileLock:
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 try:
-                    # First, so that what is locked later is another file.
+                    # The name is removed first, so a process that locks the path later
+                    # locks another file.
                     os.unlink(self._path)
-                except PermissionError:  # Windows removes no open file
+                except PermissionError:  # Windows cannot remove an open file
                     self.forget()
                     os.unlink(self._path)
             self.forget()
@@ -96,7 +97,8 @@ def lock(descriptor: int) -> None:
         import fcntl  # noqa: PLC0415 - Windows has none
     except ImportError:
         msvcrt = import_module("msvcrt")
-        os.lseek(descriptor, _NOTE, os.SEEK_SET)  # others may read the name before it
+        # another process may read the name before it is written
+        os.lseek(descriptor, _NOTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
@@ -114,7 +116,7 @@ def is_at(descriptor: int, path: str) -> bool:
 
 def _sign(descriptor: int) -> None:
     text = f"process {os.getpid()} on {socket.gethostname()}"
-    with contextlib.suppress(OSError):  # a full disk costs only the name
+    with contextlib.suppress(OSError):  # if the disk is full, only the name is missing
         os.ftruncate(descriptor, 0)
         write_at(descriptor, memoryview(text.encode("ascii", "replace")[:_NOTE]), 0)
 
@@ -173,20 +175,21 @@ class LineFile:
         """
         new = f"{path}.new"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)  # of a process that died right here
+            os.unlink(new)  # the file of a process that was killed at this point
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | BINARY
         file = cls(os.open(new, flags, 0o600), sync=sync)
         try:
             file.append(b"".join(lines))
             file.flush()
-            file.close()  # Windows renames no open file
+            file.close()  # Windows cannot rename an open file
             os.replace(new, path)
         except BaseException:
             file.close()
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
-        # Make the rename last, too; some file systems cannot.
+        # Sync the directory, so that the rename survives a crash. Some file systems
+        # cannot.
         with contextlib.suppress(OSError):
             directory = os.open(os.path.dirname(path), os.O_RDONLY)
             try:

@@ -15,10 +15,11 @@ from .errors import ConfigurationError
 from .filesystem import OSSPresignedFileSystem
 from .options.options import renamed
 
-PREFIX = "osspresigned."  # of the properties that are storage options
-# Everyone who writes a table can set its properties.
+PREFIX = "osspresigned."  # prefix of the properties that are storage options
+# Options that no table may set, because everyone who writes a table can set its
+# properties.
 _OF_THE_USER = {"signer_token", "receipts", "resume_dir"}
-SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # of the locations of tables
+SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # schemes of the locations of tables
 
 
 class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
@@ -36,7 +37,8 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
 
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
         super().__init__(properties)
-        # Its pickle has no secret, so that of this object is refused with one.
+        # The pickle of a filesystem contains no secret, so a filesystem with a secret
+        # cannot be pickled.
         self._fs = OSSPresignedFileSystem(**_options(properties))
 
     def new_input(self, location: str) -> InputFile:
@@ -66,7 +68,7 @@ class _File:
 
 class _InputFile(_File, InputFile):  # type: ignore[misc]
     def open(self, seekable: bool = True) -> InputStream:
-        del seekable  # every file is
+        del seekable  # every file is seekable
         return self._fs.open(self._path, "rb")
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .signers.upload_server import UploadServer, UploadServerContext
 
 VARIABLE = "OSSPRESIGNED_MLFLOW"
-_BLOCK = 64 * 1024  # bytes of a reply
+_BLOCK = 64 * 1024  # bytes that are read at a time
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
@@ -134,7 +134,7 @@ def _exchange(
             get_default_host_creds(server),
             url.reveal().removeprefix(server),
             method,
-            max_retries=0,  # the filesystem retries
+            max_retries=0,  # the filesystem itself retries
             retry_codes=(),
             raise_on_status=False,
             extra_headers=headers,
@@ -145,7 +145,8 @@ def _exchange(
             names = {name.lower(): value for name, value in answer.headers.items()}
             reply = Reply(status=answer.status_code, headers=names)
             received = _read(answer, largest)
-    except (MlflowException, OSError) as error:  # may repeat the password of a URL
+    except (MlflowException, OSError) as error:
+        # the message may repeat the password of a URL
         failure = type(error.__context__ or error).__name__
     if failure:
         raise NetworkError(failure)

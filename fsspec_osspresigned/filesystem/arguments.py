@@ -27,7 +27,7 @@ def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
     *protocol* is the subclass's. The scheme ``osspresigned://`` stays.
     """
     if protocol == PROTOCOL:
-        return path  # the other functions know that one
+        return path  # other functions remove this scheme
     if isinstance(path, list | tuple):
         return [without_own(protocol, item) for item in path]
     text = stringify_path(path)
@@ -62,7 +62,7 @@ def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
     A trailing slash is removed, unless *keep_slash* is set: names of objects that
     represent directories end in a slash.
     """
-    # Most paths hold neither a scheme nor a signature.
+    # Most paths contain neither a scheme nor a signature.
     is_plain = type(path) is str and ":" not in path and "=" not in path
     name = path.lstrip("/") if is_plain else without_protocol(path)
     stripped = name.rstrip("/")
@@ -86,7 +86,7 @@ def check_depth(maxdepth: int | None) -> None:
 class BulkOptions:
     """Options of a method for many files."""
 
-    batch_size: int | None = None  # files at a time; None, -1: up to 128
+    batch_size: int | None = None  # files at a time; None or -1 permits up to 128
     on_error: str = "raise"
 
     @classmethod

@@ -30,7 +30,7 @@ class SharedCallback:
         self.is_heard = not isinstance(callback, NoOpCallback)
         self._callback = callback
         self._lock = lock or threading.Lock()
-        self.knows_size = False  # the total of many files
+        self.knows_size = False  # True once the total size of all files is known
         kind = type(callback)
         bases = Callback.branched, Callback.branch
         self._counts_bytes = (kind.branched, kind.branch) == bases
@@ -72,7 +72,8 @@ class SharedCallback:
         elif self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
         else:
-            branches: list[Any] = []  # stays empty if cancelled before the call
+            # stays empty if the call is cancelled before it begins
+            branches: list[Any] = []
             try:
                 await waiting(self._branch, branches, source, target)
                 yield SharedCallback(branches[0], self._lock)
@@ -115,7 +116,7 @@ class BlockCopy:
     """Copies an open source into a sink block by block, in a worker thread."""
 
     def __init__(self, path: str, callback: SharedCallback) -> None:
-        self._path, self._callback = path, callback  # the object, for errors
+        self._path, self._callback = path, callback  # path of the object, for errors
         self._is_stopped = False
         self._sink: Any = None
 

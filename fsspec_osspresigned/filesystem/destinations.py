@@ -28,9 +28,10 @@ _MAX_SHOWN = 20
 class Match:
     """Objects and directories that the paths or patterns of a call match."""
 
-    source: Any  # as it was given
-    kinds: Mapping[str, str | None]  # sorted; None for what was not looked up
-    is_pattern: bool  # one pattern, and no object of that very name
+    source: Any  # the source, as the caller gave it
+    # name -> type, sorted by name; None for a name that was not looked up
+    kinds: Mapping[str, str | None]
+    is_pattern: bool  # True: one pattern, and no object has exactly this name
 
     @property
     def directories(self) -> list[str]:
@@ -119,7 +120,8 @@ def refuse_clashes(
             problems.append(
                 f"{item.path!r} would be {target!r}, a directory that is there"
             )
-        elif local and _is_unfinished(target):  # where the bytes of another may be
+        elif local and _is_unfinished(target):
+            # another download may be writing to that name
             name = "the name of an unfinished download"
             advice = "get it alone, to a name of your own"
             problems.append(f"{item.path!r} has {name}: {advice}")
@@ -170,8 +172,8 @@ def local_path(path: Any) -> str:
 class Kind(Enum):
     """Kind of a local path for ``put``."""
 
-    FILE = "file"  # also an unreadable one: reading it raises the reason
-    PIPE = "pipe or device that the caller named"  # read as a stream
+    FILE = "file"  # includes unreadable files: reading one raises the reason
+    PIPE = "pipe or device that the caller named"  # is read as a stream
     DIRECTORY = "directory"
     LINK = "link to a directory"
     SPECIAL = "pipe, socket or device"
@@ -180,7 +182,7 @@ class Kind(Enum):
 
 _Found: TypeAlias = "tuple[Kind, OSError | None]"
 
-# Name of a file that ``get`` has begun.
+# Pattern for the name of a file that ``get`` has begun.
 _is_unfinished = re.compile(r"(?:^|[/\\])\.osspresigned-[0-9a-f]{16}\Z").search
 
 
@@ -247,8 +249,8 @@ def local_entries(
     is_pattern = any(map(_is_pattern, paths))
     depth = maxdepth if recursive else 0
     if is_one and is_pattern and depth:
-        depth -= 1  # the pattern is the first level
-    found: dict[str, _Found] = {}  # a name may be in several of the sources
+        depth -= 1  # the pattern counts as the first level
+    found: dict[str, _Found] = {}  # several sources may contain the same name
     for path in _tops(paths, maxdepth):
         top = path.rstrip("/") or "/"
         kind = _kind_of_top(top)
@@ -258,7 +260,8 @@ def local_entries(
         if kind is Kind.DIRECTORY and depth != 0:
             found.update(_walk(top, depth))
     names = list(found)
-    if is_one and (not recursive or maxdepth is not None):  # by fsspec, files alone
+    if is_one and (not recursive or maxdepth is not None):
+        # fsspec then lists only files
         directories = (Kind.DIRECTORY, None), (Kind.LINK, None)
         names = [name for name in names if found[name] not in directories]
     source = paths[0] if is_one else paths
@@ -330,6 +333,6 @@ def _kind(entry: os.DirEntry[str]) -> Kind:
             return Kind.UNFINISHED
         if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
             return Kind.FILE
-    except OSError:  # a link that leads in a circle
+    except OSError:  # the path is a link that leads in a circle
         return Kind.FILE
     return Kind.SPECIAL

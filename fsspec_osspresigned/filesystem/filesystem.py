@@ -79,7 +79,7 @@ MAX_INSTANCES = 256
 
 F = TypeVar("F", bound="OSSPresignedFileSystem")
 
-_KEY = "instance key"  # no option: the blank keeps a caller from giving it
+_KEY = "instance key"  # not an option: because of the blank, no caller can pass it
 
 
 class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
@@ -111,7 +111,8 @@ def _id(value: Any) -> int | None:
     """
     if not (callable(value) or hasattr(value, "sign")):
         return None
-    return id(getattr(value, "__self__", value))  # each bound method is a new object
+    # each access to a bound method creates a new object
+    return id(getattr(value, "__self__", value))
 
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
@@ -136,8 +137,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     protocol = PROTOCOL
     transaction_type = Transaction
-    token: str  # set by the metaclass
-    _fs_token = property(lambda self: self.token)  # fsspec compares and hashes it
+    token: str  # the metaclass sets it
+    # fsspec compares and hashes this attribute
+    _fs_token = property(lambda self: self.token)
 
     def __init__(self, **storage_options: Unpack[StorageOptions]) -> None:
         given: dict[str, Any] = {**storage_options}
@@ -145,7 +147,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         self._options = Options.from_storage_options(given)
         names = ("batch_size", "use_listings_cache")
         known = {n: given[n] for n in names if n in given}
-        # False would start a thread for fsspec's loop, which few verbs need.
+        # With asynchronous=False, fsspec starts a thread for its loop, which few verbs
+        # need.
         super().__init__(asynchronous=True, **known)
         self.asynchronous = bool(given.get("asynchronous"))
         self._given_loop = (os.getpid(), given.get("loop"))
@@ -160,7 +163,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if pid not in self._clients:
             before, client = self._clients, client_for(self._options)
             self._clients = {pid: client}
-            for parent in before.values():  # this process is a fork of it
+            for parent in before.values():
+                # this process is a fork of the one that created them
                 client.written.add_unverified(parent.written.unverified())
         return self._clients[pid]
 
@@ -199,7 +203,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        # For fsspec's own code. A subclass that changes paths overrides ``_path`` too.
+        # fsspec's own code calls this method. A subclass that changes paths overrides
+        # ``_path``, too.
         if isinstance(path, list):
             return [cls._strip_protocol(item) for item in path]
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
@@ -792,7 +797,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         path1: Any,
         path2: Any,
         recursive: bool = False,
-        on_error: str | None = None,  # fsspec's order
+        on_error: str | None = None,  # the order of fsspec's parameters
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:

@@ -56,7 +56,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_READ_AHEAD = 64 * KIB  # largest file, in bytes, that is read ahead
+_READ_AHEAD = 64 * KIB  # bytes of the largest file that is read ahead
 
 _DUCKDB = (
     "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
@@ -79,8 +79,8 @@ class PutCall:
 
     client: Client
     options: ObjectOptions
-    create: bool = False  # never replaces an object
-    transaction: Transaction | None = None  # publishes later
+    create: bool = False  # True: an existing object is never replaced
+    transaction: Transaction | None = None  # publishes the objects at its end
 
     @classmethod
     def from_options(
@@ -97,7 +97,8 @@ class PutCall:
         if mode != "overwrite":
             check_choice("mode", mode, ("overwrite", "create"))
         create = mode == "create"
-        if client.signer.names_objects:  # so nothing is replaced
+        if client.signer.names_objects:
+            # the server chooses new names, so nothing is replaced
             options = ObjectOptions(evolve(options.options, overwrite=True))
             create = False
         return cls(client, options, create, transaction)
@@ -160,7 +161,8 @@ class PutCall:
         self, path: str, body: Source, context: TransferContext
     ) -> Coroutine[Any, Any, Receipt | None]:
         target = self.target(path)
-        if self.transaction is None and not target.kind.exclusive:  # nearly always
+        if self.transaction is None and not target.kind.exclusive:
+            # true for nearly all uploads
             return upload_source(self.client, target, body, context)
         return self._store_checked(target, body, context)
 
@@ -231,7 +233,8 @@ class PutCall:
             Stream(file.local, copying.check, regular=file.is_regular) as source,
             self.writer(target, autocommit=transaction is None) as sink,
         ):
-            sink.publish_always = False  # an error would truncate the object
+            # otherwise an error would publish a truncated object
+            sink.publish_always = False
             copying.discards(sink)
             if transaction is not None:
                 transaction.add(sink)
@@ -265,7 +268,8 @@ class PutCall:
             large: asyncio.Semaphore,
         ) -> Coroutine[Any, Any, Receipt | None]:
             entry, file = job
-            if type(file.body) is MemoryBody and not callback.is_heard:  # most are
+            if type(file.body) is MemoryBody and not callback.is_heard:
+                # most files are small and have no callback
                 return self._store(entry.path, file.body, context)
             if file.body is not None and file.body.size > SMALL:
                 return in_turn(large, put_entry, entry, file, context)
@@ -403,7 +407,8 @@ class PutCall:
         names = ", ".join([path] if isinstance(path, str) else path)
         text = f"{names} was not published: {type(error).__name__} left its with block"
         error.add_note(text)
-        with contextlib.suppress(DiscardWarning):  # -W error must not replace *error*
+        with contextlib.suppress(DiscardWarning):
+            # with -W error, the warning must not replace *error*
             warn_user(text, DiscardWarning)
         raise error
 
@@ -429,7 +434,7 @@ class PutCall:
 
         upload = run(Upload.begin, self.client, target, size=size, context=context)
         if size is not None and not upload.plan.multipart:
-            # A stream of one request waits on disk, not in memory.
+            # A stream that goes in one request waits on disk, not in memory.
             upload = run(Upload.begin, self.client, target, context=context)
         keep = None
         if self.transaction is not None and not autocommit:
@@ -453,7 +458,7 @@ class LocalFile:
     is_directory: bool = False
     is_regular: bool = True
     body: Source | None = None  # None for a stream, or if there is a problem
-    problem: Exception | None = None  # why the path cannot be read
+    problem: Exception | None = None  # the reason why the path cannot be read
 
 
 def local_file(local: str) -> LocalFile:
@@ -475,7 +480,7 @@ def local_file(local: str) -> LocalFile:
 
 def _read_file(local: str) -> LocalFile:
     """Do the same; the body of a regular file of up to 64 KiB is read into memory."""
-    with contextlib.suppress(OSError):  # ``local_file`` raises it again
+    with contextlib.suppress(OSError):  # ``local_file`` raises the error again
         descriptor = os.open(local, READ_ONLY)
         try:
             before = os.fstat(descriptor)
@@ -483,7 +488,8 @@ def _read_file(local: str) -> LocalFile:
                 data = os.read(descriptor, before.st_size + 1)
                 after = os.fstat(descriptor)
                 times = {before.st_mtime_ns, after.st_mtime_ns}
-                # A file of another size, as in /proc, is a stream.
+                # A file whose content has another size than its metadata, as in /proc,
+                # is a stream.
                 if {len(data), after.st_size} == {before.st_size} and len(times) == 1:
                     return LocalFile(local, body=MemoryBody(data))
         finally:
@@ -508,12 +514,12 @@ def _bytes_of(entries: Iterable[LocalEntry]) -> int:
 
 def media_type(name: str) -> str | None:
     if "." not in name and ":" not in name:
-        return None  # to fill the table would take longer than a PUT
+        return None  # filling the table would take longer than a PUT
     stem, _, ending = name.partition(".")
     return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
 
-@lru_cache(maxsize=64)  # files of one upload have few suffixes
+@lru_cache(maxsize=64)  # the files of an upload have few different suffixes
 def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
@@ -521,7 +527,7 @@ def _guessed(name: str) -> str | None:
     return guessed
 
 
-# Python's built-in table, which is the same on every machine.
+# Python's built-in table is the same on every machine.
 _media_types = cache(mimetypes.MimeTypes)
 
 

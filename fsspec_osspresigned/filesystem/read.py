@@ -38,13 +38,14 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
     ETag. If the object was replaced, SourceChangedError is raised.
     """
 
-    cache: Any  # of fsspec, in whose steps the object is read
+    cache: Any  # fsspec's cache, which decides about the ranges that are read
 
     def __init__(self, fs: Any, info: dict[str, Any], **kwargs: Any) -> None:
         self._version = Version.of(info)
         self._cache_options = kwargs.get("cache_options")
         self._pid = os.getpid()
-        self._summed = 0, 0  # bytes from the start that were read, and their CRC-64
+        # number of bytes read in order from the start, and their CRC-64
+        self._summed = 0, 0
         super().__init__(fs, info["name"], mode="rb", size=info["size"], **kwargs)
         self.details = info
 
@@ -55,7 +56,8 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             IntegrityError: the whole object was read, and its CRC-64 differs.
         """
         if self._pid != os.getpid() and not self.closed:
-            # Version and cache of the parent of a fork may be half changed or locked.
+            # After a fork, the parent's version and cache may be half changed or
+            # locked.
             self._version = Version.of(self.details)
             options = self._cache_options or {}
             kind = type(self.cache)
@@ -72,7 +74,8 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         return data
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        # After a fork it is another client: no connection is shared with the parent.
+        # After a fork, ``client`` is a new client, which shares no connection with the
+        # parent.
         return run(reading.read, self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
@@ -117,7 +120,8 @@ def open_reader(
     size = block_size or given.get("blocksize") or options.default_block_size
     info = run(_readable_info, client, path)
     if info is None:
-        # GET is not granted: the body that this process kept, or the error.
+        # GetObject is not granted: return the body that this process kept, or raise the
+        # error.
         return io.BytesIO(run(Lookup(client).read, path))
     return PresignedReader(
         filesystem,
@@ -214,7 +218,7 @@ async def cat_ranges(
 
     async def work(job: tuple[int, str, int | None, int | None]) -> bytes:
         _, path, start, end = job
-        # A range without an end may be large.
+        # A range without an end may be large, so a worker thread reads it.
         return await lookup.read(
             path, start, end, versions.get(path), in_thread=end is None
         )

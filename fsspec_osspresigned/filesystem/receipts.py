@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..files import LineFile
 from ..model import Receipt
 
-_SHOWN = 20  # receipts of a long list
+_SHOWN = 20  # receipts that the ``repr`` of a long list shows
 
 
 class ReceiptList(list[Receipt | Exception]):
@@ -66,7 +66,7 @@ class ReceiptFile:
 
     def __call__(self, receipt: Receipt) -> None:
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
-        with self._lock:  # opened for each line, since the file may be rotated
+        with self._lock:  # the file is opened for each line, because it may be rotated
             file = LineFile(self._opened(), is_torn=self._is_torn)
             self._is_torn = True
             try:

@@ -40,7 +40,8 @@ async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
         return sorted({item["name"] async for item in walk})
     items: dict[str, Info] = {}
     async for item in walk:
-        # An object hides the directory of the same name, so it records that one.
+        # An object hides the directory of the same name, so an entry for that object
+        # replaces it.
         before = items.setdefault(item["name"], item)
         if before["type"] != item["type"]:
             shown = item if item["type"] == "file" else before
@@ -147,7 +148,8 @@ async def layout(
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
-        # A trailing slash of a path in the store means a directory, so it is kept.
+        # In the store, a path with a trailing slash is a directory, so the slash is
+        # kept.
         root = named(target) if local else without_protocol(target)
         is_directory = os.path.isdir if local else _is_directory(client)
         placed = await waiting(
@@ -229,7 +231,7 @@ async def presigned_url(
         expires_in=int(expiration),
     )
     signed = await client.signed(operation)
-    sent = ("host", "content-length")  # by every HTTP client
+    sent = ("host", "content-length")  # every HTTP client sends these headers
     needed = sorted(name for name in signed.headers if name.lower() not in sent)
     if needed:
         names = ", ".join(needed)

@@ -7,8 +7,8 @@ from upath import UPath
 
 from .filesystem import OSSPresignedFileSystem
 
-# UPath looks in fsspec's table of loaded classes for how to split a path, and warns
-# about a protocol that is missing there.
+# UPath takes the rules for splitting a path from fsspec's table of loaded classes, and
+# warns if a protocol is missing there.
 fsspec.register_implementation(
     OSSPresignedFileSystem.protocol, OSSPresignedFileSystem, clobber=True
 )

@@ -23,9 +23,10 @@ from ..compat import SpecialFileError, open_regular, read_at, write_at
 from ..errors import ConfigurationError, SourceChangedError
 
 BLOCK = 256 * 1024
-SMALL = 256 * 1024  # bytes of a body, of a request or a reply, that the loop sends
-SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
-_JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
+# bytes of the largest body, of a request or a reply, that the loop sends
+SMALL = 256 * 1024
+SLICE = 1024 * 1024  # bytes in memory that are hashed and sent at once
+_JOIN = 2 * SLICE  # bytes of small pieces that are joined without the interpreter lock
 _READ = 512 * 1024  # bytes of one read of a file, as many as libcurl asks for
 
 
@@ -61,7 +62,7 @@ class MemoryBody:
     __slots__ = ("__weakref__", "size", "view")
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self.view = memoryview(data).cast("B")  # without a copy
+        self.view = memoryview(data).cast("B")  # a view avoids a copy
         self.size = len(self.view)
 
     def blocks(self) -> Iterator[memoryview]:
@@ -96,12 +97,13 @@ class PartBody:
 
     pieces: tuple[memoryview | bytes, ...]
     size: int
-    # Called once when the memory of the pieces is no longer needed.
+    # Function that is called once, when the memory of the pieces is no longer needed.
     given_back: Callable[[], object] | None = None
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes: slices of large pieces, and small pieces joined."""
-        # A part may have thousands of pieces: nothing here runs for each small one.
+        # A part may have thousands of pieces, so no Python code here runs for each
+        # small one.
         sizes = [*map(len, self.pieces)]
         ends = [0, *accumulate(sizes)]
         first = 0
@@ -113,7 +115,7 @@ class PartBody:
             if stop - first > 1:
                 view = memoryview(b"".join(self.pieces[first:stop]))
                 yield view
-                view.release()  # else the next one needs new pages of memory
+                view.release()  # otherwise the next part needs new memory pages
             else:
                 view = memoryview(self.pieces[first])
                 for start in range(0, sizes[first], SLICE):
@@ -134,7 +136,7 @@ class Fingerprint:
     device: int
     inode: int
     size: int
-    mtime_ns: int  # a program can reset it after an edit, but not ctime
+    mtime_ns: int  # a program can reset mtime after an edit, but not ctime
     ctime_ns: int | None = None  # None in old journals
 
     @classmethod
@@ -143,7 +145,7 @@ class Fingerprint:
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
     def fits(self, status: os.stat_result) -> bool:
-        # Replacing or removing the file changes ctime alone.
+        # Replacing or removing the file changes only ctime.
         is_same = not status.st_nlink or status.st_ctime_ns == self.ctime_ns
         return (
             is_same
@@ -160,7 +162,7 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
     Files in /proc do not. Only a small file without disk blocks is read for this check; a
     large one is a sparse file, so its size is right.
     """
-    # Systems without such files report no blocks either.
+    # File systems without sparse files also report no blocks.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
         return True
     with io.FileIO(path, opener=open_regular) as handle:
@@ -221,7 +223,7 @@ class FileBody:
                 if left:
                     yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        # The file is closed: a block that waits to be sent needs no descriptor.
+        # The file is closed, because a block that waits to be sent needs no descriptor.
         if block:
             yield memoryview(block)
 

@@ -20,7 +20,7 @@ _MD5_HEADER = "content-md5"
 _MD5_BYTES = 16
 
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
-_ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
+_ONE = 1 << 63  # x^0: the highest bit of a reflected CRC is the lowest power
 _PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
 _MD5_OF_GOOGLE = re.compile(rb'"md5Hash"\s*:\s*"([A-Za-z0-9+/]{22}==)"')
 _ENCRYPTION = ("x-oss-server-side-encryption", S3_ENCRYPTION)
@@ -43,7 +43,8 @@ def digests_of(body: Body, names: Collection[str]) -> dict[str, str]:
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-# Returns the CRC-64/XZ of data, continuing from a second argument, if there is one.
+# Returns the CRC-64/XZ of the data. A second argument is the CRC-64 of the bytes
+# before.
 crc64: Callable[..., int] = _fastcrc.xz
 
 
@@ -144,7 +145,8 @@ def _stated_md5(headers: Mapping[str, str]) -> str | None:
     Azure states it as Content-MD5; OSS and others as the ETag of a plain object.
     """
     digest = None
-    if AZURE_REQUEST_ID in headers:  # of others, it is the MD5 of the reply (RFC 1864)
+    if AZURE_REQUEST_ID in headers:
+        # on other stores, this header is the MD5 of the reply (RFC 1864)
         with suppress(ValueError):
             decoded = base64.b64decode(headers.get(_MD5_HEADER, ""), validate=True)
             digest = decoded.hex() if len(decoded) == _MD5_BYTES else None

@@ -21,23 +21,24 @@ from ..units import KIB, MIB
 # Limits of OSS (API reference, PostObject; EC 0006-00000110 and 0006-00000112).
 MAX_NAME = 8 * KIB
 MAX_VALUE = 2 * MIB
-MAX_FIELDS = 8 * MIB  # bytes of all before the data
+MAX_FIELDS = 8 * MIB  # maximum bytes before the data
 MAX_KEY = 1023
 
-# Compiled by their first use. Servers differ in what they undo in quotes: names that need
-# no quoting mean the same to all of them.
+# Patterns are compiled on first use. Servers decode quoted names in different ways, so
+# only names are permitted that need no quoting.
 _NAME = r"(?:[!#$&-\[\]-~]|%(?![0-9A-Fa-f]{2}))+"
 _CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
-_HALF = r"[\ud800-\udfff]"  # half of a character, which UTF-8 cannot express
-# Values that are no header of the object later, so any character can be in them.
+_HALF = r"[\ud800-\udfff]"  # a surrogate, which UTF-8 cannot express
+# Fields that never become headers of the object, so their values may contain any
+# character.
 _FREE = ("policy", "callback")
 _FORBIDDEN = {
     "file": "is the data, which is sent last",
     "success_action_redirect": "hides whether the object is stored: leave it out",
 }
 _LOOKED_AT = {"key", *_FORBIDDEN}
-_SURELY_SHORT = MAX_VALUE // 4  # characters, of 4 bytes at most
-_TYPES = ("x-oss-content-type", "content-type")  # the first one wins at OSS
+_SURELY_SHORT = MAX_VALUE // 4  # characters, each with at most 4 bytes
+_TYPES = ("x-oss-content-type", "content-type")  # OSS uses the first of these fields
 _PLAIN_TYPE = r"[\x20-\x7e]+"
 
 
@@ -50,7 +51,7 @@ class FormFrame:
 
     before: memoryview
     after: memoryview
-    headers: Mapping[str, str]  # of the request: they describe the framing
+    headers: Mapping[str, str]  # headers of the request, which describe the framing
 
 
 NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
@@ -105,7 +106,7 @@ def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
         problems.insert(0, "the form: the field key is missing")
     if problems:
         return b""
-    # OSS prefers the type of this part to the field, so both say the same.
+    # OSS prefers the type of this part to the field, so both have the same type.
     kind = next((kinds[name] for name in _TYPES if name in kinds), "")
     is_plain = kind and re.fullmatch(_PLAIN_TYPE, kind)
     typed = f"\r\nContent-Type: {kind}" if is_plain else ""
@@ -113,7 +114,7 @@ def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
     return "\r\n".join(parts).encode()
 
 
-@lru_cache(maxsize=256)  # the names of a grant are those of all its forms
+@lru_cache(maxsize=256)  # all forms of a grant have the same names
 def _is_name(text: str) -> bool:
     return len(text) <= MAX_NAME and re.fullmatch(_NAME, text) is not None
 

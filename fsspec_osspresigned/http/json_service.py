@@ -36,9 +36,9 @@ _log = Logger(__name__)
 route_records("urllib3.connectionpool")
 route_records("urllib3.util.retry")
 
-_SECONDS = 60.0  # of one exchange, at most
-_WINDOWS = 10  # without progress, that fit into one exchange
-_CONNECTIONS = 64  # kept for each host
+_SECONDS = 60.0  # maximum seconds of one exchange
+_WINDOWS = 10  # periods without progress that fit into one exchange
+_CONNECTIONS = 64  # connections kept for each host
 _HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
@@ -72,7 +72,8 @@ class _TimedCall:
         self._watch(None)
 
     def watch(self, used: Any) -> None:
-        # A duplicate, because TLS replaces the first socket, and any may be closed.
+        # Watch a duplicate, because TLS replaces the first socket, and the connection
+        # may close any.
         self._watch(socket.fromfd(used.fileno(), socket.AF_INET, socket.SOCK_STREAM))
         if self.is_late:
             self._end()
@@ -93,8 +94,9 @@ class _TimedCall:
 _call: ContextVar[_TimedCall] = ContextVar("osspresigned_service_call")
 
 
-class _Connection:  # a mixin for connections of urllib3
-    debuglevel = 0  # else a switch of http.client would print the token
+class _Connection:  # a mixin for the connections of urllib3
+    # overrides a switch of http.client that prints headers, and so the token
+    debuglevel = 0
     _socket: Any = None
 
     @property
@@ -111,7 +113,7 @@ class _Connection:  # a mixin for connections of urllib3
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         """Begin the head of a request; append the secret query, which *url* lacks."""
         call, connection = _call.get(), cast(Any, super())
-        if self.sock is not None:  # it was kept
+        if self.sock is not None:  # the connection was kept from an earlier request
             call.watch(self.sock)
         connection.putrequest(method, url + call.query.reveal(), *args, **kwargs)
 
@@ -131,7 +133,8 @@ class _Adapter(HTTPAdapter):
 
 def _pools(manager: Any) -> dict[str, Any]:
     def derived(pool: Any) -> Any:
-        bases = _Connection, pool.ConnectionCls  # such as that for SOCKS
+        # for example the connection class for SOCKS
+        bases = _Connection, pool.ConnectionCls
         return type("Pool", (pool,), {"ConnectionCls": type("Connection", bases, {})})
 
     return {
@@ -139,7 +142,7 @@ def _pools(manager: Any) -> dict[str, Any]:
     }
 
 
-# By process: a forked child must not use the connections of its parent.
+# Process ID -> adapter. A forked child must not use its parent's connections.
 _adapters: dict[int, _Adapter] = {}
 
 
@@ -200,7 +203,8 @@ class JSONService:
             failure = self._failure(shown, call, error, outer)
         else:
             return reply
-        # Outside of the handler: the text of a foreign exception may show the URL.
+        # The error is raised outside of the handler, because the text of another
+        # library's exception may contain the URL.
         raise failure
 
     def _reply(
@@ -215,7 +219,7 @@ class JSONService:
         route = find_route(origin_of(shown))
         request = requests.PreparedRequest()
         request.prepare(method, shown, {**_HEADERS, **headers}, data=body)
-        request.url = shown  # as it was given
+        request.url = shown  # ``prepare`` may have changed the URL
         with _adapter().send(
             request,
             stream=True,
@@ -231,11 +235,11 @@ class JSONService:
                 max_size - len(received), decode_content=False
             ):
                 received += block
-        if call.is_late:  # what came may have been cut
+        if call.is_late:  # the reply may have been cut off
             raise TimeoutError
         _log.debug('"%s %s HTTP/1.1" %d', method, shown, reply.status)
         if len(received) > limit:
-            del received  # URLs are in it, and a traceback may show variables
+            del received  # the bytes contain URLs, and a traceback may show variables
             raise SignerError(f"{shown} answered more than {limit} bytes")
         names = {name.lower(): value for name, value in response.headers.items()}
         return evolve(reply, headers=names, body=received, host=route.netloc)

@@ -46,7 +46,7 @@ class Transport:
         window = math.inf if progress_timeout is None else progress_timeout
         self.pool = HandlePool(pool, connect_timeout, window)
         self._allow_http = allow_http
-        # Routes to origins that were checked, by the origins.
+        # Origin -> its route, after the origin was checked.
         self._allowed: dict[str, Route] = {}
 
     def close(self) -> None:
@@ -79,7 +79,8 @@ class Transport:
             LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; call
                 again with ``in_thread`` in the exchange.
         """
-        if signed.carry_out is not None:  # a cancelled caller does not wait for it
+        if signed.carry_out is not None:
+            # a cancelled caller does not wait for this call
             return await shielded(call_user(signed.carry_out, body))
         route = self._known_route(signed) or await self._route(signed, path)
         in_thread = exchange.in_thread or body.size > SMALL
@@ -94,7 +95,7 @@ class Transport:
         multi.begin(transfer, self.pool.progress_seconds)
         try:
             if transfer.ended.done():
-                await asyncio.sleep(0)  # other tasks get their turn anyway
+                await asyncio.sleep(0)  # lets other tasks run, even if the loop is busy
             await transfer.ended
         except asyncio.CancelledError as error:
             await _silence_after(error, transfer)
@@ -106,7 +107,8 @@ class Transport:
             try:
                 raise outcome
             finally:
-                # It and this frame would keep each other, and the body.
+                # The exception and this frame would keep each other, and the body,
+                # alive.
                 del outcome, transfer
         if exchange.progress is not None and transfer.sent and outcome.is_good:
             await call_user(exchange.progress, transfer.sent)
@@ -130,13 +132,14 @@ class Transport:
             reusable = transfer.is_reusable and not code
         except BaseException as error:  # noqa: BLE001 - it is raised again
             transfer.report(-transfer.sent)
-            # The frames below hold pieces of the body, and a traceback may show them.
+            # The frames below contain pieces of the body, and a traceback may show
+            # them.
             raise error.with_traceback(None)  # noqa: B904 - the same error
         finally:
             transfer.end()
             if transfer.has_connection:
                 self.pool.release(handle, reusable=reusable)
-            else:  # libcurl may wait in there until the system has looked up the name
+            else:  # libcurl may block in there while the system looks up the name
                 in_background(partial(blocking, handle.close))
         return reply
 

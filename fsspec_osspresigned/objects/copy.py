@@ -33,13 +33,14 @@ from .ranges import changed, is_changed
 
 _log = Logger(__name__)
 
-# OSS API reference, CopyObject: larger objects need UploadPartCopy.
+# OSS API reference, CopyObject. Larger objects need UploadPartCopy.
 MAX_SINGLE_COPY = 1 * GIB
 COPY_PART = 128 * MIB
 
 # Headers that may be set while a copy keeps its source's Content-Type and metadata.
 _KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
-# Headers that CopyObject copies by itself, and a copy in parts must set (ibidem).
+# Headers that CopyObject copies by itself, and that a copy in parts must set (same
+# source).
 _CARRIED = (
     *("content-type", "cache-control", "content-disposition"),
     *("content-encoding", "content-language", "expires"),
@@ -54,7 +55,7 @@ class SourceHead:
     """
 
     size: int
-    etag: str  # as the header has it, like the CRC-64
+    etag: str  # as in the header, like the CRC-64
     crc64: str | None
     headers: Mapping[str, str] = field(eq=False)
 
@@ -101,7 +102,7 @@ class Copying:
                 return await self._in_parts(source)
             return await self._at_once(source)
         except ObjectNotFoundError as error:
-            if error.code == "NoSuchKey":  # the target need not exist
+            if error.code == "NoSuchKey":  # the target may be missing
                 error.path = error.filename = self.path
             raise
         except InvalidRequestError as error:
@@ -130,7 +131,7 @@ class Copying:
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
-            # The existing object may be that of an earlier try whose reply was lost.
+            # The existing object may come from an earlier try whose reply was lost.
             try:
                 await prove(self.client, source, self.target.path)
             except (IntegrityError, PermissionError):
@@ -158,7 +159,7 @@ class Copying:
         upload = _UploadOfCopy(OSSCalls(self.client, self._carrying(source)))
         abort_at_exit.add(upload)
         try:
-            await to_its_end(upload.begin())  # else its upload ID would be unknown
+            await to_its_end(upload.begin())  # otherwise its upload ID would be unknown
             parts = await self._parts(source, upload.upload_id)
             await upload.calls.complete(
                 upload.upload_id, parts, source.number, MultipartGrant()
@@ -207,7 +208,7 @@ class Copying:
             for crc_of_part, size_of_part in sums:
                 crc = combine(crc, crc_of_part, size_of_part)
             _compare(source, source.size, str(crc), self.target.path)
-        elif not source.etag:  # no condition has kept the parts to one version
+        elif not source.etag:  # no condition has kept all parts to one version
             msg = (
                 "without ETag and CRC-64, a copy in parts could mix two versions of "
                 f"{self.path}: nothing was published"

@@ -37,7 +37,7 @@ from .ranges import MemorySink, Range, Version, WholeError
 
 _log = Logger(__name__)
 
-_EACH = 16  # files that a job publishes at once; more that wait begin another job
+_EACH = 16  # files that one job publishes; if more are waiting, another job begins
 
 
 def is_written_into(path: str) -> bool:
@@ -54,7 +54,7 @@ def _mode_of(path: str) -> int | None:
 
 
 def _must_stay(path: str, mode: int) -> bool:
-    # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
+    # Names of open files, such as /dev/stdout and /dev/fd/1, must stay, too.
     parent = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     is_open = parent == "/dev" or parent.startswith("/proc/")
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
@@ -72,9 +72,10 @@ class AtomicFile:
         self.path = path
         self._name, self._pid = "", os.getpid()
         self._descriptor = -1
-        self._held = b""  # the whole content of a small file, until it is created
-        self._writing = 0  # threads that use the descriptor
-        self._is_kept = False  # for a later process, if it is not published
+        self._held = b""  # whole content of a small file that is not created yet
+        self._writing = 0  # number of threads that use the descriptor
+        # True: if not published, the file is kept for a later process
+        self._is_kept = False
         self._is_discarded = False
         self._lock = threading.Lock()
 
@@ -140,9 +141,10 @@ class AtomicFile:
             msg = "a pipe or device is in the place of the file: remove it"
             raise FileExistsError(errno.EEXIST, msg, self.path)
         with self._lock:
-            descriptor = self._opened()  # created now if it is small
+            descriptor = self._opened()  # a small file is created only now
             if mode is not None:
-                # The file that is replaced keeps its mode, where the system has modes.
+                # The new file gets the mode of the file that it replaces, if the system
+                # has modes.
                 with contextlib.suppress(OSError, AttributeError):
                     os.fchmod(descriptor, mode & 0o777)
             if self._is_kept and not is_at(descriptor, self._name):
@@ -152,11 +154,12 @@ class AtomicFile:
                 self._close()
             os.replace(self._name, self.path)
             self._name = ""
-            self._close()  # and unlock it
+            self._close()  # the lock ends, too
 
     async def end(self) -> None:
         """Remove the file unless it was published; later writes raise an error."""
-        # Not here while a thread has the lock: it may wait for the disk.
+        # If another thread has the lock, a worker thread waits for it, because the
+        # other thread may wait for the disk.
         if self._name or self._lock.locked():
             await blocking(self.discard)
         else:
@@ -182,7 +185,7 @@ class AtomicFile:
                     os.unlink(self._name)
             self._name = ""
             if closes:
-                self._close()  # and unlock it, after its name is gone
+                self._close()  # the lock ends after the name is gone
 
     def _close(self) -> None:
         if self._writing:
@@ -217,7 +220,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[AtomicFile, asyncio.Future[None]]] = deque()
-        self._jobs = 0  # that run
+        self._jobs = 0  # number of running jobs
 
     async def publish(self, file: AtomicFile) -> None:
         """Publish *file*; a caller that is cancelled ends it, so that it never appears."""
@@ -237,7 +240,7 @@ class Publisher:
             except Exception as problem:  # noqa: BLE001 - such as no thread
                 errors = [problem] * count
             for (_, published), error in zip(entries, errors, strict=True):
-                if published.done():  # its caller was cancelled
+                if published.done():  # the caller was cancelled
                     continue
                 if error is None:
                     published.set_result(None)
@@ -336,7 +339,7 @@ class Download:
         try:
             await self._get(first, sink, in_thread=False)
             is_all = not first.partial or first.total == sink.size
-        except WholeError:  # a large object, of a store without ranges
+        except WholeError:  # a large object, from a store without ranges
             is_all, first.partial = False, False
             sink.begin()
         if is_all:
@@ -348,11 +351,12 @@ class Download:
     async def _get_large(self, first: Range, sink: MemorySink) -> int:
         if first.partial and first.etag:
             return await self._add_rest(first, sink)
-        # Without an ETag, two ranges could be of two versions: get all in one.
+        # Without an ETag, two ranges could belong to two versions, so get the object in
+        # one request.
         writer = RangeWriter(self, 0)
         everything = Range(self.path, 0, None, writer, takes_whole=True)
         await self._get(everything, writer, in_thread=True)
-        # A failed try may have left more, if the object was larger then.
+        # A failed try may have left more bytes, if the object was larger then.
         await blocking(self.file.resize, writer.size)
         await self._tell(writer.size, 0)
         return writer.size

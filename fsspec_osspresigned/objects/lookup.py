@@ -57,7 +57,7 @@ class Lookup:
         """
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
-            if bucket:  # a missing one is an error
+            if bucket:  # a missing bucket is an error
                 with contextlib.suppress(PermissionError):
                     await self._lists(path)
             return directory_info(path)
@@ -118,7 +118,7 @@ class Lookup:
         bucket, key = split_path(path)
         if not key:
             return False
-        try:  # an object is the first key that begins with its name
+        try:  # an existing object is the first key that begins with its name
             first: Info = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
@@ -159,7 +159,7 @@ class Lookup:
         if not infos and has_key and not is_made(path):
             itself = self._remembered(path, reason) if reason else await self.info(path)
             infos = [itself] if itself["type"] == "file" else []
-        # A directory may have the name of an object.
+        # A directory and an object may have the same name.
         return sorted(infos, key=lambda item: (item["name"], item["type"]))
 
     async def walk(
@@ -245,7 +245,7 @@ class Lookup:
     async def fill(self, download: Download, refused: PermissionError) -> int:
         """Complete *download*, which was *refused*, with a body that this process kept."""
         if download.file.begun:
-            raise refused  # memory must not be mixed with what the store sent
+            raise refused  # the kept bytes must not be mixed with bytes of the store
         body = await self._kept(download.path, _unseen(refused))
         await download.fill(body)
         return len(body)
@@ -430,7 +430,7 @@ def _refusal(
     action = _action(reason)
     why = f"{action} is not granted"
     if isinstance(reason, NotCoveredError) and reason.code is not None:
-        why = reason.message  # a signer service says what it permits instead
+        why = reason.message  # the message of a signer service says what it permits
     return kind(f"{why}{_UNKNOWN.get(action, '')}", path=path, action=action)
 
 
@@ -466,14 +466,14 @@ async def _below(
     async for item in listed:
         name = item["name"]
         if not name.startswith(root):
-            continue  # what begins with a slash has no directory of its own
+            continue  # a name that begins with a slash has no directory of its own
         parts = name.removeprefix(root).split("/")
         is_dir = item["type"] == "directory"
         above = (parts if is_dir else parts[:-1])[:maxdepth]
         for end in range(len(above), 0, -1):
             directory = root + "/".join(above[:end])
             if directory in seen:
-                break  # so were the directories above it
+                break  # all directories above were yielded, too
             seen.add(directory)
             if not directory.endswith("/"):
                 yield directory_info(directory)

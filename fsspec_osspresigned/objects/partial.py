@@ -18,8 +18,8 @@ from ..compat import NOFOLLOW, open_regular, read_at, write_at
 from ..files import is_at, lock
 from ..units import MIB
 
-PREFIX = ".osspresigned-"  # `put` and `sync` leave out such names
-_DIGEST = 32  # bytes
+PREFIX = ".osspresigned-"  # `put` and `sync` leave out names with this prefix
+_DIGEST = 32  # bytes of the digest
 
 
 @define(eq=False)
@@ -28,7 +28,7 @@ class PartialFile:
 
     name: str
     descriptor: int
-    total: int  # bytes of the object
+    total: int  # bytes of the whole object
     done: bytearray
 
     @classmethod
@@ -52,7 +52,7 @@ class PartialFile:
             return None
         try:
             lock(descriptor)
-            # Its last owner may have published it just now.
+            # The last owner may have just published the file.
             if is_at(descriptor, name) and _is_own(descriptor):
                 return cls(
                     name, descriptor, total, _marks(descriptor, content, total, ranges)

@@ -17,7 +17,8 @@ from urllib.parse import quote, unquote_plus
 from ..model import frozen_mapping
 from ..url_checks import header_problems
 
-MIN_TRAFFIC, MAX_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
+# limits for one request, in bits per second
+MIN_TRAFFIC, MAX_TRAFFIC = 819_200, 838_860_800
 
 _ALGORITHMS = ("AES256", "KMS", "SM4")
 _ENCRYPTION = "x-oss-server-side-encryption"

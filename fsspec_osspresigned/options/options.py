@@ -41,16 +41,16 @@ from ..units import MIB, bytes_of
 from ..url_checks import header_problems
 from .header_values import MAX_TRAFFIC, MIN_TRAFFIC, callback, encryption, tagging
 
-# Keywords of fsspec, its caches and zarr, which every filesystem gets.
+# Keywords of fsspec, its caches and zarr that every filesystem gets.
 FOREIGN = {
     *("add_aliases", "add_docs", "asynchronous", "batch_size", "listings_expiry_time"),
     *("loop", "max_paths", "skip_instance_cache", "use_listings_cache"),
     "default_fill_cache",
 }
-# Keywords that arrive when a path holds "::", which fsspec takes for a chain.
+# Keywords that fsspec adds for a path with "::", which it takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
-ALIAS = "url"  # of presigned_url, which fsspec.url_to_fs cannot pass on
-DEPRECATED = {  # to be removed in 0.4
+ALIAS = "url"  # alias for presigned_url, which fsspec.url_to_fs cannot pass on
+DEPRECATED = {  # old names, to be removed in 0.4
     "broker": "upload_server",
     "broker_options": "upload_server_options",
     "unknown": "if_unverifiable",
@@ -59,7 +59,7 @@ DEPRECATED = {  # to be removed in 0.4
     "checkpoint": "resume_dir",
 }
 
-# Options of s3fs and ossfs that have no other name here.
+# Options of s3fs and ossfs that have no other name in this package.
 _OF_OTHERS = dict.fromkeys(
     ("key", "secret"),
     ": signer='keys' takes the access key from the environment "
@@ -69,7 +69,7 @@ _OF_OTHERS = dict.fromkeys(
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _MEMORY = 256 * MIB
-_HOST = re.compile(r"[^\s/?#@\\]+")  # with or without a port, or an IPv6 address
+_HOST = re.compile(r"[^\s/?#@\\]+")  # a host with or without a port, or an IPv6 address
 
 Convert = Callable[[Any], Any]
 
@@ -341,7 +341,7 @@ class Options:
             raise ConfigurationError(problems)
         return cls(**values)
 
-    @functools.cached_property  # each upload asks
+    @functools.cached_property  # every upload needs the value
     def threshold(self) -> int:
         """Size in bytes above which an object is sent in parts."""
         return self.multipart_threshold or THRESHOLD

@@ -29,7 +29,7 @@ class Uploads(Protocol):
 
 
 LocalPath: TypeAlias = str | os.PathLike[str]
-# Texts come from environment variables, files and URLs.
+# Values from environment variables, files and URLs are texts.
 Count: TypeAlias = int | str
 Seconds: TypeAlias = float | str
 Size: TypeAlias = int | str
@@ -41,7 +41,7 @@ class StorageOptions(TypedDict, total=False):
     """Options of the filesystem's constructor; None stands for the default."""
 
     presigned_url: Secret | str | None
-    url: Secret | str | None  # the alias of presigned_url
+    url: Secret | str | None  # alias for presigned_url
     url_map: Secret | Mapping[str, Any] | Sequence[Any] | LocalPath | None
     grant: Secret | Mapping[str, Any] | LocalPath | None
     signer: Signs | Callable[..., Any] | str | None

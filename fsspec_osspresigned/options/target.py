@@ -26,7 +26,8 @@ _HEADERS = {
     "tagging": "x-oss-tagging",
     "traffic_limit": TRAFFIC_LIMIT,
 }
-# Keywords that fsspec and its users pass to every filesystem, without meaning here.
+# Keywords that fsspec and its users pass to every filesystem; they have no meaning
+# here.
 _FOREIGN = {
     *("autocommit", "batch_size", "block_size", "cache_options", "cache_type"),
     *("blocksize", "chunksize", "default_cache", "fill_cache"),
@@ -39,7 +40,7 @@ class ObjectOptions:
     """Validated options of one object."""
 
     options: Options
-    # Arguments of ``target`` -> the kind, which many objects share.
+    # Arguments of ``target`` -> the kind of the target. Many objects share a kind.
     _kinds: dict[Any, TargetKind] = field(factory=dict, init=False)
 
     @classmethod
@@ -164,7 +165,7 @@ class TargetKind:
     exclusive: bool = field(init=False)
     keeps_hidden: bool = field(init=False)
     content_type: str | None = field(init=False)
-    # Action -> the required and the optional headers of its call.
+    # Action -> the required and the optional headers of this call.
     headers_of: _Picked = field(init=False)
 
     @exclusive.default

@@ -21,11 +21,11 @@ from .options import Options, is_true, portable
 if TYPE_CHECKING:
     from ..signing.endpoint import Endpoint
 
-VARIABLE = "OSSPRESIGNED_TRUST"  # trusted values of options, comma-separated
+VARIABLE = "OSSPRESIGNED_TRUST"  # comma-separated values of options that are trusted
 _GUARDED = ("signer", "upload_server", "signer_token", "endpoint")
 _ALLOW_HTTP = "allow_http=True"
 _ENDPOINT = "OSS_ENDPOINT"
-_OURS = "osspresigned"  # in the name of a token's file, or of its directory
+_OURS = "osspresigned"  # part of the name of a token's file, or of the file's directory
 
 _trusted: set[str] = set()
 
