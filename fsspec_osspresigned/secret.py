@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from .errors import ConfigurationError
 from .units import KIB
 
-# Compiled by their first use: most processes have nothing to blank out. A name stands in
-# a query, a header, JSON (also in a string of JSON), or in a tag of XML.
+# The pattern is compiled on first use, because most processes have nothing to hide. A
+# sensitive name can occur in a query, a header, JSON (also in a JSON string), or an XML
+# tag.
 _SENSITIVE = r"""(?ix)
     (?<![a-z0-9])
     ( (?:x-(?:oss|amz)-)?
@@ -26,8 +27,8 @@ _SENSITIVE = r"""(?ix)
 _BEARER = r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[a-z0-9._~+/=-]+"
 
 
-# fsspec's cache compares options by their ``repr``, so two secrets need two of them.
-# The key keeps a digest from being a way to test guesses of a secret.
+# fsspec's cache compares options by their ``repr``, so different secrets need different
+# texts. The text is a keyed digest, so guesses of a secret cannot be tested against it.
 _DIGEST_KEY = os.urandom(16)
 
 
@@ -124,7 +125,7 @@ def redact(text: str) -> str:
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
 
 
-# Options of others may choose a reference, and must not send keys of OSS as a token.
+# Untrusted options may choose a reference, which must not send OSS keys as a token.
 _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa: S105 - a pattern
 
 

@@ -41,12 +41,13 @@ _VERSIONS = {
     "gcs-v4": "V4 of Google Cloud Storage",
     "unknown": "none that is known: this may be no presigned URL",
 }
-_MAX_ONE = 2 * url_checks.MAX_URL  # bytes of a file that may hold one URL and no map
-# Other parameters decide what a URL does.
+# bytes of a file that may contain a single URL instead of a map
+_MAX_ONE = 2 * url_checks.MAX_URL
+# Parameters of signatures. All other parameters decide what a URL does.
 _OF_OTHER_STORES = (S3_HEADER, GOOGLE_QUERY.lower())
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 _TYPE_FIELDS = (TYPE_FIELD, "content-type")
-_HTML = ("text/html", "image/svg+xml")  # run scripts in a browser
+_HTML = ("text/html", "image/svg+xml")  # types with scripts that a browser would run
 _ALWAYS = {"bucket", "key", RANGE, *SIGNATURE_FIELDS}
 
 

@@ -37,7 +37,7 @@ from .commands import Shell, command
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
 
-_MAPPED = ("PUT", "GET", "HEAD")  # methods that an entry of a map can be of
+_MAPPED = ("PUT", "GET", "HEAD")  # methods that a URL map can contain
 
 
 @frozen(kw_only=True)
@@ -75,16 +75,19 @@ class Order:
 
     method: Method = "PUT"
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    cut: Cut | None = None  # how the object is cut into parts; None signs one request
-    owner_completes: bool = False  # no Complete of the parts is handed out
+    # how the object is cut into parts; None signs a single request
+    cut: Cut | None = None
+    # True signs no Complete; the owner completes the parts
+    owner_completes: bool = False
 
 
 @frozen(kw_only=True)
 class Signed:
     """Signed requests of the owner, by object path."""
 
-    requests: Mapping[str, SignedRequest]  # empty if the object goes in parts
-    entries: Mapping[str, MapEntry]  # the same for a URL map; empty for DELETE
+    # single requests; empty if the object goes in parts
+    requests: Mapping[str, SignedRequest]
+    entries: Mapping[str, MapEntry]  # the same requests for a URL map; empty for DELETE
     method: Method
 
     @property

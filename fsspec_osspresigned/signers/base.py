@@ -18,7 +18,7 @@ from ..secret import FormValue
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
+MAX_REQUESTS = 100  # operations in one call, for signers that sign several at once
 
 Outcome: TypeAlias = SignedRequest | OSSPresignedError
 
@@ -356,7 +356,8 @@ def check_signed(operation: Operation, request: Any) -> None:
         SignerError: *request* is for another call or key, or no SignedRequest.
         NotCoveredError: a required header is not signed.
     """
-    if not isinstance(request, SignedRequest):  # any object can call itself a signer
+    if not isinstance(request, SignedRequest):
+        # a signer of the user may return anything
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
     if missing := missing_headers(operation, request):
@@ -390,7 +391,7 @@ def missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
         sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
     is_form = operation.action.spec.form
-    # A server of uploads may sign for S3, which has other names for it.
+    # An upload server may sign for S3, which has another name for this header.
     sent.setdefault(OBJECT_ACL, sent.get("acl" if is_form else S3_ACL, ""))
     missing = []
     for name, value in operation.headers.items():

@@ -21,8 +21,8 @@ from .base import MAX_REQUESTS, Outcome, Signer, signed_each
 
 T = TypeVar("T")
 
-# A batch grows to this multiple of the last one, from one part to a full call in three
-# steps.
+# Factor by which a batch may be larger than the one before. One part becomes a full
+# call in three steps.
 _GROWTH = 8
 
 
@@ -32,7 +32,9 @@ class _Waiter:
 
     operation: Operation
     alone: bool = (
-        False  # what was prefetched for it does not fit: the last part of a stream
+        # True if the prefetched signature does not fit, as for the last part of a
+        # stream
+        False
     )
     future: asyncio.Future[SignedRequest] = field(
         factory=lambda: asyncio.get_running_loop().create_future()
@@ -86,13 +88,16 @@ class Prefetcher:
     ) -> None:
         self._signer, self._coming, self._low = signer, coming, low
         self._now = now
-        self._size = max(1, min(first, MAX_REQUESTS))  # of the next batch
+        # number of operations in the next batch
+        self._size = max(1, min(first, MAX_REQUESTS))
         self._waiting: list[_Waiter] = []
         self._held: dict[Slot, tuple[Operation, Outcome]] = {}
-        self._next: deque[Operation] = deque()  # before those of *coming*
-        self._invalidated = -math.inf  # issue of the last refused request in this call
+        # operations to sign before those of *coming*
+        self._next: deque[Operation] = deque()
+        # issue time of the last request that was refused during this call
+        self._invalidated = -math.inf
         self._is_calling = False
-        self._works = True  # the last call succeeded
+        self._works = True  # True if the last call succeeded
 
     async def sign(self, operation: Operation) -> SignedRequest:
         waiter = _Waiter(operation)
@@ -199,7 +204,7 @@ class Prefetcher:
         if held is not None and _is_signed(
             held[1], lambda signed: signed.is_stale(now)
         ):
-            # Requests that were signed with it are stale, too.
+            # Requests that were signed in the same call are stale, too.
             self._put_back(lambda signed: signed.is_stale(now))
         held = self._held.pop(slot, None)
         if held is not None and held[0] == waiter.operation:

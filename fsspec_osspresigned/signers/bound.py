@@ -14,7 +14,8 @@ from ..signing.signed_url import describe
 from ..url_checks import decoded_path, header_problems, url_problem
 from .wire_protocol import URLBinding, acl_problem
 
-_DROPPED = {"host", "content-length", "cache-control"}  # the client sends its own
+# headers for which the client sends its own value
+_DROPPED = {"host", "content-length", "cache-control"}
 _SENT_ANYWAY = {"host", "content-length", *CHECKSUMS}
 _COPIES = ("copy-source", "symlink-target")
 
@@ -44,7 +45,7 @@ def bound_request(
     if "content-type" in signed.additional_headers and "content-type" not in {
         name.lower() for name in sent
     }:
-        sent["Content-Type"] = type_of(operation)  # the type that the server was given
+        sent["Content-Type"] = type_of(operation)  # the type that the server was told
     acl, own = acl_problem(sent, operation), {"authorization"} if is_own else set()
     problems = (
         *_target_problems(operation, url, binding, key),
@@ -83,8 +84,8 @@ def _target_problems(
     if problem := url_problem(url.reveal()):
         yield f"the URL {problem}"
         return
-    # Any bucket and key of the server's, at a permitted host; a form has them in fields,
-    # and its path is empty or names the bucket.
+    # Permits any bucket and key that the server chooses, at a permitted host. The
+    # fields of a form contain bucket and key, so its path is empty or names the bucket.
     path = decoded_path(url.reveal(), "replace")
     target = evolve(operation, bucket="", key=path, query={})
     if operation.action.spec.form:

@@ -40,13 +40,13 @@ class FunctionSigner(Signer):
         path = operations[0].path
         now = self._clock()
         try:
-            # Hidden at once, so that no frame of a traceback shows a URL.
+            # The answers are hidden at once, so no frame of a traceback shows a URL.
             answers = _hide(self._function(list(operations)))
         except OSSPresignedError:
             raise
         except PermissionError as error:
             raise NotCoveredError(_raised(error), path=path) from error
-        except Exception as error:  # any function of the user's
+        except Exception as error:  # a function of the user can raise anything
             raise SignerError(_raised(error), path=path) from error
         single = isinstance(answers, (SecretURL, Mapping, SignedRequest))
         if single and len(operations) == 1:
@@ -153,7 +153,7 @@ def imported(reference: str, option: str = "signer") -> Any:
         raise ConfigurationError(msg)
     try:
         loaded: Any = importlib.import_module(module)
-    except Exception as error:  # a module of the user's can raise anything
+    except Exception as error:  # a module of the user can raise anything
         msg = (
             f"{option}={reference!r}: importing {module} raised {type(error).__name__}"
         )

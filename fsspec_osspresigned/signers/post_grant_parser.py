@@ -44,14 +44,15 @@ _VERSION = 1
 _MAX_DEPTH = 8
 _NEVER = float("inf")
 _REDIRECT = "success_action_redirect"
-_REPLACED = {"key", "file", "bucket", _REDIRECT}  # by the upload, or of no use to it
+# the upload sets these fields itself, or has no use for them
+_REPLACED = {"key", "file", "bucket", _REDIRECT}
 
 
 def _flat(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-# Members of a grant by the names that are in use for them.
+# Known names for each key of a grant.
 _MEMBERS = {
     name: member
     for member, names in {
@@ -69,7 +70,7 @@ _MEMBERS = {
     }.items()
     for name in names.split()
 }
-# Form fields that a flat shape may have, by their names without separators.
+# Form fields that a flat JSON object may have, by their names without separators.
 _PLAIN_FIELDS = {
     _flat(name): name
     for name in (
@@ -88,10 +89,10 @@ class PostGrant:
     url: str  # root URL of the bucket, to which the form is sent
     bucket: str
     policy: PostPolicy
-    # Sent unchanged, without ``key``; names as OSS documents them.
+    # Fields that are sent unchanged, without ``key``, by OSS's names.
     fields: Mapping[str, Secret] = field(repr=False)
-    version: str  # of the signature: v1 or v4
-    starts_at: float  # OSS accepts it from then on, seconds since the epoch
+    version: str  # signature version: v1 or v4
+    starts_at: float  # start of validity, seconds since the epoch
     expires_at: float  # seconds since the epoch
 
     @property
@@ -144,7 +145,7 @@ def read_grant(
     """
     read = _Reader(allowed_hosts or {})
     grant = read.grant(document)
-    del document  # tracebacks may show it
+    del document  # a traceback may show the document
     return read.result(grant)
 
 
@@ -329,7 +330,8 @@ class _Reader:
     ) -> None:
         has = lower_names(fields)
         for condition in policy.conditions:
-            # Missing fields can still be set with the object.
+            # Conditions on missing fields are skipped, because an option may set these
+            # fields later.
             if condition.field in has:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]
@@ -431,7 +433,8 @@ def root_of(
     is_path = shown == "" or bool(parts.path.strip("/"))  # the host serves all buckets
     if is_path and not (bucket := shown or bucket):
         return f"its host {name} names no bucket, and neither does the grant"
-    if is_path and name.endswith(".aliyuncs.com"):  # where OSS takes no path style
+    if is_path and name.endswith(".aliyuncs.com"):
+        # OSS hosts do not support path style
         return f"{parts.scheme.lower()}://{bucket}.{parts.netloc.lower()}/", str(bucket)
     if is_path or shown:
         return (f"{root}{bucket}/" if is_path else root), str(shown or bucket)

@@ -35,13 +35,13 @@ from ..url_map.url_file import headers_in, split_url_file
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant, Signer
 
-# Actions that begin an upload; None asks for the grant.
+# Actions that begin an upload. None means that only the grant is requested.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
-# A page size may be ignored; every other parameter would change what the URL means.
+# A page size may be ignored. Every other parameter would change the meaning of the URL.
 _HARMLESS_QUERY = {"max-parts"}
-# Options that stand for a header, in messages.
+# Header -> its name in messages, with the option that sets it.
 _OF_OPTIONS = {FORBID_OVERWRITE: f"{FORBID_OVERWRITE} (of overwrite=False)"}
-# Parameters that choose what a listing shows must be those that were signed.
+# Parameters that decide what a listing shows. They must equal the signed ones.
 _SHOWN = ("prefix", "delimiter", "start-after", "continuation-token")
 _PAGING = {"max-keys", "encoding-type"}
 # Every HTTP request has these headers.
@@ -54,7 +54,8 @@ class _PresignedSigner(Signer, ABC):
 
     waits = False
     allow_http: bool = False
-    is_local: bool = True  # the URLs come from this machine, and may lead to it
+    # True: the URLs come from this machine, so they may lead to this machine
+    is_local: bool = True
     clock: Callable[[], float] = time.time
 
     @abstractmethod
@@ -84,11 +85,11 @@ class _PresignedSigner(Signer, ABC):
 class URLMapSigner(_PresignedSigner):
     """Signer that returns the presigned requests of a URL map."""
 
-    source: MapSource  # checked for changes at each call
-    # Whether a URL may lead to another object than the path in the map says.
+    source: MapSource  # source of the map; each call checks whether it has changed
+    # True permits a URL for another object than the path in the map.
     allow_path_mismatch: bool = field(default=True, kw_only=True)
-    # Number of unknown paths for which similar keys are searched. The search takes time,
-    # and with another signer after the map, most paths are not in the map.
+    # Number of unknown paths for which similar keys are searched. The search takes
+    # time. If another signer follows the map, most paths are not in the map.
     guesses: int = field(default=1000, kw_only=True)
 
     @property
@@ -99,7 +100,7 @@ class URLMapSigner(_PresignedSigner):
         signed = super()._request(operation)
         if self.allow_path_mismatch or _names(signed.url, operation):
             return signed
-        # OSS would read a plus in the path as a blank.
+        # OSS reads a plus in the path as a blank.
         literal = SecretURL(with_plus(signed.url.reveal()))
         if _names(literal, operation):
             return evolve(signed, url=literal)
@@ -152,7 +153,8 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
         msg = f"{shown} is for one step of a multipart upload: use url_map="
         raise ConfigurationError(msg)
     if problem := damage(url):
-        # No colon after "signature": what follows one is hidden as if it were its value.
+        # There is no colon after "signature", because the text after it would be hidden
+        # like a value.
         msg = (
             f"{shown} {problem}; it was cut off or changed: copy the whole URL again, "
             "and quote it in a shell"
@@ -180,8 +182,9 @@ class OneURLSigner(_PresignedSigner):
     stored as one object.
     """
 
-    read: Callable[[], Secret]  # asked for each call, so that the URL can be renewed
-    waits: bool = field(default=False, kw_only=True)  # to read a file
+    # returns the URL; is called each time, so the URL can be renewed
+    read: Callable[[], Secret]
+    waits: bool = field(default=False, kw_only=True)  # True if *read* reads a file
 
     def __attrs_post_init__(self) -> None:
         _one_object(self.read())
@@ -197,7 +200,7 @@ class OneURLSigner(_PresignedSigner):
         if not path or _is_named(path, bucket, key):
             return entry
         own = _name(bucket, key)
-        # A plus in the path of the URL, which OSS would read as a blank.
+        # OSS reads a plus in the URL's path as a blank.
         entry, bucket, key = _one_object(Secret(with_plus(text.reveal())))
         if _is_named(path, bucket, key):
             return entry
@@ -217,7 +220,7 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
     from_file = url.startswith("file:")
     if from_file:
         path = Path(os.path.expanduser(url.removeprefix("file:")))
-        with suppress(OSError):  # reading it says more
+        with suppress(OSError):  # ``read`` raises a better error
             warn_if_exposed(path, "presigned URL")
     return OneURLSigner(
         lambda: resolve_text(url), allow_http=options.allow_http, waits=from_file
@@ -237,9 +240,10 @@ def url_map_signer(options: Any, opener: Callable[[str], bytes]) -> URLMapSigner
 def _names(url: SecretURL, operation: Operation) -> bool:
     try:
         bucket, key = object_of(url.reveal())
-    except ValueError:  # its path is not UTF-8
+    except ValueError:  # the path is not UTF-8
         return False
-    if bucket is None:  # a host of one bucket, or one that has it in the path
+    if bucket is None:
+        # the host belongs to one bucket, or the path begins with the bucket
         return key in (operation.key, operation.path)
     return (bucket, key) == (operation.bucket, operation.key)
 
@@ -356,7 +360,7 @@ def _check_listing(request: MapRequest, operation: Operation) -> None:
         raise _refused(operation, why)
     query = parse_query(urlsplit(request.url.reveal()).query)
     signed = {name: value for name, value in query if name in _SHOWN}
-    del query  # the signature is in it, and tracebacks may show variables
+    del query  # the query contains the signature, and tracebacks may show variables
     for name in _SHOWN:
         if signed.get(name, "") != operation.query.get(name, ""):
             why = f"its URL lists with another {name} than this call needs"
@@ -364,7 +368,8 @@ def _check_listing(request: MapRequest, operation: Operation) -> None:
 
 
 def _refused(operation: Operation, why: str) -> NotCoveredError:
-    # Never final: another entry of the map may well have what this one lacks.
+    # The refusal is never final, because another entry of the map may permit the
+    # request.
     msg = f"{operation}: {why}"
     return NotCoveredError(msg, path=operation.path, action=operation.action)
 
@@ -397,7 +402,7 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
         remedy = "leave it out, or ask the owner for a URL that is signed with it"
         raise _refused(operation, f"{why}: {remedy}")
     additional = describe(request.url).additional_headers
-    # The client adds the checksums that it can compute.
+    # The client itself adds the checksums that it can compute.
     known = _SENT_ANYWAY.union(
         CHECKSUMS if operation.action.spec.body == "data" else ()
     )
@@ -405,7 +410,7 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
         why = f"its URL was signed with the header {', '.join(lacking)}, which is not given"
         remedy = "name it in the map, or give it with headers="
         raise _refused(operation, f"{why}: {remedy}")
-    # Before the body of a PUT is known, its length is not known either.
+    # Until the body of a PUT is known, its length is unknown, too.
     unknown = operation.content_length is None and operation.action.method == "PUT"
     later = {"content-length"} if unknown else set()
     checked = {n: v for n, v in sent.items() if n.lower() not in later}

@@ -145,7 +145,8 @@ def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
     """
     try:
         document = parsing.loads(reply.body, max_depth=_MAX_DEPTH)
-        if re.search(rb"(?i)\\ud[89a-f]", reply.body):  # else each text can be sent
+        if re.search(rb"(?i)\\ud[89a-f]", reply.body):
+            # without an escaped surrogate, each text can be sent
             json.dumps(document, ensure_ascii=False).encode()
     except ValueError:
         document = None

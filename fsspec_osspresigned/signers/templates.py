@@ -17,11 +17,11 @@ from urllib.parse import quote, urlencode
 
 from ..errors import ConfigurationError
 
-# Names whose values differ for each part.
+# Names with a separate value for each part.
 OF_PART = frozenset(("number", "etag", "bare_etag"))
-# Names whose values a stream has only at its end.
+# Names whose values are known only at the end of a stream.
 OF_OBJECT = frozenset(("size", "part_size", "part_count", "sha256", "md5"))
-PARTS = "parts"  # the value that has these names for each part of a call
+PARTS = "parts"  # value with these names for each part of a call
 _NAME = r"[a-z_][a-z0-9_]*"
 _HOLE = re.compile(rf"\{{(\+?)({_NAME}(?:\.{_NAME})?)(:int)?(\??)\}}")
 _ABSENT: Any = object()

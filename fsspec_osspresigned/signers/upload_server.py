@@ -40,9 +40,10 @@ from .base import Grant, Outcome, Signer, all_signed, missing_headers
 from .http import SignerExchange, TokenSource
 from .wire_protocol import URLBinding, clean, signer_error
 
-_STREAM_BATCH = 16  # parts of a stream that are signed together: it may end soon
+# parts of a stream that are signed together; few, because the stream may end soon
+_STREAM_BATCH = 16
 _GONE = (404, 410)
-_OPTIONS = {FORBID_OVERWRITE: "overwrite=False"}  # by which a header is asked for
+_OPTIONS = {FORBID_OVERWRITE: "overwrite=False"}  # header -> option that sets it
 _EXISTS = "the object exists, and overwrite=False permits no replacement"
 _HINTS = {
     **dict.fromkeys((401, 403), "check signer_token="),
@@ -222,7 +223,8 @@ class UploadServerSigner(Signer):
         self.digests = server.digests
         self._server, self._clock = server, clock
         self._uploads: dict[str, OpenUpload] = {}
-        self._refused_at = -1.0  # issue of the newest request that the store refused
+        # issue time of the newest request that the store refused
+        self._refused_at = -1.0
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         return all_signed(self.sign_each(operations))
@@ -307,7 +309,8 @@ class UploadServerSigner(Signer):
         upload, number = self._upload(operation), operation.part_number or 0
         upload.sizes[number] = operation.content_length or 0
         batch = self._server.batch
-        # Parts that one call signs wait for it; those with calls of their own do not.
+        # If one call signs several parts, they share a lock. Parts with calls of their
+        # own do not wait.
         with upload.lock if batch > 1 else contextlib.nullcontext():
             held = upload.requests.get(number)
             if held is None or (batch and self._is_over(held)):
@@ -343,7 +346,7 @@ class UploadServerSigner(Signer):
                 failure = error
             raise failure
 
-        # Headers that the last call cannot set are refused before the first byte.
+        # Refuse headers that the last call cannot set before the first byte is sent.
         wanted = {**operation.final_headers, **operation.headers}
         upload = self._upload(operation) if operation.upload_id else None
         names = self._server.fulfilled(operation, upload)
@@ -359,7 +362,7 @@ class UploadServerSigner(Signer):
     def _open(self, operation: Operation, _: Body) -> Reply:
         upload = self._server.open(operation)
         name = upload.values.get("id") or secrets.token_hex(8)
-        if self._server.resumes:  # all that a later process needs
+        if self._server.resumes:  # a later process needs these values to resume
             name = urlencode(upload.values)
         self._uploads[name] = upload
         text = f"<UploadId>{escape(name)}</UploadId>"
@@ -400,7 +403,7 @@ class UploadServerSigner(Signer):
         elif error.refuses:
             status = 403
         elif status // 100 == 2:  # noqa: PLR2004 - a reply that cannot be used
-            # It may have published the object.
+            # The server may have published the object.
             status = 502 if operation.action.publishes else 400
         text = f"<Code>{code}</Code><Message>{escape(self._told(error))}</Message>"
         wait = error.retry_after

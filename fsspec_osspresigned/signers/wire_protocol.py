@@ -45,20 +45,21 @@ JSON_HEADERS = {
 }
 _MAX_DEPTH = 16
 _MAX_DETAIL = 300
-_MAX_WAIT = 1_000_000  # seconds, eleven days
+_MAX_WAIT = 1_000_000  # seconds; eleven days
 _MAX_NUMBER = 2**53
 _NUMBERS = ("expires_in", "max_expires_in", "max_size", "objects_left", "bytes_left")
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
-HIDDEN = "<hidden>"  # replacement for a token that a reply repeats
-# A character in JSON, or in JSON in JSON; a byte in a URL, or in a URL in a URL.
+HIDDEN = "<hidden>"  # replaces a token that a reply repeats
+# An escaped character in JSON, or in JSON in JSON; an escaped byte in a URL, or in a
+# URL in a URL.
 _ESCAPE = re.compile(
     rb"(?s)\\{1,4}(?:u00([0-9a-fA-F]{2})|(.))|%(?:25){0,2}([0-9a-fA-F]{2})"
 )
-_ANY = "BUCKET"  # in a message, if a server may choose the bucket
+_ANY = "BUCKET"  # placeholder in messages if a server may choose the bucket
 _FRAME = len('{"requests": []}')
 
 _UNGRANTED = "action_not_granted"
-# Codes of a refused item, and their HTTP status.
+# Code of a refused item -> HTTP status.
 ITEM_STATUS = {
     "invalid_request": 400,
     **dict.fromkeys((_UNGRANTED, "forbidden", "header_refused"), 403),
@@ -82,9 +83,10 @@ _PARTS_NEEDED = (
     f"objects above multipart_threshold= ({shown_bytes(THRESHOLD)}) go in parts: ask for "
     "InitiateMultipartUpload, UploadPart and CompleteMultipartUpload, or raise it"
 )
-# Parameters that a signer may add, because they change no meaning: signatures, limits of
-# rate and of addresses, payer and callback. Any other may select another call,
-# of today or of tomorrow. The last one signs for Alibaba Cloud CDN, x-id for S3's SDKs.
+# Parameters that a signer may add, because they do not change the call: signatures,
+# limits of rate and of addresses, payer, callback, CDN signatures (auth_key) and x-id
+# of S3's SDKs. Any other parameter may select a different call, now or in a later
+# version of OSS.
 _SIGNERS_OWN = {
     *OWN_PARAMETERS,
     S3_KEY_V2,
@@ -94,7 +96,8 @@ _SIGNERS_OWN = {
     x-oss-traffic-limit x-id auth_key
     """.split(),  # noqa: SIM905 - a list of quoted names is not readable
 }
-# Headers, form fields and parameters of S3 that give others access to an object.
+# S3's names of headers, form fields and parameters that give others access to an
+# object.
 _is_acl = re.compile(
     rf"acl|x-oss-acl|{OBJECT_ACL}|{S3_ACL}|{S3_GRANT}.*", re.DOTALL
 ).fullmatch
@@ -108,7 +111,7 @@ def acl_problem(given: Mapping[str, str], operation: Operation) -> str | None:
     """
     requested = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
     for name, value in given.items():
-        # A value that is unknown here may be one of a store's.
+        # A value outside this list may be a public ACL of some store.
         if _is_acl(name.lower()) and value not in (*_CLOSED, requested):
             shown = repr(value[:40])
             return f"{name} gives others access: give acl={shown} to confirm"
@@ -151,7 +154,8 @@ def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
         password = Secret(token.reveal().partition(":")[2])
         if not is_good:
             yield password
-            yield Secret(password.reveal().replace(" ", "+"))  # in a form
+            # a form sends blanks as pluses
+            yield Secret(password.reveal().replace(" ", "+"))
 
 
 def without(data: bytes, secret: Secret) -> bytes:
@@ -164,13 +168,13 @@ def without(data: bytes, secret: Secret) -> bytes:
     at = plain.find(secret.reveal().encode()) if size else -1
     if at >= 0:
         data = _cut(data, plain, at, secret)
-    # A password may have what looks like an escape.
+    # The password itself may contain text that looks like an escape.
     return data.replace(secret.reveal().encode(), HIDDEN.encode()) if size else data
 
 
 def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
     """Return *data* without *secret*, which is first at *at* in *plain*."""
-    # Positions of escapes in *plain*, and the extra bytes of *data* before each.
+    # Positions of escapes in *plain*, and how many extra bytes *data* has before each.
     starts, excess = [], [0]
     for escape in _ESCAPE.finditer(data):
         starts.append(escape.start() - excess[-1])
@@ -215,7 +219,7 @@ def encode(operation: Operation) -> str:
         operation,
         filter=lambda each, value: bool(each.eq) and value not in (None, "", {}),
     )
-    return json.dumps(members, default=dict)  # its mappings are read-only ones
+    return json.dumps(members, default=dict)  # ``dict`` converts the read-only mappings
 
 
 def batches(items: Sequence[str]) -> Iterator[range]:
@@ -399,7 +403,7 @@ class URLBinding:
     """Checks that a signed URL permits the requested operation, and no other."""
 
     signer_host: str  # the store may be on the same host
-    # Host, with or without port -> its bucket; None is any bucket.
+    # Host, with or without port -> its bucket; None permits any bucket.
     allowed_hosts: Mapping[str, str | None]
     allow_http: bool = False
 
@@ -409,14 +413,15 @@ class URLBinding:
         An operation without a bucket permits any bucket at a permitted host. The text names
         the host, rule or option, never a part of the query.
         """
-        # A signer on this machine may lead to this machine.
+        # Only a signer on this machine may return URLs of this machine.
         problem = url_problem(url) or http_problem(
             url, allow_http=self.allow_http, local=is_loopback(self.signer_host)
         )
         if problem:
             return f"the URL {problem}"
         try:
-            # A blank or a plus: what is sent is made to mean the key (as_read).
+            # A plus may mean a blank or a plus; the request is changed so that it means
+            # the key (as_read).
             paths = {decoded_path(url), decoded_path(with_plus(url))}
         except ValueError:
             return "the path of the URL is not UTF-8"
@@ -430,7 +435,7 @@ class URLBinding:
         host = (parts.hostname or "").lower()
         allowed, spec = self.allowed_hosts, operation.action.spec
         names = [name for name in (parts.netloc.lower(), host) if name in allowed]
-        # A form names the key itself, and goes to the root.
+        # A form contains the key as a field, and is sent to the root of the bucket.
         bucket, key = operation.bucket, "" if spec.form else operation.key
         keys = {key}
         bound = allowed[names[0]] if names else oss_bucket(host)
@@ -465,7 +470,8 @@ def _query_problem(operation: Operation, url: str) -> str | None:
         if value not in (unquote(raw[name]), unquote(raw[name].replace("+", " "))):
             return f"the parameter {name!r} of the URL differs from the request"
     for name in sorted(raw.keys() - wanted.keys() - _SIGNERS_OWN):
-        if name and not name.lower().startswith(S3_HEADER):  # of its signatures
+        if name and not name.lower().startswith(S3_HEADER):
+            # parameters of S3 signatures are permitted
             return f"the parameter {name[:40]!r} may turn the URL into another call"
         if problem := acl_problem({name: unquote(raw[name])}, operation):
             return f"the parameter {problem}"

@@ -26,10 +26,10 @@ from ..secret import Secret, SecretURL
 
 ALGORITHM = "OSS4-HMAC-SHA256"
 TERMINATOR = "aliyun_v4_request"
-MAX_V4_LIFE = 604_800  # seconds; OSS, "Include a V4 signature in a URL"
+MAX_V4_LIFE = 604_800  # seconds (OSS, "Include a V4 signature in a URL")
 SKEW = 900  # seconds that two clocks may differ (OSS EC 0002-00000235 and -504)
 
-# Parameters that V1 signs, beside every x-oss-*: the union over the official SDKs.
+# Parameters that V1 signs besides x-oss-*. This is the union over the official SDKs.
 SUBRESOURCES = frozenset(
     """
     accessPoint accessPointPolicy acl append asyncFetch bucketArchiveDirectRead
@@ -49,7 +49,8 @@ SUBRESOURCES = frozenset(
     """.split()  # noqa: SIM905 - a list of a hundred quoted names is not readable
 )
 
-# Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
+# Secret query parameters of a signature: those of OSS V4, of other stores, and of V1
+# and V2.
 SIGNATURES = ("x-oss-signature", *other_stores.SIGNATURES, "Signature")
 TOKENS = ("x-oss-security-token", other_stores.S3_TOKEN, "security-token")
 OWN_PARAMETERS = frozenset(
@@ -92,12 +93,13 @@ def is_of_s3(url: SecretURL) -> bool:
 
 def quote(text: str) -> str:
     """Percent-encode everything but unreserved characters (RFC 3986)."""
-    if _is_unreserved(text):  # most are, and the library takes twenty times as long
+    if _is_unreserved(text):
+        # most texts are unreserved, and the library takes twenty times as long
         return text
     return urllib.parse.quote(text, safe="", errors="surrogateescape")
 
 
-@lru_cache(maxsize=16)  # the URL and the signed text hold the same path
+@lru_cache(maxsize=16)  # the URL and the string to sign contain the same path
 def quote_path(text: str) -> str:
     """Percent-encode everything but unreserved characters and ``/``."""
     if _is_plain_path(text):
@@ -107,7 +109,8 @@ def quote_path(text: str) -> str:
 
 def parse_query(raw: str) -> list[tuple[str, str]]:
     """Return the decoded parameters of a query in order; without ``=``, the value is ""."""
-    # Bytes that are no UTF-8 become lone surrogates, and ``quote`` gives them back.
+    # Bytes that are not UTF-8 become lone surrogates, which ``quote`` turns back into
+    # the bytes.
     return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 
 

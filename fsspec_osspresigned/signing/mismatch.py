@@ -21,10 +21,10 @@ from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
 
-# The transport writes them, so their values are not known here.
+# The transport writes these headers, so their values are unknown here.
 _TRANSPORTS = frozenset(("host", "content-length", "user-agent", "accept-encoding"))
 _METHOD, _PATH, _PARAMETER = "the method", "the path", "query parameter "
-# Their values hold no secret; of all other pieces only the names are shown.
+# Values of these pieces contain no secret. For all other pieces, only names are shown.
 _SHOWN = frozenset((_METHOD, _PATH, "Content-Type", "Content-MD5"))
 _SPELT = {"content-md5": "Content-MD5", "content-type": "Content-Type"}
 _is_v1_signature = re.compile(r"[A-Za-z0-9+/]{27}=").fullmatch
@@ -36,9 +36,10 @@ _MAX_SHOWN = 80
 class Comparison:
     """Differences between the request sent and the request that the store received."""
 
-    changed: tuple[str, ...] = ()  # on the way, one line each
-    spoilt: tuple[str, ...] = ()  # wrong as it was sent, one line each
-    sent: str = ""  # the signed pieces of what was sent, for people
+    changed: tuple[str, ...] = ()  # differences that arose on the way, one line each
+    # mistakes in the request as it was sent, one line each
+    spoilt: tuple[str, ...] = ()
+    sent: str = ""  # the signed pieces of the sent request, as text for people
 
 
 @frozen(kw_only=True)
@@ -69,12 +70,12 @@ def compare(
     received = received_request(document, signed.url)
     changed: list[str] = []
     if received is not None:
-        # A bare plus is a blank for some stores and a plus for others.
+        # Some stores read a bare plus as a blank, others as a plus.
         blank = " " if "+" in parts.query else "+"
         ours, theirs = _named(sent, url, blank), _named(received, url, blank)
         changed += _changes(ours, theirs, url, hide)
     spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
-    # Another key is none of our business: a URL map may send a path anywhere.
+    # A different key is no mistake here, because a URL map may send a path to any key.
     end = f"/{key}"
     if key and not sent.path.endswith(end) and unquote(sent.path).endswith(end):
         means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
@@ -193,7 +194,7 @@ def _changes(
     bucket = re.escape(oss_bucket(url.host) or "") or "[^/]+"
     for name in sorted(ours.keys() | theirs.keys()):
         sent, arrived = ours.get(name), theirs.get(name)
-        # The store adds the bucket to the path if the host names the bucket.
+        # If the host contains the bucket, the store adds the bucket to the path.
         with_bucket = f"/{bucket}{re.escape(ours[_PATH])}"
         if name == _PATH and re.fullmatch(with_bucket, theirs[_PATH]):
             continue
@@ -218,7 +219,7 @@ def _is_unknown(
     name: str, sent: str | None, arrived: str | None, url: SignedURL
 ) -> bool:
     """Return whether the signature need not include *name*, or its value is unknown."""
-    if name.startswith(_PARAMETER):  # stores differ in what they sign by V1
+    if name.startswith(_PARAMETER):  # stores differ in which parameters V1 signs
         return arrived is None and not url.is_v4
     if name in (_METHOD, _PATH):
         return False

@@ -43,12 +43,14 @@ V4_FIELDS = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
 TOKEN_FIELD = "x-oss-security-token"  # noqa: S105 - the name of a field
 STATUS_FIELD = "success_action_status"
 TYPE_FIELD = "x-oss-content-type"
-# Fields with a value that grants access, and all fields of the signature; lower case.
+# Lower-case names of fields with a value that grants access, and of all signature
+# fields.
 SECRET_FIELDS = frozenset(("policy", "signature", "x-oss-signature", TOKEN_FIELD))
 SIGNATURE_FIELDS = SECRET_FIELDS | {"ossaccesskeyid", *V4_FIELDS}
-# Fields whose values no message shows: secrets, and values of no use in a message.
+# Fields whose values no message shows, because they are secret or useless to the
+# reader.
 _UNSHOWN = SECRET_FIELDS | {"x-oss-credential", "ossaccesskeyid", "callback"}
-# Other fields than x-oss-*, by their names in lower case.
+# Field names that do not begin with x-oss-, by their lower-case names.
 _SPELLED = {
     name.lower(): name
     for name in (
@@ -57,7 +59,7 @@ _SPELLED = {
         *("key", "policy", "success_action_redirect", STATUS_FIELD),
     )
 }
-MAX_CONDITIONS = 1000  # far more than any policy needs
+MAX_CONDITIONS = 1000  # policies need far fewer
 _MAX_PROBLEMS = 20
 _MAX_DEPTH = 4
 _HIDDEN = "<hidden>"
@@ -89,8 +91,8 @@ class PolicyRefusal:
     """One violation of a POST policy by a form."""
 
     fault: PolicyFault
-    text: str  # without secrets
-    field: str = ""  # of the violated condition
+    text: str  # the text, which contains no secrets
+    field: str = ""  # field of the violated condition
 
     def __str__(self) -> str:
         return self.text
@@ -99,9 +101,10 @@ class PolicyRefusal:
 @frozen(repr=False)
 class PolicyCondition:
     operator: str  # one of OPERATORS
-    field: str  # the form field, in lower case; ``bucket`` is the bucket of the host
-    values: tuple[str, ...] = ()  # one value, or those of a list; empty for a range
-    sizes: tuple[int, int] | None = None  # of a range: minimum and maximum in bytes
+    field: str  # lower-case form field; ``bucket`` is the bucket of the host
+    # one value, or a list of permitted values; empty for a range
+    values: tuple[str, ...] = ()
+    sizes: tuple[int, int] | None = None  # minimum and maximum in bytes, for a range
 
     @classmethod
     def range(cls, low: int, high: int) -> PolicyCondition:
@@ -111,7 +114,7 @@ class PolicyCondition:
         """Return the condition as in the policy, for JSON; *hidden* omits secrets."""
         if self.sizes is not None:
             return [RANGE, *self.sizes]
-        # A dollar sign would begin a variable such as ${filename}.
+        # A dollar sign would begin a variable, such as ${filename}.
         values = [value.replace("$", "\\$") for value in self.values]
         if hidden:
             secret = self.field in _UNSHOWN
@@ -174,7 +177,7 @@ def read_condition(item: Any) -> PolicyCondition | None:
         return PolicyCondition.range(name, value) if is_range else None
     if operator not in OPERATORS or not isinstance(name, str):
         return None
-    # OSS does not document a field without "$"; here it counts as one.
+    # OSS does not document names without "$". Here they count as fields, too.
     field = name.removeprefix("$").lower()
     values = value if operator in LISTS else [value]
     if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
@@ -187,7 +190,7 @@ def read_condition(item: Any) -> PolicyCondition | None:
 
 @frozen
 class PostPolicy:
-    text: Secret  # the base64 text to send
+    text: Secret  # the base64 text that is sent
     expires_at: float  # seconds since the epoch
     conditions: tuple[PolicyCondition, ...]
 
@@ -332,7 +335,8 @@ def signature_conditions(
 ) -> list[PolicyCondition]:
     """Return the conditions that a policy of :func:`sign_policy` must have; none for V1."""
     fields = _signature_fields(credentials, version, region, now)
-    if version == "v1":  # whether V1 takes the token among them is not documented
+    if version == "v1":
+        # OSS does not document whether V1 needs a condition for the token
         return []
     return [PolicyCondition("eq", name, (value,)) for name, value in fields.items()]
 

@@ -48,19 +48,21 @@ _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"}
 class PresignRequest:
     credentials: Credentials
     endpoint: Endpoint
-    method: str = field(kw_only=True)  # in upper case
-    bucket: str = field(kw_only=True)  # always part of the signature
-    key: str = field(kw_only=True, default="")  # not encoded; empty for the bucket
-    # To send. Content-Type, Content-MD5 and x-oss-* are signed, others only if
+    method: str = field(kw_only=True)  # upper case
+    bucket: str = field(kw_only=True)  # bucket; always part of the signature
+    # key, not encoded; empty for a call on the bucket
+    key: str = field(kw_only=True, default="")
+    # Headers to send. Content-Type, Content-MD5 and x-oss-* are signed; others only if
     # additional_headers names them.
     headers: Mapping[str, str] = field(kw_only=True, default=_NONE)
-    # Decoded, without the parameters of the signature.
+    # Decoded parameters, without those of the signature.
     query: Mapping[str, str] = field(kw_only=True, default=_NONE)
     version: str = field(kw_only=True, default="v4")  # OSS refuses v1 for new buckets
     region: str | None = field(kw_only=True, default=None)  # V4: required, without oss-
     now: float = field(kw_only=True)  # start of the lifetime, seconds since the epoch
     expires_in: int = field(kw_only=True)  # seconds; 1 to 604,800 for V4
-    additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
+    # names of further signed headers; V4 only
+    additional_headers: Collection[str] = field(kw_only=True, default=())
 
     def url(self) -> SecretURL:
         """Return the presigned URL, also if OSS would refuse it; see ``problems``."""
@@ -193,7 +195,7 @@ class PresignTemplate:
         return SecretURL(f"{self._base}{path}{self._query.reveal()}{signature}")
 
 
-@lru_cache(maxsize=64, typed=True)  # one signer asks for few of them, again and again
+@lru_cache(maxsize=64, typed=True)  # a signer uses few combinations again and again
 def _lasting_problems(
     credentials: Credentials,
     method: str,

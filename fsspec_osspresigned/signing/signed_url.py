@@ -31,7 +31,7 @@ from .canonical import (
 )
 
 URLVersion = Literal["v1", "v2", "v4", "s3-v2", "s3-v4", "gcs-v2", "gcs-v4", "unknown"]
-_DATED = ("v4", "s3-v4", "gcs-v4")  # with a date, and a lifetime in seconds
+_DATED = ("v4", "s3-v4", "gcs-v4")  # versions with a date and a lifetime in seconds
 _OF_SIGNATURES = ("x-oss-", S3_HEADER, "ossaccesskeyid", S3_KEY_V2.lower())
 _is_start_of_v4 = re.compile(r"[0-9a-f]{1,63}").fullmatch
 _is_number = re.compile(r"[0-9]{1,15}").fullmatch
@@ -45,16 +45,18 @@ class SignedURL:
     signed.
     """
 
-    version: URLVersion  # s3-* of S3-compatible stores, gcs-* of Google Cloud Storage
-    host: str = ""  # with the port if there is one; empty if it is no URL
-    path: str = ""  # percent-encoded, as in the URL
+    version: URLVersion  # s3-* for S3-compatible stores, gcs-* for Google Cloud Storage
+    host: str = ""  # with the port, if any; empty if the text is no URL
+    path: str = ""  # percent-encoded path, as in the URL
     signed_at: float | None = None  # seconds since the epoch
     expires_at: float | None = None  # seconds since the epoch
-    additional_headers: tuple[str, ...] = ()  # lower-case names, listed as signed
+    # lower-case names of the signed headers that the URL lists
+    additional_headers: tuple[str, ...] = ()
     upload_id: str | None = None
     part_number: int | None = None
     region: str | None = None
-    has_token: bool = False  # a temporary (STS) key signed it, which may end earlier
+    # True if a temporary (STS) key signed it; the key may expire earlier
+    has_token: bool = False
 
     @property
     def is_v4(self) -> bool:
@@ -67,13 +69,14 @@ class SignedURL:
 
     def covers(self, name: str) -> bool:
         """Return whether the signature includes the header *name* (lower case)."""
-        if self.version in ("s3-v4", "gcs-v4"):  # they sign exactly what the URL lists
+        if self.version in ("s3-v4", "gcs-v4"):
+            # these versions sign exactly the headers that the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith(S3_HEADER)
         return is_signed or name in self.additional_headers
 
 
-@lru_cache(maxsize=256)  # a URL of a map is described five times on its way out
+@lru_cache(maxsize=256)  # a URL of a map is described five times before it is sent
 def describe(url: SecretURL) -> SignedURL:
     """Return the facts in *url*; unreadable facts are None, never an error."""
     try:
@@ -114,7 +117,7 @@ def damage(url: SecretURL) -> str | None:
     query = dict(parse_query(parts.query))
     names = [name.lower() for name in query]
     signature = next((query[name] for name in SIGNATURES if query.get(name)), "")
-    del query, parts  # the signature is in them, and tracebacks may show variables
+    del query, parts  # they contain the signature, and tracebacks may show variables
     if any(name.startswith("amp;") for name in names):
         return "has &amp; instead of &"
     if signature:
@@ -125,7 +128,7 @@ def damage(url: SecretURL) -> str | None:
     return "has no signature" if is_oss or is_signed else None
 
 
-# Date, life, listed headers and credential.
+# Parameters for date, lifetime, listed headers and credential.
 _OSS_NAMES = tuple(
     f"x-oss-{name}" for name in ("date", "expires", "additional-headers", "credential")
 )

@@ -16,13 +16,15 @@ from typing import Any
 
 import click
 
-# As of gettext, with one of our own first.
+# gettext's variables, after one of this package.
 _VARIABLES = ("OSSPRESIGNED_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 _HOLE = re.escape("{}")
-_WHOLE = "whole"  # the section of texts that are translated only as a whole
-_GLUE = "\u2060"  # in the place of a blank at which no line may end
-_WIDE = re.compile("([\u3001-\u9fff\uff00-\uff60])")  # two columns each
-# After an opening bracket; before a closing one, a comma, colon or full stop.
+_WHOLE = "whole"  # section with texts that are translated only as a whole
+_GLUE = "\u2060"  # replaces a blank at which no line may break
+# characters that take two columns each
+_WIDE = re.compile("([\u3001-\u9fff\uff00-\uff60])")
+# Blanks after an opening bracket, and before a closing bracket, comma, colon or full
+# stop.
 _NO_BREAK = re.compile("(?<=\uff08) | (?=[\u3001\u3002\uff09\uff0c\uff1a\uff1b\uff1f])")
 _FILLED = re.compile(f"{_WIDE.pattern}[ {_GLUE}]")
 
@@ -50,7 +52,7 @@ def translated(text: str) -> str:
         if section != _WHOLE
         for row in texts.items()
     ]
-    # The last hole of a phrase ends with its clause.
+    # The last placeholder of a phrase ends with its clause.
     pattern = _pattern(tuple(rows), "[^;:]+")
     return pattern.sub(lambda match: _filled(match, rows), text)
 
@@ -75,7 +77,7 @@ def _pattern(rows: tuple[tuple[str, str], ...], last: str) -> re.Pattern[str]:
 
     *last* is the pattern of a hole at the end of a text.
     """
-    # The longest first, because it may contain a shorter one.
+    # The longest text comes first, because it may contain a shorter one.
     ordered = sorted(enumerate(rows), key=lambda row: -len(row[1][0]))
     each = (f"(?P<r{number}>{_as_pattern(row[0], last)})" for number, row in ordered)
     return re.compile(f"(?:{'|'.join(each)})(?:[:;,] )?")
@@ -83,9 +85,11 @@ def _pattern(rows: tuple[tuple[str, str], ...], last: str) -> re.Pattern[str]:
 
 def _as_pattern(english: str, last: str) -> str:
     whole = re.escape(english)
-    if whole.startswith(_HOLE):  # a number, so that nothing before it is swallowed
+    if whole.startswith(_HOLE):
+        # a leading placeholder matches only a number, so it takes no other text before
+        # it
         whole = rf"(?<!\S)(\d\S*){whole.removeprefix(_HOLE)}"
-    elif english[0].isalnum():  # no part of a word
+    elif english[0].isalnum():  # a match within a word does not count
         whole = rf"(?<![\w-]){whole}"
     if whole.endswith(_HOLE):
         whole = f"{whole.removesuffix(_HOLE)}({last})"
@@ -138,7 +142,7 @@ class HelpFormatter(click.HelpFormatter):
 def _paragraph(text: str) -> str:
     if not is_chinese():
         return text
-    if text.startswith("\b"):  # its lines stay as they are
+    if text.startswith("\b"):  # the lines of such a paragraph are not wrapped
         text = "\n".join(map(translated, text.split("\n")))
     else:
         text = translated(" ".join(text.split()))

@@ -14,20 +14,20 @@ from .language import translated, translated_list, translated_whole
 from .progress import MOVING, TransferProgress
 from .terminal import ExitCode, Failure, code_of_all, told
 
-# The only difference between messages that are equal otherwise.
+# Request IDs are the only difference between otherwise equal messages.
 _REQUEST = re.compile(
     r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
 )
 _DOCTOR = "to find the cause, run: osspresigned doctor BUCKET/KEY (or --url-file FILE)"
 _IGNORE = "put --ignore-existing skips files whose object exists"
-_MAX_PATHS = 10  # shown of equal failures
+_MAX_PATHS = 10  # paths shown for each group of equal failures
 
 
 @frozen
 class Summary:
     progress: TransferProgress
     also: Sequence[str] = ()  # more counts for the last line, such as "2 same"
-    terminated: bool = False  # SIGTERM ends the process
+    terminated: bool = False  # True if SIGTERM ends the process
 
     @property
     def failures(self) -> Collection[Failure]:
@@ -76,7 +76,8 @@ class Summary:
         return reasons
 
     def _reason(self, failure: Failure) -> str:
-        if failure.outcome is Outcome.STORED:  # its reason begins with that word
+        if failure.outcome is Outcome.STORED:
+            # the reason already begins with that word
             return told(failure.error)
         is_unknown = failure.outcome is Outcome.UNKNOWN
         word = f"{'unknown whether' if is_unknown else 'not'} {self.progress.verb}"
@@ -114,7 +115,7 @@ class Summary:
         is_part = bool(of or progress.bytes_resumed)
         sent = " sent" if progress.verb == "uploaded" and is_part else ""
         moved = translated_whole(f"{short_bytes(size)}{sent} in {took}")
-        if size >= MIB:  # the rate of so little would be noise
+        if size >= MIB:  # the rate of a few bytes would be noise
             moved += f" ({short_bytes(size / max(seconds, 1e-3))}/s)"
         where = f" to {shown_text(progress.place)}" if progress.place else ""
         yield moved + translated_whole(where)

@@ -55,7 +55,7 @@ class Output:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        # While a bar is drawn, sys.stderr writes above it.
+        # While a bar is drawn, sys.stderr prints above it.
         self._is_stderr = stream is sys.stderr
         self._lock = threading.RLock()
         self.closed = False
@@ -151,7 +151,7 @@ _ALIKE = (
     *("resume_dir", "state", "ignore_times", "max_delete", "grant", "upload_server"),
     "max_concurrency",
 )
-FLAGS = {  # storage option -> flag
+FLAGS = {  # storage option -> command-line flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
     "presigned_url": "--url-file",
     "url_map": "--map",
@@ -161,15 +161,16 @@ FLAGS = {  # storage option -> flag
     "headers": "--header",
     "expires_in": "--expires",
     "size": "--size",
-    "overwrite": "--no-overwrite",  # overwrite=False
+    "overwrite": "--no-overwrite",  # the flag means overwrite=False
 }
-_REWORDED = {  # advice of Python -> of the command line
+_REWORDED = {  # advice for Python -> advice for the command line
     "leave the path empty": "leave DEST out",
     "give allow_path_mismatch=True": "set FSSPEC_OSSPRESIGNED_ALLOW_PATH_MISMATCH=true",
     "give overwrite=True": "set FSSPEC_OSSPRESIGNED_OVERWRITE=true",
-    "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",  # no flag permits replacing
+    # no flag permits replacing objects
+    "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",
 }
-_ALONE = ("", "True", "False")  # values for which the flag alone is shown
+_ALONE = ("", "True", "False")  # for these values, only the flag is shown
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 
 
@@ -264,7 +265,7 @@ def _flag(match: re.Match[str]) -> str:
 @frozen
 class Failure:
     path: str
-    local: str  # the local file: "-" for a stream, empty if there is none
+    local: str  # local file: "-" for a stream, empty if there is none
     error: BaseException
 
     @property
@@ -334,7 +335,8 @@ def interruptible(
     handles_sigterm = signal.getsignal(signal.SIGTERM) in usual
     if handles_sigterm:
         signal.signal(signal.SIGTERM, terminated)
-    if at_interrupt is not signal.SIG_IGN:  # as in the background of a script
+    if at_interrupt is not signal.SIG_IGN:
+        # a script that runs in the background ignores SIGINT
         signal.signal(signal.SIGINT, first)
     try:
         yield

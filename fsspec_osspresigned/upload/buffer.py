@@ -19,9 +19,9 @@ from ..units import KIB
 if TYPE_CHECKING:
     from .upload import Upload
 
-KEPT = 4 * KIB  # bytes from which on to keep an object costs less than to copy it
-_FIRST = 64 * KIB  # bytes of the first buffer: most files are small
-_IDLE = 8  # free buffers kept for the next parts, because parts end in bursts
+KEPT = 4 * KIB  # minimum bytes for which keeping an object costs less than copying it
+_FIRST = 64 * KIB  # bytes of the first buffer; small, because most files are small
+_IDLE = 8  # free buffers that are kept for later parts, because parts finish in bursts
 
 
 class PartBuffer:
@@ -35,7 +35,7 @@ class PartBuffer:
     """
 
     def __init__(self, upload: Upload) -> None:
-        self.number = 1  # of the part
+        self.number = 1  # number of the part
         self._upload, self._limit = upload, upload.memory_limit
         self._account = MemoryAccount(memory_budget())
         self._idle: deque[memoryview] = deque()  # chunks for later parts
@@ -45,15 +45,17 @@ class PartBuffer:
     def _reset(self) -> None:
         self._size = self._upload.plan.size_of(self.number)
         self.pieces: list[memoryview | bytes] = []  # what was written so far, in order
-        self._filling = 0  # bytes of memory that are counted for the part
-        self._copied = 0  # bytes of the part that are copies
-        self._leased = 0  # bytes that kept pieces may have in all
+        self._filling = 0  # bytes of memory that are reserved for the part
+        self._copied = 0  # bytes of the part that were copied
+        self._leased = 0  # maximum bytes of all kept pieces
         # Bytes of immutable objects that the caller may append to *pieces* without a
-        # check of memory; the caller subtracts them. ``_max_kept`` has the kept ones, too.
+        # memory check; the caller subtracts what it appends. ``_max_kept`` also
+        # includes the pieces already kept.
         self.free = self._max_kept = 0
-        self._room = 0  # bytes that may be copied now without a check of memory
+        self._room = 0  # bytes that may be copied now without a memory check
         self._chunk: memoryview | None = None
-        self._begin = self._end = 0  # of the copied bytes that are no piece yet
+        # range of copied bytes that are not in *pieces* yet
+        self._begin = self._end = 0
 
     @property
     def held(self) -> int:
@@ -180,7 +182,8 @@ class PartBuffer:
         usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
             self._free_idle()
-            # For parts of this file only: one thread may write to all files.
+            # Wait only for parts of this file, because one thread may write to several
+            # files.
             run(self._upload.wait_for_memory, lambda: self._has_room(usual))
             if not self._reserve(usual):
                 return doubled if doubled < usual and self._reserve(doubled) else 0
@@ -211,7 +214,7 @@ class PartBuffer:
         return has_room
 
     def _give_back(self, size: int, chunk: memoryview | None) -> None:
-        # *chunk* is None unless it is all of the part's memory.
+        # *chunk* is given only if it is all of the part's memory.
         self._account.add(-size)
         if (
             chunk is not None

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ..model import Receipt
 
 _MARK = "\ufeff"  # the byte order mark
-_MARKED = ("utf-16", "utf-32")  # encodings that begin with it, in either byte order
+# encodings that begin with this mark, in either byte order
+_MARKED = ("utf-16", "utf-32")
 
 
 class _Layer:
@@ -103,7 +104,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         try:
             self._codec.write(view)
         except BaseException as error:
-            self._inner.give_up(error)  # the codec may have lost some of it
+            self._inner.give_up(error)  # the codec may have lost some of the data
             raise
         self._position += view.nbytes
         return view.nbytes
@@ -136,7 +137,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         self._drop_codec()
 
     def __del__(self) -> None:
-        # The writer below warns of an unclosed file.
+        # The writer below warns about an unclosed file.
         if not getattr(self, "_ended", True):
             try:
                 self._inner.__del__()
@@ -164,8 +165,9 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
     def _drop_codec(self) -> None:
         self._ended = True
         self._inner.silence()
-        # Now, and not in the codec's finalizer.
-        with contextlib.suppress(Exception):  # whatever it raises, the file is gone
+        # Close the codec now, not in its finalizer.
+        with contextlib.suppress(Exception):
+            # the file is discarded anyway, so the error does not matter
             self._codec.close()
 
 
@@ -181,7 +183,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
         self._inner = binary
         raw: Any = binary
         super().__init__(raw, **text_options)
-        # Python leaves the mark out where a file cannot seek.
+        # Python omits the byte order mark if a file cannot seek.
         self._mark = _MARK if codecs.lookup(self.encoding).name in _MARKED else ""
 
     def write(self, text: str, /) -> int:
@@ -194,7 +196,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Raise UnsupportedOperation, as the file below does."""
-        self.flush()  # the position of the file below counts
+        self.flush()  # so that the position of the file below is current
         return self._inner.seek(offset, whence)
 
     def close(self) -> None:
@@ -203,12 +205,13 @@ class TextWriter(_Layer, io.TextIOWrapper):
         The file below publishes its object; an exception in flight discards it.
         """
         if self.closed:
-            self._inner.close()  # raises again what failed
+            self._inner.close()  # raises the earlier failure again
         else:
             super().close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(ValueError, AttributeError):  # detached, never made
+        with contextlib.suppress(ValueError, AttributeError):
+            # the layer was detached, or its constructor failed
             if self.buffer is self._inner and not self._inner.closed:
                 self._inner.__del__()
 

@@ -15,8 +15,8 @@ from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 
-# Instructions that drop a reference. None of them calls a function, but ``__setattr__``
-# and its kin, which a program may write in Python and then have a frame of their own.
+# Instructions that drop a reference. They call no function, except ``__setattr__`` and
+# similar methods. If a program defines these in Python, they have a frame of their own.
 _DROPS = ("POP_", "STORE_", "DELETE_", "END_")
 
 
@@ -62,5 +62,5 @@ def _is_own(frame: FrameType) -> bool:
 def _instruction(frame: FrameType) -> str:
     """Return the name of the instruction that *frame* executes; "" if it has none."""
     code, at = frame.f_code.co_code, frame.f_lasti
-    # Code of other compilers than CPython's may have none.
+    # Code from another compiler may have no instruction at this position.
     return "".join(dis.opname[op] for op in code[at : at + 1])

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 _log = Logger(__name__)
 
-# Parts of a stream that are signed first: it may end soon.
+# Parts of a stream that are signed first. They are few, because the stream may end
+# soon.
 _FIRST_BATCH = 4
-# Seconds of an upload after which its rate says something.
+# Seconds of an upload before its rate is meaningful.
 _WARMED_UP = 2.0
 
 
@@ -196,7 +197,7 @@ class SinglePut:
             await calls.client.preflight(known)
 
     async def wait_for_memory(self, may: Callable[[], bool]) -> None:
-        pass  # no part is in flight
+        pass  # with one request, no part is in flight
 
     async def publish(self) -> Receipt:
         job = self._job
@@ -226,7 +227,8 @@ class SpooledPut(SinglePut):
             body.release()
 
     async def close(self) -> None:
-        await blocking(self._spool.close)  # a cancelled call may be writing to it
+        # a cancelled call may still write to the spool
+        await blocking(self._spool.close)
 
 
 class Multipart:
@@ -307,8 +309,8 @@ class Multipart:
             self._check()
         self._check()
         number = self._parts.next_number()
-        # A part may outlive the call that added it; all parts of an upload wait for
-        # their turn as one call.
+        # A part may outlive the call that added it. All parts of an upload share one
+        # call, so they wait for their turn together.
         context = contextvars.copy_context()
         context.run(call_of_task.set, self._call)
         task = running().spawn(self._send_part(number, body), context)
@@ -338,9 +340,10 @@ class Multipart:
             self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:
-            # A traceback keeps the variables of its frames, and so the bytes of the part.
+            # A traceback keeps the variables of its frames alive, and so the bytes of
+            # the part.
             traceback.clear_frames(error.__traceback__)
-            if self.failure is None:  # raised by the caller's next step
+            if self.failure is None:  # the caller's next step raises it
                 self.failure = as_failure(error, self._calls.target.path)
             self.cancel()
             if isinstance(error, asyncio.CancelledError):
@@ -352,7 +355,8 @@ class Multipart:
 
     def cancel(self) -> None:
         for task in list(self.in_flight):
-            if not task.cancelling():  # a second time, it would leave its thread alone
+            if not task.cancelling():
+                # a second cancellation would abandon the thread of the task
                 task.cancel()
 
     async def wait(self) -> None:
@@ -402,7 +406,7 @@ class Multipart:
             await self._calls.abort(self.upload_id, once=once)
             return
         if isinstance(reason, UploadNotFoundError):
-            return  # nothing is kept
+            return  # the upload no longer exists, so nothing is kept
         kept = (
             f"its owner's multipart upload {self.upload_id} is kept, with "
             f"{self._parts.stored_count} parts: its URLs can be used again"
@@ -412,4 +416,4 @@ class Multipart:
             reason.add_note(kept)
 
     async def close(self) -> None:
-        pass  # each part is freed when it has been sent
+        pass  # each part is freed after it was sent

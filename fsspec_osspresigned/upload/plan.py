@@ -29,14 +29,16 @@ from ..other_stores import S3_MIN_PART
 from ..signers.base import Grant, MultipartGrant
 from ..units import MIB, shown_bytes, shown_moment
 
-# A stream keeps its part size for the first half of the 10,000 parts, then doubles it
-# every 500 parts: 8 MiB parts reach 39 GiB unchanged and 7 TiB in all.
+# A stream keeps its part size for the first half of the 10,000 parts, and then doubles
+# it every 500 parts. With parts of 8 MiB, it reaches 39 GiB before the first doubling
+# and 7 TiB in all.
 _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
-# Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
+# Number of parts that may be as small as OSS permits if memory is short. They hold 200
+# MB.
 _SMALL_PARTS = 2_000
-# Parts of a file up to 256 MiB: one for each of 16 connections. The size of the file alone
-# decides, because a resumed upload must have the same parts.
+# Number of parts of a file up to 256 MiB: one for each of 16 connections. It depends
+# only on the size of the file, because a resumed upload must have the same parts.
 _PARTS = 16
 
 
@@ -44,14 +46,17 @@ _PARTS = 16
 class UploadPlan:
     """Decision on how one object is split and sent."""
 
-    action: Action = Action.PutObject  # stores the whole object if it needs no parts
-    largest: int = MAX_SINGLE_PUT  # bytes of a stream in that call
-    multipart: bool  # True sends parts from the start; False sends one call if possible
+    # request that stores the whole object if it needs no parts
+    action: Action = Action.PutObject
+    largest: int = MAX_SINGLE_PUT  # maximum bytes of a stream in that request
+    # True sends parts from the start; False sends one request if possible
+    multipart: bool
     part_size: int  # bytes of every part except the last
-    min_part: int = MIN_PART  # bytes of every part except the last
+    min_part: int = MIN_PART  # minimum bytes of every part except the last
     max_parts: int = MAX_PARTS
-    grows: bool = False  # later parts of a stream get larger
-    spools: bool = False  # a stream goes to disk first: only one call is granted
+    grows: bool = False  # True: later parts of a stream get larger
+    # True: a stream is spooled to disk, because only one request is granted
+    spools: bool = False
 
     def size_of(self, number: int) -> int:
         """Return the size in bytes of part *number*, from 1; the last may be smaller."""
@@ -65,7 +70,7 @@ class UploadPlan:
 
         None means that the part must have its planned size.
         """
-        if self.spools:  # a file on disk has no parts
+        if self.spools:  # a spooled stream has no parts
             return MIN_PART
         if not self.grows or number > _CONSTANT_PARTS:
             return None
@@ -87,7 +92,7 @@ class UploadPlan:
                 return
 
 
-_WHOLE = {  # what one request stores, however many bytes there are
+_WHOLE = {  # plans for a single request, which stores an object of any permitted size
     action: UploadPlan(action=action, multipart=False, part_size=MAX_SINGLE_PUT)
     for action in (Action.PutObject, Action.PostObject)
 }
@@ -169,7 +174,7 @@ def _whole_mib(size: int) -> int:
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
     minimum = max(parts.min_part, -(-size // parts.max_parts))
     if parts.is_owners:
-        return minimum  # the URL map's rule: as many parts as there are URLs
+        return minimum  # a URL map needs as many parts as it has URLs
     return wanted if minimum <= wanted else _whole_mib(minimum)
 
 
@@ -223,14 +228,16 @@ async def planned(
     grant = client.grant_of_all
     is_small = size is not None and size <= client.options.threshold
     if grant is not None and is_small and client.signer.grants_by_prefix:
-        return _PUT, grant  # which permits all ways; what follows would find the same
+        # this grant permits all ways, so the checks below would not change the plan
+        return _PUT, grant
     grant = await granted(client, target.path)
     if grant.expires_at is not None:
         refuse_expired(grant, target.path)
     plan = plan_for(grant, client.options, size, path=target.path)
-    if plan is not _PUT:  # which has no conditions
+    if plan is not _PUT:  # this plan has no conditions
         check_plan(client.options, target, grant, plan)
-    if not client.signer.grants_by_prefix:  # else the requests need not be made
+    if not client.signer.grants_by_prefix:
+        # for such a signer, all requests are granted
         for operation in needed_requests(target, grant, plan, size):
             await client.preflight(operation)
     return plan, grant
@@ -300,7 +307,7 @@ def needed_requests(
 
     A stream may need them; its *size* is None. Parts are represented by the first one.
     """
-    # A form of known size is judged where it is signed, right before it is sent.
+    # A form of known size is checked when it is signed, right before it is sent.
     is_form = plan.action.spec.form and size is not None
     if grant.single and not plan.multipart and not is_form:
         yield target.operation(grant.action, content_length=size)

@@ -45,7 +45,8 @@ _log = Logger(__name__)
 class UploadEvent:
     """Event for listeners: an upload was resumed, or has ended early and can be resumed."""
 
-    kind: Literal["resumed", "kept"]  # kept: the stored parts wait for a later process
+    # kept: the stored parts remain for a later process
+    kind: Literal["resumed", "kept"]
     path: str  # ``bucket/key``
     upload_id: str
     parts_stored: int  # number of parts that need not be sent again
@@ -101,7 +102,8 @@ def _is_same(ours: PartReceipt, theirs: PartReceipt) -> bool:
 def is_stale(error: BaseException | None) -> bool:
     """Return whether *error* means that the journaled upload can never be resumed."""
     if isinstance(error, OutcomeUnknownError):
-        # The first try found it gone: completed by an earlier process, or aborted.
+        # The first try found no upload: an earlier process completed it, or it was
+        # aborted.
         error = error.__context__
         return isinstance(error, UploadNotFoundError) and error.tries == 1
     if isinstance(error, InvalidRequestError):
@@ -123,7 +125,8 @@ class Resumption:
         on_event: Callable[[UploadEvent], object] | None = None,
     ) -> None:
         self.journal, self._head, self._on_event = journal, head, on_event
-        self._stored: set[int] = set()  # parts, of earlier processes and of this one
+        # numbers of parts that earlier processes and this one stored
+        self._stored: set[int] = set()
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
 
@@ -153,9 +156,11 @@ class Resumption:
                         await blocking(self.journal.remove)
                         raise
                     reason = "its upload no longer exists in the store"
-                # Otherwise a process may have completed it and ended right after.
+                # Otherwise an earlier process may have completed it and ended right
+                # after that.
             except OSSPresignedError as error:
-                is_usual = isinstance(error, NotCoveredError)  # few policies grant it
+                # few policies grant ListParts
+                is_usual = isinstance(error, NotCoveredError)
                 say = _log.debug if is_usual else _log.info
                 say("%s: the store could not be asked: %s", old.path, error.message)
             else:
@@ -237,8 +242,8 @@ class Resumption:
 
 def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
     """Return why the journaled upload *old* cannot be resumed as *new*; None if it can."""
-    # The device number does not count, because it may change when the machine
-    # restarts, nor does ctime, which chmod changes. Stored parts are compared later.
+    # The device number is ignored, because it may change when the machine restarts.
+    # ctime is ignored, because chmod changes it. Stored parts are compared later.
     was, now = old.fingerprint, new.fingerprint
     reasons = {
         f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
@@ -340,8 +345,10 @@ async def resumption_of(
 
         def hold() -> HeldJournal:
             journal = directory.hold(target.path, local)
-            undo.callback(journal.release)  # here, because a cancellation loses it
-            if is_over.is_set():  # a second cancellation has ended the wait for it
+            # registered here, because a cancellation loses the return value
+            undo.callback(journal.release)
+            if is_over.is_set():
+                # a second cancellation has ended the wait for this function
                 journal.release()
             return journal
 

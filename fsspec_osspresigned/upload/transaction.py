@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from .codecs import ChainedWriter, TextWriter
     from .writer import PresignedWriter
 
-# An object that is published when its transaction ends: one that a verb gave as a whole,
-# or a file that is written.
+# An object that is published when its transaction ends: a whole object given to a
+# method, or a file that is written.
 Pending: TypeAlias = "Upload | PresignedWriter | ChainedWriter | TextWriter"
 
 _log = Logger(__name__)
 
-# Bytes that all small objects of one transaction may have in memory.
+# Maximum bytes in memory for all small objects of one transaction.
 MEMORY = 32 * MIB
 
 _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default=())
@@ -129,10 +129,11 @@ class Transaction:
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
         self._cancelled: list[str] = []  # paths whose calls were cancelled
-        # For each block: the numbers of files and cancelled calls before it.
+        # For each block: the number of files and of cancelled calls before it.
         self._marks: list[tuple[int, int]] = []
         self._copies = HeldCopies()
-        self._coming: Iterator[Operation] = iter(())  # what is signed at the end
+        # operations that are signed at the end
+        self._coming: Iterator[Operation] = iter(())
         self._prefetcher = client.prefetcher(
             lambda: next(self._coming, None),
             first=MAX_REQUESTS,
@@ -189,7 +190,8 @@ class Transaction:
                 run(self._publish, files, cancelled)
             else:
                 run(_discard, files, reason)
-        except BaseException as error:  # an interrupt may come before anything was done
+        except BaseException as error:
+            # an interrupt may come before anything was published or discarded
             run(_discard, files, error)
             raise
         finally:
@@ -235,14 +237,15 @@ class Transaction:
         begin = partial(Upload.begin, self.client, target, size=source.size)
         upload = await begin(context=context)
         heard = None if upload.plan.multipart else context.progress
-        if heard is not None:  # bytes of a small object count now, and not at the end
+        if heard is not None:
+            # the bytes of a small object are counted now, not at the end
             upload = await begin(context=evolve(context, progress=None))
         try:
             if upload.plan.multipart:
                 await upload.add_source(source)
             else:
                 await upload.add(await blocking(self.keep, source))
-                await upload.wait_for_parts()  # what is refused is refused now
+                await upload.wait_for_parts()  # raises a refusal now, not at the end
             if heard is not None:
                 await call_user(heard, source.size)
         except BaseException as error:
@@ -326,7 +329,8 @@ class Transaction:
                 await waiting(file.commit, stop=file.abandon)
 
         failures: dict[str, Exception] = {}
-        # A marker that was written last becomes visible after all the rest.
+        # The file that was written last, such as a marker, becomes visible after all
+        # others.
         for files in (chosen[:-1], chosen[-1:]):
             scope = Scope(
                 work, lambda file: file.path, width=self.client.options.connections
@@ -337,7 +341,7 @@ class Transaction:
         return failures
 
 
-def _under_way() -> tuple[Transaction, ...]:  # in this context
+def _under_way() -> tuple[Transaction, ...]:  # transactions in this context
     return tuple(transaction for transaction in _begun.get() if transaction.under_way)
 
 
@@ -358,7 +362,8 @@ async def _discard(
     try:
         await in_parallel(work, files, CONNECTIONS)
     except BaseException:
-        # This task is cancelled, so the engine discards the rest in the background.
+        # This task was cancelled, so the engine discards the remaining files in the
+        # background.
         for file in files:
             file.abandon()
         raise
@@ -369,7 +374,7 @@ def _summary(files: Sequence[Pending]) -> str:
     return f"{stored or 'none'} of {len(files)} objects of the transaction published"
 
 
-# Transactions under way in all contexts; it keeps nothing alive.
+# Transactions under way in all contexts; the set keeps none of them alive.
 _open: weakref.WeakSet[Transaction] = weakref.WeakSet()
 _open_lock = threading.Lock()
 

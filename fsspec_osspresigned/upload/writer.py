@@ -47,7 +47,8 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
     view = memoryview(data)
     try:
         return view.cast("B")
-    except (TypeError, ValueError):  # strides, an empty shape, a foreign byte order
+    except (TypeError, ValueError):
+        # the buffer has strides, an empty shape or a foreign byte order
         # CPython 3.11 crashes when it collects PickleBuffer(view).raw().
         return memoryview(view.tobytes())
 
@@ -96,8 +97,9 @@ class PresignedWriter(io.BufferedIOBase):
         self._is_of_finalizer = in_finalizer()
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._sent = 0  # bytes of the parts before the one that is written
-        # It keeps no method of the file, which must be collected as soon as it is dropped.
+        self._sent = 0  # bytes in the parts before the current one
+        # The buffer refers to no method of the file, so a dropped file is collected at
+        # once.
         self._buffer = PartBuffer(upload)
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
@@ -129,7 +131,7 @@ class PresignedWriter(io.BufferedIOBase):
         )
 
     @property
-    def _remedy(self) -> str:  # for a writer that seeks
+    def _remedy(self) -> str:  # advice for a program that seeks
         url = f"simplecache::osspresigned://{self.path}"
         return f"write to {url}, a local file that is uploaded when it is closed"
 
@@ -170,8 +172,8 @@ class PresignedWriter(io.BufferedIOBase):
             TypeError: *data* is not a buffer of bytes.
             ValueError: the file is closed.
         """
-        buffer = self._buffer  # it refuses everything in any but an open file
-        if type(data) is bytes:  # most are, and need no view
+        buffer = self._buffer  # the buffer rejects all data unless the file is open
+        if type(data) is bytes:  # most data are bytes, which need no view
             size = len(data)
             with self._lock:
                 if KEPT <= size < buffer.free:
@@ -224,7 +226,8 @@ class PresignedWriter(io.BufferedIOBase):
                     self._discard_and_raise(leaving)
                 if not isinstance(leaving, Exception):
                     self._released = True
-                    raise leaving  # Ctrl-C stays Ctrl-C for the caller
+                    # the caller gets KeyboardInterrupt itself after Ctrl-C
+                    raise leaving
             self._end()
 
     def __enter__(self) -> Self:
@@ -247,7 +250,8 @@ class PresignedWriter(io.BufferedIOBase):
             error.add_note(f"{self.path} was not published: {why}")
 
     def __del__(self) -> None:
-        if getattr(self, "_state", ""):  # a worker sends what there is to send
+        if getattr(self, "_state", ""):
+            # a worker thread sends the requests of the discard
             self.drop(self.upload.abandon)
 
     def _dealloc_warn(self, _: object) -> None:
@@ -266,7 +270,8 @@ class PresignedWriter(io.BufferedIOBase):
             self._is_dropped = self._silent = True
 
     def _is_closed_by_finalizer(self) -> bool:
-        # One that opened the file itself, to save something, closes it as a program does.
+        # A finalizer that opened the file itself, to save something, closes it like a
+        # program does.
         return not (self.publish_always or self._is_of_finalizer) and in_finalizer()
 
     def _end_dropped(self) -> None:
@@ -335,7 +340,8 @@ class PresignedWriter(io.BufferedIOBase):
 
         Nothing can be published afterwards.
         """
-        # A traceback keeps the variables of its frames, and so the bytes of the parts.
+        # A traceback keeps the variables of its frames alive, and so the bytes of the
+        # parts.
         traceback.clear_frames(error.__traceback__)
         if self._failure is None:
             text = f"writing was interrupted ({type(error).__name__})"
@@ -381,7 +387,8 @@ class PresignedWriter(io.BufferedIOBase):
     def _end(self) -> None:
         if self._failure is not None:
             self._released = True
-            if self._state == "open":  # no finalizer could wait until it is discarded
+            if self._state == "open":
+                # discard now, because a finalizer could not wait for it
                 self.give_up(self._failure)
             raise self._failure
         if not self.closed:
@@ -410,18 +417,19 @@ class PresignedWriter(io.BufferedIOBase):
             self.give_up(error)
             raise
         self._state = "closed"
-        self._at_open = None, None  # with all frames that the traceback keeps alive
+        self._at_open = None, None  # drops all frames that the traceback keeps alive
 
     def _discard_and_raise(self, leaving: BaseException) -> NoReturn:
         self.discard()
-        # A file without the bytes that a seek would have changed is no use.
+        # After a failed seek, the file has wrong bytes, so publishing it is no advice.
         remedy = self._remedy if _is_of_seek(leaving) else "f.commit() publishes"
         text = (
             f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
             f"was not published; {remedy}"
         )
         leaving.add_note(text)
-        with contextlib.suppress(DiscardWarning):  # -W error: *leaving* is what counts
+        with contextlib.suppress(DiscardWarning):
+            # with -W error, *leaving* is raised, not the warning
             warn_user(text, DiscardWarning)
         raise leaving
 
@@ -438,7 +446,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = self._silent = True
         give_up()
         text = f"{self.path} was never {missing} and was not published"
-        # Bytes are lost, so no ResourceWarning, which Python hides by default.
+        # Data is lost, so this is no ResourceWarning, which Python hides by default.
         warnings.warn(text, DiscardWarning, source=self, stacklevel=3)
 
     def _forget(self) -> None:
@@ -448,10 +456,11 @@ class PresignedWriter(io.BufferedIOBase):
 
     def _fill(self, view: memoryview) -> None:
         source = view.obj
-        # All of the object would be kept, even of a slice.
+        # Keeping a slice would keep the whole bytes object.
         whole = len(source) if type(source) is bytes else None
         while view.nbytes:
-            # A full part waits for more: the only one may be sent by one PutObject.
+            # A full part waits for more data, because a PutObject may send the only
+            # part.
             size = self._buffer.fill(view, whole=whole) or self._send(view)
             view = view[size:]
 
@@ -476,6 +485,7 @@ _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 @atexit.register
 def _warn_of_unfinished() -> None:  # ``abort_at_exit`` removes their parts
-    with contextlib.ExitStack() as stack:  # each, even where warnings are errors
+    with contextlib.ExitStack() as stack:
+        # warns about each file, even where warnings are errors
         for writer in list(_unfinished):
             stack.callback(writer.drop, lambda: None)

@@ -22,11 +22,12 @@ from .url_map import EXTRAS, VERSION, MapEntry, MapRequest, URLMap
 # Only LF ends a line, because keys may contain other Unicode line breaks.
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
-# The second name of each is what Alibaba Cloud's own samples print.
+# Alternative names of keys, which Alibaba Cloud's samples print.
 _ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
 _REQUEST = frozenset({"method", "url", "headers", "expires_at", "part_number"})
 _ENTRY = _REQUEST | {"path", "upload_id", "part_size", "parts", *EXTRAS}
-# The keys of a bare map are paths with a slash, so these names mean one entry.
+# The keys of a bare map are paths, which contain a slash. So these names mean that the
+# object is one entry.
 _MARKS = {"path", "url", "parts", "upload_id"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _PART_NUMBER = re.compile(r"[?&]partNumber=([0-9]{1,6})(?=&|$)")
@@ -34,7 +35,7 @@ _UPLOAD_ID = re.compile(r"[?&]uploadId=([^&]*)")
 _MAX_PATH = 63 + 1 + 1024
 _MAX_SHOWN = 120
 _MAX_READ = 1000  # characters of a name that are read to show it
-_MAX_MEANT = 20  # characters of a key that may be a typo
+_MAX_MEANT = 20  # maximum characters of a key that may be a typo
 _MAX_PROBLEMS = 1000
 
 
@@ -261,7 +262,7 @@ class _MapReader:
             if name in members:
                 self.note(f"{where}.{raw}", f"means {name}, which is also present")
             elif name in known:
-                # PresignResult writes null where it signed no header.
+                # If no header was signed, PresignResult contains null here.
                 nothing = item is None and raw == "signed_headers"
                 members[name] = {} if nothing else item
             elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
@@ -299,7 +300,7 @@ class _MapReader:
         ):
             self.note(f"{where}.headers", "must be an object of names and values")
         elif any("?" in name for name in headers):
-            # It can be a signed URL, which must not be shown.
+            # The name may be a signed URL, which must not be shown.
             self.note(f"{where}.headers", "a header name is not an HTTP token")
         else:
             for problem in url_checks.header_problems(headers):
@@ -407,5 +408,6 @@ def _is_lines(data: bytes) -> bool:
     try:
         return isinstance(parsing.loads(first), dict)
     except ValueError:
-        # A broken first line among lines that are whole is still JSON Lines.
+        # If the first line is broken and the next ones are complete, the format is
+        # still JSON Lines.
         return first.endswith(b"}") and second.startswith(b"{")

@@ -29,7 +29,7 @@ T = TypeVar("T")
 Opener = Callable[[str], bytes]
 Reference = Secret | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
-# Members of grants alone, and of URL maps.
+# Keys that only grants have, and keys of URL maps.
 _POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')
 _ENTRY = re.compile(rb'(?i)"(objects|[^"/]+/[^"]*)"\s*:')
 _ONE_URL = "presigned URL"
@@ -53,9 +53,10 @@ class FileSource(Generic[T]):
         local: bool,
         kind: str = "URL map",
     ) -> None:
-        self.path = path  # None if it is no local file
-        self.local = local  # on this machine, so its URLs may lead to this machine
-        self.kind = kind  # for messages
+        self.path = path  # None if the source is no local file
+        # True if the file is on this machine; then its URLs may lead to this machine
+        self.local = local
+        self.kind = kind  # kind of the file, for messages
         self._lock = threading.Lock()
         self._read = read
         self._stamp = self._read_stamp()
@@ -73,7 +74,7 @@ class FileSource(Generic[T]):
         If the file is missing or unreadable, for example while a job rewrites it, the
         old content stays in use. An unreadable file causes a warning.
         """
-        # Without the lock, so that workers do not wait for each other.
+        # This check needs no lock, so workers do not wait for each other.
         if not self.has_changed:
             return self._held
         with self._lock:
@@ -185,7 +186,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        # mkstemp made it 0600, and replacing keeps that.
+        # mkstemp gave the file mode 0600, and replacing keeps that mode.
         os.replace(name, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -212,12 +213,13 @@ def _parse_at(
                     problems = [problem]
         problems = [f"{name}: {problem}" for problem in problems]
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
-        # The message may contain the URL, so only the class is shown.
+        # The message may contain the URL, so only the class of the error is shown.
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):
             why = f"a package is missing: {error}"
         problems = [f"cannot read the {kind} {name}: {why}"]
-    # Outside of the handler, so that the foreign exception does not hang on ours.
+    # The error is raised outside of the handler, so it does not refer to the other
+    # library's exception.
     raise ConfigurationError(problems)
 
 
@@ -236,7 +238,7 @@ def _mistaken_for(kind: str, file: BinaryIO) -> str:
     file.seek(0)
     data = file.read(MIB)
     seen = kind_of(data)
-    # A URL map may be one URL alone.
+    # A single URL is accepted as a URL map, too.
     right = {"URL map": ("URL map", _ONE_URL), "grant": ("grant",)}
     if kind in right and seen not in ("", *right[kind]):
         return mistaken(seen)

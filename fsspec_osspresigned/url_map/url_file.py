@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import ConfigurationError
 from ..url_checks import header_problems
 
-# The blank distinguishes a header from a second URL or a broken one.
+# The blank after the colon distinguishes a header from a URL.
 _HEADER = re.compile(r"([^\s:]+):(?:\s+(.*?))?\s*")
 
 

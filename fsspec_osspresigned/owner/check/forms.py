@@ -22,9 +22,9 @@ from .store import Fact
 from .store_facts import BODY, FACTS
 from .store_folder import CheckFolder, CheckKey, FormCall, Send, StoreAccess
 
-_PLACE = "files"  # first segment of the path of each object
+_PLACE = "files"  # first path segment of each object
 _SIGNATURES = ("signature", "x-oss-signature")
-# Stands for the keys of the server, which stay there.
+# Placeholder for the server's keys, which stay on the server.
 _KEYS = Credentials("server", Secret("server"))
 
 
@@ -59,7 +59,7 @@ class FormFolder(CheckFolder):
         If *credentials* are not those of ``access``, the signature that is sent is
         wrong.
         """
-        del now  # the server dates its forms
+        del now  # the server sets the date of its forms
         signed = self.signed(form.key, len(form.body))
         fields: dict[str, Secret] = dict(signed.form.fields)
         if form.below:

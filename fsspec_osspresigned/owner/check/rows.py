@@ -17,10 +17,11 @@ class Row:
 
     name: str  # short name for reports
     says: str  # what must hold, in one sentence
-    # Name of an earlier row. Unless that one succeeded, this one proves nothing, and is
-    # skipped.
+    # Name of an earlier row. If that one did not succeed, this row proves nothing and
+    # is skipped.
     counter: str | None = field(default=None, kw_only=True)
-    is_control: bool = field(default=False, kw_only=True)  # a failure ends the check
+    # if this row fails, the check ends
+    is_control: bool = field(default=False, kw_only=True)
 
     def result(self, outcome: Outcome, reason: str = "", **members: Any) -> Result:
         return Result(self.name, self.says, outcome, reason, **members)
@@ -33,13 +34,16 @@ class Result:
     name: str
     says: str
     outcome: Outcome
-    reason: str = ""  # why it failed or was skipped
-    path: str = field(default="", kw_only=True)  # what it is about, if not all
-    # The request, or the body of the call; the last one if all pass.
+    reason: str = ""  # why the row failed or was skipped
+    # the path that the result is about; empty for all paths
+    path: str = field(default="", kw_only=True)
+    # The request, or the body of the call. If several were sent and all passed, the
+    # last one.
     sent: str = field(default="", kw_only=True)
-    # Parts of the reply, without secrets and bucket names.
+    # Parts of the reply, without secrets and names of buckets.
     seen: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Whether the request succeeded; a row that names this one as its counter needs that.
+    # True if the request succeeded. A row that names this one as its counter needs
+    # that.
     succeeded: bool = field(default=False, kw_only=True)
 
     def __str__(self) -> str:

@@ -24,13 +24,14 @@ from ...signers.wire_protocol import SignerProblem, SignerReply
 from ...signing.canonical import quote_path
 from .rows import Result, Row, run
 
-ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
+# a bucket, and a prefix of keys, that are not granted
+ELSEWHERE = "osspresigned-check-elsewhere"
 _FOLDER = "osspresigned-check/"
 _UPLOAD_ID = "0004B9895DBBB6EC98E3"
-_MAX_SHOWN = 260  # characters of a request
+_MAX_SHOWN = 260  # characters of a request that a report shows
 
 Request: TypeAlias = dict[str, Any]
-Cases: TypeAlias = dict[str, Request]  # what differs, for people -> the request
+Cases: TypeAlias = dict[str, Request]  # description of the difference -> request
 Answer: TypeAlias = SignerReply | SignerProblem
 
 
@@ -38,7 +39,7 @@ Answer: TypeAlias = SignerReply | SignerProblem
 class Case:
     """One request of a rule, and its answer."""
 
-    what: str  # what differs, for people
+    what: str  # description of the difference
     request: Request
     answer: Answer
 
@@ -63,17 +64,18 @@ class Kit:
         ConfigurationError: *url* is not a valid signer URL.
     """
 
-    url: str  # as a client is given it
+    url: str  # URL of the signer, as a client gets it
     bucket: str
-    prefix: str  # empty for all keys
+    prefix: str  # prefix of the granted keys; empty for all keys
     exchange: SignerExchange
-    token: Secret | None = None  # None if the signer takes none
+    token: Secret | None = None  # None if the signer needs no token
     allowed_hosts: Mapping[str, str | None] = field(factory=dict)
     allowed_headers: frozenset[str] = frozenset()
-    allow_http: bool = False  # plain http may leave this machine
-    versions: bool = False  # the policy grants versions as copy sources
+    allow_http: bool = False  # True permits plain http to other machines
+    versions: bool = False  # True if the policy grants versions as copy sources
     clock: Callable[[], float] = time.time
-    # The request whose result is checked now, or the body of the call; for messages.
+    # The request whose result is checked now, or the body of the call; shown in
+    # messages.
     sent: Request | bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -231,7 +233,8 @@ def _result(rule: ProtocolRule, kit: Kit) -> Result:
     reasons: list[str] = []
     sent = kit.sent = b""
     try:
-        # One by one: the reasons before the signer broke off are kept.
+        # The reasons are collected one by one, so those found before an exception are
+        # kept.
         for reason in rule.check(kit):
             sent = sent if reasons else kit.sent
             reasons.append(reason)

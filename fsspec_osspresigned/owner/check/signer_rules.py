@@ -36,13 +36,15 @@ from .signer import (
 
 Check: TypeAlias = Callable[[Kit], Iterator[str]]
 MakeCases: TypeAlias = Callable[[Kit], Cases]
-Must: TypeAlias = Callable[[Kit, Case], Iterator[str]]  # yields what is wrong
+# yields descriptions of what is wrong
+Must: TypeAlias = Callable[[Kit, Case], Iterator[str]]
 Judge: TypeAlias = Callable[[Kit, Case, SignerReply], Iterator[str]]
-# Description -> body, and the Authorization header if it is not the right one.
+# Description -> body, and an Authorization header if it is not the right one.
 Calls: TypeAlias = Mapping[str, tuple[Any, ...]]
 
 _NEVER_ADDED = (COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl")
-_CLOCKS_DIFFER = 300  # seconds; a V1 URL has only its expiry time
+# seconds by which clocks may differ; a V1 URL has only its expiry time
+_CLOCKS_DIFFER = 300
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"
 _VALUES = {"upload_id": (_UPLOAD,), "part_number": (1, 2, 10_000)}
@@ -62,7 +64,8 @@ def _signed(*judges: Judge) -> Must:
         if isinstance(case.answer, SignerReply):
             for judge in judges:
                 yield from judge(kit, case, case.answer)
-        # A policy can limit the size of the whole object, for which a part counts.
+        # A policy can limit the size of the whole object, and may count a later part as
+        # a whole one.
         elif case.answer.code != "too_large" or case.request.get("part_number", 1) == 1:
             code = case.answer.code or case.answer.status
             yield f"{case.what} was refused with {code} instead of signed"
@@ -134,7 +137,7 @@ def _without(request: Request, name: str) -> Request:
 
 
 def _probes(cases: Mapping[str, Mapping[str, Any]]) -> MakeCases:
-    # Description -> members that replace those of a valid request.
+    # Description -> fields that replace those of a valid request.
     return lambda kit: {what: kit.probe(**new) for what, new in cases.items()}
 
 
@@ -145,7 +148,7 @@ def _actions(kit: Kit) -> Cases:
 def _varied(kit: Kit) -> Cases:
     cases = plain = _actions(kit)
     for action, request in plain.items():
-        # Members of a part in a request for something else must not make it a part.
+        # Fields of a part must not turn another request into a part.
         stray = {"upload_id": "U", "part_number": 1, **request}
         cases = {**cases, f"{action} {_STRAY}": stray}
         for name, values in _VALUES.items():
@@ -225,7 +228,7 @@ def _of_uploads(kit: Kit) -> Cases:
 
 
 _ODD_KEYS = ("a b+c", "%41%2F", "\u00e9\u4e2d", "q?&=#", "~'()*!")
-# These may be refused, but they must not lead elsewhere.
+# A signer may refuse these keys, but must not sign a different key.
 _DOTTED_KEYS = ("x/../y", "x//y", "x/./y", "%2e%2e/y", "../../y")
 
 
@@ -307,7 +310,8 @@ def _is_unsigned(kit: Kit, case: Case) -> Iterator[str]:
         yield from _refused("header_refused", "forbidden")(kit, case)
     elif isinstance(case.answer, SignerReply):
         for name, value in case.request["optional_headers"].items():
-            if _header(case.answer, name) == value:  # else it is the signer's own
+            if _header(case.answer, name) == value:
+                # another value was set by the signer itself
                 yield f"the header {name} was signed because it was wished"
 
 
@@ -358,7 +362,7 @@ def _copies_from_outside(kit: Kit) -> Cases:
 def _is_no_copy(kit: Kit, case: Case) -> Iterator[str]:
     codes = ["forbidden", "header_refused"]
     if not case.request["headers"][COPY_SOURCE].startswith("/"):
-        codes.append("invalid_request")  # a signer may say that it is malformed
+        codes.append("invalid_request")  # a signer may call the request malformed
     yield from _refused(*codes)(kit, case)
 
 

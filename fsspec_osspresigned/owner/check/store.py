@@ -20,14 +20,14 @@ from ...parsing import complete_multipart_upload, parse
 from .rows import Outcome, Result, Row, run
 from .store_folder import CheckFolder, CheckKey, FormCall, upload_id_of
 
-# Reply headers that a report shows; others may identify the bucket's owner.
+# Reply headers that a report shows. Other headers may identify the bucket's owner.
 _SHOWN = re.compile(
     r"etag|content-(type|length|md5|range|encoding)|date|server|retry-after|x-oss-(?!"
     r"request-id$|meta-|err$).*|x-oss-meta-check|access-control-.*"
 ).fullmatch
-# Elements whose text is shown; that of all others may name a bucket or its owner.
+# Elements whose text is shown. Other elements may name a bucket or its owner.
 _TEXTS = {"Code", "EC", "ETag", "EncodingType", "HashCrc64ecma", "Key", "Size"}
-_MAX_TAG = 40  # characters of the name of an element that a report shows
+_MAX_TAG = 40  # maximum characters of an element's name in a report
 COMPLETE_ALL = "x-oss-complete-all"
 
 
@@ -95,19 +95,22 @@ class URLCall:
     action: Action
     key: CheckKey = CheckKey.OBJECT
     body: bytes = field(default=b"", kw_only=True)
-    headers: Mapping[str, str] = field(factory=dict, kw_only=True)  # signed headers
-    # Headers that are only sent; None does not send a signed header.
+    # headers that are signed and sent
+    headers: Mapping[str, str] = field(factory=dict, kw_only=True)
+    # Headers that are sent but not signed. None omits a signed header.
     unsigned: Mapping[str, str | None] = field(factory=dict, kw_only=True)
-    # Signed parameters; the prefix of a listing is below the directory.
+    # Signed parameters. The prefix of a listing is relative to the directory.
     query: Mapping[str, str] = field(factory=dict, kw_only=True)
-    source: CheckKey | None = field(default=None, kw_only=True)  # copy source
+    source: CheckKey | None = field(default=None, kw_only=True)  # source of the copy
     part_number: int = field(default=1, kw_only=True)
-    ago: int = field(default=0, kw_only=True)  # seconds since signing; or negative
+    # seconds since signing; a negative number signs for the future
+    ago: int = field(default=0, kw_only=True)
     # Further attributes of :class:`PresignRequest`.
     signed: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Attributes of the credentials that are replaced.
+    # Replaced attributes of the credentials.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    plus: bool = field(default=False, kw_only=True)  # ``+`` for blanks in the path
+    # True writes ``+`` for blanks in the path
+    plus: bool = field(default=False, kw_only=True)
 
 
 Step: TypeAlias = URLCall | FormCall
@@ -126,9 +129,10 @@ class Fact(Row):
     """
 
     source: str  # where the fact is documented or was observed
-    # Requests; the reply to the last one shows the fact, the others must succeed.
+    # Requests. The reply to the last one shows the fact; all others must succeed.
     steps: tuple[Step, ...] = field(converter=_steps)
-    expected: Expected | None = None  # None records a reply that no source describes
+    # None only records the reply, because no source describes it
+    expected: Expected | None = None
     needs: Needs | None = field(default=None, kw_only=True)
 
 
@@ -152,7 +156,7 @@ def _result(fact: Fact, folder: CheckFolder) -> Result:
     try:
         reply = _Sequence(folder).run(fact.steps)
     except OSSPresignedError as failure:
-        # A reply that is only recorded is not relied on.
+        # The package does not rely on a reply that is only recorded.
         outcome = "failed" if fact.expected else "recorded"
         return fact.result(outcome, clean(failure.message))
     error = {"EC": reply.headers.get("x-oss-ec", "")}

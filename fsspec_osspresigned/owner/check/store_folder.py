@@ -26,7 +26,7 @@ from ...signing.endpoint import Endpoint
 from ...signing.presigning import PresignRequest
 from ..grants import GrantTerms, sign_grant
 
-LIFE = 600  # seconds for which a check signs
+LIFE = 600  # lifetime in seconds of the signatures of a check
 _FOLDERS = "osspresigned-check-"
 _REFUSED = range(400, 500)
 _GONE = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND)
@@ -50,15 +50,15 @@ class FormCall:
 
     key: CheckKey
     body: bytes
-    # Prefix of the policy, below the directory of the check.
+    # Prefix in the policy, below the directory of the check.
     below: str = field(default="", kw_only=True)
     # Further attributes of :class:`GrantTerms`.
     terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Form fields that no condition names; None does not send a field.
+    # Form fields that no condition names. None omits a field.
     unlisted: Mapping[str, str | None] = field(factory=dict, kw_only=True)
     version: str = field(default="v4", kw_only=True)  # version of the signature
     ago: int = field(default=0, kw_only=True)  # seconds since signing
-    # Attributes of the credentials that are replaced.
+    # Replaced attributes of the credentials.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
     action: ClassVar[Action] = Action.PostObject
 
@@ -158,11 +158,13 @@ class CheckFolder:
     """Random folder of one check below a prefix of the bucket."""
 
     access: StoreAccess
-    prefix: str  # prefix of the folder, with a final slash; empty is the whole bucket
+    # prefix of the directory, with a final slash; empty for the whole bucket
+    prefix: str
     name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
-    is_versioned: bool = False  # whether the bucket has versioning, as its replies show
-    has_version_ids: bool = False  # whether it is enabled, and not suspended
-    traces: set[Trace] = field(factory=set, init=False)  # what this check may have left
+    is_versioned: bool = False  # True if replies show that the bucket has versioning
+    has_version_ids: bool = False  # True if versioning is enabled, not suspended
+    # what this check may have left in the bucket
+    traces: set[Trace] = field(factory=set, init=False)
 
     @property
     def path(self) -> str:
@@ -185,7 +187,7 @@ class CheckFolder:
         spec = action.spec
         full = "" if spec.on_bucket else f"{self.path}{key}"
         before = frozenset(self.traces)
-        if spec.publishes:  # noted first, because the reply may be lost
+        if spec.publishes:  # recorded before sending, because the reply may be lost
             self.traces.add(Trace(full))
         query = {**spec.fixed, **query}
         reply = self.access.request(
@@ -231,7 +233,7 @@ class CheckFolder:
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError, ValueError):
             self.traces.update(self._listed_traces())
-        if self.is_versioned:  # a deletion without a version would add a marker
+        if self.is_versioned:  # deleting without a version would add a delete marker
             self.traces = {trace for trace in self.traces if trace.has_id}
         traces = sorted(self.traces, key=str)
         left = [trace for trace in traces if not self._is_gone(trace)]

@@ -18,8 +18,8 @@ from ...signers.base import Grant, Signer, sign_checked
 from ...units import MIB, shown_text
 from .rows import Result, Row, run
 
-_SIZE = 64  # bytes of a small object
-_PART = 5 * MIB  # bytes, unless the server wants more
+_SIZE = 64  # bytes of the small object
+_PART = 5 * MIB  # bytes of a part, unless the server requires larger ones
 
 
 @frozen(kw_only=True, slots=False)

@@ -48,15 +48,16 @@ from .token_store import Count, TokenStore
 
 PATH = "/get_post_signature_for_oss_upload"
 
-_MEMBERS = {  # form field -> key, where it is not the name with underscores
+_MEMBERS = {  # form field -> JSON key, if that is not the field's name with underscores
     "x-oss-signature": "signature",
     TOKEN_FIELD: "security_token",
 }
 _MAX_DEPTH = 6
-_MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
+# maximum values in the JSON of one body; more take longer to parse than to sign
+_MAX_VALUES = 20_000
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
 _OPERATION = tuple(fields_dict(Operation))
-_MAX_UPLOAD_ID = 1024  # of OSS it has 32 characters
+_MAX_UPLOAD_ID = 1024  # characters; an upload ID of OSS has 32
 
 
 @frozen(kw_only=True)
@@ -64,7 +65,7 @@ class ServiceRules:
     """Signer and policies of the service; a call uses the rules with which it began."""
 
     signer: Signer = field(converter=as_signer)
-    tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
+    tokens: Mapping[str, Policy]  # SHA-256 of the bearer token, in hex -> its policy
 
 
 @define(kw_only=True)
@@ -72,17 +73,18 @@ class AccessRecord:
     """Log record of one call, without tokens, URLs and headers."""
 
     token: str | None = None  # name of the policy; None if the token was unknown
-    # bucket/key of what was asked for, as far as it was valid
+    # The requested ``bucket/key`` paths, as far as they were valid.
     paths: tuple[str, ...] = ()
     requests: int = 0
-    status: int = 0  # of the whole call
-    # Number of answers for each code of the protocol.
+    status: int = 0  # HTTP status of the whole call
+    # Code of the protocol -> number of answers with this code.
     codes: Counter[str] = field(factory=Counter)
-    milliseconds: float = 0.0  # from the call's headers to the reply
-    # Problem of the service, or the class of an unforeseen exception.
+    milliseconds: float = 0.0  # time from the headers of the call to the reply
+    # Problem of the service, or the class of an unexpected exception.
     fault: str | None = None
-    client: str | None = None  # address of the connection, a proxy's if there is one
-    unhashed: str | None = None  # name of a policy whose sha256 is the token itself
+    client: str | None = None  # address of the client, or of the proxy if there is one
+    # name of a policy whose sha256 field contains the token itself
+    unhashed: str | None = None
 
 
 def create_app(signer: Signer, *, tokens: Mapping[str, Policy]) -> Starlette:
@@ -121,7 +123,7 @@ def create_ruled_app(
         ],
         exception_handlers={HTTPException: _http_error},
     )
-    # A redirect would lead to the host that the client names.
+    # A redirect would lead to a host that the client chooses.
     app.router.redirect_slashes = False
     return app
 
@@ -246,7 +248,7 @@ class Service:
         _, policy = self.admitted(request, call)
         self.limits.charge(policy)
         async with self.limits.turn(policy, request.stream()) as body:
-            # While the body came, the token may have been revoked.
+            # The token may have been revoked while the body arrived.
             rules, policy = self.admitted(request, call)
             return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
 
@@ -273,7 +275,7 @@ class Service:
                 except ServiceError as error:
                     results[index] = _error(error.code, str(error))
         operations = list(granted.values())
-        # One bad item must not refuse the others.
+        # One invalid item must not fail the others.
         outcomes = signed_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
             results[index] = result_of(outcome, granted[index])
@@ -304,7 +306,7 @@ def result_of(
         more = {} if wait is None else {"retry_after": wait}
         return _error("unavailable", "the signer cannot sign now", **more)
     if operation.action.spec.on_bucket and describe(outcome.url).version == "v1":
-        # Its bearer could put another prefix into the URL.
+        # The holder of the URL could change its prefix.
         detail = f"V1 signs no prefix: {operation.action} needs a signer of V4"
         return _error("action_not_granted", detail)
     url = outcome.url.reveal()
@@ -315,7 +317,8 @@ def result_of(
     headers = dict(outcome.headers)
     result: dict[str, Any] = {"method": outcome.method, "url": url, "headers": headers}
     if outcome.expires_at is not None:
-        # The clock of the signature counts; a second reading may be a second later.
+        # Count from the time of the signature, because the clock may show a later
+        # second by now.
         result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
     return result
 
@@ -386,7 +389,7 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
         for name, value in grant.fields.items()
-        if name != STATUS_FIELD  # OSS's sample clients set it themselves
+        if name != STATUS_FIELD  # OSS's sample clients set this field themselves
     }
     members.setdefault("security_token", "")
     return {**members, "host": grant.url.removesuffix("/"), "dir": grant.prefix}
@@ -398,7 +401,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     digest = hash_token(token.strip())
     granted = None
     for known, policy in rules.tokens.items():
-        # All hashes are compared, so the time reveals nothing.
+        # All hashes are compared, so the time reveals nothing about the token.
         if hmac.compare_digest(known.lower(), digest):
             granted = policy
     headers = {"WWW-Authenticate": "Bearer"}

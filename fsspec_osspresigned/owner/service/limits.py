@@ -24,7 +24,7 @@ class _Usage:
     """Usage of one token: calls without a reply yet, and requests in a minute."""
 
     threads: asyncio.Semaphore
-    # Monotonic seconds until which its requests are paid.
+    # Monotonic time until which the token's earlier requests count.
     paid: float = -math.inf
     calls: int = 0
     body_bytes: int = 0
@@ -38,8 +38,8 @@ class RateLimits:
     """
 
     clock: Callable[[], float] = time.monotonic
-    calls: int = 200  # without a reply
-    body_bytes: int = 64 * MIB  # of the bodies of these calls
+    calls: int = 200  # maximum calls without a reply
+    body_bytes: int = 64 * MIB  # maximum bytes of the bodies of these calls
     threads: int = 4  # number of threads that answer calls; other calls wait
     _usage: dict[str, _Usage] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)

@@ -36,7 +36,7 @@ def make_signer(settings: SignerSettings) -> KeySigner:
             credentials=None if from_environment else provider,
         )
     except ConfigurationError as error:
-        # The service has neither an option nor an argument of that name.
+        # The service has no option or argument with that name.
         own = "OSS_REGION, or region under [signer]"
         raise ConfigurationError(
             [text.replace("OSS_REGION or region=", own) for text in error.problems]
@@ -60,10 +60,10 @@ class PolicyFile:
     limits: RateLimits = field(factory=RateLimits)
     rules: ServiceRules = field(init=False)
     signer: KeySigner = field(init=False)
-    _listed: Mapping[str, Policy] = field(init=False)  # tokens of the file
+    _listed: Mapping[str, Policy] = field(init=False)  # tokens in the policy file
     _added: Sequence[Mapping[str, Any]] = field(factory=list, init=False)
     _settings: SignerSettings | None = field(default=None, init=False)
-    _stamp: object = field(default=None, init=False)  # None: to be read in any case
+    _stamp: object = field(default=None, init=False)  # None: the file must be read
     _seen: object = field(default=None, init=False)
     _problems: Sequence[str] = field(factory=list, init=False)
 

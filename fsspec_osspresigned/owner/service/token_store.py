@@ -33,8 +33,8 @@ _SCHEMA = """
         token TEXT PRIMARY KEY, objects INTEGER NOT NULL, size INTEGER NOT NULL
     );
 """
-_SECONDS = 10.0  # to wait for another process
-# The calls that make an object; the row of one has no upload and part 0.
+_SECONDS = 10.0  # seconds to wait for another process
+# The calls that make an object. The row of such a call has no upload and part 0.
 _MAKE = frozenset(
     {
         Action.PutObject,
@@ -86,7 +86,7 @@ class TokenStore:
         with self._rows() as rows:
             done = rows.execute("DELETE FROM tokens WHERE name = ?", (name,))
             was_added = done.rowcount > 0
-            if was_added:  # a token of the policy file keeps what it has used
+            if was_added:  # the usage of a token in the policy file is kept
                 _forget(rows, name)
         return was_added
 
@@ -117,7 +117,7 @@ class TokenStore:
     @contextmanager
     def _rows(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         with _told(self.path):
-            # SQLite would create a file that others can read.
+            # SQLite would create a file that other users can read.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             opened = sqlite3.connect(self.path, timeout=_SECONDS, isolation_level=None)

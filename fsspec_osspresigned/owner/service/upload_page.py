@@ -18,7 +18,7 @@ _TYPES = {
     "js": "text/javascript",
     "svg": "image/svg+xml",
 }
-# No script, style, form, frame or plug-in that does not come from here.
+# Permits no script, style, form, frame or plug-in from another site.
 _POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "

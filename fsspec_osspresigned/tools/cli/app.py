@@ -63,7 +63,7 @@ Completion in the shell:
 """
 
 
-_DEPRECATED = {  # commands, and options without their hyphens
+_DEPRECATED = {  # old name of a command or option -> new name
     "broker": "upload-server",
     "broker-option": "upload-server-option",
     "jobs": "max-concurrency",
@@ -71,7 +71,7 @@ _DEPRECATED = {  # commands, and options without their hyphens
     "checkpoint": "resume-dir",
 }
 
-# The summary reports failures, so the log need not.
+# The summary reports failures, so the log does not need to.
 logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 

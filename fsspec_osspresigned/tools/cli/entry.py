@@ -15,13 +15,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     *arguments* None uses ``sys.argv``.
     """
     _open_closed_streams()
-    # A name that the terminal's encoding lacks is shown with escapes, as on standard error.
+    # Characters that the terminal's encoding lacks are shown as escapes, like on
+    # standard error.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from . import app  # noqa: PLC0415 - it needs the extra `cli`
     except KeyboardInterrupt:
-        return 130  # ExitCode.INTERRUPTED, whose module was not imported yet
+        return 130  # ExitCode.INTERRUPTED; its module is not imported yet
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -47,6 +48,6 @@ def _open_closed_streams() -> None:
     for name, mode, access in streams:
         if getattr(sys, name) is None:
             file: Any = open(os.open(os.devnull, access), mode, buffering=0)  # noqa: SIM115 - until the process ends
-            # Without a buffer, a failed write does not fail again at exit.
+            # Without a buffer, a failed write does not fail a second time at exit.
             text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
             setattr(sys, name, text)

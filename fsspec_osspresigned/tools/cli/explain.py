@@ -23,7 +23,8 @@ _EXAMPLES = """\
   osspresigned explain SignatureDoesNotMatch
   osspresigned explain --json < refusal.txt
 """
-_TOKEN = re.compile("(?i)security-?token")  # beside a URL, what a shell must not keep
+# text that may follow a URL and must not stay in the shell's history
+_TOKEN = re.compile("(?i)security-?token")
 
 
 @takes

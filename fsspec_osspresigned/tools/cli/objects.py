@@ -42,7 +42,7 @@ from .options import (
 )
 from .sync import FilteringCommand, FilterOptions, name_below
 
-_LIFE = 3600  # seconds
+_LIFE = 3600  # default lifetime in seconds
 _PREFIX = "a prefix: ls lists it"
 
 _LS = """\
@@ -187,7 +187,7 @@ def url(
     with interruptible():
         life = connection.expires_in or _LIFE
         signed = filesystem.sign(path, life, method, size=size)
-    click.echo(signed)  # nothing else goes to standard output, for pipes
+    click.echo(signed)  # only the URL goes to standard output, so it can be piped
     ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
     click.echo(f"a secret, valid for {method} until {ends}", err=True)
 
@@ -272,7 +272,7 @@ def cat(
         msg = "--json and the object itself do not fit into one stream"
         raise click.UsageError(msg)
     filesystem = connection.filesystem(**STRICT, **transfer.options())
-    # Nothing but the objects and failures, as of any cat.
+    # Print only the objects and failures, like other cat commands.
     transfer = evolve(transfer, quiet=not transfer.verbose)
     bar = not sys.stdout.isatty()
     progress = transfer.progress("fetched", bar=bar, files=len(paths), fetching=True)
@@ -297,7 +297,8 @@ def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
             raise IsADirectoryError(21, _PREFIX, path)
 
 
-_Change: TypeAlias = Callable[[str, str], object]  # of one object: path and target
+# function for one object; its arguments are path and target
+_Change: TypeAlias = Callable[[str, str], object]
 
 _RM = """\
   osspresigned rm examplebucket/in/a.csv --signer keys

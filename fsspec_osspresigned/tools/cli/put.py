@@ -64,10 +64,12 @@ The help of the whole program lists the exit codes.
 
 @define
 class PutPlan:
-    files: dict[str, str] = field(factory=dict)  # bucket/key -> local file
-    size: int = 0  # bytes
-    failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
-    left_out: list[str] = field(factory=list)  # neither files nor directories
+    files: dict[str, str] = field(factory=dict)  # bucket/key -> local path
+    size: int = 0  # sum of the file sizes in bytes
+    # files that cannot be read, so they are not sent
+    failures: list[Failure] = field(factory=list)
+    # paths that are neither files nor directories
+    left_out: list[str] = field(factory=list)
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
         """Add the files of *sources* that *chosen* includes, each with its destination.
@@ -197,7 +199,8 @@ def _split(
 ) -> tuple[Sequence[str], str]:
     if connection.url_file is None:
         default = connection.default_destination
-        # A pattern of the shell ends in a file, which is no destination.
+        # A pattern that the shell expanded ends with a file, which cannot be a
+        # destination.
         if default and (len(arguments) == 1 or os.path.isfile(arguments[-1])):
             return arguments, default
         if len(arguments) == 1:
@@ -245,7 +248,7 @@ class _Put:
         return name
 
     def _progress(self, **facts: Any) -> TransferProgress:
-        # An upload server may give other names; _naming prints those.
+        # An upload server may choose other names. ``_naming`` prints those.
         return self.transfer.progress(
             places=self.connection.upload_server is None, **facts
         )

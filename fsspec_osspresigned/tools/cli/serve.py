@@ -97,7 +97,7 @@ def serve(wanted: ServeOptions) -> None:
             raise click.UsageError(f"the token {problem}")
         click.echo(hash_token(token))
         return
-    wanted.store()  # an error without a policy
+    wanted.store()  # raises an error if there is no policy
     if wanted.checks:
         for policy in wanted.policies().tokens.values():
             click.echo("\n".join(table([*_granted(policy)])))

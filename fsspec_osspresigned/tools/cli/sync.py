@@ -74,7 +74,7 @@ def _read(file_name: str) -> Iterator[Rule]:
 
 def _names(file_name: str) -> Iterator[NameList]:
     lines = (line.removesuffix("\r") for line in _lines(file_name, "--files-from"))
-    # As `find .` and rclone write them.
+    # `find .` writes names with "./", rclone with "/".
     names = (line.removeprefix("./").removeprefix("/") for line in lines)
     yield NameList(frozenset(filter(None, names)))
 

@@ -72,8 +72,8 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     parts = dd.from_pandas(frame, npartitions=len(names.DASK_PARTS))
-    # Without an address dask wants port 8787, and complains if it is taken. On a busy
-    # machine, it also warns that workers end late.
+    # Without an address, dask uses port 8787, and warns if it is taken. On a busy
+    # machine, it also warns when workers end late.
     with (
         LocalCluster(
             n_workers=2,

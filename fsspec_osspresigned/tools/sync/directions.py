@@ -37,7 +37,8 @@ from .source import LocalSource, RemoteSource, SyncSource, whole_listing
 
 _is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
 
-# The verdict, with what to remember (SAME) or why the source is unreadable (UNSURE).
+# The verdict, with the record to keep (SAME), or with the reason why the source is
+# unreadable (UNSURE).
 Proof: TypeAlias = tuple[Why, Sent | OSError | None]
 
 
@@ -52,7 +53,8 @@ class ContentComparison:
     client: Client
     source: SyncSource
     root: str
-    listed: Callable[[Item], str] = _etag_there  # ETag of an object from a listing
+    # returns the ETag of an object from a listing
+    listed: Callable[[Item], str] = _etag_there
 
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of the files in ``plan.unsure``, several at once.
@@ -96,12 +98,13 @@ class ContentComparison:
                     return Why.SIZE, None
         try:
             return await blocking(self._compare, entry, etag, crc)
-        except OSError as error:  # of the source: the store is not asked here
+        except OSError as error:
+            # an error of the source, because the store is not asked here
             return Why.UNSURE, error
 
     def _compare(self, entry: Entry, etag: str, crc: int | None) -> Proof:
         if crc is None and not _is_md5(etag):
-            return Why.CONTENT, None  # nothing to compare with
+            return Why.CONTENT, None  # the object has neither checksum
         ours, size, digest = 0, 0, hashlib.md5(usedforsecurity=False)
         with self.source.open(entry.name) as file:
             while block := file.read(MIB):
@@ -130,8 +133,8 @@ class Downward:
     source: RemoteSource
     target: LocalSource
     fail_fast: bool = False
-    verb = "fetched"  # participle for a transferred file
-    extras = "files"  # what may be deleted
+    verb = "fetched"  # participle for a transferred file, in messages
+    extras = "files"  # noun for what may be deleted, in messages
     clock = -1
     _real: str = field(init=False)
 
@@ -257,7 +260,7 @@ class Upward:
 
     filesystem: OSSPresignedFileSystem
     source: SyncSource
-    root: str  # bucket and prefix of the keys, with a slash at the end
+    root: str  # bucket and prefix of the keys, with a final slash
     given: Mapping[str, Any] = field(factory=dict)  # options for every object
     fail_fast: bool = False
     verb = "sent"

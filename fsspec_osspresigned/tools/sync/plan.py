@@ -31,7 +31,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
         raise ConfigurationError(msg)
     if not glob.startswith("/"):
         body = f"**/{body}"
-    # A directory that matches includes everything in it.
+    # A matching directory includes everything in it.
     globs = [f"{body}/**"] if glob.endswith("/") else [body, f"{body}/**"]
     try:
         text = "|".join(map(glob_translate, globs))
@@ -126,8 +126,8 @@ class Filter:
         return False
 
 
-# Times that differ by fewer seconds prove nothing: the store's are whole seconds, and
-# so is the measured offset of its clock.
+# A smaller difference of times proves nothing, because the store's times and the
+# measured clock offset are in whole seconds.
 SLACK = 2.0
 
 _ODD_ON_WINDOWS = re.compile(
@@ -156,10 +156,10 @@ class Why(enum.StrEnum):
 class Entry:
     """File of the source."""
 
-    name: str  # relative to the source, with slashes
+    name: str  # path relative to the source, with forward slashes
     size: int | None  # bytes; None if the source does not say
-    mtime_ns: int | None = None  # since the epoch; None if unknown
-    tag: str = ""  # the source's identifier of the content, such as an ETag
+    mtime_ns: int | None = None  # nanoseconds since the epoch; None if unknown
+    tag: str = ""  # the source's content identifier, such as an ETag
 
 
 @frozen
@@ -167,8 +167,8 @@ class Aside:
     """Entry of the source that a sync leaves out."""
 
     name: str
-    why: str  # its kind
-    error: OSError | None = None  # if it is unreadable
+    why: str  # the kind of the entry
+    error: OSError | None = None  # the error if the entry is unreadable
 
 
 @frozen
@@ -198,11 +198,12 @@ class Sent:
 class PlanRules:
     how: How = How.TIME
     filter: Filter = field(factory=Filter)
-    prefix: str = ""  # of all keys; empty, or with a final slash
-    downward: bool = False  # the destination is a local directory
-    listed: bool = True  # the destination could be listed
+    prefix: str = ""  # prefix of all keys; empty, or with a final slash
+    downward: bool = False  # True if the destination is a local directory
+    listed: bool = True  # True if the destination could be listed
     ignore_times: bool = False
-    ahead: float = 0.0  # seconds that the source's clock is ahead of the destination's
+    # seconds by which the source's clock is ahead of the destination's
+    ahead: float = 0.0
 
 
 @frozen
@@ -279,7 +280,7 @@ def plan(
     the records of files that earlier runs sent, by name.
     """
     result = Plan()
-    unseen: set[str] = set()  # nothing is known of what lies below
+    unseen: set[str] = set()  # paths below which the content is unknown
     for entry in source:
         name, takes = entry.name, rules.filter.takes(entry.name)
         if isinstance(entry, Aside):

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from ...signers.batching import Prefetcher
     from ...upload.resume import UploadEvent
 
-_HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
-_LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
+_HELD = 16 * MIB  # bytes up to which a remote file waits in memory, not on disk
+# number of larger remote files at a time; each has several parts in memory
+_LARGE_AT_ONCE = 2
 
 
 class Listener(Protocol):
@@ -167,7 +168,7 @@ class Sending:
         try:
             await blocking(body.check)
         except FileNotFoundError:
-            return receipt  # it was removed after all of it was sent
+            return receipt  # the file was removed after it was sent completely
         except SourceChangedError as error:
             if tries == 1 or target.kind.exclusive:
                 why = "stored, but the file changed while it was sent, so the object is out of date"
@@ -186,7 +187,7 @@ class Sending:
 class _RemoteFile:
     source: SyncSource
     entry: Entry
-    path: str  # of the object
+    path: str  # path of the object
     is_stopped: bool = False
     writer: Any = None
 

@@ -61,7 +61,8 @@ def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
     if members == {"deleted": True}:
         rows.pop(path, None)
     else:
-        with contextlib.suppress(TypeError):  # other keys, or values of other types
+        with contextlib.suppress(TypeError):
+            # suppressed: unknown keys, or values of wrong types
             rows[path] = Sent(**members)
 
 
@@ -84,7 +85,8 @@ class SyncState:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, lock, _ = state_files(path)
         if os.path.islink(os.path.expanduser(path)) and not os.path.exists(self.path):
-            # Another user may have made that link, to a file that a program would read.
+            # Another user may have created the link, to a file that some program would
+            # read later.
             msg = f"{os.fspath(path)} is a link to a missing file: create the file, or remove the link"
             raise ConfigurationError(msg)
         self._warned = False
@@ -96,7 +98,7 @@ class SyncState:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            # The files that earlier runs have sent, by path.
+            # Path -> record of a file that an earlier run sent.
             self.rows = read_state(self.path)
             self._file = LineFile.create(self.path, self._lines())
         except BaseException as error:

@@ -187,7 +187,7 @@ class SyncRun:
     dry_run: bool = False
     on_event: Callable[[SyncEvent], None] | None = None
     confirm: Callable[[Sequence[Extra]], None] | None = None
-    held: SyncState | None = None  # also None in a dry run
+    held: SyncState | None = None  # None without a state file, and in a dry run
     result: SyncResult = Factory(lambda: SyncResult(plan=Plan()))
     _lock: threading.Lock = Factory(threading.Lock)
 
