@@ -7,4 +7,4 @@ crash leaves. ``curl`` stands in for libcurl, ``network`` loses and changes what
 ``causes`` which errors a fault may lead to, and ``ledger`` what must hold.
 """
 
-marks: set[int] = set()  # of lines of the package that ``plants`` has marked
+marks: set[int] = set()  # numbers of the package's lines that ``plants`` has marked

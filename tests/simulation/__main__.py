@@ -28,7 +28,7 @@ from typing import Any
 
 _REAL_TIME, _REAL_WRITE = time.time, os.write
 
-if os.environ.get("PYTHONHASHSEED") != "0":  # sets of texts have one order
+if os.environ.get("PYTHONHASHSEED") != "0":  # makes the order of sets of texts fixed
     os.environ["PYTHONHASHSEED"] = "0"
     os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
 
@@ -45,7 +45,8 @@ from .programs import Program, draw, smaller  # noqa: E402
 from .reached import wanted  # noqa: E402
 from .simulate import simulate  # noqa: E402
 
-_MANY = 400  # programs, which must reach together all that is wanted
+# minimum number of programs that together must reach everything in ``wanted``
+_MANY = 400
 _UNDECIDED = "undecided: it did not end within the limit of real time"
 
 
@@ -54,7 +55,7 @@ class Child:
 
     def __init__(self, program: Program, limit: float, place: str = "") -> None:
         self.program, self.limit, self.end = program, limit, _REAL_TIME() + limit
-        self.place = place  # what an earlier life has left
+        self.place = place  # directory that an earlier life has left
         sys.stdout.flush()
         self.reader, writer = os.pipe()
         self.pid = os.fork()
@@ -193,7 +194,7 @@ def run_all(
 
 
 def main() -> int:
-    gc.freeze()  # each program looks only at its own objects for garbage
+    gc.freeze()  # each program looks for garbage only among its own objects
     parser = argparse.ArgumentParser(prog="tests.simulation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds")

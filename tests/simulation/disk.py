@@ -20,7 +20,7 @@ from attrs import define, field
 from .world import Broken, World
 
 _REAL_SYNC, _REAL_LOCK = os.fsync, fcntl.flock
-_MOST_AT_ONCE = 64 * 1024 + 1  # bytes that a whole file may have in memory
+_MOST_AT_ONCE = 64 * 1024 + 1  # bytes of a whole file that may be in memory
 _REAL_READ = os.read
 _REAL_WRITE, _REAL_WRITE_AT = os.write, getattr(os, "pwrite", None)
 
@@ -33,9 +33,9 @@ class Disk:
     full: float = 0.0
     short: float = 0.0
     failed: int = field(init=False, default=0)
-    # Bytes of each file, by its inode, that a crash leaves.
+    # Inode of a file -> its bytes that survive a crash.
     _synced: dict[int, int] = field(init=False, factory=dict)
-    # The process that has last locked each descriptor.
+    # Descriptor -> the process that locked it last.
     _locked: dict[int, int] = field(init=False, factory=dict)
 
     def check_space(self) -> None:
@@ -66,7 +66,7 @@ class Disk:
         """Let what *process* has locked be free, as the system does at its end."""
         for descriptor, owner in self._locked.items():
             if owner == process:
-                with suppress(OSError):  # it was closed
+                with suppress(OSError):  # the descriptor was closed
                     _REAL_LOCK(descriptor, fcntl.LOCK_UN)
 
     def cut(self, size: int) -> int:
@@ -75,7 +75,7 @@ class Disk:
         return size
 
 
-disk: Disk | None = None  # that of this world
+disk: Disk | None = None  # the disk of this world
 
 
 class _FileIO(io.FileIO):
@@ -92,7 +92,8 @@ def _read(descriptor: int, size: int, /) -> bytes:
 
 
 def _write(descriptor: int, data: Any, /) -> int:
-    if disk is not None and descriptor > 2:  # not what this process itself says
+    if disk is not None and descriptor > 2:
+        # the output of the process itself does not count
         disk.check_space()
     return _REAL_WRITE(descriptor, data)
 

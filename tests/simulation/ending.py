@@ -28,7 +28,7 @@ from .verbs import ByUserError, Counted
 from .world import Broken, World
 
 _PATIENCE = 20.0  # virtual seconds that one step may take
-# Actions of one step that changes or reads objects: the same in each program.
+# Actions of a step that changes or reads objects. They are the same in each program.
 _LOOK, _COPY, _DELETE = ["HeadObject"], ["CopyObject"], ["DeleteObject"]
 _READ, _LIST = ["GetObject"], ["ListObjectsV2"]
 _SMALL, _LARGE = 1000, 262_145
@@ -42,7 +42,7 @@ class Ending:
     ) -> None:
         self.fs, self.ledger, self.place = fs, ledger, place / folder
         self.root, self.publishes = f"{BUCKETS[0]}/{folder}", publishes
-        self.is_blind = False  # what the record answers is warned of
+        self.is_blind = False  # True if answers from the record come with a warning
         self.network: Network = ledger.network
         self.place.mkdir()
 
@@ -93,7 +93,8 @@ class Ending:
         events += [e for e in self.network.events[before:] if e.path == "/"]
         done = Counter(str(event.action) for event in events)
         wanted = done if actions is None else Counter(actions)
-        if self.fs.storage_options.get("overwrite") is False:  # looks before each
+        if self.fs.storage_options.get("overwrite") is False:
+            # this option sends HeadObject before each upload
             del done["HeadObject"], wanted["HeadObject"]
         if done != wanted:
             raise Broken(f"at the end, {what} needs {done}")
@@ -102,7 +103,8 @@ class Ending:
         """Equal bytes and options must give equal requests."""
         given = self.fs.storage_options
         count = 1
-        # A form names its object in its body. Others end an upload of an earlier call.
+        # The form of an object has its name in the body. Other requests may end an
+        # upload of an earlier call.
         names = ("/", f"/{path.partition('/')[2]}")
         actions = [str(event.action) for event in events if event.path in names]
         is_form = actions[-1] == "PostObject"
@@ -440,7 +442,7 @@ class Ending:
         for name, size in (("x", 17), ("y", _LARGE)):
             _, objects[name] = self._data(f"synced/{name}", size)
             _written(local / name, objects[name])
-        time.sleep(5)  # a file as new as its object would be sent again
+        time.sleep(5)  # the sync would send a file again that is as new as its object
         counts = []
         for _ in range(2):
             counts.append(sync(str(local), there, filesystem=self.fs).sent)
@@ -552,7 +554,7 @@ class Ending:
         file = self._like().open(path, "wb")
         file.write(data)
         time.sleep(10)
-        abort_at_exit.end_all()  # as Python calls it at the end
+        abort_at_exit.end_all()  # Python calls this function at exit
         self._is(path, None)
         if self._uploads("left"):
             raise Broken("the end of the process leaves an upload open")
@@ -595,7 +597,9 @@ class Ending:
 
     def _aborted(self, fs: Any) -> None:
         """A transaction that fails publishes nothing, and leaves nothing open."""
-        for parts in (4, 1000):  # not all parts, or all parts and no publication
+        for parts in (4, 1000):
+            # with 4, not all parts arrive; with 1000, all arrive, but the object is not
+            # published
             self._lost(fs, parts)
 
     def _lost(self, fs: Any, parts: int) -> None:

@@ -33,12 +33,12 @@ from .store import BUCKETS, KEY, Commit
 from .verbs import operation_of_caller
 from .world import EPOCH, Broken, World
 
-_NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
+_NOTICED = 1.1  # seconds until a transfer notices that it was cancelled
 _FAMILIES = {kind for kind in OSError.__subclasses__() if kind.__module__ == "builtins"}
 _FORBIDDEN = 403
 _is_odd = re.compile(r"\bNone\b|\bnan\b|\(\)|\[\]|:\s*$|<\w+ object").search
-NAMED = 8  # bytes from which on a content names the call that wrote it
-# The writes of the call that a task makes, which may be cancelled.
+NAMED = 8  # minimum bytes of a content that identifies the call which wrote it
+# Writes of the call that the current task makes. The call may be cancelled.
 writes_of_call: ContextVar[list[Write] | None] = ContextVar("writes", default=None)
 
 
@@ -51,13 +51,14 @@ class Write:
     contents: list[bytes]
     began: float
     asked: float = (
-        0.0  # when the call was made; an earlier call may have written the same
+        0.0  # time of the call; an earlier call may have written the same bytes
     )
     ended: float = math.inf
-    said: str = "nothing"  # or "stored", "not stored", "unknown", "interrupted"
+    # outcome: also "stored", "not stored", "unknown" or "interrupted"
+    said: str = "nothing"
     why: BaseException | None = None
-    cancelled: float = math.inf  # when the call was cancelled
-    is_discarded: bool = False  # by another thread
+    cancelled: float = math.inf  # time when the call was cancelled
+    is_discarded: bool = False  # True if another thread discards the file
 
     def __repr__(self) -> str:
         sizes = [len(content) for content in self.contents]
@@ -83,28 +84,32 @@ class Ledger:
 
     network: Network
     writes: list[Write] = field(factory=list)
-    # path -> the calls that may delete it, as [began, ended].
+    # Path -> periods [began, ended] of calls that may delete the object.
     deletions: dict[str, list[list[float]]] = field(factory=dict)
-    # destination -> source and time of copies.
+    # Destination -> sources and periods of copies.
     copies: dict[str, list[tuple[str, list[float]]]] = field(factory=dict)
-    texts: list[str] = field(factory=list)  # that a person could see
-    warned: list[str] = field(factory=list)  # those of them that warn
-    keeps_uploads: bool = False  # resume_dir is in use
-    may_refuse: bool = False  # the signer may refuse to sign an abort
-    unchecked: bool = False  # ``checksum="none"``: what was damaged is not noticed
-    is_single: bool = False  # one call follows the other
-    may_look: bool = False  # the signer signs HEAD, and does not fail
-    # Nothing can be read, so the order in which calls ended stands for what is there.
+    texts: list[str] = field(factory=list)  # texts that a person could see
+    warned: list[str] = field(factory=list)  # texts of warnings
+    keeps_uploads: bool = False  # True if resume_dir is in use
+    may_refuse: bool = False  # True if the signer may refuse to sign an abort
+    unchecked: bool = False  # ``checksum="none"``: the client does not notice damage
+    is_single: bool = False  # True if no two calls overlap
+    may_look: bool = False  # True if the signer signs HeadObject and does not fail
+    # True if the program cannot read objects. Then the order in which calls ended
+    # decides which object exists.
     is_blind: bool = False
-    must_succeed: bool = False  # what fails is worth a retry, and retries are many
+    # True if every failure is worth a retry, and the program has many retries
+    must_succeed: bool = False
     checked: int = 0
-    seen: Counter[str] = field(factory=Counter)  # see ``reached``
+    # counts of what happened; see ``reached``
+    seen: Counter[str] = field(factory=Counter)
     options: Mapping[str, Any] = field(factory=dict)
     # Causes of errors that no exchange shows; see ``causes``.
     other_faults: set[str] = field(factory=set)
-    transactions: list[list[int]] = field(factory=list)  # numbers of writes
+    # numbers of the writes in each transaction
+    transactions: list[list[int]] = field(factory=list)
     downloads: dict[str, str] = field(factory=dict)  # name of a local file -> path
-    resumes: dict[int, str] = field(factory=dict)  # number of a write -> its file
+    resumes: dict[int, str] = field(factory=dict)  # number of a write -> its local file
 
     def content(self, size: int) -> bytes:
         """Return bytes that no other write has."""
@@ -247,7 +252,7 @@ class Ledger:
     def check_said(self, write: Write) -> None:
         """Check that the outcome that a call has just reported is true."""
         is_sure = min(map(len, write.contents)) >= NAMED
-        # Another call may have replaced it before this one could look.
+        # Another call may have replaced the object before this call could check it.
         bucket, _, key = write.path.partition("/")
         is_there = self.network.server.store.at(bucket, key) in write.contents
         commits = [
@@ -272,7 +277,8 @@ class Ledger:
         ]
         fates = {e.fate for e in events}
         is_lied = fates & {"false_proof", "early_good"}
-        if not getattr(write.why, "differs", True):  # it misses what proves the bytes
+        if not getattr(write.why, "differs", True):
+            # the client had nothing to compare the bytes with
             is_lied = fates & {"no_crc", "no_proof", "early_good"}
         if write.said == "damaged" and not (damaged or is_lied):
             raise Broken(f"{write} was said damaged, and nothing was: {write.why!r}")
@@ -305,10 +311,10 @@ class Ledger:
             if write.asked <= e.at <= write.ended and e.path.endswith(f"/{key}")
         ]
         sent = [e.at for e in events if e.method in ("PUT", "POST")]
-        # A form names its object in its body.
+        # The form of an object has its name in the body, so its path does not match.
         last = max(sent, default=write.asked)
         looks = [e for e in events if e.method == "HEAD" and e.at >= last]
-        # The first failure of several objects cancels the others.
+        # If several objects are written, the first failure cancels the others.
         others = [w for w in self.writes if w.began == write.began and w is not write]
         is_first = all(w.said in ("nothing", "stored", "interrupted") for w in others)
         if not looks and not (self.may_look and is_first):
@@ -328,15 +334,16 @@ class Ledger:
         The call has begun at *began*.
         """
         events, opened = self.network.events, self.network.server.store.opened
-        # An earlier call, which was cancelled, may have left an upload to be aborted.
+        # A cancelled earlier call may have left an upload to be aborted.
         is_left = any(e.is_initiate and e.at < began < e.ended for e in events)
         for event in events:
             is_abort = event.method == "DELETE" and event.upload_id
             is_older = opened.get(event.upload_id, began) < began
             if event.at < began or (is_abort and (is_left or is_older)):
                 continue
-            # The replies to Initiate and to a part are waited for, but not forever: the
-            # upload is aborted when the first comes, and before the second does.
+            # The call waits for the replies to Initiate and to a part, but not forever.
+            # It aborts the upload when the first one arrives, and does not wait for the
+            # second one.
             is_harmless = event.method == "POST" or event.is_part
             is_late = is_harmless and event.fate.startswith("stall")
             if is_late or event.is_initiate:
@@ -383,7 +390,7 @@ class Ledger:
         found: list[bytes | None] = []
         for commit in self._commits(path, began):
             found.append(None if commit is None else commit.data)
-            # The client remembers what it sent, and has not noticed the damage.
+            # The client remembers what it sent, because it did not notice the damage.
             if commit is not None and commit.is_damaged and self.unchecked:
                 found += [c for w in self.writes if w.path == path for c in w.contents]
         return found
@@ -403,7 +410,8 @@ class Ledger:
 
         Nothing may be left out by a reply of the store to HEAD, which has a CRC-64.
         """
-        path, is_own = info["name"], "status" in info  # from the record
+        # True if the facts come from the client's record
+        path, is_own = info["name"], "status" in info
         if info["mtime"] != info["LastModified"]:
             raise Broken(f"{path} has two times of modification: {info}")
         said = {n: v for n, v in info.items() if v not in (None, "")}
@@ -412,7 +420,8 @@ class Ledger:
             return
         for commit in commits:
             wrong = {n for n, v in commit.facts.items() if said.get(n, v) != v}
-            wrong -= {"LastModified"} if is_own else set()  # by the client's clock
+            # the record has the client's time
+            wrong -= {"LastModified"} if is_own else set()
             is_whole = is_own or "crc64" not in said or commit.facts.keys() <= {*said}
             if not wrong and is_whole:
                 return
@@ -463,7 +472,8 @@ class Ledger:
 
     def check_listing(self, root: str, found: Mapping[str, Any], began: float) -> None:
         """*found* is ``info`` by path, of a listing of *root* that took from *began* on."""
-        if self.may_refuse:  # the record may answer, and learns of a write when it ends
+        if self.may_refuse:
+            # the record may answer; it learns of a write when the write ends
             began = 0.0
         for info in found.values():
             self.check_info(info, began)
@@ -484,7 +494,8 @@ class Ledger:
             for upload_id, upload in store.buckets[name].uploads.items():
                 if self.keeps_uploads:
                     continue
-                opened = store.opened.get(upload_id, -1.0)  # of an earlier life
+                # -1 for an upload of an earlier life
+                opened = store.opened.get(upload_id, -1.0)
                 if opened < began or key not in (None, upload.key):
                     continue
                 told = any(

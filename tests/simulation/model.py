@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _PART = re.compile(
     rb"<Part>\s*<PartNumber>(\d+)</PartNumber>\s*<ETag>\"?(\w+)\"?</ETag>\s*</Part>"
 )
-_POLYNOMIAL = 0xC96C5795D7870F42  # of CRC-64/XZ, reflected
-_SUMMED = 100  # bytes of a body up to which its CRC-64 is calculated
+_POLYNOMIAL = 0xC96C5795D7870F42  # polynomial of CRC-64/XZ, reflected
+_SUMMED = 100  # bytes of the largest body whose CRC-64 is calculated
 
 
 def _crc64(data: bytes) -> int:
@@ -49,7 +49,8 @@ class Model:
 
     objects: dict[str, bytes] = field(factory=dict)
     uploads: dict[str, tuple[str, dict[int, bytes]]] = field(factory=dict)
-    demands: dict[str, str] = field(factory=dict)  # headers of each new object
+    # headers that each new object must have
+    demands: dict[str, str] = field(factory=dict)
 
     def check(self, request: Request, answer: Answer) -> None:
         """Do what *request* asks for; *answer* must be one that this model permits."""
@@ -65,7 +66,7 @@ class Model:
         name = re.sub("(?=[A-Z])", "_", answer.action).lower()
         rule = getattr(self, name, None)
         if rule is None or answer.status not in (200, 204, 206, 404, 409):
-            return  # it was refused: the objects below stay as they are
+            return  # the store refused the request, so no object changes
         said = rule(call)
         if said is not None:
             raise Broken(f"{answer.action} of {path} said {answer.status}: {said}")

@@ -27,8 +27,8 @@ from .verbs import ByUserError, Counted, operation_of_caller
 from .world import Broken, World
 
 BUCKET = BUCKETS[0]
-NOTED = 0.5  # seconds after which a part that was confirmed is in the journal
-# Operations of the objects ``key`` and ``to``, and of no others.
+NOTED = 0.5  # seconds until a confirmed part is in the journal
+# Operations that use only the objects ``key`` and ``to``.
 _OF_KEYS = (
     *("pipe", "put_file", "write", "resume", "cat", "get", "info"),
     *("remove", "copy", "move"),
@@ -76,7 +76,7 @@ class Operations:
     """
 
     program: Program
-    place: Path  # directory of local files
+    place: Path  # directory of the local files
     world: World
     dice: random.Random
     server: Server
@@ -93,7 +93,8 @@ class Operations:
         is_of_keys = operation["do"] in _OF_KEYS
         paths = [f"{BUCKET}/{key}" for key in keys if key and is_of_keys]
         replaces = operation.get("overwrite")
-        if replaces is None or operation["do"] == "resume":  # which does not give it
+        if replaces is None or operation["do"] == "resume":
+            # ``resume`` does not pass this option
             replaces = self.options.get("overwrite") is not False
         replaces = replaces and not operation.get("create")
         facts = (self.world.now, paths, operation["do"], replaces)
@@ -122,7 +123,7 @@ class Operations:
             return None
         for write in writes:
             if write.said == "nothing":
-                # A discarded file is closed without an error.
+                # Closing a discarded file raises no error.
                 write.say("interrupted" if write.is_discarded else "stored")
             self.ledger.check_said(write)
             if isinstance(result, Receipt):
@@ -183,7 +184,7 @@ class Operations:
             if write.path in found or on_error == "raise":
                 write.say("stored")
             else:
-                write.say("interrupted")  # no error says more of this one
+                write.say("interrupted")  # the errors do not mention this object
             self.ledger.check_said(write)
             if write.path in found:
                 self.ledger.check_receipt(write, found[write.path])
@@ -206,7 +207,7 @@ class Operations:
 
     async def _do_resume(self, operation: dict[str, Any], verbs: Any) -> None:
         if self.program["signer"] == "writer":
-            return  # the other client would not know what this one writes
+            return  # the other client would not know what this client writes
         self.ledger.keeps_uploads = True
         options = {**self.options, "resume_dir": str(self.place / "journals")}
         fs = OSSPresignedFileSystem(**options)
@@ -230,7 +231,7 @@ class Operations:
     async def _do_twins(self, operation: dict[str, Any], verbs: Any) -> None:
         """Let two processes send one file, with one directory of journals."""
         number = next(self.numbers)
-        self.ledger.keeps_uploads = True  # of a process that is killed
+        self.ledger.keeps_uploads = True  # a killed process leaves its upload open
         self.ledger.other_faults.add("rival")
         self.clients += self.options.get("max_concurrency") or 128
         place = self.place / f"journals-{number}"
@@ -249,9 +250,9 @@ class Operations:
         while not twin.is_over:
             await verbs.sleep(1)
         self._check_twins(mine, theirs, twin)
-        await verbs.sleep(5)  # what a killed process has sent has arrived
+        await verbs.sleep(5)  # waits until the killed process's requests have arrived
         again = self.ledger.write(mine.path, data)
-        again.began = theirs.began  # one that was killed may have completed its upload
+        again.began = theirs.began  # the killed process may have completed its upload
         await self._guarded([again], fs.put_file(local, again.path))
         if isinstance(again.why, UploadInProgressError):
             raise Broken(f"the lock of a process that has ended stays: {again.why}")
@@ -320,7 +321,8 @@ class Operations:
         given = self._given(operation)
 
         async def work() -> None:
-            # Files have no coroutines, so a loop calls them in a thread of the world.
+            # Files have no coroutines, so an event loop calls them in another thread of
+            # the world.
             await verbs.in_thread(
                 lambda: self._write(write, data, step, operation, given)
             )
@@ -367,7 +369,8 @@ class Operations:
                 chunk = bytearray(data[at : at + step])
                 try:
                     file.write(chunk)
-                    chunk[:] = bytes(len(chunk))  # it was taken, or copied
+                    # the file must have sent or copied the bytes
+                    chunk[:] = bytes(len(chunk))
                 except (OSError, ValueError) as error:
                     self.ledger.note_error(error)
                     if not operation["goes_on"]:
@@ -437,7 +440,7 @@ class Operations:
     def _check_last_comes_last(self, writes: list[Write], began: int) -> None:
         commits = self.server.store.history[began:]
         if self.ledger.unchecked and any(c.is_damaged for c in commits):
-            return  # what arrived damaged is none of the writes
+            return  # damaged bytes match none of the writes
         committed = {
             w.number for c in commits for w in writes if c.data and c.data in w.contents
         }
@@ -571,7 +574,8 @@ class Operations:
             for commit in self.server.store.history
             if f"{commit.bucket}/{commit.key}" == target and commit.at >= began
         ]
-        # Without a checksum of the source, nobody can notice that the store changed it.
+        # If the source has no checksum, nobody can notice that the store changed the
+        # bytes.
         doubtful = {"no_crc", "no_proof", "false_proof"} & set(self.program["faults"])
         is_unsure = doubtful or not self.ledger.may_look
         if is_unsure and any(c.is_damaged for c in copies):
@@ -609,7 +613,8 @@ class Operations:
             for name, write in writes.items():
                 if name in result.uncovered:
                     write.say("not stored")
-                elif write.said == "nothing":  # those that were not tried have no names
+                elif write.said == "nothing":
+                    # the result does not name files that were not tried
                     write.say("interrupted" if result.not_tried else "stored")
             counted = result.sent + len(result.problems) + result.not_tried
             if counted != len(writes):

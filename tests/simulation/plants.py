@@ -31,7 +31,7 @@ from .programs import draw
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "fsspec_osspresigned"
-# The wing of the filesystem, as docs/architecture.md names it.
+# Folders of the filesystem, as docs/architecture.md lists them.
 FOLDERS = (
     *("filesystem", "objects", "upload", "client", "options", "signers", "dialects"),
     *("url_map", "http", "signing", "engine"),
@@ -41,7 +41,8 @@ _PAIRS: tuple[tuple[type[Any], type[Any]], ...] = (
     *((ast.In, ast.NotIn), (ast.And, ast.Or), (ast.Add, ast.Sub)),
 )
 _OTHERS = dict(_PAIRS) | {second: first for first, second in _PAIRS}
-# What a mistake may do to one node of the syntax: what it is called, and how it is made.
+# A possible mistake at one node of the syntax tree: its name, and a function that makes
+# it.
 Mistake = tuple[str, Callable[[], object]]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -81,7 +82,7 @@ def _mistakes(node: Any) -> Iterator[Mistake]:
 
 def _is_removable(node: ast.stmt) -> bool:
     if isinstance(node, ast.Expr):
-        return not isinstance(node.value, ast.Constant)  # a docstring
+        return not isinstance(node.value, ast.Constant)  # the expression is a docstring
     if isinstance(node, (ast.Assign, ast.AugAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         return isinstance(targets[0], (ast.Attribute, ast.Subscript))
@@ -257,7 +258,8 @@ def main() -> int:
         print(f"{plant}: {seconds:.0f} s: {said[:110] or 'SURVIVES'}", flush=True)
         return said != ""
 
-    with ThreadPoolExecutor(2) as pool:  # one loads the package while another one runs
+    with ThreadPoolExecutor(2) as pool:
+        # a thread loads the next package while another one runs
         found = sum(pool.map(judged, plants))
     print(f"{found} of {len(plants)} that programs reach are found")
     return int(3 * found < 2 * len(plants))

@@ -20,10 +20,10 @@ from . import loop as loops
 
 def prepare(package: str) -> None:
     """Fit a package into a world, after its modules were imported."""
-    # So that the objects of a world are large enough for copies in parts.
+    # Lower limits let the objects of a world be large enough for copies in parts.
     copies = sys.modules[f"{package}.objects.copy"]
     copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400  # type: ignore[attr-defined]
-    # So that a transaction has files in memory and on the disk.
+    # A lower limit lets a transaction have files both in memory and on the disk.
     copies = sys.modules[f"{package}.upload.transaction"].HeldCopies
     copies.__init__.__defaults__ = (2000,)
     engine = sys.modules[f"{package}.engine.engine"]
@@ -35,7 +35,7 @@ def begin(number: int) -> ModuleType:
     """Return the package of the new process *number*."""
     assert fsspec_osspresigned.__file__ is not None
     name, place = f"process_{number}", Path(fsspec_osspresigned.__file__)
-    sys.modules[f"{name}.errors"] = errors  # ``causes`` knows these
+    sys.modules[f"{name}.errors"] = errors  # ``causes`` compares with these classes
     folders = [str(place.parent)]
     spec = spec_from_file_location(name, place, submodule_search_locations=folders)
     assert spec is not None

@@ -46,9 +46,9 @@ _LOSSES = (
     *("unframed", "damage_reply", "damage", "false_proof", "stale"),
     *("broken_head", "wrong_length", "expired"),
 )
-# Faults that prolong a call, so that it can be cancelled in each of its steps.
+# Faults that prolong a call, so that each of its steps can be cancelled.
 _DELAYS = ("stall_request", "stall_reply", "slow", "busy", "busy_acted", "lose_whole")
-# Faults after which a retry succeeds, for each call.
+# Faults after which a retry of the call succeeds.
 _MENDED = (
     *("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow"),
     *("stale", "hints", "no_crc"),
@@ -62,7 +62,7 @@ _FEW = (
 )
 _SIGNERS = ("keys", "keys", "user", "many", "writer", "http", "http", "grant", "map")
 
-# Calls, and the weight with which each is drawn.
+# Operation -> weight with which it is drawn.
 _WEIGHTS = {
     "pipe": 14,
     "pipe_many": 5,
@@ -304,7 +304,8 @@ def _moment(dice: random.Random) -> float:
 
 def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
     options = _options(dice)
-    # Seconds by which the store is ahead: a URL is then valid for two seconds.
+    # Seconds by which the store's clock is ahead so that a URL is valid for two
+    # seconds.
     late = options.get("expires_in", 602) - 2
     return {
         "seed": seed,
@@ -328,7 +329,7 @@ def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
         "zone": dice.choice(("UTC", "Asia/Shanghai", "America/St_Johns")),
         # Seconds by which the store's clock is ahead.
         "skew": dice.choice((0, 0, -600, late)),
-        "logs": dice.random() < 0.1,  # a handler of log records writes into the store
+        "logs": dice.random() < 0.1,  # True: a log handler writes into the store
         "crash": int(dice.expovariate(1 / 800)) if dice.random() < 0.15 else 0,
     }
 

@@ -21,7 +21,7 @@ _ACTIONS = (
     *("DeleteObject", "ListObjectsV2", "InitiateMultipartUpload", "UploadPart"),
     *("UploadPartCopy", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload"),
 )
-_decisions: Counter[str] = Counter()  # of this process
+_decisions: Counter[str] = Counter()  # decisions in this process
 
 
 def install() -> None:

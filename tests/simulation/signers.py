@@ -110,7 +110,7 @@ class _Service:
         if fate == "busy":
             return _response(503, b"{}")
         if fate == "refused":
-            escaped = TOKEN.replace("-", r"\u002d")  # it repeats the token
+            escaped = TOKEN.replace("-", r"\u002d")  # the reply repeats the token
             text = f'{{"code": "forbidden", "detail": "not now, {escaped}"}}'
             return _response(403, text.encode())
         status, body = self._answer(request, is_expired=fate == "expired")
@@ -120,7 +120,7 @@ class _Service:
             body = body[: len(body) // 2]
         if fate == "garbage":
             body = f"<html>{TOKEN}".encode()
-        if fate == "wrong" and status == 200:  # of other objects
+        if fate == "wrong" and status == 200:  # the reply signs other objects
             results = json.loads(body)
             results["results"].reverse()
             body = json.dumps(results).encode()

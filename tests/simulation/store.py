@@ -46,9 +46,9 @@ class Commit:
     bucket: str
     key: str
     data: bytes | None
-    is_damaged: bool  # a bit was altered on the way
-    sent_at: float = 0.0  # when the store had all of the request
-    facts: Mapping[str, Any] = field(factory=dict)  # what ``info`` must say of it
+    is_damaged: bool  # True if a bit was altered on the way
+    sent_at: float = 0.0  # time when the store had the whole request
+    facts: Mapping[str, Any] = field(factory=dict)  # facts that ``info`` must return
 
 
 class SimulatedStore(Store):
@@ -59,7 +59,7 @@ class SimulatedStore(Store):
         self.history: list[Commit] = []
         self.damages_next = self.damages_copy = False
         self.sent_at = 0.0
-        self.opened: dict[str, float] = {}  # upload ID -> when it was initiated
+        self.opened: dict[str, float] = {}  # upload ID -> time when it was initiated
         self.damaged_parts: set[str] = set()
 
     def put(self, bucket: Any, stored: Any, *, exclusive: bool = False) -> Any:
@@ -167,7 +167,8 @@ class Server:
         self.app = App(self.store, self.settings)
         self.calls: dict[str, int] = {}
         self.number = 0
-        self.signatures: set[str] = set()  # that were sent, for the canary
+        # sent signatures; the canary looks for them in all texts
+        self.signatures: set[str] = set()
 
     def act(self, request: Request) -> Answer:
         """Do what one request asks for."""

@@ -14,8 +14,8 @@ from fsspec.callbacks import Callback
 
 from .world import Broken
 
-# When the operation of a caller began, the paths that it uses (none for all), its name,
-# and whether it may replace objects.
+# Operation of a caller: when it began, the paths that it uses (empty for all), its
+# name, and whether it may replace objects.
 operation_of_caller: ContextVar[tuple[float, Sequence[str], str, bool]] = ContextVar(
     "operation", default=(0.0, (), "", True)
 )
@@ -28,7 +28,7 @@ class ByUserError(Exception):
 class Counted(Callback):
     """Counts the bytes of a call, in which those of a failed try are taken back."""
 
-    least = 0  # the increment that takes back most
+    least = 0  # the lowest increment, which takes back the most bytes
 
     def relative_update(self, inc: int = 1) -> None:
         self.least = min(self.least, inc)

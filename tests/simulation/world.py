@@ -25,13 +25,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-EPOCH = 1_700_000_000.0  # seconds since 1970, when a world begins
-_MOST_AT_ONCE = 20_000  # steps while time stands still
+EPOCH = 1_700_000_000.0  # seconds since 1970 at which a world begins
+_MOST_AT_ONCE = 20_000  # maximum steps while time stands still
 
 
 _PACKAGE = str(Path(__file__).parents[2] / "fsspec_osspresigned")
-# Below these, no thread is switched: the store acts at once, an invariant is looked at in
-# one moment, and imports and cached properties hold locks of the system.
+# Files below which threads are not switched: the store acts at once, an invariant is
+# checked at one moment, and imports and cached properties hold locks of the system.
 _AT_ONCE = (
     *("/ledger.py", "/network.py", "/store.py"),
     *("/functools.py", "<frozen importlib._bootstrap>"),
@@ -53,9 +53,10 @@ class Turn:
         self.name, self.number, self.process = name, number, process
         self.gate = _thread.allocate_lock()
         self.gate.acquire()
-        self.until: Callable[[], bool] | None = None  # None: it can run
+        self.until: Callable[[], bool] | None = None  # None: the thread can run
         self.deadline = math.inf
-        self.interrupt: BaseException | None = None  # raised where it waits
+        # exception that is raised where the thread waits
+        self.interrupt: BaseException | None = None
         self.ident = 0
 
     def can_run(self, now: float) -> bool:
@@ -67,24 +68,25 @@ class Turn:
 class World:
     """Threads, clock and dice of one simulation."""
 
-    current: World | None = None  # that of this process
+    current: World | None = None  # the world of this process
 
     def __init__(self, seed: int, *, max_steps: int = 3_000_000) -> None:
         self.random = random.Random(seed)
         self.now = 0.0
         self.steps, self.max_steps = 0, max_steps
-        self.moved = 0  # the step at which time has moved on for the last time
+        self.moved = 0  # the last step at which time advanced
         self.digest = hashlib.sha256()
-        self.lines: list[str] | None = None  # of the trace, to compare two of them
+        self.lines: list[str] | None = None  # lines of the trace, to compare two runs
         self.turns: list[Turn] = []
         self.running: Turn | None = None
         self.count = 0
-        self.at_step: Callable[[], None] = lambda: None  # such as a check, or a crash
-        self.fail: Callable[[BaseException], object] = print  # it ends the process
-        self.signer_faults = 0.0  # the share of calls that a signer fails
-        self.signer_calls = 0  # of signers that are far away
-        self.holds = 0.0  # the share of posts before which a caller is held back
-        self.switches = 0.0  # the share of lines before which others may run
+        self.at_step: Callable[[], None] = lambda: None  # a check, or a crash
+        # the real function ends the process
+        self.fail: Callable[[BaseException], object] = print
+        self.signer_faults = 0.0  # share of calls that the signer fails
+        self.signer_calls = 0  # number of calls to remote signers
+        self.holds = 0.0  # share of posts before which a caller is paused
+        self.switches = 0.0  # share of lines before which other threads may run
         self._is_stepping = False
 
     def note(self, *facts: object) -> None:
@@ -155,7 +157,7 @@ class World:
             if event == "line" and self.is_mine() and not self._is_stepping:
                 is_drawn = self.random.random() < self.switches
                 if is_drawn and not _is_at_once(frame):
-                    self._pass_on()  # an interrupt does not come here
+                    self._pass_on()  # switching here raises no interrupt
             return at_line
 
         def at_call(frame: FrameType, *_: object) -> Any:
@@ -195,7 +197,8 @@ class World:
             self.now, self.moved = moment, self.steps
 
     def stacks(self) -> str:
-        frames = sys._current_frames()  # documented, in spite of its name
+        # this function is documented, although its name begins with "_"
+        frames = sys._current_frames()
         found = []
         for turn in self.turns:
             lines = traceback.format_stack(frames.get(turn.ident))[-8:]
@@ -210,8 +213,8 @@ class World:
             turn.gate.acquire()
             self._trace_lines()
             try:
-                # All that the thread holds is freed while it has its turn: what a
-                # finalizer does at another moment would not be fixed by the seed.
+                # Everything that the thread holds is freed during its turn. Otherwise
+                # the seed would not determine when finalizers run.
                 contextvars.Context().run(box.pop())
             finally:
                 self._end(turn)
@@ -414,7 +417,7 @@ def _current_thread() -> Any:
 
 
 def _get_ident() -> int:
-    # The system gives the number of a thread that has ended to another one, or not.
+    # The system may or may not reuse the number of a thread that has ended.
     world = _world()
     if world is None or world.running is None:
         return _thread.get_ident()
