@@ -366,7 +366,7 @@ class UploadInProgressError(OSSPresignedError, BlockingIOError):
     _errno = _errno.EAGAIN
 
 
-class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
+class UploadErrors(OSSPresignedError):  # noqa: N818 - the name says that it contains several errors
     """Several calls of one method failed, or a transaction published only some objects.
 
     Attributes:

@@ -94,7 +94,7 @@ class FileLock:
 def lock(descriptor: int) -> None:
     """Lock an open file without waiting; BlockingIOError if another has locked it."""
     try:
-        import fcntl  # noqa: PLC0415 - Windows has none
+        import fcntl  # noqa: PLC0415 - Windows has no such module
     except ImportError:
         msvcrt = import_module("msvcrt")
         # another process may read the name before it is written

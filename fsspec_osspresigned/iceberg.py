@@ -22,7 +22,7 @@ _OF_THE_USER = {"signer_token", "receipts", "resume_dir"}
 SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # schemes of the locations of tables
 
 
-class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
+class OSSFileIO(FileIO):  # type: ignore[misc]  # the base class is Any without the optional library
     """FileIO that reads and writes files of tables by :class:`OSSPresignedFileSystem`.
 
     Each property ``osspresigned.NAME`` is a storage option: ``osspresigned.part-size``
@@ -55,7 +55,7 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
 
 class _File:
     def __init__(self, fs: OSSPresignedFileSystem, location: str) -> None:
-        super().__init__(location)  # type: ignore[call-arg]  # InputFile or OutputFile
+        super().__init__(location)  # type: ignore[call-arg]  # the base class is InputFile or OutputFile
         self._fs = fs
         self._path = _path(location)
 

@@ -44,7 +44,7 @@ def artifact_repository(
     return kind(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
 
 
-class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # Any: an optional library
+class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # the base class is Any without the optional library
     """Stores artifacts by :class:`OSSPresignedFileSystem`; reads them as MLflow does.
 
     Storage options, such as ``allowed_hosts``, come from fsspec's configuration.
@@ -83,7 +83,7 @@ class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[mi
 
     @property
     def _fs(self) -> OSSPresignedFileSystem:
-        from .filesystem import OSSPresignedFileSystem  # noqa: PLC0415 - only if used
+        from .filesystem import OSSPresignedFileSystem  # noqa: PLC0415 - an optional library
 
         server = self.artifact_uri.partition(_ARTIFACTS)[0]
         return OSSPresignedFileSystem(upload_server=_upload_server_of(server))
@@ -123,7 +123,7 @@ def _exchange(
     Raises NetworkError without a reply, and SignerError if the body of the reply has
     more than *largest* bytes.
     """
-    from .errors import NetworkError, SignerError  # noqa: PLC0415 - only if used
+    from .errors import NetworkError, SignerError  # noqa: PLC0415 - an optional library
     from .model import Reply  # noqa: PLC0415
     from .signers.wire_protocol import without_token  # noqa: PLC0415
 
@@ -171,7 +171,7 @@ def _read(answer: Any, largest: int) -> bytes | None:
 
 def _token_of(server: str) -> Secret | None:
     """Return what MLflow sends to *server*: a token, ``user:password``, or None."""
-    from .secret import Secret  # noqa: PLC0415 - only if used
+    from .secret import Secret  # noqa: PLC0415 - an optional library
 
     known = get_default_host_creds(server)
     if known.username and known.password:

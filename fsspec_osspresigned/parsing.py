@@ -153,8 +153,8 @@ def parse(body: bytes, root: str | None = None) -> Element:
         ValueError: *body* is not XML in UTF-8, has a document type declaration, another
             root than *root* (None accepts any), or more than 100,000 tags or attributes.
     """
-    from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
-    from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top
+    from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - loaded with the first document
+    from xml.parsers.expat import ErrorString  # noqa: PLC0415 - loaded with the first document
 
     text = _decoded(body)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -177,7 +177,7 @@ def parse(body: bytes, root: str | None = None) -> Element:
 
 def complete_multipart_upload(parts: Iterable[tuple[int, str]]) -> bytes:
     """Return the body of CompleteMultipartUpload for ``(part number, ETag)`` pairs."""
-    from xml.sax.saxutils import escape  # noqa: PLC0415 - see top
+    from xml.sax.saxutils import escape  # noqa: PLC0415 - loaded with the first document
 
     rows = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"

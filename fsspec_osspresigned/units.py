@@ -71,7 +71,7 @@ def shown_bytes(size: int) -> str:
 def short_bytes(number: float) -> str:
     """Return *number* of bytes with about three digits and a unit: ``12.3 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000:  # noqa: PLR2004 - three digits
+        if number < 1000:  # noqa: PLR2004 - shown with three digits
             digits = 0 if unit == "B" or number >= 100 else 1  # noqa: PLR2004
             return f"{number:.{digits}f} {unit}"
         number /= KIB

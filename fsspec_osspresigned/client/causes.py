@@ -425,7 +425,7 @@ def _by_status(status: int | None) -> str:
     status = status or 0
     if status >= 500 or status in (408, 429):  # noqa: PLR2004 - HTTP status class
         return "unavailable"
-    return "redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 - as above
+    return "redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 - HTTP status class
 
 
 def _cause(

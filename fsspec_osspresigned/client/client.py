@@ -121,14 +121,14 @@ class Client:
         """True if this process signs every request with an access key that it holds."""
         if self.options.signer != "keys":
             return False
-        from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded with the signer
+        from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded together with the signer
 
         return isinstance(self.signer, KeySigner)
 
     @property
     def asks_service(self) -> bool:
         """True if a signer service signs the requests."""
-        from ..signers.http import HTTPSigner  # noqa: PLC0415 - loaded with the signer
+        from ..signers.http import HTTPSigner  # noqa: PLC0415 - loaded together with the signer
 
         return isinstance(self.signer, HTTPSigner)
 
@@ -376,13 +376,13 @@ class Client:
     async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        from ..dialects.s3 import with_checksums  # noqa: PLC0415 - only for other stores
+        from ..dialects.s3 import with_checksums  # noqa: PLC0415 - needed only for other stores
 
         self.s3_buckets.add(operation.bucket)
         return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
-        from .error_codes import forbids_overwrite  # noqa: PLC0415 - only after a look
+        from .error_codes import forbids_overwrite  # noqa: PLC0415 - needed only after a check by HeadObject
 
         if forbids_overwrite(signed) and not is_of_s3(signed.url):
             return
@@ -423,7 +423,7 @@ class Client:
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if reply.is_good:
             return
-        from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
+        from .error_codes import from_reply  # noqa: PLC0415 - needed only after a failure
 
         failure = from_reply(
             operation,
@@ -448,7 +448,7 @@ class Client:
         """
         if not self.signer.remote:
             return None
-        from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
+        from ..signers.batching import Prefetcher  # noqa: PLC0415 - needed only for many objects
 
         now = self._timing.now
         return Prefetcher(self.signer, coming, first=first, low=low, now=now)
@@ -472,7 +472,7 @@ class Client:
         )
         if prefetcher is None:
             return jobs, None
-        from ..signers.batching import announced  # noqa: PLC0415 - only for many at once
+        from ..signers.batching import announced  # noqa: PLC0415 - needed only for many objects
 
         return announced(jobs, opening, first_requests), prefetcher
 

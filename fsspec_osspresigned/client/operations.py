@@ -787,7 +787,7 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # the reply comes from a callback server
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
-        from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
+        from .error_codes import from_reply  # noqa: PLC0415 - needed only after a failure
 
         # An error after a 200 counts as a status 500, unless its code says more.
         raise from_reply(operation, evolve(reply, status=500))

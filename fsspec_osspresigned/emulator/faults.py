@@ -42,7 +42,7 @@ def _verified(
     call: Call, settings: EmulatorSettings, keys: Mapping[str, Credentials]
 ) -> Refusal:
     refusal = verify(call, find=keys.get, now=settings.clock())
-    assert refusal is not None  # noqa: S101 - none of *keys* has signed
+    assert refusal is not None  # noqa: S101 - no key of *keys* has signed
     return refusal
 
 

@@ -111,7 +111,7 @@ def _end_all(end: float) -> None:
         for upload in pending:
             try:
                 upload.stop()
-            except Exception as error:  # noqa: BLE001 - the others are to end anyway
+            except Exception as error:  # noqa: BLE001 - the other uploads must still end
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
         if not all(item.is_over or item in failed for item in pending):
@@ -141,7 +141,7 @@ def terminate(
         end_all()
         then()
 
-    global is_terminating  # noqa: PLW0603 - of the process
+    global is_terminating  # noqa: PLW0603 - one for each process
     signal.signal(number, signal.SIG_DFL)  # a second SIGTERM ends the process at once
     is_terminating = True
     try:

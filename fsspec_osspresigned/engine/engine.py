@@ -147,7 +147,7 @@ class Engine:
     @property
     def position(self) -> str:
         """The file, line and function that the thread of the loop executes now."""
-        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - documented
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - the method is documented
         if frame is None:
             return "nowhere"
         code = frame.f_code
@@ -307,7 +307,7 @@ class _Call:
             coroutine = function()
             del function  # an error's frames would keep the function, and so the body
             result = await coroutine
-        except BaseException as error:  # noqa: BLE001 - raised by the waiter
+        except BaseException as error:  # noqa: BLE001 - the waiter raises it
             self._end(None, error)
         else:
             self._end(result, None)
@@ -420,12 +420,12 @@ def _wait_for(
                 except queue.Empty:
                     if not call.is_heard and time.monotonic() >= end:
                         return _unanswered(engine), interrupt
-                except BaseException as caught:  # noqa: BLE001 - raised by the caller
+                except BaseException as caught:  # noqa: BLE001 - the caller raises it
                     # The waiter may have lost what ``get`` returned; ``cancel`` sends
                     # it again.
                     interrupt = caught if interrupt is None else interrupt
                     todo = call.cancel
-        except BaseException as caught:  # noqa: BLE001 - raised by the caller
+        except BaseException as caught:  # noqa: BLE001 - the caller raises it
             interrupt = caught if interrupt is None else interrupt
             todo = call.cancel
 
@@ -501,7 +501,7 @@ async def _until_ended(
             await asyncio.wait_for(
                 arrived.wait(), None if interrupt is None else _POLL_INTERVAL
             )
-        except (asyncio.CancelledError, Exception) as caught:  # noqa: BLE001 - raised later
+        except (asyncio.CancelledError, Exception) as caught:  # noqa: BLE001 - the caller raises it later
             now = time.monotonic()
             if interrupt is None:
                 interrupt, end, next_cancel = caught, now + GRACE, now
@@ -529,7 +529,7 @@ def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:
                 items.append(item)
                 if len(items) == size:
                     break
-        except Exception as error:  # noqa: BLE001 - raised by the caller
+        except Exception as error:  # noqa: BLE001 - the caller raises it
             return items, error
         return items, None
 
@@ -682,7 +682,7 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
             waits_in_thread.reset(token)
         raise RuntimeError("the verb awaits what no thread can wait for")
 
-    call.coroutine = method  # type: ignore[attr-defined]  # see below
+    call.coroutine = method  # type: ignore[attr-defined]  # a new attribute
     return call
 
 

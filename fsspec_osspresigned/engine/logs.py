@@ -54,7 +54,7 @@ class Logger:
         for _ in range(2):
             # skip this function, and the method that has the name of the level
             frame = frame and frame.f_back
-        assert frame is not None  # noqa: S101 - for types
+        assert frame is not None  # noqa: S101 - for the type checker
         code, line = frame.f_code, frame.f_lineno
         record = self._logger.makeRecord(
             self._logger.name, level, code.co_filename, line, text, args, None, code.co_name

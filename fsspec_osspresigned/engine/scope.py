@@ -135,7 +135,7 @@ class Scope(Generic[T, R]):
             is_first = False
             try:
                 self._results[index] = await self._work(job)
-            except Exception as error:  # noqa: BLE001 - raised at the end
+            except Exception as error:  # noqa: BLE001 - the scope raises it at the end
                 self._add_failure(index, self._name(job), error)
             except asyncio.CancelledError as error:
                 self._notes += getattr(error, "__notes__", ())

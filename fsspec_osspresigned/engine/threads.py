@@ -45,8 +45,8 @@ class Job:
     def run(self) -> None:  # runs in a worker thread
         function, self._function = self._function, None
         try:
-            self.result = function()  # type: ignore[misc]  # it is called once
-        except BaseException as error:  # noqa: BLE001 - raised by the task that waits
+            self.result = function()  # type: ignore[misc]  # the task is called only once
+        except BaseException as error:  # noqa: BLE001 - the waiting task raises it
             self.error = error
 
     def end(self) -> None:  # runs on the loop

@@ -150,11 +150,11 @@ def _make(options: Options) -> Client:
     )
     note = None
     if options.receipts is not None:
-        from .receipts import receipt_writer  # noqa: PLC0415 - only what is used
+        from .receipts import receipt_writer  # noqa: PLC0415 - only the used modules are loaded
 
         note = receipt_writer(options.receipts)
     if options.resume_dir is not None:
-        from ..upload.journal import ResumeDirectory  # noqa: PLC0415 - only what is used
+        from ..upload.journal import ResumeDirectory  # noqa: PLC0415 - only the used modules are loaded
 
         # An unusable directory must fail before an upload begins.
         ResumeDirectory(options.resume_dir)

@@ -381,12 +381,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         await self._pipe_file(path, b"", mode=mode, **kwargs)
 
     @verb
-    async def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    async def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - a parameter of fsspec
         """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
 
     @verb
-    async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - a parameter of fsspec
         """Record a directory in memory, like :meth:`mkdir`.
 
         ``fsspec.open`` calls this before it opens a file. If its mode changes or

@@ -360,11 +360,11 @@ class PutCall:
         file: Any = self.writer(run(self.checked_target, path), autocommit)
         try:
             if name is not None:
-                from ..upload.codecs import ChainedWriter  # noqa: PLC0415 - or none
+                from ..upload.codecs import ChainedWriter  # noqa: PLC0415 - needed only for text or compression
 
                 file = ChainedWriter(compr[name](file, mode="w"), file)
             if not binary:
-                from ..upload.codecs import TextWriter  # noqa: PLC0415 - or none
+                from ..upload.codecs import TextWriter  # noqa: PLC0415 - needed only for text or compression
 
                 file = TextWriter(file, **(text or {}))
         except BaseException:
@@ -430,7 +430,7 @@ class PutCall:
         *size* is in bytes; None if it is not known. The caller must discard a file that
         gets fewer or more bytes.
         """
-        from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
+        from ..upload.writer import PresignedWriter  # noqa: PLC0415 - needed only for streams
 
         upload = run(Upload.begin, self.client, target, size=size, context=context)
         if size is not None and not upload.plan.multipart:

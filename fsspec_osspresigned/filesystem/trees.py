@@ -77,7 +77,7 @@ async def expand(
         tops: list[str] = []
         depth = maxdepth
         if is_pattern:
-            matching = await filesystem._glob(pattern, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
+            matching = await filesystem._glob(pattern, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name for the method
             items = [
                 item
                 for item in matching.values()

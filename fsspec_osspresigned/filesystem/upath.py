@@ -14,7 +14,7 @@ fsspec.register_implementation(
 )
 
 
-class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
+class OSSPresignedPath(UPath):  # type: ignore[misc]  # the base class is Any without the optional library
     """Path of an object: ``UPath("osspresigned://bucket/key", signer=...)``."""
 
     __slots__ = ()

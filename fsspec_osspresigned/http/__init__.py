@@ -13,7 +13,7 @@ from ..compat import lazy
 from ..errors import SITE
 
 try:
-    from pycurl import PREREQFUNCTION  # noqa: F401 - libcurl 7.80 and newer have it
+    from pycurl import PREREQFUNCTION  # noqa: F401 - the import fails if libcurl is older than 7.80
 except ImportError as error:
     msg = (
         "the package pycurl 7.49 or newer, with libcurl 7.80 or newer, cannot be imported; "

@@ -282,7 +282,7 @@ class SpooledBody:
     """Body in a temporary file; *file* None creates one in ``TMPDIR``. Thread-safe."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
-        self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
+        self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close` closes the file
         self._lock = threading.Lock()
         self.size = 0
 

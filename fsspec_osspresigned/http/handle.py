@@ -176,7 +176,7 @@ def _proxy_for(origin: str) -> str | None:
 def may_have_proxy() -> bool:
     """Return False only if neither the environment nor the system names a proxy."""
     if sys.platform in {"darwin", "win32"}:
-        from urllib.request import getproxies  # noqa: PLC0415 - only here
+        from urllib.request import getproxies  # noqa: PLC0415 - needed only here
 
         return bool(getproxies())  # includes the proxies of the system's settings
     return any(name.lower().endswith("_proxy") for name in os.environ)
@@ -186,7 +186,7 @@ def _authorities() -> str:
     named = (os.environ.get(name) for name in _BUNDLES)
     bundle = next(filter(None, named), None)
     if bundle is None:
-        import certifi  # noqa: PLC0415 - only for TLS
+        import certifi  # noqa: PLC0415 - needed only for TLS
 
         bundle = certifi.where()
     if not os.path.exists(bundle):

@@ -6,7 +6,7 @@ the URL without its query, which may be secret: the connection itself adds the q
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - the first exchange would import it, maybe during a fork
+import encodings.idna  # noqa: F401 - imported now, because a first exchange could import it during a fork
 import errno
 import http.client
 import math
@@ -199,7 +199,7 @@ class JSONService:
                 reply = self._reply(call, method, shown, headers, body, limit)
         except SignerError:
             raise
-        except Exception as error:  # noqa: BLE001 - another one is raised
+        except Exception as error:  # noqa: BLE001 - another exception is raised below
             failure = self._failure(shown, call, error, outer)
         else:
             return reply

@@ -298,7 +298,7 @@ class Transfer:
         """
         try:
             self.outcome = self.reply(code, text)
-        except BaseException as error:  # noqa: BLE001 - raised by the sender
+        except BaseException as error:  # noqa: BLE001 - the sender raises it
             # The error's frames would keep the body in memory.
             self.outcome = error.with_traceback(None)
         if self._error is not None or self._is_full:
@@ -455,7 +455,7 @@ class Transfer:
             self._read_bytes += len(piece)
             if self._read_bytes == self._total:
                 self._next_block()  # marks the last block as sent
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+        except BaseException as error:  # noqa: BLE001 - `reply` raises it
             self._error = error
             return pycurl.READFUNC_ABORT
         finally:
@@ -485,7 +485,7 @@ class Transfer:
         began = time.monotonic()
         try:
             self._write(block)
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+        except BaseException as error:  # noqa: BLE001 - `reply` raises it
             self._error = error
         if not self._on_loop:
             self._progress().exclude(time.monotonic() - began)
@@ -532,7 +532,7 @@ class Transfer:
             if self._requests:  # libcurl itself limits the time to open a connection
                 head = sum(map(len, self.handle.head))
                 self._progress().count(moved + head, self._deadline)
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+        except BaseException as error:  # noqa: BLE001 - `reply` raises it
             self._error = error
             return 1
         return 0
@@ -553,7 +553,7 @@ class Transfer:
                 self._has_head = True
                 try:
                     self._judge_head(lines[start:end])
-                except BaseException as error:  # noqa: BLE001 - raised by `reply`
+                except BaseException as error:  # noqa: BLE001 - `reply` raises it
                     self._error = error
                 return True
             start = end + 1
@@ -680,7 +680,7 @@ class Transfer:
         is_repeated = last is not None and (is_missing or request_id == last)
         if is_repeated and len(ids) > 1 and "age" not in self._headers:
             raise MalformedReplyError("The response is not the one to this request")
-        if request_id and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
+        if request_id and len(ids) < 2:  # noqa: PLR2004 - two IDs suffice to see a difference
             ids.add(request_id)
         if self._descriptor >= 0:
             _last_ids[self._descriptor] = request_id or last

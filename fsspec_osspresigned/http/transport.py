@@ -130,11 +130,11 @@ class Transport:
                 code, text = handle.perform()
             reply = transfer.reply(code, text)
             reusable = transfer.is_reusable and not code
-        except BaseException as error:  # noqa: BLE001 - it is raised again
+        except BaseException as error:  # noqa: BLE001 - the exception is raised again
             transfer.report(-transfer.sent)
             # The frames below contain pieces of the body, and a traceback may show
             # them.
-            raise error.with_traceback(None)  # noqa: B904 - the same error
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
         finally:
             transfer.end()
             if transfer.has_connection:

@@ -237,7 +237,7 @@ class Publisher:
             entries = [self._waiting.popleft() for _ in range(count)]
             try:
                 errors = await blocking(_publish_all, [file for file, _ in entries])
-            except Exception as problem:  # noqa: BLE001 - such as no thread
+            except Exception as problem:  # noqa: BLE001 - for example, no thread can be started
                 errors = [problem] * count
             for (_, published), error in zip(entries, errors, strict=True):
                 if published.done():  # the caller was cancelled
@@ -256,7 +256,7 @@ def _publish_all(files: Iterable[AtomicFile]) -> list[Exception | None]:
         try:
             file.publish()
             errors.append(None)
-        except Exception as error:  # noqa: BLE001 - raised where the file is awaited
+        except Exception as error:  # noqa: BLE001 - the task that awaits the file raises it
             errors.append(error)
     return errors
 

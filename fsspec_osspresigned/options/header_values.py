@@ -65,7 +65,7 @@ def callback(value: Any) -> Mapping[str, str]:
         with suppress(ValueError):
             value = json.loads(value)
     if not isinstance(value, Mapping):
-        raise ValueError("a mapping of OSS's callback fields")  # noqa: TRY004 - a converter
+        raise ValueError("a mapping of OSS's callback fields")  # noqa: TRY004 - converters raise ValueError
     fields = {n: v for n, v in value.items() if n != _VARIABLES}
     if unknown := sorted(map(str, set(fields) - _CALLBACK_FIELDS)):
         raise ValueError(

@@ -116,7 +116,7 @@ def _seconds(value: Any) -> float:
     number = float("nan")
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         number = float("nan") if isinstance(value, bool) else float(value)
-    if not 0 < number < 1e9:  # noqa: PLR2004 - refuses nan and inf too
+    if not 0 < number < 1e9:  # noqa: PLR2004 - the comparison also rejects nan and inf
         raise ValueError("a positive number of seconds")
     return number
 
@@ -129,7 +129,7 @@ def _timeout(value: Any) -> tuple[float, float]:
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
-    if len(value) != 2:  # noqa: PLR2004 - a pair
+    if len(value) != 2:  # noqa: PLR2004 - the value is a pair
         raise ValueError("seconds, or a pair [connect, no progress]")
     return _seconds(value[0]), _seconds(value[1])
 
@@ -466,7 +466,7 @@ def _absolute(path: str) -> str:
 
 
 def _absolute_description(value: Any) -> Any:
-    from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for files
+    from ..signers.description import is_path, spelled  # noqa: PLC0415 - needed only for files
 
     path, url = spelled(value) if isinstance(value, str) else ("", None)
     return "+".join(filter(None, (_absolute(path), url))) if is_path(path) else value
@@ -503,7 +503,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the end of a message that names the most similar of *known*; "" if none is."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+    from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
     close = get_close_matches(name, list(known), n=1)
     return f": did you mean {close[0]!r}?" if close else ""

@@ -79,7 +79,7 @@ def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
     if signer == "keys":
         yield from _endpoint_problems(options, trusted)
     if isinstance(options.upload_server, str) and options.upload_server not in trusted:
-        from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for descriptions
+        from ..signers.description import is_path, spelled  # noqa: PLC0415 - needed only for descriptions
 
         name, _ = spelled(options.upload_server)
         if (is_path(name) or ":" in name) and name not in trusted:
@@ -116,7 +116,7 @@ def _endpoint_problems(options: Options, trusted: set[str | None]) -> Iterator[s
 
 
 def _parsed(text: str | None, style: str | None) -> Endpoint | None:
-    from ..signing.endpoint import Endpoint  # noqa: PLC0415 - only for keys
+    from ..signing.endpoint import Endpoint  # noqa: PLC0415 - needed only for keys
 
     try:
         return Endpoint.parse(text or "", style=style)

@@ -112,7 +112,7 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
         signers.append(make(options, opener))
     if len(signers) == 1:
         return signers[0]
-    from .base import ChainSigner  # noqa: PLC0415 - only for several
+    from .base import ChainSigner  # noqa: PLC0415 - needed only for several signers
 
     return ChainSigner(*signers)
 

@@ -229,7 +229,7 @@ class ChainSigner(Signer):
         self.remote = any(signer.remote for signer in signers)
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the signers
         return any(signer.waits for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

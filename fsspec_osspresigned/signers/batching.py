@@ -131,7 +131,7 @@ class Prefetcher:
                 if not batch:
                     break
                 await self._sign(batch, awaited)
-        except BaseException as error:  # noqa: BLE001 - raised by the coroutines that wait
+        except BaseException as error:  # noqa: BLE001 - the waiting coroutines raise it
             for waiter in self._waiting:
                 waiter.settle(error)
         finally:
@@ -170,7 +170,7 @@ class Prefetcher:
         self._invalidated = -math.inf
         try:
             outcomes = await call_user(signed_each, self._signer, batch)
-        except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - raised by those who wait
+        except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - the waiting coroutines raise it
             self._works = False
             slots = set(map(_slot, batch))
             for waiter in self._waiting:

@@ -94,7 +94,7 @@ class ChainCredentials:
     def __call__(self) -> Credentials:
         try:
             key = _with_end(self.chain)
-        except Exception as error:  # noqa: BLE001 - every provider has its own
+        except Exception as error:  # noqa: BLE001 - each provider raises its own classes
             # The error's message may quote the reply of a metadata service.
             msg = f"the credential chain has no access key now ({type(error).__name__})"
             raise SignerUnavailableError(msg) from None
@@ -122,7 +122,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         msg = f"credentials {name[:40]!r}: use environment or alibabacloud"
         raise ConfigurationError(msg)
     try:
-        from alibabacloud_credentials import provider  # noqa: PLC0415 - an extra
+        from alibabacloud_credentials import provider  # noqa: PLC0415 - it needs an extra
     except ImportError:
         msg = (
             "credentials 'alibabacloud' needs the package alibabacloud-credentials: "
@@ -131,7 +131,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         raise ConfigurationError(msg) from None
     try:
         return ChainCredentials(chain=provider.DefaultCredentialsProvider())
-    except Exception as error:  # noqa: BLE001 - what it dislikes in the environment
+    except Exception as error:  # noqa: BLE001 - a provider can raise anything
         msg = f"credentials 'alibabacloud': the chain fails ({type(error).__name__})"
         raise ConfigurationError(msg) from None
 
@@ -236,7 +236,7 @@ class KeySigner(Signer):
         )
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the credentials
         return self.credentials is not environment_credentials
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

@@ -236,7 +236,7 @@ class PostGrantSigner(Signer):
     clock: Callable[[], float] = time.time
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the source
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the source
         return self.source.waits
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

@@ -342,7 +342,7 @@ class _Reader:
                 self.note(f"{problem}: ask for one without {_REDIRECT}")
         region = region_of(urlsplit(url).hostname or "")
         signed = has.get(V4_FIELDS[1], "").split("/")
-        if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - id/day/region
+        if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - ID/day/region
             problem = f"it is signed for the region {signed[2][:40]!r}"
             self.note(f"{problem}, but its host is for {region!r}")
 

@@ -93,7 +93,7 @@ class URLMapSigner(_PresignedSigner):
     guesses: int = field(default=1000, kw_only=True)
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the file
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the file
         return self.source.has_changed
 
     def _request(self, operation: Operation) -> SignedRequest:
@@ -194,7 +194,7 @@ class OneURLSigner(_PresignedSigner):
         """``bucket/key`` of the URL's object; only the key if the bucket is unknown."""
         return _name(*_one_object(self.read())[1:])
 
-    def _entry(self, path: str, action: Action | None = None) -> MapEntry:  # noqa: ARG002 - the URL has its own
+    def _entry(self, path: str, action: Action | None = None) -> MapEntry:  # noqa: ARG002 - the URL has its own action
         text = self.read()
         entry, bucket, key = _one_object(text)
         if not path or _is_named(path, bucket, key):

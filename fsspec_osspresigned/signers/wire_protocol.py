@@ -248,7 +248,7 @@ def decode(data: bytes, count: int) -> list[SignerReply | SignerProblem]:
     reply = parsing.loads(data, max_depth=_MAX_DEPTH)
     results = reply.get("results") if isinstance(reply, dict) else None
     if not isinstance(results, list):
-        raise ValueError("it has no list of results")  # noqa: TRY004 - bad data
+        raise ValueError("it has no list of results")  # noqa: TRY004 - the reply is invalid
     if len(results) != count:
         raise ValueError(f"it has {len(results)} results for {count} requests")
     return [_result(result, f"results[{i}]") for i, result in enumerate(results)]
@@ -256,7 +256,7 @@ def decode(data: bytes, count: int) -> list[SignerReply | SignerProblem]:
 
 def _result(result: Any, pointer: str) -> SignerReply | SignerProblem:
     if not isinstance(result, dict):
-        raise ValueError(f"{pointer} is {parsing.kind(result)}")  # noqa: TRY004 - bad data
+        raise ValueError(f"{pointer} is {parsing.kind(result)}")  # noqa: TRY004 - the reply is invalid
     if "error" in result:
         error = result["error"]
         if not isinstance(error, dict) or not parsing.is_int(error.get("status")):
@@ -267,7 +267,7 @@ def _result(result: Any, pointer: str) -> SignerReply | SignerProblem:
     for name, expected in (("method", str), ("url", str), ("headers", dict)):
         if not isinstance(result.get(name, {}), expected):
             shown = parsing.kind(result[name]) if name in result else "missing"
-            raise ValueError(f"{pointer}.{name} is {shown}")  # noqa: TRY004 - bad data
+            raise ValueError(f"{pointer}.{name} is {shown}")  # noqa: TRY004 - the reply is invalid
     return SignerReply(
         method=result["method"],
         url=result["url"],
@@ -284,7 +284,7 @@ def decode_permissions(data: bytes, sent_at: float) -> Permissions:
     """
     reply = parsing.loads(data, max_depth=_MAX_DEPTH)
     if not isinstance(reply, dict):
-        raise ValueError(f"it is {parsing.kind(reply)}")  # noqa: TRY004 - bad data
+        raise ValueError(f"it is {parsing.kind(reply)}")  # noqa: TRY004 - the reply is invalid
     for name in ("prefixes", "actions", "content_types"):
         values = reply.get(name, [] if name == "content_types" else None)
         if not isinstance(values, list) or not all(isinstance(v, str) for v in values):

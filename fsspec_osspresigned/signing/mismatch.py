@@ -123,7 +123,7 @@ def received_request(
 
 def _read_v1(text: str, sent: Mapping[str, str]) -> SignedPieces | None:
     lines = text.split("\n", 4)
-    if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry, the rest
+    if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry and the rest
         return None
     method, md5, content_type, expires, rest = lines
     headers = {"content-md5": md5, "content-type": content_type}

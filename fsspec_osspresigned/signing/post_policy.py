@@ -169,7 +169,7 @@ def read_condition(item: Any) -> PolicyCondition | None:
     """Return the condition in *item*, a member of a policy; None if it is invalid."""
     if isinstance(item, dict) and len(item) == 1:
         item = ["eq", *next(iter(item.items()))]
-    if not isinstance(item, list) or len(item) != 3:  # noqa: PLR2004 - operator and two more
+    if not isinstance(item, list) or len(item) != 3:  # noqa: PLR2004 - an operator and two operands
         return None
     operator, name, value = item
     if operator == RANGE:

@@ -102,7 +102,7 @@ def describe(url: SecretURL) -> SignedURL:
         additional_headers=tuple(n for n in listed.lower().split(";") if n),
         upload_id=query.get("uploadId") or None,
         part_number=_number(query.get("partNumber")),
-        region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key id and four
+        region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key ID and four more pieces
         has_token=not query.keys().isdisjoint(TOKENS),
     )
 

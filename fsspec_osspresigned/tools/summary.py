@@ -110,7 +110,7 @@ class Summary:
         if progress.verb not in MOVING or not (size or progress.files_done):
             return
         took = f"{max(seconds, 0.1):.1f} s"
-        if seconds >= 60:  # noqa: PLR2004 - a minute
+        if seconds >= 60:  # noqa: PLR2004 - seconds of a minute
             took = shown_seconds(seconds)
         is_part = bool(of or progress.bytes_resumed)
         sent = " sent" if progress.verb == "uploaded" and is_part else ""

@@ -74,7 +74,7 @@ class PartBuffer:
         if not 0 < size <= self._room:
             return False
         end = self._end + size
-        self._chunk[self._end : end] = data  # type: ignore[index]  # there is room
+        self._chunk[self._end : end] = data  # type: ignore[index]  # there is a chunk if there is room
         self._end = end
         self._copied += size
         self._room -= size

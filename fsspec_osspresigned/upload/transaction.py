@@ -309,7 +309,7 @@ class Transaction:
                     await file.wait_for_parts()
                 else:
                     await waiting(file.wait_for_parts, stop=file.abandon)
-            except Exception as error:  # noqa: BLE001 - raised with all others
+            except Exception as error:  # noqa: BLE001 - it is raised together with all others
                 failures[file.path] = error
         return failures
 

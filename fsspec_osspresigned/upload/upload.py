@@ -144,7 +144,7 @@ async def _upload(upload: Upload, source: Source, context: TransferContext) -> R
     job, client = upload.job, upload.job.calls.client
     try:
         if client.options.resume_dir is not None:
-            from .resume import resumption_of  # noqa: PLC0415 - loads the journal
+            from .resume import resumption_of  # noqa: PLC0415 - it loads the journal
 
             upload.resumption = await resumption_of(
                 job.calls, job.plan, job.granted, source, context.on_event

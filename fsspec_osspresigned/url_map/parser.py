@@ -71,7 +71,7 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+    from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)
     return close[0] if close else None

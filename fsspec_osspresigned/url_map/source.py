@@ -212,7 +212,7 @@ def _parse_at(
                 if file.seekable() and (problem := _mistaken_for(kind, file)):
                     problems = [problem]
         problems = [f"{name}: {problem}" for problem in problems]
-    except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
+    except Exception as error:  # noqa: BLE001 - an opener can raise anything
         # The message may contain the URL, so only the class of the error is shown.
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):

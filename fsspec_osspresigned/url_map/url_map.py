@@ -93,7 +93,7 @@ class URLMap(Mapping[str, MapEntry]):
         so it is compared only with its neighbours in both orders. The first call sorts all
         paths.
         """
-        from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+        from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
         forward, backward = self._ordered
         near = {text[::-1] for text in _neighbours(backward, path[::-1])}

@@ -32,12 +32,12 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # makes the order of sets of texts 
     os.environ["PYTHONHASHSEED"] = "0"
     os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
 
-import concurrent.futures.thread  # noqa: E402, F401 - it keeps locks of the system
+import concurrent.futures.thread  # noqa: E402, F401 - the import needs real locks
 
-import fsspec  # noqa: E402, F401 - likewise
-import requests  # noqa: E402, F401 - likewise
+import fsspec  # noqa: E402, F401 - the import needs real locks
+import requests  # noqa: E402, F401 - the import needs real locks
 
-from . import marks, world  # noqa: E402 - before anything of the package
+from . import marks, world  # noqa: E402 - must precede all modules of the package
 
 world.install()
 

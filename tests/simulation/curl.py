@@ -427,7 +427,7 @@ class Curl:
     def _called(self, option: int, *args: Any) -> Any:
         try:
             return self._options[option](*args)
-        except BaseException as error:  # noqa: BLE001 - it would end all of a multi
+        except BaseException as error:  # noqa: BLE001 - an exception would end all requests of a multi
             self._network.world.fail(error)
 
     def _tell(self) -> None:

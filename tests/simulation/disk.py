@@ -119,7 +119,7 @@ def _lock(descriptor: int, operation: int, /) -> None:
 
 
 def install(new: Disk) -> None:
-    global disk  # noqa: PLW0603 - one for a process
+    global disk  # noqa: PLW0603 - one for each process
     disk = new
     io.FileIO = _FileIO  # type: ignore[misc]
     os.read = _read

@@ -185,7 +185,7 @@ class Model:
 
 
 def _md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest().upper()  # noqa: S324 - that of the protocol
+    return hashlib.md5(data).hexdigest().upper()  # noqa: S324 - the protocol prescribes it
 
 
 def _unproven(body: bytes, answer: Answer) -> str | None:

@@ -67,9 +67,7 @@ _IS_QUIET = {
     "copy": "to",
 }
 _LATEST = 60.0  # seconds until a late signer has answered
-_IDLE = (
-    120.0  # seconds until an idle process has only these threads
-)
+_IDLE = 120.0  # seconds until an idle process has only these threads
 _OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
 _NO_HANDLERS = ("osspresigned-engine", "osspresigned-worker")
 _MOST_THREADS = 64
@@ -252,7 +250,7 @@ class Runner(Operations):
             self._play()
             self._end_well()
             self._wind_down(before)
-        except BaseException as error:  # noqa: BLE001 - told with the seed
+        except BaseException as error:  # noqa: BLE001 - it is reported with the seed
             return self._result(self._told(error))
         return self._result(self.problems[0] if self.problems else None)
 
@@ -378,7 +376,7 @@ class Runner(Operations):
         def guarded() -> None:
             try:
                 function()
-            except BaseException as error:  # noqa: BLE001 - told with the seed
+            except BaseException as error:  # noqa: BLE001 - it is reported with the seed
                 self._fail(error)
 
         thread = threading.Thread(target=guarded, name=name)

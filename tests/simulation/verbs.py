@@ -82,7 +82,7 @@ class Awaited:
             operation_of_caller.set(operation)
             try:
                 result = function()
-            except BaseException as error:  # noqa: BLE001 - raised by the waiter
+            except BaseException as error:  # noqa: BLE001 - the waiter raises it
                 failure = error
                 loop.call_soon_threadsafe(
                     lambda: future.done() or future.set_exception(failure)

@@ -191,7 +191,7 @@ class Service:
                     call.codes[error.code] += 1
             except ClientDisconnect:
                 response = _problem(408, "the call was incomplete")
-            except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
+            except Exception as error:  # noqa: BLE001 - an error ends only one call, and is logged
                 call.fault = type(error).__name__
                 if isinstance(error, ConfigurationError):
                     call.fault = error.message

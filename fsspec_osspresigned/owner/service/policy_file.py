@@ -113,7 +113,7 @@ class PolicyFile:
         if force or (now != self._stamp and is_settled):
             try:
                 facts = self._load(self._added)
-            except Exception as error:  # noqa: BLE001 - the next one must still be read
+            except Exception as error:  # noqa: BLE001 - the next version must still be read
                 self._stamp = None
                 problems += _problems_of(error)
             else:
@@ -121,7 +121,7 @@ class PolicyFile:
         try:
             if (added := self.store.entries()) != self._added:
                 self._merge(added)
-        except Exception as error:  # noqa: BLE001 - the next one must still be read
+        except Exception as error:  # noqa: BLE001 - the next version must still be read
             problems += _problems_of(error)
         if problems and (force or problems != self._problems):
             self.say("policy_refused", problems=problems)

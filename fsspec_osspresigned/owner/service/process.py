@@ -121,7 +121,7 @@ async def serve(
         if settings.page:
             yield from page_routes(lambda: policy.signer.endpoint)
         if settings.uppy_origins:
-            from .uppy import uppy_route  # noqa: PLC0415 - few use it
+            from .uppy import uppy_route  # noqa: PLC0415 - few services need it
 
             yield uppy_route(service, settings.uppy_origins)
 

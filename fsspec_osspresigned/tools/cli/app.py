@@ -136,7 +136,7 @@ for command in (*_FIRST, permissions, explain_command, uploads, sign, grant, che
 def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
     """Run a local emulator of OSS that checks every signature."""
     with needs("server"):
-        from ...emulator import parse_faults, serve  # noqa: PLC0415 - an extra
+        from ...emulator import parse_faults, serve  # noqa: PLC0415 - it needs an extra
     serve(faults=parse_faults(faults), cnames=dict(cnames), **options)
 
 
@@ -146,7 +146,7 @@ def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
 def demo(large: int) -> int:
     """Play owner and uploader on the emulator, and verify every byte."""
     with needs("demo"):
-        from ..demo.owner import main  # noqa: PLC0415 - an extra
+        from ..demo.owner import main  # noqa: PLC0415 - it needs an extra
     return main(large)
 
 

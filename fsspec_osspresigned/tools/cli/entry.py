@@ -47,7 +47,7 @@ def _open_closed_streams() -> None:
     )
     for name, mode, access in streams:
         if getattr(sys, name) is None:
-            file: Any = open(os.open(os.devnull, access), mode, buffering=0)  # noqa: SIM115 - until the process ends
+            file: Any = open(os.open(os.devnull, access), mode, buffering=0)  # noqa: SIM115 - the file stays open until the process ends
             # Without a buffer, a failed write does not fail a second time at exit.
             text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
             setattr(sys, name, text)

@@ -104,7 +104,7 @@ def main(large: int = 300) -> int:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - ours
+    with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - the command is our own
         try:
             return process.wait(_TIMEOUT)
         finally:

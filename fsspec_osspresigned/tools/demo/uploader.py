@@ -20,7 +20,7 @@ from .plan import DemoPlan
 def main(text: str) -> int:
     try:
         upload(text)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown, whatever
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the demo shows every error
         say(f"stopped by {type(error).__name__}: {redact(str(error))}")
         return 1
     return 0
@@ -68,7 +68,7 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
     )
 
     say("URL map: dask parquet from two worker processes")
-    import dask.dataframe as dd  # noqa: PLC0415 - slow, and wanted only now
+    import dask.dataframe as dd  # noqa: PLC0415 - the import is slow
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     parts = dd.from_pandas(frame, npartitions=len(names.DASK_PARTS))

@@ -139,7 +139,7 @@ def _finds_by_itself(fs: Any) -> bool:
     if getattr(fs, "fs", None) is not None:
         return False  # the filesystem is a wrapper, and the inner one may walk
     if isinstance(fs, AsyncFileSystem):
-        return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - made to be overridden
+        return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - fsspec lets subclasses override it
     return kind.find is not AbstractFileSystem.find
 
 
