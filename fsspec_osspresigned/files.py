@@ -1,7 +1,7 @@
 """Local files that several processes share: locks, stamps and files of lines.
 
-A lock is exclusive among processes and threads, and is released if its owner dies. A stamp
-detects changes of a file. A line file is append-only and stays readable after a crash.
+A lock excludes other processes and threads, and is released if its owner dies. A stamp
+detects changes to a file. A line file is append-only and stays readable after a crash.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class FileLock:
     """An exclusive lock on a separate lock file, which ``release`` removes.
 
     ``flock`` (on Windows, ``msvcrt.locking``) ends with the process, so a killed
-    process leaves no lock behind. Two threads of one process exclude each other too.
+    process leaves no lock behind. The lock also excludes other threads of the same
+    process.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -125,7 +126,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def forget_all() -> None:
-    """Close all locks of the parent in a forked child, which would otherwise hold them."""
+    """Close the parent's locks in a forked child, which would otherwise hold them."""
     for lock in list(_held):
         lock.forget()
 
@@ -135,7 +136,7 @@ after_fork_in_child(forget_all)
 
 @frozen
 class FileStamp:
-    """Time, size and inode of a file: stamps that differ mean that the file has changed.
+    """Time, size and inode of a file; if two stamps differ, the file has changed.
 
     ``facts`` is None if the file is missing or cannot be looked up.
     """
@@ -168,7 +169,7 @@ class LineFile:
 
     @classmethod
     def create(cls, path: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
-        """Replace *path* with a file of *lines*, and return it, open to append more.
+        """Replace *path* with a file of *lines*, and return the file, open for appending.
 
         The file has mode 0600, and is flushed to disk before it is renamed to *path*.
         Raises OSError if it cannot be written; *path* is then unchanged.

@@ -1,6 +1,6 @@
 """FileIO of pyiceberg: tables in OSS, through any source of signatures.
 
-A catalog selects it by the property ``py-io-impl``, with the text
+A catalog selects it by the property ``py-io-impl`` with the value
 ``fsspec_osspresigned.iceberg.OSSFileIO``.
 """
 
@@ -23,12 +23,12 @@ SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # schemes of the locations of ta
 
 
 class OSSFileIO(FileIO):  # type: ignore[misc]  # the base class is Any without the optional library
-    """FileIO that reads and writes files of tables by :class:`OSSPresignedFileSystem`.
+    """FileIO that reads and writes table files with :class:`OSSPresignedFileSystem`.
 
     Each property ``osspresigned.NAME`` is a storage option: ``osspresigned.part-size``
-    is ``part_size``. fsspec's configuration gives the options that no property sets. A
-    source of signatures that a property sets replaces the configured ones, and a token
-    that is configured for another server is not used.
+    is ``part_size``. Options that no property sets come from fsspec's configuration. If
+    a property sets a source of signatures, it replaces the configured ones, and a token
+    that was configured for another server is not used.
 
     Raises:
         ConfigurationError: an option is invalid; or a property sets ``signer_token``,
@@ -48,7 +48,7 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # the base class is Any without 
         return _OutputFile(self._fs, location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Delete one object by one request; a missing object is no error."""
+        """Delete one object with one request; a missing object is no error."""
         name = location if isinstance(location, str) else location.location
         self._fs.rm_file(_path(name))
 

@@ -251,7 +251,7 @@ PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
 
 
 class FrozenDict(dict[str, str]):
-    """A dictionary that cannot be changed, so that objects can share it."""
+    """A dictionary that cannot be changed, so several objects can share it."""
 
     def __refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("it cannot be changed: make a copy with dict()")
@@ -307,7 +307,7 @@ class Operation:
             the signer only.
         digests: hexadecimal digests of the object, by the names that the signer wants in
             its ``digests``. For the signer only.
-        path: ``bucket/key`` as the user writes it; the bucket alone without a key.
+        path: ``bucket/key`` as the user writes it; without a key, only the bucket.
     """
 
     action: Action
@@ -395,11 +395,11 @@ class SignedRequest:
         expires_at: end of the lifetime, by the same clock; None if unknown.
         form: the form fields to send before the data; None for all calls but
             PostObject.
-        location: name or URL that a server has given the object; None if its path is its
-            name.
-        carry_out: function that executes the call on a server with another protocol. It
-            is called with the body in a worker thread, instead of sending the request,
-            and returns the reply that OSS would send. None sends the request.
+        location: name or URL that a server gave the object; None if the object is named
+            like its path.
+        carry_out: function that executes the call on a server with another protocol. A
+            worker thread calls it with the body. It returns the reply that OSS would
+            send. None sends the request to the store.
         assumed_etag: ETag of a good reply that has none, if the server itself compares
             the bytes with a digest; None if the reply must have an ETag or a checksum.
     """
@@ -496,8 +496,8 @@ class Receipt:
         seconds: duration from the first byte to the final reply.
         stored_at: seconds since the epoch, by this machine's clock.
         content_type: content type that was sent; None if none was sent.
-        location: name or URL that a server of uploads has given the object; None if its
-            path is its name.
+        location: name or URL that an upload server gave the object; None if the object
+            is named like its path.
     """
 
     path: str

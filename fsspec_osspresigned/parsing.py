@@ -1,6 +1,6 @@
 """Strict parsers for untrusted JSON, XML and dates.
 
-The XML parsers are loaded with the first document: a small upload needs none.
+The XML parsers are loaded with the first document, because a small upload needs none.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def clock_offset(
 ) -> float | None:
     """Return how many seconds this machine's clock is ahead of the store's.
 
-    *headers* are those of a reply that has just arrived, with names in lower case. If
-    they have no valid ``Date``, *known* is returned.
+    *headers* are the headers of a reply that has just arrived, with names in lower
+    case. Without a valid ``Date``, *known* is returned.
     """
     store_time = moment(headers.get("date", ""))
     return known if store_time is None else float(round(now() - store_time))

@@ -40,7 +40,7 @@ def _digest(text: str) -> str:
 class Secret:
     """A string that hides itself in ``repr``, ``str`` and formatting.
 
-    The digits shown instead tell two secrets apart, in this process only. Comparison
+    The output shows digits that distinguish two secrets within this process. Comparison
     and hashing use the hidden text. Pickling raises TypeError, because a pickle would
     contain the secret in the clear.
     """
@@ -91,7 +91,7 @@ class SecretURL(Secret):
         return f"<SecretURL {self.shown()}, {_digest(self._text)}>"
 
     def shown(self) -> str:
-        """Return the URL for messages, without user information, query and fragment."""
+        """Return the URL for messages, without user name, password, query and fragment."""
         with suppress(ValueError):
             parts = urlsplit(self._text)
             host = parts.netloc.rpartition("@")[2]

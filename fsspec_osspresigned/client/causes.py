@@ -1,7 +1,7 @@
 """Causes of refusals: one table, and one function that ranks them.
 
 The errors of this package state the first cause, ``osspresigned explain`` all of them.
-``tests/owner/refusals.py`` names the public threads from which rows come.
+``tests/owner/refusals.py`` names the public threads that reported them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ EVIDENCE: tuple[Evidence, ...] = ("proven", "likely", "possible")
 class Cause:
     """One possible cause of a refusal, and what to do about it.
 
-    *evidence* is ``proven`` if the reply itself shows the cause, ``likely`` if it is the
-    usual one of several, else ``possible``.
+    *evidence* is ``proven`` if the reply itself shows the cause, ``likely`` for the
+    most common of several causes, and otherwise ``possible``.
     """
 
     evidence: Evidence
@@ -65,7 +65,7 @@ class Refusal:
 
     @property
     def store(self) -> float | None:
-        """Seconds since the epoch by the store's clock."""
+        """The time by the store's clock, in seconds since the epoch."""
         return None if self.offset is None else self.now - self.offset
 
     @property
@@ -78,10 +78,11 @@ class Refusal:
 
 @frozen
 class _Row:
-    """One cause of refusals, found by *when*.
+    """One possible cause of refusals; *when* says to which refusals it applies.
 
-    *when* is a reason, codes and EC numbers with blanks between them, or a pattern of
-    the text. *cause* may be a reason, which stands for its row.
+    *when* is a reason, a list of codes and EC numbers separated by blanks, or a pattern
+    of the message. *cause* may be the name of a reason, which refers to the row of that
+    reason.
     """
 
     when: str
@@ -367,10 +368,10 @@ def ranked(
     hide: Callable[[str], str],
     more: Iterable[Cause] = (),
 ) -> tuple[tuple[Cause, ...], tuple[str, ...]]:
-    """Return the causes of *refusal* and *more*, best first, and proven differences.
+    """Return the causes of *refusal* and *more*, the likeliest first, and the differences.
 
-    Differences are those of the request from its signature, one line each. *hide*
-    removes the secrets of the request from a text.
+    Each difference between the request and its signature is one line. *hide* removes
+    the secrets of the request from a text.
     """
     found, signed = Comparison(), refusal.signed
     causes = [*_of_code(refusal, reason), *more]
@@ -390,7 +391,7 @@ def _line(text: str) -> str:
 
 
 def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
-    """Yield the cause that the elements, the message, the EC or the code names."""
+    """Yield the cause that follows from the elements, the message, the EC or the code."""
     document = refusal.document
     key_id = document.get("OSSAccessKeyId") or document.get("AWSAccessKeyId") or ""
     if key_id != key_id.strip():
@@ -519,7 +520,7 @@ def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
 
 
 def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
-    """Yield the causes that the request as it arrived suggests."""
+    """Yield the causes that the received request suggests."""
     url = SecretURL("") if refusal.signed is None else refusal.signed.url
     pieces = received_request(refusal.document, url)
     sent = f" ({found.sent})" if found.sent and pieces else ""

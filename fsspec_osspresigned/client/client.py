@@ -67,7 +67,7 @@ def _itself(reply: Reply) -> Any:
 
 
 def never() -> bool:
-    """Return False: the default of *is_over*, for a call that nothing ends early."""
+    """Return False; the default of *is_over*, for calls that no caller ends early."""
     return False
 
 
@@ -81,9 +81,10 @@ class Client:
         written: index of the objects that this process has written.
         buckets: bucket -> its circuit breaker and limits.
         s3_buckets: buckets for which URLs of S3-compatible stores were signed.
-        grant_of_all: the signer's grant of all ways for all objects; None if they differ.
-        clock_offset: seconds by which this machine's clock is ahead of the store's, from
-            the first reply or the last refusal; None before.
+        grant_of_all: the signer's grant for all objects, if it permits every kind of
+            upload; otherwise None.
+        clock_offset: seconds by which this machine's clock is ahead of the store's,
+            from the first reply or the last refusal; None before the first reply.
     """
 
     def __init__(
@@ -170,10 +171,10 @@ class Client:
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
-        Each try sends *body* from its start. *parse* reads a 2xx reply; an error that it
-        raises fails the try. *prefetcher* signs the first try; the client's own signer
-        signs all later tries. *once* permits no retry. *is_over* is asked before each
-        retry, and ends the call by returning True.
+        Each try sends *body* from its start. *parse* reads a 2xx reply; an error that
+        it raises fails the try. *prefetcher* signs the first try, and the client's own
+        signer all later ones. *once* permits no retry. *is_over* is called before each
+        retry; if it returns True, the call ends.
 
         Raises:
             UploadDiscardedError: *is_over* has returned True.
@@ -231,10 +232,10 @@ class Client:
     async def _signed_ahead(
         self, operation: Operation, prefetcher: Prefetcher | None
     ) -> SignedRequest | None:
-        """Sign *operation* before it has a place; return None if that must come first.
+        """Sign *operation* before it has a place; None if it must have a place first.
 
-        A signer of the user takes a worker thread for each call, so only requests that have
-        a place are signed by it.
+        A signer of the user takes a worker thread for each call, so it only signs
+        requests that have a place.
         """
         if prefetcher is not None:
             return await prefetcher.sign(operation)
@@ -259,7 +260,7 @@ class Client:
         *,
         once: bool,
     ) -> Decision:
-        """Return how *operation* is retried after *error*: later, or with a new signature.
+        """Return how to retry *operation* after *error*: later, or with a new signature.
 
         Raises *error* if there is no retry; *once* permits none.
         """
@@ -398,8 +399,8 @@ class Client:
     def warn_of_replacing(self, path: str, why: str) -> None:
         """Warn once per bucket that storing *path* may replace an object that is hidden.
 
-        The object is hidden because no permission allows looking for it. *why* says why
-        ``x-oss-forbid-overwrite`` does not prevent the replacement.
+        The object is hidden because the token has no permission to check for it. *why*
+        is the reason why ``x-oss-forbid-overwrite`` does not prevent the replacement.
         """
         bucket = split_path(path)[0]
         if self.written.warn_once(f"replacing in {bucket}"):
@@ -460,8 +461,8 @@ class Client:
     ) -> tuple[Iterable[Job] | AsyncIterator[list[Job]], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
-        *opening* returns the first request of a job. The jobs that are returned come in
-        chunks, because up to 200 are read ahead. If the signer is in this process, *jobs*
+        *opening* returns the first request of a job. The returned jobs come in chunks,
+        because up to 200 are read in advance. If the signer is in this process, *jobs*
         are returned unchanged, and the prefetcher is None.
         """
         first_requests: deque[Operation] = deque()

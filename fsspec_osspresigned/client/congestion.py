@@ -1,8 +1,8 @@
-"""Congestion: limits on what is sent to a bucket at a time.
+"""Congestion control: limits for the requests in flight to each bucket.
 
-Each bucket has a circuit breaker, a window of small requests, and one of large requests,
-which worker threads send. They follow the replies, are kept only in memory, and decide how
-many requests are in flight, never what is sent.
+Each bucket has a circuit breaker, a window of small requests, and one of large
+requests, which worker threads send. They follow the replies, and are kept only in
+memory. They decide how many requests are in flight, but not which ones are sent.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _MIN_SLOW, _MAX_SLOW = 0.005, 0.1  # seconds after which a large request is slow
 class CircuitBreaker:
     """Circuit breaker of one bucket; *threshold* failures in a row open it.
 
-    While it is open, only one request at a time probes the store, and the next one only
-    after a pause. All other requests wait. If the probe fails, the waiting requests fail
-    with an error like that of the probe, and are not sent.
+    While it is open, one request at a time probes the store, with a pause between
+    probes. All other requests wait. If the probe fails, the waiting requests fail with
+    a similar error, and are not sent.
 
     *pause* is the number of seconds between the first two probes; it doubles, up to
     *longest*.
@@ -72,8 +72,8 @@ class CircuitBreaker:
         """Wait until a request may be sent; return True if the request is the probe.
 
         Returns False if the breaker is closed, or for a request within the user's code,
-        which never waits. If a probe fails during the wait, an error like that of the probe
-        is raised for *path*. Otherwise ``leave`` must be called when the request has ended.
+        which never waits. If a probe fails during the wait, a similar error is raised
+        for *path*. Otherwise ``leave`` must be called when the request has ended.
         """
         if is_user_code.get():
             return False
@@ -158,14 +158,14 @@ class _Window:
 class RequestWindow(_Window):
     """Limit of the small requests in flight to a bucket.
 
-    The window grows in rounds (AIMD: additive increase, multiplicative decrease). A round
-    has as many replies as the window permits requests.
+    The window grows in rounds (AIMD: additive increase, multiplicative decrease). A
+    round ends after as many replies as the window permits requests.
 
-    At the end of a round, the lower quartile of its durations is compared with the base.
-    The base is the least quartile so far, measured again every 30 s. A quartile is used,
-    because a queue delays all replies, and jitter only some. The window doubles in each
-    round until replies take longer or a reply is 429 or 503; afterwards it grows by 8 a
-    round.
+    At the end of a round, the lower quartile of its durations is compared with the
+    base. The base is the lowest quartile so far; it is measured again every 30 s.
+    Quartiles are used because a queue delays all replies, but jitter delays only some.
+    The window doubles in each round until replies take longer or a reply is 429 or 503.
+    After that, it grows by 8 in each round.
     """
 
     def __init__(
@@ -221,13 +221,14 @@ class RequestWindow(_Window):
 class LargeWindow(_Window):
     """Limit of the large requests in flight to a bucket, which worker threads send.
 
-    The window begins with 4: on a quick link, more threads only cost time. It is measured
-    in rounds, which have twice as many replies as it permits requests. After a round, the
-    window doubles. If the next round has not a tenth more bytes a second, the window gets
-    its old size back, and rests for a second.
+    The window begins with 4, because more threads only cost time on a quick link. A
+    round ends after twice as many replies as the window permits requests. After a
+    round, the window doubles. If the next round is not at least a tenth faster in bytes
+    per second, the window returns to its old size, and does not change for a second.
 
-    A slow link gets its connections at once: if no round has ended, and no reply comes in
-    the time that a request takes at 250 MB/s, the window opens as far as it may.
+    A slow link gets all its connections at once. If no round has ended, and no reply
+    arrives within the time that a request takes at 250 MB/s, the window opens to its
+    maximum.
     """
 
     def __init__(
@@ -250,7 +251,7 @@ class LargeWindow(_Window):
     def note(self, size: int, *, is_awaited: bool) -> None:
         """Record a reply to a request that has moved *size* bytes.
 
-        *is_awaited* means that the window has no room for another request, which waits.
+        *is_awaited* means that another request waits for room in the window.
         """
         self.answered += 1
         self._ignored = max(0, self._ignored - 1)
@@ -269,7 +270,7 @@ class LargeWindow(_Window):
     def note_slow(self, answered: int) -> None:
         """Record that a request takes long, while others wait.
 
-        *answered* is what the window's ``answered`` was when the request began.
+        *answered* is the value of the window's ``answered`` when the request began.
         """
         is_quick = self._is_measured or self.answered > answered
         if not is_quick and self._clock() >= self._rests_until:
@@ -328,7 +329,7 @@ class BucketState:
 
     @contextmanager
     def watching(self, place: RequestPlace, size: int) -> Iterator[None]:
-        """Let the window grow if the large request *place*, of *size* bytes, takes long."""
+        """Let the window grow if a large request at *place*, of *size* bytes, takes long."""
         limiter, answered = request_limiter(), self.large.answered
 
         def note() -> None:

@@ -1,6 +1,6 @@
 """Error replies of the store: one table of codes, and the exception of each reply.
 
-``causes`` says what is behind a refusal.
+``causes`` has the causes of refusals.
 """
 
 from __future__ import annotations
@@ -168,15 +168,15 @@ def from_reply(
 ) -> StoreError:
     """Return the exception for an error reply of the store, with the likeliest cause.
 
-    The EC number takes precedence over the code, and the code over the HTTP status. Of the
-    reply, only Code, Message, RequestId, EC and what explains a refusal are quoted: other
-    members repeat keys, tokens and signatures.
+    The EC number takes precedence over the code, and the code over the HTTP status.
+    Only Code, Message, RequestId, EC and the elements that explain a refusal are
+    quoted, because other elements repeat keys, tokens and signatures.
 
-    *signed* is the request; without it, less is known. *offset* is how many seconds this
-    machine's clock, *now*, is ahead of the store's; None if unknown. *by_keys* says that
-    this process has signed with an access key that it holds, *by_signer* that a signer
-    service has signed, which was asked for the headers that were sent, *is_ours* that
-    this process has stored an object of this name.
+    *signed* is the request; without it, the error says less. *now* is the time by this
+    machine's clock, and *offset* the seconds by which it is ahead of the store's; None
+    if unknown. *by_keys* means that this process signed with its own access key.
+    *by_signer* means that a signer service signed the headers that were sent. *is_ours*
+    means that this process stored an object of this name.
     """
     document = members(reply.body, reply.headers)
     hide = hider(signed, document)
@@ -294,7 +294,7 @@ def _is_clock(refusal: Refusal, reason: RefusalReason | None) -> bool:
 def _row_of(
     operation: Operation, signed: SignedRequest | None, code: str, *, is_ours: bool
 ) -> str:
-    """Return the row of the causes that the request decides; empty if it does not."""
+    """Return the name of the row of causes that follows from the request alone, or ""."""
     if code != "FileAlreadyExists" or signed is None:
         return ""
     if not forbids_overwrite(signed):

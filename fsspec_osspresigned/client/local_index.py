@@ -1,11 +1,11 @@
-"""Index in memory of the objects that this process wrote, and of what is unverified.
+"""Index in memory: objects that this process wrote, and unverified prefixes.
 
-Write-only URLs cannot check which objects exist, but generic tools ask for that. The
+Write-only URLs cannot check which objects exist, but generic tools check this. The
 index answers for objects of this process, and keeps small bodies for tools that read
 back their own metadata (zarr, xarray).
 
-An answer of the index makes a prefix unverified, because an object that nobody could
-look for must not be replaced (decision 13).
+An answer of the index makes a prefix unverified. Uploads must not replace objects there
+that the store could not be asked for (decision 13).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_PREFIXES = 200  # number of unverified prefixes that are kept
 
 
 class Answer(Enum):
-    """Answer of the index for a path that it does not describe."""
+    """Answer of the index for a path without a record."""
 
     MISSING = "missing"  # the object is missing, as far as this process knows
     UNKNOWN = "unknown"  # this process may have written or removed the object
@@ -84,11 +84,12 @@ _NEVER = _Unverified(0, 0.0)
 class LocalIndex:
     """Objects and directories that this process wrote, and unverified prefixes.
 
-    Above *most* objects and created directories, the least recently used tenth is
-    dropped. Bodies of up to *max_body* bytes are kept. Together they have up to
-    *max_bodies* bytes, including ``BODY_COST`` for each; the least recently used are
-    dropped first. Unverified prefixes are never dropped: above ``MAX_PREFIXES``, those of
-    the directory with the most of them are replaced by the directory.
+    If there are more than *most* objects and created directories, the least recently
+    used tenth is dropped. Bodies of up to *max_body* bytes are kept. All bodies
+    together have up to *max_bodies* bytes, including ``BODY_COST`` for each; the least
+    recently used are dropped first. Unverified prefixes are never dropped. If there are
+    more than ``MAX_PREFIXES``, the prefixes in the directory with the most prefixes are
+    replaced by the directory itself.
 
     The cost of a query depends on the depth of its path or the number of objects below
     it, never on the total number of objects. All methods are thread-safe.
@@ -150,13 +151,13 @@ class LocalIndex:
 
     # Tools check for a directory that they just created (DuckDB, ``get_mapper``).
     def is_new_directory(self, path: str) -> bool:
-        """Return whether *path* was created, and nothing written into it since."""
+        """Return whether *path* was created, and no object was written into it since then."""
         return path in self._new
 
     def descendants(self, path: str, begin: str = "") -> Iterator[Info]:
         """Yield ``info`` of each object and each created directory below *path*.
 
-        Only those are yielded whose name relative to *path* begins with *begin*.
+        Only names that begin with *begin*, relative to *path*, are yielded.
         """
         prefix = f"{path}/{begin}" if path else begin
         with self._lock:
@@ -182,9 +183,9 @@ class LocalIndex:
     def remember_copy(self, source: str, path: str, crc64: str | None) -> None:
         """Record *path* as a copy of *source*, if *crc64* proves it.
 
-        *crc64* is the CRC-64 of the copy, in decimal. If it is None, or *source* is
-        recorded with another one, *path* is unknown: *source* may have been replaced
-        before the store copied it, or afterwards.
+        *crc64* is the CRC-64 of the copy, in decimal. If it is None, or differs from
+        the recorded CRC-64 of *source*, *path* is recorded as unknown, because *source*
+        may have been replaced before or after the copy.
         """
         with self._lock:
             own, data = self._entries.get(source), self._bodies.get(source)
@@ -279,7 +280,7 @@ class LocalIndex:
     def mark_unverified(self, prefix: str) -> None:
         """Record that a question about *prefix* was answered without asking the store.
 
-        *prefix* is ``bucket/key``, or ``bucket/directory/`` for what is below it.
+        *prefix* is ``bucket/key``, or ``bucket/directory/`` for everything below it.
         """
         with self._lock:
             before = self._prefixes.get(prefix, _NEVER)
@@ -292,10 +293,9 @@ class LocalIndex:
         return {prefix: state.stamp for prefix, state in prefixes}
 
     def add_unverified(self, prefixes: Mapping[str, int]) -> None:
-        """Record unverified prefixes of another process, on whose answers this one acts.
+        """Record unverified prefixes of another process; this one acts on its answers.
 
-        These answers also missed what this process had written before, which the other
-        process did not know.
+        These answers also missed objects that this process had written before.
         """
         now = time.time()
         with self._lock:
@@ -317,7 +317,7 @@ class LocalIndex:
             self._prefixes[widest] = _Unverified(max(stamps), max(times))
 
     def may_hide(self, path: str) -> bool:
-        """Return whether there may be an object at *path* that an answer has missed."""
+        """Return whether an answer may have missed an object at *path*."""
         if not self._prefixes:
             return False
         with self._lock:

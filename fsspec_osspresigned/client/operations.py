@@ -1,7 +1,7 @@
 """Operations: the calls of OSS, each with the check of its reply.
 
-``OSSCalls`` has those on one object, and ``listing`` lists a bucket. Only
-``objects/reading`` makes a call of its own, GetObject.
+``OSSCalls`` has the calls on one object, and ``listing`` lists a bucket. Only GetObject
+is elsewhere, in ``objects/reading``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class StoredParts:
 class OSSCalls:
     """Calls of OSS on one object, with the checks of their replies.
 
-    The kind of checksum that methods return is ``crc64``, ``md5`` or ``none``. Their
+    Methods return the kind of checksum as ``crc64``, ``md5`` or ``none``. Their
     argument *prefetcher* signs the first try of a call; None uses the client's signer.
     """
 
@@ -106,7 +106,7 @@ class OSSCalls:
         prefetcher: Prefetcher | None = None,
         action: Action = Action.PutObject,
     ) -> Receipt:
-        """Store *body* by the call *action*; return the receipt.
+        """Upload *body* by the call *action*; return the receipt.
 
         Raises:
             OverwriteProtectionIgnoredError: see ``receipt_of``.
@@ -253,9 +253,10 @@ class OSSCalls:
     ) -> tuple[Reply, str]:
         """Publish *parts* as one object; return the reply and the kind of checksum.
 
-        *crc* is the CRC-64 of the whole object; None compares nothing. If *granted* says
-        that the signed call takes no list of parts, it publishes all stored parts. They
-        are then first compared with *parts*, if ListParts is signed, too.
+        *crc* is the CRC-64 of the whole object; None compares nothing. If the signed
+        call takes no list of parts (see *granted*), it publishes all stored parts. In
+        this case, the stored parts are first compared with *parts*, if ListParts is
+        signed, too.
 
         Raises:
             IntegrityError: the published object has other bytes; or the stored parts
@@ -343,10 +344,10 @@ class OSSCalls:
     ) -> bool:
         """Abort the multipart upload, which removes its parts.
 
-        A failure is logged with the upload ID, and not raised; so is a cancellation, which
-        is raised. With *once*, a failed call is not retried. *host* is where the upload was
-        begun, empty if unknown: if another host replies NoSuchUpload, False is returned.
-        In all other cases True is returned, even after a failure.
+        A failure is logged with the upload ID, and not raised. A cancellation is logged
+        and raised. With *once*, a failed call is not retried. *host* is the host where
+        the upload began; empty if unknown. Returns False if another host replies
+        NoSuchUpload, and otherwise True, even after a failure.
         """
         path = self.target.path
         operation = self.target.operation(
@@ -380,8 +381,8 @@ class OSSCalls:
     ) -> str | None:
         """Copy the object *source* to this one; return the CRC-64 that the store states.
 
-        It is in decimal; None if the store states none. *headers* are added to those of
-        the target, *optional_headers* replace them.
+        The CRC-64 is in decimal; None if the reply has none. *headers* are added to the
+        headers of the target. *optional_headers* replace the target's optional headers.
         """
         operation = self.target.operation(
             Action.CopyObject,
@@ -437,7 +438,8 @@ class OSSCalls:
     async def delete(self) -> None:
         """Delete the object; a missing one is no error.
 
-        Raises NetworkError if the reply has a body, which confirms nothing.
+        Raises NetworkError if the reply has a body, because such a reply confirms
+        nothing.
         """
         operation = self.target.operation(Action.DeleteObject)
 
@@ -460,12 +462,12 @@ class OSSCalls:
         md5: Callable[[], str] | None = None,
         upload_id: str = "",
     ) -> tuple[Reply, str]:
-        """Find out whether the object was stored in spite of *error*.
+        """Find out whether the object was stored although the call failed with *error*.
 
-        Return the reply to HeadObject that proves it, and the kind of checksum. *crc* is
-        None if it was not computed. *md5* computes the MD5 of a single PUT, if it is
-        needed. If HeadObject fails for a multipart upload, ListParts tells whether the
-        upload is still open, so not completed.
+        Return the reply to HeadObject that proves it, and the kind of checksum. *crc*
+        is None if it was not computed. *md5* computes the MD5 of a single PUT, if it is
+        needed. If HeadObject fails for a multipart upload, ListParts shows whether the
+        upload is still open, that is, not completed.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
@@ -657,7 +659,7 @@ def _document(
     read: Callable[[Element], T],
     kind: type[OSSPresignedError] = NetworkError,
 ) -> T:
-    """Return what *read* finds in the XML document of *reply*.
+    """Return the value that *read* returns for the XML document of *reply*.
 
     Raises *kind* if its root is not *root*, or *read* raises ValueError.
     """
@@ -712,7 +714,8 @@ def _parts_of(page: Element) -> tuple[dict[int, PartReceipt], bool]:
 def _next_token(page: Element, last: str | None) -> str:
     """Return the continuation token of *page*; "" after the last page.
 
-    Raises ValueError if the token is missing, or is *last*, that of the request.
+    Raises ValueError if the token is missing, or equals *last*, the token of the
+    request.
     """
     if (page.findtext("IsTruncated") or "").lower() != "true":
         return ""

@@ -3,12 +3,13 @@
 ``RULES`` decides by the class of a failure and its HTTP status, never by text:
 ``error_codes.MEANINGS`` gives the class of a reply. A failure without a rule is final.
 
-Each call may be repeated. A second read changes nothing. A second upload of a part or
+Every call may be repeated. Reading twice changes nothing. A second upload of a part or
 an object replaces it with the same bytes. A second Abort or Delete does nothing. A
 second Initiate leaves an empty upload behind, because the first ID was lost. Only a
 second Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails if the first
-one succeeded. After a call that publishes or deletes, the outcome is therefore *unknown*
-(:class:`Attempts`), and ``operations`` checks an object that may be published.
+one succeeded. After a call that publishes or deletes, the outcome is therefore
+*unknown* (:class:`Attempts`), and ``operations`` checks an object that may be
+published.
 """
 
 from __future__ import annotations
@@ -119,9 +120,10 @@ class RetryPolicy:
     ) -> Decision:
         """Return the decision after *failure*, the error of try number *attempt*.
 
-        *elapsed* seconds have passed since the first try began. *draw* is a random number
-        in [0, 1), uniform: full jitter, so that the retries of many clients spread out.
-        *resigned* means that the request was signed again already.
+        *elapsed* seconds have passed since the first try began. *draw* is a uniform
+        random number in [0, 1). The delay is proportional to it (full jitter), so that
+        the retries of many clients spread out. *resigned* means that the request was
+        signed again already.
         """
         if isinstance(failure, URLExpiredError):
             return GIVE_UP if resigned else SIGN_AGAIN
@@ -150,7 +152,7 @@ REAL_TIME = Timing()
 class Attempts:
     """Counts the tries of one operation, and asks the retry policy after a failure.
 
-    *started* is the moment of the first try, by ``timing.clock``.
+    *started* is the time of the first try, by ``timing.clock``.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ CHECKSUMS: Mapping[str, Callable[[Body], str]] = {
 def with_checksums(
     operation: Operation, signed: SignedRequest, body: Body
 ) -> SignedRequest:
-    """Return *signed* with the missing checksum headers that its URL requires.
+    """Return *signed* with the checksum headers that its URL requires.
 
     *body* is read once for each checksum algorithm. Raises NotCoveredError if the URL
     was signed for other bytes, or with a checksum that is not supported.

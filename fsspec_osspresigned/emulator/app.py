@@ -1,4 +1,4 @@
-"""ASGI application of the emulator: authenticates, executes, records requests."""
+"""ASGI application of the emulator: authenticates, executes and records requests."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class RequestRecord:
         status: HTTP status; None if no reply was sent.
         code: OSS error code; None for a success.
         ec: detailed error number of OSS; empty without one.
-        bytes: number of bytes read of the request body, or of the file of a form.
+        bytes: number of bytes that were read from the request body, or from a form's
+            file.
         connection: number of the connection; requests with the same number shared it.
         fault: the fault that was applied; None without one.
     """
@@ -185,7 +186,7 @@ class App:
         return fault.distort(reply)
 
     async def opened(self, call: Call, body: IncomingBody) -> tuple[Call, IncomingBody]:
-        """Return a form with its fields, and the body of its file; else the arguments."""
+        """If *call* sends a form, return it with its fields and its file; else the arguments."""
         if call.action != Action.PostObject or call.key:
             return call, body
         call, form = await open_form(call, body)
@@ -202,7 +203,7 @@ class App:
             raise RefusedError(refusal)
 
     async def handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        """Do what an authenticated call asks for."""
+        """Execute an authenticated call."""
         handler = HANDLERS.get(call.action)
         if handler is None:
             raise RefusedError(

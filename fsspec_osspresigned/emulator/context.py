@@ -1,4 +1,4 @@
-"""Context of a call: its request, body and bucket, and the headers that an object keeps."""
+"""Context of a call: its request, body and bucket, and the headers of its object."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MAX_CALLBACK = 5 * 1024
 
 @frozen
 class CallContext:
-    """Argument of every handler: the request with everything that a handler needs.
+    """Argument of all handlers: the request, and everything else that a handler needs.
 
     A call on the service itself, such as ListBuckets, has a bucket with an empty name.
     """
@@ -136,8 +136,8 @@ class CallContext:
     ) -> EmulatorReply:
         """Run the callback *wanted*, and return *reply* with its body.
 
-        None runs no callback. If it fails, RefusedError is raised, and the object stays
-        stored.
+        None runs no callback. If the callback fails, RefusedError is raised, but the
+        object is kept.
         """
         if wanted is None:
             return reply
@@ -225,7 +225,7 @@ def read_properties(call: Call) -> dict[str, str]:
 
 
 def check_traffic_limit(call: Call) -> None:
-    """Raise RefusedError if *call* has an invalid limit; a valid one has no effect."""
+    """Raise RefusedError if *call* has an invalid rate limit. A valid limit has no effect."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
@@ -236,7 +236,7 @@ def check_traffic_limit(call: Call) -> None:
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of GET and HEAD replies for the stored *headers*.
+    """Return the headers that GET and HEAD reply for the stored *headers*.
 
     The ACL is left out, and tags are only counted.
     """

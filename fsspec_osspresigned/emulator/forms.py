@@ -1,8 +1,7 @@
 """PostObject: stores an object from an HTML form with a signed policy.
 
-The form has fields, then the bytes of its file. The package has its own parser because
-reading up to the next boundary is one ``find``; libraries for forms deliver many small
-events instead.
+The form has fields, then the bytes of its file. This parser finds the next boundary
+with one ``find``. Form libraries would deliver many small events instead.
 """
 
 from __future__ import annotations
@@ -144,7 +143,7 @@ def _decoded(data: bytes) -> str:
 
 
 async def open_form(call: Call, body: IncomingBody) -> tuple[Call, IncomingForm]:
-    """Return the call with the fields of the form in *body*, and the form.
+    """Return *sent* with the fields of the form in *body*, and the form itself.
 
     The form's file is not read yet. RefusedError if the fields are invalid.
     """

@@ -82,11 +82,11 @@ def cut_page(
     passed: str,
     limit: int,
 ) -> tuple[list[str], list[str], str | None]:
-    """Return one page of the sorted *keys*: its keys, its common prefixes, its end.
+    """Return one page of the sorted *keys*: its keys, its common prefixes and its end.
 
     The page has at most *limit* entries, and begins after the entry *after*. Its end is
-    the entry after which the next page begins, or None if this page is the last one.
-    *passed* is the last entry of the page before. If that is a common prefix, all keys
+    the entry after which the next page begins; None if this page is the last one.
+    *passed* is the last entry of the previous page. If it is a common prefix, all keys
     below it are skipped.
     """
     listed: list[str] = []

@@ -55,7 +55,7 @@ class ReceivedForm:
 
     @property
     def checked_fields(self) -> Mapping[str, str]:
-        """Fields for the policy; their Content-Type wins over that of the file."""
+        """Fields to check against the policy; their Content-Type precedes the file's."""
         if self.file.content_type is None:
             return self.fields
         return {"content-type": self.file.content_type, **self.fields}
@@ -80,7 +80,7 @@ class Call:
 
     @cached_property
     def parameters(self) -> Mapping[str, str]:
-        """Parameters of the query; the first of repeated ones counts."""
+        """Parameters of the query. If a parameter is repeated, the first one counts."""
         return dict(reversed(parse_query(self.query)))
 
     @property

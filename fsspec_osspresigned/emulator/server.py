@@ -153,12 +153,13 @@ class Emulator:
         faults: initial rules; :attr:`faults` adds more.
         cnames: host name -> bucket.
         versioned: buckets with versioning, which ignore forbid-overwrite.
-        callback: function that acts as callback server; its result None is a failure.
+        callback: function that acts as the callback server; if it returns None, the
+            callback fails.
 
     Attributes:
         credentials: the owner's access key.
         faults: the active faults: ``faults.add(Fault(...))``.
-        clock: the server's clock: set its ``offset`` in seconds, or call ``jump``.
+        clock: the server's clock; set its ``offset`` in seconds, or call ``jump``.
         store: the stored objects.
 
     Raises:
@@ -229,7 +230,7 @@ class Emulator:
 
     @property
     def under_way(self) -> int:
-        """Number of requests whose head has arrived and that have not ended."""
+        """Number of requests that have begun, but not ended."""
         return self._server.under_way if self._server else 0
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
@@ -246,7 +247,7 @@ class Emulator:
         return list(self.store.buckets[bucket].uploads.values())
 
     def start(self) -> None:
-        """Start to listen, and return when connections are accepted.
+        """Begin to listen, and return when the server accepts connections.
 
         Raises OSError if the port is taken.
         """
@@ -280,12 +281,12 @@ def serve(
     sts: int | None = None,
     **options: Any,
 ) -> None:
-    """Run an emulator until *stop*, or SIGINT or SIGTERM; print its address and keys.
+    """Run an emulator until *stop*, SIGINT or SIGTERM; print its address and keys.
 
     Args:
         port: TCP port; 0 lets the system choose a free port.
-        stop: event that ends the emulator; None handles the two signals instead, and
-            must be called in the main thread.
+        stop: event that ends the emulator; None handles SIGINT and SIGTERM instead,
+            which only works in the main thread.
         sts: lifetime of a temporary (STS) key in seconds; None uses a long-term key.
         options: arguments of :class:`Emulator`.
 

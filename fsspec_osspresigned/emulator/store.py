@@ -1,6 +1,7 @@
-"""Store of the emulator: buckets, objects and multipart uploads, until it is closed.
+"""Store of the emulator: buckets, objects and multipart uploads.
 
-Bodies of objects are immutable segments in memory; large ones are in temporary files.
+Bodies of objects are immutable segments in memory. Large ones are in temporary files,
+which are deleted when the store is closed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Segment:
 
 @frozen
 class Piece:
-    """A received body; of a part also its number, and the time of storing."""
+    """A received body. A part also has its number, and the time when it was stored."""
 
     body: Segment
     md5: str  # hexadecimal digits
@@ -233,7 +234,7 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets of the emulator. Only its event loop changes them, other threads read."""
+    """Buckets of the emulator. Only its event loop changes them; other threads read."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="osspresigned-emulator-"))
@@ -277,10 +278,10 @@ class Store:
         *,
         now: float = 0.0,
     ) -> StoredObject | None:
-        """Delete an object or a version, and return it; None if it was missing.
+        """Delete an object or a version, and return it; None if it did not exist.
 
-        With versioning but no version ID, nothing is deleted: a delete marker is
-        stored, dated *now*, and returned.
+        With versioning but no version ID, nothing is deleted. Instead, a delete marker
+        with the time *now* is stored and returned.
         """
         if not bucket.versioned:
             return bucket.objects.pop(key, None)

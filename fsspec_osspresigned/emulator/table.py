@@ -1,7 +1,7 @@
-"""Table of the calls that the emulator supports, one row each, and which one a request is.
+"""Table of the calls that the emulator supports, and the search for a request's call.
 
-The row of a call in :data:`OPERATIONS` needs only a handler. The row of a call that is
-not in it also gives the method and the parameters.
+Each call has one row. If the call is in :data:`OPERATIONS`, the row has only a handler;
+otherwise it also has method and parameters.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ _bucket_host = re.compile(
 def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
     """Return the call of an ASGI *scope*; *cnames* are host -> bucket.
 
-    Routes of a web framework would match the decoded path, in which ``a%2Fb`` is
-    ``a/b``, and normalise it.
+    This does not use routes of a web framework, because they match the decoded path, in
+    which ``a%2Fb`` is ``a/b``, and normalise it.
     """
     headers: dict[str, str] = {}
     for header, value in scope["headers"]:

@@ -65,9 +65,9 @@ FindKey = Callable[[str], Credentials | None]
 def verify(
     call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
 ) -> Refusal | None:
-    """Return why OSS would refuse *call*; None if it is signed well.
+    """Return why OSS would refuse *call*; None if its signature is valid.
 
-    Of a form, signature and conditions are checked, but not the size of its file.
+    For a form, signature and conditions are checked, but not the size of its file.
     """
     refusal = verify_signature(call, find=find, now=now, regions=regions)
     if refusal is not None or call.form is None:
@@ -78,7 +78,7 @@ def verify(
 def verify_signature(
     call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
 ) -> Refusal | None:
-    """Return the same as :func:`verify`, without the conditions of a form's policy."""
+    """Return the same as :func:`verify`, but ignore the conditions of a form's policy."""
     judge = _Verification(call, find, now, regions)
     try:
         if call.form is None:

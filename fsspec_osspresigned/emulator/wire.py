@@ -1,7 +1,7 @@
-"""Connections with faults, and received bodies: what no web server does by itself.
+"""Connections with faults, and received bodies: features that web servers lack.
 
-Faults of a connection are resets, interim replies, slow and broken replies. A body knows
-the byte positions at which a fault acts.
+Faults of a connection are resets, interim replies, slow and broken replies. The class
+for bodies acts on faults at given byte positions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CutError(Exception):
 
 @define(eq=False)
 class ClientConnection:
-    """One client connection; ``waiting`` is the number of faults that stall it."""
+    """One client connection; ``waiting`` counts the faults that stall it now."""
 
     transport: asyncio.Transport
     number: int
@@ -55,7 +55,7 @@ class ClientConnection:
     gone: asyncio.Event = field(factory=asyncio.Event)
 
     def break_off(self, *, reset: bool) -> None:
-        """Close the connection: at once with a RST, or after all written bytes."""
+        """Close the connection at once with a RST, or after all written bytes."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -166,7 +166,7 @@ def in_order(
 ) -> list[PlacedEffect]:
     """Return *effects* sorted by their positions; None leaves an effect out.
 
-    Positions are within *total* bytes; negative ones count from the end: -1 is before
+    Positions are within *total* bytes. Negative ones count from the end; -1 is before
     the last byte.
     """
     placed = [
@@ -231,7 +231,7 @@ class IncomingBody:
         return data
 
     async def _apply(self, reached: int) -> None:
-        """Apply the faults up to *reached*; at the end of the body, all that remain."""
+        """Apply the faults up to *reached*; at the end of the body, apply all remaining ones."""
         while self.effects and (self.effects[0][0] <= reached or not self._more):
             position, effect = self.effects.pop(0)
             self.received = max(self.received, min(position, reached))

@@ -30,11 +30,11 @@ class Abortable(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """True if nothing would be left if the process ended now."""
+        """True if the process could end now and leave nothing behind."""
         ...
 
     def stop(self) -> None:
-        """Begin to remove what would be left, and do not wait; may be called twice."""
+        """Begin to remove everything that would be left; does not wait, idempotent."""
         ...
 
 
@@ -92,7 +92,7 @@ def watch() -> None:
 
 @atexit.register
 def end_all(seconds: float = _TIMEOUT - 2) -> None:
-    """Abort all unfinished uploads, within at most *seconds*; log those that are left.
+    """Abort all unfinished uploads within *seconds*; log those that are left.
 
     Uploads that other threads begin meanwhile are aborted too.
     """

@@ -1,4 +1,4 @@
-"""A thread for functions of the program for which no thread waits, such as log handlers."""
+"""A thread that calls functions in the background, such as log handlers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _background = _Background()
 
 
 def put(function: Callable[[], object]) -> None:
-    """Let the thread call *function*, after those that were put before; never wait.
+    """Let the thread call *function* after all earlier functions; never waits.
 
     Only the engine's thread may call it. An exception of *function* is ignored.
     """
@@ -66,7 +66,7 @@ def put(function: Callable[[], object]) -> None:
 
 
 def finish(seconds: float) -> None:
-    """Wait until all functions were called, at most *seconds*."""
+    """Wait at most *seconds* until all functions were called."""
     _background.finish(seconds)
 
 

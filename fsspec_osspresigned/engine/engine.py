@@ -1,9 +1,10 @@
 """Engine: one event loop in a daemon thread, and the ways to call coroutines on it.
 
-A plain method calls a coroutine by ``run``, a coroutine of any other loop by ``awaited``.
-Both wait until the call has ended, so its buffers may be used again. A coroutine of the
-loop gives what may block to a worker thread: its own work by ``blocking``, and what may
-wait for code of the user or for the engine by ``waiting``.
+A synchronous method calls a coroutine by ``run``. A coroutine of any other loop calls
+it by ``awaited``. Both wait until the call has ended, so the caller may reuse its
+buffers. A coroutine of this loop calls blocking functions in a worker thread: by
+``blocking``, or by ``waiting`` if the function may wait for code of the user or for the
+engine.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=Fa
 
 
 class CarriedError(BaseException):
-    """Carries an *error* of the user's code that is no Exception, such as SystemExit.
+    """Carries an *error* of the user's code that is not an Exception, such as SystemExit.
 
     If a coroutine raised *error* itself, asyncio would end its loop, or take the task for
     cancelled. ``run`` raises *error* in the thread of its caller.
@@ -62,7 +63,7 @@ class CarriedError(BaseException):
 
 
 class EngineLoop(asyncio.SelectorEventLoop):
-    """Event loop of an engine, the ``Engine`` in its attribute *engine*."""
+    """Event loop of an engine, which is in its attribute *engine*."""
 
     engine: Any
 
@@ -72,11 +73,11 @@ class EngineLoop(asyncio.SelectorEventLoop):
     get_debug = staticmethod(bool)
 
     def __del__(self) -> None:
-        """Give no warning: the loop lives as long as its process."""
+        """Issue no warning, because the loop lives as long as its process."""
 
 
 class Engine:
-    """The event loop of a process, its worker threads, and what belongs to the loop.
+    """The event loop of a process, its worker threads, and the objects that it owns.
 
     The thread of the loop begins with the first call, and ends with the process.
     """
@@ -186,7 +187,7 @@ class Engine:
 
 
 class _Owned(dict[Callable[[], Any], Any]):
-    """The engine's only object of each kind, which is made at its first use."""
+    """The engine's only object of each class, which is created on first use."""
 
     def __missing__(self, kind: Callable[[], Any]) -> Any:
         self[kind] = made = kind()
@@ -244,7 +245,7 @@ after_fork_in_child(_begin_anew)
 
 
 def post_later(function: Callable[[], object]) -> None:
-    """Call *function* on the loop soon, if the engine can start; finalizers may do so."""
+    """Call *function* on the loop soon, if the engine can start; a finalizer may do this."""
     if not sys.is_finalizing():  # Python 3.11 would wait for the thread forever
         with suppress(OSError, RuntimeError):
             current().start()
@@ -255,7 +256,7 @@ def post_later(function: Callable[[], object]) -> None:
 
 
 class _Outcome(NamedTuple):
-    """The *result* of a call, or the *error* with which it has ended."""
+    """The *result* of a call, or the *error* that it raised."""
 
     result: Any
     error: BaseException | None
@@ -264,11 +265,11 @@ class _Outcome(NamedTuple):
 class _Call:
     """A call of a coroutine function on the loop, for a waiter in another thread or loop.
 
-    *put* takes what the waiter gets: functions that it calls, and then the outcome.
+    *put* passes items to the waiter: functions to call, and finally the outcome.
 
     Attributes:
         is_heard: the loop has begun to cancel the call.
-        is_over: the waiter takes nothing any more.
+        is_over: the waiter takes no more items.
     """
 
     is_heard = is_over = False
@@ -321,10 +322,11 @@ class _Call:
 
 
 def in_waiting_thread(function: Callable[[], object]) -> None:
-    """Let the thread that waits for this call call *function*, before the call returns.
+    """Call *function* in the thread that waits for the current call, before the call returns.
 
-    Without one, as for what runs in the background, a thread of its own calls it. Any
-    other thread than the engine's calls it itself. Functions are called in order.
+    If no thread waits, because the work runs in the background, a background thread
+    calls *function*. A thread that is not the engine's calls *function* itself.
+    Functions are called in order.
     """
     if not is_own_thread():
         function()
@@ -346,9 +348,9 @@ def run(
 ) -> T:
     """Call the coroutine *function* on the engine's loop, and wait for its result.
 
-    An exception that a signal handler raises here (Ctrl-C) cancels the coroutine. It is
-    raised when the coroutine has ended, or after five seconds if the loop does not answer.
-    A second one cancels what the coroutine does to clean up, too.
+    An exception that a signal handler raises here (Ctrl-C) cancels the coroutine. The
+    exception is raised when the coroutine has ended, or after five seconds if the loop
+    does not answer. A second exception also cancels the coroutine's cleanup.
 
     Raises:
         RuntimeError: this is the thread of the loop, the interpreter ends, or gevent or
@@ -393,8 +395,8 @@ def _wait_for(
 ) -> tuple[_Outcome, BaseException | None]:
     """Call *todo* on the loop, and wait for the outcome of *call*.
 
-    Returns the outcome and the first interrupt, an exception of a signal handler; None if
-    there was none. Each interrupt cancels *call*.
+    Returns the outcome and the first interrupt, which is an exception of a signal
+    handler or None. Each interrupt cancels *call*.
     """
     engine, interrupt, end = _engine, None, math.inf
     # A signal handler may raise an exception between any two steps. The inner ``try``
@@ -431,7 +433,7 @@ def _wait_for(
 
 
 def _unanswered(engine: Engine) -> _Outcome:
-    """Return the outcome of a call whose cancellation the loop has not taken in time."""
+    """Return the outcome of a call if the loop did not handle its cancellation in time."""
     error = asyncio.CancelledError()
     error.add_note(
         f"the engine does not answer, so it is unknown what was done: its thread is at "
@@ -445,9 +447,9 @@ async def awaited(
 ) -> T:
     """Call the coroutine *function* on the engine's loop; await it in any event loop.
 
-    In a plain method (``verb``), the thread waits instead. If the caller is cancelled,
-    CancelledError is raised when the call has ended, or after five seconds if the engine
-    does not answer.
+    In a synchronous method (``verb``), the thread waits instead. If the caller is
+    cancelled, CancelledError is raised when the call has ended, or after five seconds
+    if the engine does not answer.
 
     Raises:
         OSError: the system has no thread or no descriptor for the engine's loop.
@@ -482,7 +484,7 @@ async def awaited(
 async def _until_ended(
     call: _Call, items: queue.SimpleQueue[Any], arrived: asyncio.Event
 ) -> tuple[_Outcome, BaseException | None]:
-    """Begin *call*, and wait for its outcome; return it, and what has cancelled the call."""
+    """Begin *call* and wait; return its outcome, and the exception that cancelled the call."""
     engine, interrupt = current(), None
     # When to give up, and when the next cancellation counts.
     end = next_cancel = math.inf
@@ -550,12 +552,13 @@ async def blocking(
 ) -> T:
     """Call *function* in one of at most 62 worker threads, in the context of this task.
 
-    *function* must not wait for the engine or for code of the user, see ``waiting``.
-    Below code of the user it gets a thread beyond these: they may wait for that code.
+    *function* must not wait for the engine or for code of the user; use ``waiting`` for
+    that. If code of the user has caused this call, *function* gets an extra thread,
+    because all 62 threads may wait for that code.
 
-    If the task is cancelled, it calls *stop*, and waits until *function* has ended, at
-    most ``GRACE`` seconds. If it is cancelled again, or after that time, *function* runs
-    on alone.
+    If the task is cancelled, it calls *stop*, and waits at most ``GRACE`` seconds until
+    *function* has ended. After that time, or after a second cancellation, the task
+    ends, and *function* continues in its thread.
 
     Raises:
         OSError: the system can start no thread.
@@ -570,8 +573,8 @@ async def waiting(
 ) -> T:
     """Call *function*, which may wait for the engine or for code of the user, in a thread.
 
-    These threads are not limited: *function* may wait for another one. Everything else is
-    as with ``blocking``.
+    The number of these threads is not limited, because *function* may wait for another
+    one. Otherwise like ``blocking``.
     """
     return await _by_thread(running().other_threads, function, args, stop)
 
@@ -603,7 +606,7 @@ async def _by_thread(
 async def call_user(function: Callable[..., T], *args: Any) -> T:
     """Call *function*, which is code of the user, in a thread.
 
-    *function* may use filesystems: their requests do not wait for others, see
+    *function* may use filesystems. Their requests do not wait for others; see
     ``user_code``.
     """
     return await waiting(user_code()(function), *args)
@@ -611,10 +614,10 @@ async def call_user(function: Callable[..., T], *args: Any) -> T:
 
 @contextmanager
 def user_code() -> Iterator[None]:
-    """Mark the block as code of the user; no limit makes its requests wait.
+    """Mark the block as code of the user; its requests ignore all limits.
 
-    A request in flight may be waiting for this code, so waiting for that request could
-    last forever.
+    A request in flight may wait for this code, so this code must not wait for that
+    request.
     """
     token = is_user_code.set(True)
     try:
@@ -629,8 +632,9 @@ def user_code() -> Iterator[None]:
 async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
     """Await *work*, which a cancellation of the caller does not cancel.
 
-    A cancelled caller waits until *work* has ended, but at most ``GRACE`` seconds. After
-    that, or if it is cancelled again, *work* runs on alone.
+    A cancelled caller waits until *work* has ended, but at most ``GRACE`` seconds.
+    After that time, or after a second cancellation, the caller ends, and *work*
+    continues.
     """
     task = work if isinstance(work, asyncio.Task) else running().spawn(work)
     try:
@@ -642,7 +646,7 @@ async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await *coroutine*, which runs on alone if the caller is cancelled."""
+    """Await *coroutine*, which continues if the caller is cancelled."""
     return await _unharmed(running().spawn(coroutine))
 
 
@@ -654,7 +658,7 @@ async def _unharmed(task: asyncio.Task[T]) -> T:
 
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Call the coroutine *function* on the loop without waiting; finalizers may do so."""
+    """Call the coroutine *function* on the loop, and do not wait; a finalizer may do this."""
     post_later(lambda: running().spawn(function(), contextvars.Context()))
 
 
@@ -665,7 +669,7 @@ def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
 
 
 def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Return the plain function of *method*: it runs *method*, and waits for its result.
+    """Return a synchronous function that runs *method* and waits for its result.
 
     *method* may await only ``awaited``.
     """
@@ -687,7 +691,7 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 def with_coroutines(cls: type[T]) -> type[T]:
-    """Give *cls* the coroutine function ``_name`` of each verb *name* that it defines."""
+    """For each verb *name* of *cls*, add its coroutine function as ``_name``."""
     for name, method in list(vars(cls).items()):
         if hasattr(method, "coroutine") and f"_{name}" not in vars(cls):
             setattr(cls, f"_{name}", method.coroutine)

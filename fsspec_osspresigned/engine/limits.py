@@ -1,9 +1,9 @@
 """Limits of a process: requests in flight, and memory of the parts of open files.
 
-A call waits in this order: for the turn of a large file, for memory, for a request. While
-it holds one of them, it waits only for later ones. For memory, it waits only for its own
-parts. Code of the user waits for none of them, because the call that runs this code may
-hold one.
+A call waits for three things in this order: the turn of a large file, memory, and a
+place for its request. While it holds one of them, it waits only for later ones. A call
+that waits for memory waits only for its own parts. Code of the user waits for none of
+them, because the call that runs this code may hold one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RequestLimits:
 
 @frozen(eq=False)
 class RequestPlace:
-    """Queue and counter of the requests of *client* with one bucket and one size."""
+    """Queue and counter of the requests of *client* to one bucket, small or large ones."""
 
     client: object
     limits: RequestLimits
@@ -44,12 +44,12 @@ class RequestPlace:
 class RequestLimiter:
     """Limits the requests in flight of a process, and shares them between its calls.
 
-    When a request ends, the next call in turn may send one. A call with many requests
-    therefore delays another call by one request, and not by all.
+    When a request ends, the next call in turn may send one. So a call with many
+    requests delays another call only by one request.
 
-    Requests wait in separate queues for each client, each bucket and each size, small or
-    large, because only some of these may have room. A client without a request in flight
-    can always send one.
+    Requests wait in separate queues for each client, each bucket, and each size (small
+    or large), because there may be room for only some of these. A client without a
+    request in flight can always send one.
     """
 
     def __init__(self) -> None:
@@ -67,24 +67,24 @@ class RequestLimiter:
         return self._small + self._large
 
     def is_awaited(self, place: RequestPlace) -> bool:
-        """Return whether a request waits at *place* until it may be sent."""
+        """Return whether a request is waiting at *place*."""
         return place in self._waiting
 
     def enter_nowait(self, place: RequestPlace) -> bool:
-        """Count a request as in flight if it may be sent now; return whether it may."""
+        """If a request may be sent now, count it as in flight and return True; else False."""
         may = is_user_code.get() or (not self._waiting and self._may(place))
         if may:
             self._count(place, 1)
         return may
 
     def leave(self, place: RequestPlace) -> None:
-        """Stop counting a request that has ended, and admit requests that wait."""
+        """Stop counting a request that has ended, and admit waiting requests."""
         self._count(place, -1)
         if self._waiting:
             self.admit()
 
     async def enter(self, place: RequestPlace) -> None:
-        """Wait until a request may be sent; it is in flight until ``leave``."""
+        """Wait until a request may be sent. It counts as in flight until ``leave``."""
         future = asyncio.get_running_loop().create_future()
         call = call_of_task.get()
         calls = self._waiting.setdefault(place, OrderedDict())
@@ -129,7 +129,7 @@ class RequestLimiter:
             self._large += change
 
     def admit(self) -> None:
-        """Let those requests that wait be sent that the limits permit by now."""
+        """Admit all waiting requests that the limits now permit."""
         # Send the first request of each call, one call after another.
         while (place := next(filter(self._may, self._waiting), None)) is not None:
             calls = self._waiting.pop(place)
@@ -188,12 +188,12 @@ class MemoryAccount:
                 self._budget.accounts.pop(self._key, None)
 
     def close(self) -> None:
-        """Count no memory any more, because the upload of the file has ended."""
+        """Set the memory to zero, because the upload of the file has ended."""
         self._is_closed = True
         self.add(0)
 
     def reserve(self, size: int, limit: int) -> bool:
-        """Count *size* more bytes if there is room, and return whether there was.
+        """If there is room for *size* more bytes, count them and return True; else False.
 
         See ``has_room``.
         """
@@ -205,8 +205,8 @@ class MemoryAccount:
     def has_room(self, size: int, limit: int) -> bool:
         """Return whether there is room for *size* more bytes.
 
-        All accounts together get *limit* bytes. Once they use half of it, each account gets
-        an equal share, so that later files get memory, too.
+        All accounts together may use *limit* bytes. Once half of this is in use, each
+        account gets an equal share, so later files get memory, too.
         """
         total, used = size + self._budget.used, self.used
         if total > limit:
@@ -220,5 +220,5 @@ _budgets: dict[int, MemoryBudget] = {}
 
 
 def memory_budget() -> MemoryBudget:
-    """Return the memory budget of this process, which the first call makes."""
+    """Return the memory budget of this process; the first call creates it."""
     return _budgets.setdefault(os.getpid(), MemoryBudget())

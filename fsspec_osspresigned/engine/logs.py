@@ -1,7 +1,7 @@
-"""Log records of the engine's threads, which the thread that waits for the call handles.
+"""Log records of the engine's threads, which are handled in the waiting thread.
 
-A handler of the program may wait for a lock, or write into the store. In a thread of the
-engine it could keep every filesystem from going on, so no handler is called there.
+A handler of the program may wait for a lock, or write into the store. In a thread of
+the engine, it could block every filesystem, so no handler is called there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Logger:
     """The logger *name* of the standard library, for a module of this package.
 
     A record of one of the engine's threads is handled by the thread that waits for the
-    call, in order, before the call returns. Its thread and place are those of the code
-    that logged it.
+    call, in order, before the call returns. The record names the thread and the line of
+    the code that logged it.
     """
 
     def __init__(self, name: str) -> None:
@@ -73,7 +73,7 @@ def _handle(record: logging.LogRecord) -> None:
 
 
 def route_records(name: str) -> None:
-    """Let records of another library's logger *name* go the same way in our threads."""
+    """Handle records of another library's logger *name* in the same way in our threads."""
     logging.getLogger(name).addFilter(_is_for_this_thread)
 
 

@@ -47,9 +47,9 @@ class Scope(Generic[T, R]):
     *name* returns the name of a job for errors. ``failures`` has the exceptions of failed
     jobs by name.
 
-    With *on_error* ``raise``, no further job begins after a failure (ReceiptFailedError
-    aside), and ``run`` raises at the end. With ``omit`` and ``return``, all jobs are done.
-    16 equal refusals (401, 403) in a row end the scope in any case.
+    With *on_error* ``raise``, no further job begins after a failure (except
+    ReceiptFailedError), and ``run`` raises at the end. With ``omit`` and ``return``,
+    all jobs are run. In all cases, 16 equal refusals (401, 403) in a row end the scope.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class Scope(Generic[T, R]):
     async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
         """Call *work* for all *jobs*; return the results in the order of the jobs.
 
-        A list is read here, another iterable by a worker thread. An asynchronous iterator
-        yields chunks of jobs. Failed jobs have no result; with ``on_error="return"``, their
-        exceptions are results.
+        A list is read by this thread, any other iterable by a worker thread. An
+        asynchronous iterator yields chunks of jobs. Failed jobs have no result; with
+        ``on_error="return"``, their exceptions are results.
 
         Raises:
             UploadErrors: several jobs failed, and ``on_error`` is ``raise``, or 16 equal
                 refusals ended the scope.
-            Exception: the exception of the only job that failed, in the same cases.
-            UploadDiscardedError: SIGTERM left jobs undone.
+            Exception: if only one job failed, its exception, in the same cases.
+            UploadDiscardedError: SIGTERM was received before all jobs had run.
         """
         await self.run_all(jobs)
         failures, given_up = self.failures, self._is_given_up
@@ -101,8 +101,8 @@ class Scope(Generic[T, R]):
     ) -> dict[str, Exception]:
         """Call *work* for all *jobs*; return the exceptions of failed jobs by name.
 
-        Never raises the exception of a job. Raises UploadDiscardedError if SIGTERM left
-        jobs undone.
+        Never raises the exception of a job. Raises UploadDiscardedError if SIGTERM was
+        received before all jobs had run.
         """
         self._chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
         self._pending: deque[T] = deque()
@@ -122,7 +122,7 @@ class Scope(Generic[T, R]):
         return self.failures
 
     async def _child(self) -> None:
-        """Do jobs until there is no other; the first job of each child begins another child."""
+        """Run jobs until none is left; each child starts another child with its first job."""
         pending, is_first = self._pending, True
         while (pending or await self._read()) and not self._stops:
             if abort_at_exit.is_terminating:
@@ -233,7 +233,7 @@ async def in_parallel(
 ) -> list[R]:
     """Call *work* for all *jobs*, *width* at a time; return the results in order.
 
-    The first failure cancels all other calls, and is raised when they have ended.
+    The first failure cancels all other calls. It is raised when they have ended.
     """
     results: dict[int, R] = {}
     numbered = iter(enumerate(jobs))

@@ -1,4 +1,4 @@
-"""Client factory: from storage options to a client with its signer and transport."""
+"""Client factory: makes a client, with signer and transport, from storage options."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _LAZY_WITH_PROXY = ("requests",)
 
 
 def read_url(reference: str, limit: int = MAX_MAP) -> bytes:
-    """Return the bytes of a URL map, read from *reference* by fsspec's filesystem for it.
+    """Return the bytes of a URL map that fsspec reads from *reference*.
 
     Raises:
         OSError: the map is longer than *limit* bytes, or cannot be read.
@@ -83,11 +83,11 @@ def read_url(reference: str, limit: int = MAX_MAP) -> bytes:
 
 
 def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options *given*, completed by fsspec's configuration for class *kind*.
+    """Return the options *given*, completed from fsspec's configuration for *kind*.
 
-    A source of signatures in *given* replaces configured ones (``_REPLACED``). Old names
-    of options are replaced by the current ones, which are sorted. Paths are absolute,
-    and secrets hidden.
+    A source of signatures in *given* replaces configured ones (``_REPLACED``). Old
+    names of options are replaced by the current ones. The result is sorted, paths are
+    absolute, and secrets are hidden.
     """
     set_up = apply_config(kind, {})
     for old in sorted(DEPRECATED.keys() & {*given, *set_up}):
@@ -165,8 +165,8 @@ def _make(options: Options) -> Client:
 def load_lazy_modules() -> None:
     """Import all modules that the verbs import on first use.
 
-    It runs before each fork: if another thread imports a module meanwhile, the lock of
-    that import stays taken in the child forever.
+    This runs before each fork. If another thread imported a module during the fork, the
+    import lock would stay locked in the child forever.
     """
     package = __name__.partition(".")[0]
     names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]

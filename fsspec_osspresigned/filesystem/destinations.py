@@ -1,7 +1,7 @@
 """Destinations of transfers, by fsspec's rules.
 
-Objects (for ``get`` and ``copy``) come first in this module, local trees (for ``put``)
-follow.
+The first part is for objects (``get`` and ``copy``), the second for local trees
+(``put``).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Match:
     ) -> list[Destination]:
         """Return the destination of each name at *target*, by fsspec's rules.
 
-        *is_directory* tells whether *target* is a directory. A list of sources goes
-        into the directory *target*, without the directories of their names.
+        *is_directory* tells whether *target* is a directory. The files of a list go
+        directly into the directory *target*.
         """
         names = list(self.kinds)
         targets = _targets(
@@ -67,7 +67,7 @@ def _targets(
     *,
     is_pattern: bool,
 ) -> list[str]:
-    """Return the destination of each of *names*, which were found for *source*."""
+    """Return the destination of each of the *names* that were found for *source*."""
     if not names:
         return []
     exists, is_one = False, isinstance(source, str)
@@ -99,10 +99,10 @@ def refuse_clashes(
 ) -> None:
     """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*), a destination must also not be a file and a directory at once,
-    nor need a directory where a file exists, nor have the name of an unfinished download.
-    *known* means that each source is known to be an object or a directory; only then may
-    no object replace an existing directory.
+    On a disk (*local*), three more things are refused: a destination that is both a
+    file and a directory, a directory where a file exists, and the name of an unfinished
+    download. *known* means that each source is known to be an object or a directory.
+    Only then is an object refused that would replace an existing directory.
     """
     seen: dict[str, str] = {}
     problems: list[str] = []
@@ -197,12 +197,12 @@ class LocalEntry:
 
     @property
     def is_sent(self) -> bool:
-        """True if ``put`` tries to upload this entry: a file, or an unreadable one."""
+        """True if ``put`` tries to upload this entry, even if it is an unreadable file."""
         return self.kind in (Kind.FILE, Kind.PIPE) or self.problem is not None
 
     @property
     def is_pipe(self) -> bool:
-        """True if the caller named a pipe or device, which is read as a stream."""
+        """True if the caller named a pipe or a device, which is read as a stream."""
         return self.kind is Kind.PIPE
 
     @property
@@ -229,8 +229,8 @@ def local_entries(
 
     A name that exists is used literally, even if it looks like a pattern. *rpath* is a
     path without protocol, or a list as long as *lpath*. *is_directory* tells whether a
-    destination without a trailing slash is a directory. *path_of* turns a destination
-    into ``bucket/key``.
+    destination without a trailing slash is a directory. *path_of* converts a
+    destination to ``bucket/key``.
 
     Raises:
         FileNotFoundError: *lpath* does not exist.
@@ -293,7 +293,7 @@ def _tops(paths: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 
 def _kind_of_top(path: str) -> Kind:
-    """Return the kind of a path that the caller named, so symbolic links are followed."""
+    """Return the kind of a path that the caller named; symbolic links are followed."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -306,8 +306,8 @@ def _kind_of_top(path: str) -> Kind:
 def _walk(top: str, depth: int | None) -> Iterator[tuple[str, _Found]]:
     """Yield the entries below *top*, at most *depth* levels deep; None sets no limit.
 
-    Links to directories are not followed: they may lead outside, or in a circle. If a
-    directory cannot be read, it is yielded with the error.
+    Links to directories are not followed, because they may lead outside or in a circle.
+    An unreadable directory is yielded with the error.
     """
     try:
         with os.scandir(top) as entries:

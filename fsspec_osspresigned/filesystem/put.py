@@ -72,7 +72,7 @@ _ZIP = (
 
 @frozen(eq=False)
 class PutCall:
-    """Options of one writing call, and the uploads that it makes.
+    """Options and uploads of one call that writes.
 
     Paths are ``bucket/key``.
     """
@@ -112,10 +112,10 @@ class PutCall:
         )
 
     async def checked_target(self, path: str) -> Target:
-        """Return ``target(path)``; if ``create`` is set, first check for an object there.
+        """Return ``target(path)``; if ``create`` is set, first check that no object exists.
 
-        The check asks HEAD, if granted, whether the object exists, so that no bytes are
-        sent in vain. The store's own check at the end decides.
+        If HEAD is granted, it shows early whether the object exists, before any bytes
+        are sent. The store's own check at the end decides.
 
         Raises:
             FileExistsError: the object exists, or is part of the transaction.
@@ -141,9 +141,9 @@ class PutCall:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Await *function*, which writes *paths*, as ``awaited`` does.
+        """Await *function*, which writes *paths*, by ``awaited``.
 
-        If it is cancelled, the transaction fails.
+        If the call is cancelled, the transaction fails.
         """
         try:
             return await awaited(function, *args, **kwargs)
@@ -154,7 +154,7 @@ class PutCall:
             raise
 
     def pipe_file(self, path: str, value: Any) -> Coroutine[Any, Any, Receipt | None]:
-        """Store one buffer of bytes; the coroutine returns None in a transaction."""
+        """Upload one buffer of bytes; the coroutine returns None in a transaction."""
         return self._store(path, MemoryBody(value), ALONE)
 
     def _store(
@@ -179,9 +179,9 @@ class PutCall:
     async def put_file(
         self, local: str, path: str, callback: SharedCallback
     ) -> Receipt | None:
-        """Store one local file; a pipe is stored as a stream.
+        """Upload one local file; a pipe is uploaded as a stream.
 
-        In a transaction, or for a directory, which is only recorded, return None.
+        Return None in a transaction, and for a directory, which is only recorded.
         """
         file = await blocking(local_file, local)
         return await self._put_file(file, path, callback, ALONE, may_be_pipe=True)
@@ -195,7 +195,7 @@ class PutCall:
         *,
         may_be_pipe: bool,
     ) -> Receipt | None:
-        """Store *file*; return None in a transaction, or for a directory.
+        """Upload *file*; return None in a transaction, or for a directory.
 
         Without *may_be_pipe*, a pipe or a device is not read, and raises
         SourceChangedError.
@@ -244,7 +244,7 @@ class PutCall:
     async def put(
         self, entries: Iterable[LocalEntry], callback: SharedCallback, bulk: BulkOptions
     ) -> ReceiptList:
-        """Store local files, several at a time; directories are only recorded."""
+        """Upload local files, several at a time; directories are only recorded."""
         sent = [entry for entry in entries if entry.is_sent]
         if callback.is_heard:
             await waiting(lambda: callback.expect(len(sent), _bytes_of(sent)))
@@ -292,7 +292,7 @@ class PutCall:
     async def pipe(
         self, pairs: Sequence[tuple[str, Any]], bulk: BulkOptions
     ) -> ReceiptList:
-        """Store values in memory, several at a time; raises like ``put``."""
+        """Upload values in memory, several at a time; raises like ``put``."""
 
         def store(
             pair: tuple[str, Any], context: TransferContext, large: asyncio.Semaphore
@@ -320,10 +320,11 @@ class PutCall:
     ) -> ReceiptList:
         """Call *store* for each of *jobs*, several at a time; return the receipts in order.
 
-        *store* also gets *large*, a semaphore that lets ``max_concurrency`` jobs larger than
-        ``SMALL`` run at a time. Its *context* has a prefetcher, which signs the first
-        requests of several jobs together; it has none in a transaction, or if the signer is
-        in this process. A receipt that is None, as in a transaction, is left out.
+        *store* also gets *large*, a semaphore that lets ``max_concurrency`` jobs larger
+        than ``SMALL`` run at a time. Its *context* has a prefetcher, which signs the
+        first requests of several jobs together. In a transaction, or with a signer in
+        this process, there is no prefetcher. Receipts that are None, as in a
+        transaction, are left out.
         """
         client = self.client
 
@@ -375,12 +376,12 @@ class PutCall:
         return file
 
     def of_opener(self, path: str) -> PutCall:
-        """Return the call with which to open a file for writing at *path*.
+        """Return the call that opens a file for writing at *path*.
 
-        It is this one, unless DuckDB opens the file in a thread of its own.
+        This is *self*, unless DuckDB opens the file in a thread of its own.
 
         Raises:
-            ConfigurationError: the tool that opens the file could publish a part of it.
+            ConfigurationError: the calling tool could publish an incomplete file.
         """
         if callers.is_called_by("fsspec.implementations.zip"):
             raise ConfigurationError(_ZIP, path=path)
@@ -392,10 +393,11 @@ class PutCall:
         return evolve(self, transaction=around)
 
     def check_cache(self, path: Any) -> None:
-        """Raise the exception that has ended the ``with`` block of a ``simplecache::`` file.
+        """Raise the exception that ended the ``with`` block of a ``simplecache::`` file.
 
-        The cache uploads its file in spite of the exception. Does nothing without such
-        an exception, for other callers, or with ``on_exception="publish"``.
+        The cache itself would upload its file despite the exception. Does nothing
+        without such an exception, for other callers, or with
+        ``on_exception="publish"``.
         """
         error = callers.leaving()
         if (
@@ -452,7 +454,7 @@ class PutCall:
 
 @frozen
 class LocalFile:
-    """Result of ``local_file``: what a local path is."""
+    """Result of ``local_file``: the body of a local path, or why it has none."""
 
     local: str
     is_directory: bool = False
@@ -462,7 +464,7 @@ class LocalFile:
 
 
 def local_file(local: str) -> LocalFile:
-    """Return what is at the path *local*; an error becomes its ``problem``.
+    """Return the file at the path *local*; an error becomes its ``problem``.
 
     It waits for the disk, so only worker threads may call it.
     """
@@ -479,7 +481,7 @@ def local_file(local: str) -> LocalFile:
 
 
 def _read_file(local: str) -> LocalFile:
-    """Do the same; the body of a regular file of up to 64 KiB is read into memory."""
+    """Like ``local_file``, but read a regular file of up to 64 KiB into memory."""
     with contextlib.suppress(OSError):  # ``local_file`` raises the error again
         descriptor = os.open(local, READ_ONLY)
         try:
@@ -498,7 +500,7 @@ def _read_file(local: str) -> LocalFile:
 
 
 def _files(entries: Iterable[LocalEntry]) -> Iterator[tuple[LocalEntry, LocalFile]]:
-    """Yield what is at *entries*, for a worker thread; small files are read here."""
+    """Yield the files at *entries*, and read small ones; runs in a worker thread."""
     for entry in entries:
         read = local_file if entry.is_pipe else _read_file
         yield entry, read(entry.local)
@@ -532,7 +534,7 @@ _media_types = cache(mimetypes.MimeTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
-    """Return *callback*, which is fsspec's, wrapped for worker threads.
+    """Return fsspec's *callback*, wrapped for worker threads.
 
     An OSS callback (a mapping or a text) is moved into *options* instead, as
     ``callback``.

@@ -123,7 +123,7 @@ async def layout(
     *,
     local: bool = False,
 ) -> list[Destination]:
-    """Return the destination of each object of ``get`` (*local*) or ``copy``.
+    """Return the destination of each object, for ``get`` (*local*) or ``copy``.
 
     Raises:
         ConfigurationError: two objects have the same destination, or a name leads
@@ -173,9 +173,9 @@ def local_tree(
 ) -> list[LocalEntry]:
     """Return the local files and directories of a ``put``, with their destinations.
 
-    It reads directories, and blocks until the engine answers, so only worker threads may
-    call it. Directories at *rpath* no longer count as newly created ones. Warns if a
-    directory is all there is, and *recursive* is missing.
+    It reads directories, and blocks until the engine answers, so only worker threads
+    may call it. Directories at *rpath* no longer count as newly created ones. Warns if
+    the only source is a directory, and *recursive* is missing.
     """
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]

@@ -31,7 +31,7 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # the base class is Any wi
         super().mkdir(mode=mode, parents=parents, exist_ok=True)
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
-        """Store an empty object, unless the object exists.
+        """Upload an empty object, unless the object exists.
 
         The store decides (``x-oss-forbid-overwrite``), because write-only URLs cannot
         check for existing objects. *mode* is ignored.

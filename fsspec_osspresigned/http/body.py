@@ -37,7 +37,7 @@ class Body(Protocol):
     def size(self) -> int: ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start in blocks; each is valid until the next is read.
+        """Yield all bytes in blocks; each block is valid until the next one is read.
 
         Raises SourceChangedError if the source has changed.
         """
@@ -57,7 +57,7 @@ class Source(Body, Protocol):
 
 
 class MemoryBody:
-    """Body in any contiguous buffer, which nobody may change until the upload ends."""
+    """Body in any contiguous buffer, which the caller must not change during the upload."""
 
     __slots__ = ("__weakref__", "size", "view")
 
@@ -101,7 +101,7 @@ class PartBody:
     given_back: Callable[[], object] | None = None
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes: slices of large pieces, and small pieces joined."""
+        """Yield all bytes; large pieces are sliced, and small pieces joined."""
         # A part may have thousands of pieces, so no Python code here runs for each
         # small one.
         sizes = [*map(len, self.pieces)]
@@ -123,7 +123,7 @@ class PartBody:
             first = stop
 
     def release(self) -> None:
-        """Give the memory back, once; the body must not be read after this call."""
+        """Release the memory; idempotent. The body must not be read after this call."""
         given_back, self.given_back = self.given_back, None
         if given_back is not None:
             given_back()
@@ -157,10 +157,10 @@ class Fingerprint:
 
 
 def has_its_size(path: str, status: os.stat_result) -> bool:
-    """Return whether the content of a regular file has the size that its stat states.
+    """Return whether the content of a regular file is as long as its stat states.
 
-    Files in /proc do not. Only a small file without disk blocks is read for this check; a
-    large one is a sparse file, so its size is right.
+    False for files in /proc. Only a small file without disk blocks is read for this
+    check. A large file without disk blocks is sparse, so its size is right.
     """
     # File systems without sparse files also report no blocks.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
@@ -186,8 +186,9 @@ class FileBody:
     def of(cls, path: str, status: os.stat_result | None = None) -> FileBody:
         """Return a body of the whole file *path*; *status* is its current stat result.
 
-        Without *status*, the size that stat states is checked, too. With *status*, a small
-        file is not opened yet: what makes it unreadable is raised when the body is sent.
+        Without *status*, the size that stat states is checked, too. With *status*, a
+        small file is not opened yet, so if it is unreadable, the error is raised when
+        the body is sent.
 
         Raises:
             FileNotFoundError, PermissionError: the file cannot be read.
@@ -304,6 +305,6 @@ class SpooledBody:
         return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:
-        """Close the file, which deletes it; waits until nothing is appended."""
+        """Close the file, which deletes it; waits for a running ``append``."""
         with self._lock:
             self._file.close()

@@ -67,7 +67,7 @@ def _power(k: int) -> int:
 
 @lru_cache(maxsize=64)
 def _shift(length: int) -> int:
-    """Return x^(8 * length), the factor by which *length* more bytes change a CRC."""
+    """Return x^(8 * length), the factor for appending *length* bytes to a CRC."""
     result = _ONE
     for k in range(length.bit_length()):
         if length >> k & 1:
@@ -101,13 +101,12 @@ def compare(
     """Compare the store's checksum in *headers* with the bytes sent; return its kind.
 
     The kind is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``.
-    The mode ``auto`` compares *crc* if both sides have it, else MD5 with a plain ETag.
-    The modes ``crc64`` and ``md5`` require that checksum; ``none`` compares nothing. The
-    mode None compares *crc* if both sides have it.
+    The mode ``auto`` compares *crc* if both sides have it, otherwise the MD5 with a
+    plain ETag. The modes ``crc64`` and ``md5`` require this checksum; ``none`` compares
+    nothing. The mode None compares *crc* if both sides have it.
 
     Raises:
-        IntegrityError: the checksums differ, or the one that *mode* requires is
-            missing.
+        IntegrityError: the checksums differ, or the required checksum is missing.
     """
     stated = headers.get(CRC_HEADER)
     if stated is not None and crc is not None and mode in (None, "auto", "crc64"):
@@ -133,16 +132,17 @@ def compare(
 def etag_of_google(body: bytes) -> dict[str, str]:
     """Return the MD5 in *body* as an ETag; empty if none.
 
-    A resumable session of Google Cloud Storage replies with JSON, and its ETag is no MD5.
+    A resumable session of Google Cloud Storage replies with JSON; its header ETag is no
+    MD5.
     """
     stated = _MD5_OF_GOOGLE.search(body)
     return {"etag": base64.b64decode(stated[1]).hex()} if stated else {}
 
 
 def _stated_md5(headers: Mapping[str, str]) -> str | None:
-    """Return the MD5 of the object that the store states, in hexadecimal; None if none.
+    """Return the object's MD5 in the reply, in hexadecimal; None if the reply has none.
 
-    Azure states it as Content-MD5; OSS and others as the ETag of a plain object.
+    Azure sends it as Content-MD5. OSS and others send it as the ETag of a plain object.
     """
     digest = None
     if AZURE_REQUEST_ID in headers:

@@ -1,8 +1,8 @@
 """Framing of a signed form: multipart/form-data around the data (RFC 7578).
 
-Fields are sent as in the samples of OSS's SDKs: ``name`` in quotes, no other header,
-the value in UTF-8, the key first. The data is the last part, because OSS ignores parts
-after the data.
+Fields are sent as in the samples of OSS's SDKs: ``name`` is quoted, there are no other
+headers, values are in UTF-8, and the key is the first field. The data is the last part,
+because OSS ignores parts after the data.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
 def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
     """Return the bytes around the data of *form*; the boundary has 128 random bits.
 
-    Raises ConfigurationError, which names all fields that cannot be sent unchanged, or says
-    that the fields have more than 8 MiB.
+    Raises ConfigurationError if some fields cannot be sent unchanged, and names them
+    all, or if the fields have more than 8 MiB.
     """
     boundary = os.urandom(16).hex()
     problems: list[str] = []

@@ -1,6 +1,6 @@
 """Handles: easy handles of libcurl, one for each connection, kept between requests.
 
-A route is the way to a server: direct, or through a proxy. The proxy is the one that the
+A route leads to a server, directly or through a proxy. The proxy is the one that the
 library requests would find in the environment.
 """
 
@@ -48,7 +48,7 @@ class ProxyError(OSError):
 
 @frozen(eq=False)
 class Route:
-    """Way to an origin (scheme, host and port): direct, or through a proxy."""
+    """Route to an origin (scheme, host and port), direct or through a proxy."""
 
     origin: str  # scheme, host and port, as in the URL
     # address of the proxy, which may contain a password
@@ -200,7 +200,7 @@ Addresses: TypeAlias = tuple[str, str, int, int]
 
 
 class Callbacks(Protocol):
-    """Protocol of what libcurl calls during a request; ``Transfer`` is one."""
+    """Protocol of a request with functions that libcurl calls; ``Transfer`` is one."""
 
     next_watch: float  # time.monotonic; before it, ``watch`` need not be called
     context: Context  # context of the sending task, for log records
@@ -214,12 +214,12 @@ class Callbacks(Protocol):
 class Handle:
     """An easy handle, and the file descriptor of its connection.
 
-    *descriptors* has the file descriptors of connections by their addresses; the handles
-    of one multi share it. None means that the handle belongs to no multi; libcurl then
-    calls ``watch`` of the request.
+    *descriptors* maps the addresses of connections to their file descriptors; the
+    handles of one multi share it. None means that the handle belongs to no multi; then
+    libcurl calls ``watch`` of the request.
 
     Attributes:
-        head: all lines that libcurl has received of heads since ``begin``.
+        head: all header lines that libcurl has received since ``begin``.
     """
 
     request: Callbacks  # missing between two requests
@@ -280,11 +280,11 @@ class Handle:
         source: Callable[[int], bytes] | None = None,
         is_fresh: bool = False,
     ) -> None:
-        """Set up *request*, to be sent next.
+        """Set up *request* as the next one to send.
 
-        *size* is the number of bytes of its body; None sends no body. *source* returns the
-        next bytes; without it, ``read`` of *request* does. *is_fresh* opens a new
-        connection, even if one is kept.
+        *size* is the number of bytes of its body; None sends no body. *source* returns
+        the next bytes of the body; None uses ``read`` of *request*. *is_fresh* opens a
+        new connection, even if one is kept.
         """
         easy, kind = self.easy, (method, size is None)
         self.request = request
@@ -314,7 +314,7 @@ class Handle:
             self._is_fresh = is_fresh
 
     def shut(self) -> None:
-        """Make the connection of the last request unusable, if libcurl has kept it."""
+        """Make the connection of the last request unusable, if libcurl kept it."""
         descriptor = self.easy.getinfo(pycurl.ACTIVESOCKET)
         if descriptor >= 0:
             with suppress(OSError), socket.socket(fileno=descriptor) as kept:
@@ -338,8 +338,8 @@ class Handle:
     def connection(self, addresses: Addresses) -> tuple[int, bool]:
         """Return the file descriptor of the connection between *addresses*; -1 if unknown.
 
-        The second value is whether the current request opened the connection. libcurl may
-        have tried several addresses of a server, but only one led to a connection.
+        The second value says whether the current request opened the connection. libcurl
+        may have tried several addresses, of which one worked.
         """
         known, is_new = self._descriptors, bool(self._opened_now)
         if not is_new:
@@ -382,7 +382,7 @@ _ALWAYS: tuple[tuple[int, Any], ...] = (
 
 
 def addresses_of(descriptor: int) -> Addresses | None:
-    """Return the ends of a connection; None if *descriptor* is none."""
+    """Return the addresses of a connection; None if *descriptor* is not one."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:
@@ -400,8 +400,8 @@ def addresses_of(descriptor: int) -> Addresses | None:
 class IdleHandles:
     """Idle handles, the least recently used first; thread-safe.
 
-    At most *most* are kept, each for *seconds*, or for twice as long. Handles beyond these
-    limits are closed when a handle is next taken or added.
+    At most *most* are kept, each for one to two times *seconds*. Handles beyond these
+    limits are closed when the next handle is taken or added.
     """
 
     def __init__(
@@ -440,8 +440,8 @@ class IdleHandles:
     def keep(self, handle: Handle, most: int | None = None) -> None:
         """Add an idle *handle*; close it if *most* along its route are kept already.
 
-        A *most* above the limit for all routes raises that limit for this call. None is no
-        limit for one route.
+        A *most* above the limit for all routes raises that limit for this call. None
+        sets no limit for this route.
         """
         with self._lock:
             now = self._clock()
@@ -496,7 +496,7 @@ def _drop(idle: IdleHandles, routes: dict[str, Route]) -> None:
 
 
 class HandlePool:
-    """Makes handles, and keeps those with a usable connection in *idle*.
+    """Creates handles, and keeps those with a usable connection in *idle*.
 
     *size* handles are kept for each origin; more may be in use. A connection that is not
     open after *connect_seconds* is an error.

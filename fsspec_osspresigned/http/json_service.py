@@ -1,7 +1,7 @@
-"""JSON services: small requests to signers and servers of grants, by the library requests.
+"""JSON services: small requests to signers and grant servers with the library requests.
 
-Each request is sent in the thread of its caller. Requests, urllib3 and their logs see
-the URL without its query, which may be secret: the connection itself adds the query.
+Each request is sent in the thread of its caller. Requests, urllib3 and their logs only
+get the URL without its query, which may be secret. The connection adds the query.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ _HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 class _TimedCall:
     """Time limit of one exchange: after *seconds*, its connection is shut down.
 
-    A context manager; the connection used within it reports its socket to ``watch``. The
-    timeout of a socket is for each read, and does not end a reply that comes byte by byte.
-    *query* is the secret end of the URL, which the connection appends.
+    This is a context manager. The connection used within it passes its socket to
+    ``watch``. A socket's own timeout applies to each read, so it does not end a reply
+    that arrives byte by byte. *query* is the secret query of the URL, which the
+    connection appends.
     """
 
     def __init__(self, query: Secret, seconds: float) -> None:
@@ -101,7 +102,7 @@ class _Connection:  # a mixin for the connections of urllib3
 
     @property
     def sock(self) -> Any:
-        """The socket, which urllib3 sets before and after the handshake of TLS."""
+        """The socket; urllib3 sets it before and after the TLS handshake."""
         return self._socket
 
     @sock.setter
@@ -156,11 +157,11 @@ def _adapter() -> _Adapter:
 class JSONService:
     """Sends small requests; thread-safe. All services of a process share connections.
 
-    A connection must be open within *connect_timeout* seconds, and bytes must come
-    within *progress_timeout* seconds; None is no limit. An exchange takes at most a minute
-    in all. *allow_http* permits plain http to other machines. Redirects, cookies and netrc
-    entries are ignored. Proxies and certificate authorities are those that the library
-    ``requests`` would use.
+    A connection must be open within *connect_timeout* seconds, and bytes must arrive
+    within *progress_timeout* seconds; None sets no limit. An exchange takes at most a
+    minute. *allow_http* permits plain http to other machines. Redirects, cookies and
+    netrc entries are ignored. Proxies and certificate authorities are those that the
+    library ``requests`` would use.
     """
 
     def __init__(
@@ -253,8 +254,9 @@ class JSONService:
     ) -> Exception:
         """Return the exception to raise for *error*, described by its first cause.
 
-        An error that is not of the network is returned as it is. *outer* is the exception
-        that was handled before the exchange; the search for causes ends there.
+        If *error* is no network error, it is returned unchanged. *outer* is the
+        exception that was handled before the exchange; the search for causes ends
+        there.
         """
         if not isinstance(error, OSError | of_urllib3.HTTPError):
             return error

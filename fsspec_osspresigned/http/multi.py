@@ -43,8 +43,9 @@ if _HAS_EPOLL:
 class Multi:
     """Sends requests on the running loop; the engine owns it.
 
-    On Linux, libcurl's sockets are watched by an epoll of their own, which the loop watches
-    as one file. A socket stays in it between two requests. Elsewhere, the loop watches each.
+    On Linux, a separate epoll watches libcurl's sockets, and the loop watches this
+    epoll as one file. A socket stays in the epoll between two requests. On other
+    systems, the loop watches each socket.
     """
 
     def __init__(self) -> None:
@@ -77,10 +78,10 @@ class Multi:
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
     def begin(self, transfer: Transfer, progress_seconds: float) -> None:
-        """Begin to send the request of *transfer*, whose ``ended`` tells its end.
+        """Begin to send the request of *transfer*; its future ``ended`` marks the end.
 
-        Enough bytes must move within *progress_seconds*. Call ``end`` when it has ended, or
-        is no longer awaited.
+        Enough bytes must move within *progress_seconds*. Call ``end`` when the transfer
+        has ended, or is no longer awaited.
         """
         route = transfer.route
         handle = self._idle.take(route) or Handle(route, self._descriptors)
@@ -104,7 +105,7 @@ class Multi:
             self._check_within(window)
 
     def end(self, transfer: Transfer) -> None:
-        """Take back the handle of *transfer*; close its connection if it is in use."""
+        """Take back the handle of *transfer*; if it still runs, close its connection."""
         handle = transfer.handle
         del self._busy[handle.easy]
         self._curl.remove_handle(handle.easy)
@@ -114,7 +115,7 @@ class Multi:
     # -- sockets --------------------------------------------------------------------------
 
     def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
-        """Note what libcurl wants to know of a socket; libcurl calls this."""
+        """Watch a socket for the events that libcurl wants; libcurl calls this."""
         if what in _UNWATCHED:
             # The socket stays in the epoll, for the next request.
             self._watched.discard(descriptor)
@@ -150,11 +151,11 @@ class Multi:
         self._take_ended()
 
     def forget_in_child(self) -> None:
-        """Let go of the sockets, which are those of the parent process.
+        """Close the sockets in a forked child, because they belong to the parent process.
 
-        They stay open as long as a process has them, and would then stay in the epoll of
-        the parent, always ready. Their numbers stay in use, so that nothing of libcurl
-        writes into another file.
+        A socket stays open as long as any process has it. It would then stay in the
+        parent's epoll, and always be ready. Its descriptor stays in use, so that
+        libcurl never writes into another file.
         """
         nothing = os.open(os.devnull, os.O_RDWR)
         for addresses, descriptor in self._descriptors.items():
@@ -253,7 +254,7 @@ class Multi:
         )
 
     def _end_stalled(self) -> None:
-        """End the requests that have stalled; libcurl calls nothing while no bytes move."""
+        """End stalled requests, because libcurl calls no function while no bytes move."""
         self._check = None
         for easy, transfer in self._busy.items():
             if transfer.outcome is not None:  # the request waits for its task

@@ -26,8 +26,8 @@ class ProgressTimer:
     machine, is not mistaken for a slow network. A new window starts as soon as enough
     bytes have moved.
 
-    *seconds* is the length of a window; inf is no limit. *began* is the moment at which
-    the connection was open, by ``time.monotonic``.
+    *seconds* is the length of a window; inf sets no limit. *began* is the
+    ``time.monotonic`` at which the connection was open.
     """
 
     def __init__(self, seconds: float, began: float) -> None:

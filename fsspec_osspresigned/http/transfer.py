@@ -1,8 +1,8 @@
 """Transfer: one try of one request by a handle of libcurl, and its reply.
 
-libcurl sends the target and the headers as they are given, and adds Content-Length. It
-passes on the reply: the lines of its head, and blocks of its body. This module reads the
-head, and decides what the reply proves: decision 16 lists each kind of reply.
+libcurl sends target and headers unchanged, and adds Content-Length. It passes the lines
+of the reply's head and the blocks of its body to this module. This module reads the
+head, and decides what the reply proves. Decision 16 lists all kinds of replies.
 """
 
 from __future__ import annotations
@@ -135,18 +135,18 @@ FRESH = Exchange(is_fresh=True)
 
 
 class LargeReplyError(Exception):
-    """The body of a reply is large or of unknown size: a worker thread must read it.
+    """The reply's body is large or has an unknown size, so a worker thread must read it.
 
     This is control flow: the loop has not read the body, and the request is sent again.
     """
 
 
 class MalformedReplyError(OSError):
-    """The reply is malformed, cut off, or of another request."""
+    """The reply is malformed, cut off, or belongs to another request."""
 
 
 class UnaskedError(OSError):
-    """Bytes, or the end of the connection, came before the request was sent.
+    """Bytes, or the end of the connection, arrived before the request was sent.
 
     Such bytes are no reply to the request.
     """
@@ -156,10 +156,11 @@ class Transfer:
     """One request and its body, sent at most once; ``reply`` returns the reply.
 
     *path* is ``bucket/key`` for error messages; None if the request concerns no object.
-    *on_loop* is for a request that the engine's loop sends. It reports no progress. It
-    refuses a reply for a sink that has more than ``SMALL`` bytes, or states no length.
+    *on_loop* means that the engine's loop sends the request. Then no progress is
+    reported. A reply for a sink is refused if it has more than ``SMALL`` bytes, or
+    states no length.
 
-    Raises what *body* raises, because a small one is read at once.
+    Raises the errors of *body*, because a small body is read at once.
     """
 
     # Attributes for the loop: the future on which the sender waits, and the reply or
@@ -242,9 +243,9 @@ class Transfer:
         )
 
     def begins_again(self) -> bool:
-        """Return whether the handle must perform again, and forget that.
+        """Return whether the handle must perform again, and reset this.
 
-        This is so after a kept connection proved stale, before anything was sent.
+        True if a kept connection was stale and nothing was sent.
         """
         is_stale, self._is_stale = self._is_stale, False
         return is_stale
@@ -252,9 +253,10 @@ class Transfer:
     def stop(self) -> None:
         """Make the transfer end within a second; called in another thread.
 
-        While libcurl opens a connection, the transfer ends when that is open or has
-        failed. If ``may_act`` is True, the transfer waits for the reply, at most for the
-        seconds of grace: else the server would do something after the transfer has ended.
+        While libcurl opens a connection, the transfer ends when the connection is open
+        or has failed. If ``may_act`` is True, the transfer waits for the reply, at most
+        for the seconds of grace. Otherwise the server could act after the transfer has
+        ended.
         """
         self._waits_until = time.monotonic() + self.exchange.grace
         self._is_stopped = True
@@ -262,12 +264,12 @@ class Transfer:
 
     @property
     def may_act(self) -> bool:
-        """True if the server may have the whole request, and may change something by it."""
+        """True if the server may have the whole request, and the request changes something."""
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 
     def note_silence(self, cancelled: BaseException) -> None:
-        """Add a note to *cancelled* if the server may have acted, and has not answered."""
+        """Add a note to *cancelled* if the server may have acted without a reply."""
         if self.may_act and not self._has_head:
             what = f"{self.signed.method} of {self._path or shown(self.signed)}"
             cancelled.add_note(
@@ -291,10 +293,10 @@ class Transfer:
         return self._taken >= self._total
 
     def finish(self, code: int, text: str) -> None:
-        """Decide the outcome, and wake the sender; called once, on the loop.
+        """Determine the outcome, and wake the sender; called once, on the loop.
 
-        *code* and *text* are as for ``reply``. A connection that must not be used again is
-        made unusable now, because another request could begin on it.
+        *code* and *text* are as for ``reply``. If the connection must not be used
+        again, it is made unusable now, before another request can use it.
         """
         try:
             self.outcome = self.reply(code, text)
@@ -317,7 +319,7 @@ class Transfer:
     def report(self, count: int) -> None:
         """Report *count* sent bytes to the callback; a negative number subtracts them.
 
-        Does nothing on the loop.
+        On the loop, it does nothing.
         """
         if self.exchange.progress is not None and count and not self._on_loop:
             self.exchange.progress(count)
@@ -364,7 +366,7 @@ class Transfer:
         return lines, stated is not None
 
     def _load(self) -> None:
-        """Read a small body; libcurl takes all of it at once, together with the head."""
+        """Read a small body; libcurl takes it at once, together with the head."""
         whole = bytes_in(self.body)
         if len(whole) != self.body.size:
             raise self._too_short(len(whole))
@@ -408,11 +410,11 @@ class Transfer:
     # read when its body begins, or at the end.
 
     def may_send(self, addresses: Addresses) -> int:
-        """Return whether libcurl may send the request on this connection, as its code.
+        """Return libcurl's code for whether it may send the request on this connection.
 
-        The request is sent once: libcurl would send it again if a kept connection was
-        closed meanwhile, but the server may have acted on it. A kept connection with unread
-        bytes is stale, and is not used.
+        The request is sent only once. If a kept connection was closed meanwhile,
+        libcurl would send the request again, but the server may already have acted on
+        it. A kept connection with unread bytes is stale, and is not used.
         """
         self._requests += 1
         self._began = time.monotonic()
@@ -520,7 +522,7 @@ class Transfer:
     def watch(self, moved: int) -> int:
         """Continue a paused request, and check its progress; return 1 to end it, else 0.
 
-        *moved* is the number of bytes that were sent and received of both bodies.
+        *moved* is the number of sent and received bytes of both bodies.
         """
         self.next_watch = time.monotonic() + SOON
         try:
@@ -540,9 +542,9 @@ class Transfer:
     # -- the head of the reply ------------------------------------------------------------
 
     def _read_head(self) -> bool:
-        """Read and judge the head of the reply if it is complete; return whether it is.
+        """If the head of the reply is complete, read and check it; return whether it is.
 
-        1xx replies, which come before it, are forgotten; lines after it belong to a trailer.
+        Replies 1xx before it are ignored. Lines after it belong to a trailer.
         """
         lines, start = self.handle.head, 0
         for _ in range(lines.count(_BLANK)):
@@ -611,13 +613,13 @@ class Transfer:
     # -- the reply ------------------------------------------------------------------------
 
     def reply(self, code: int = 0, text: str = "") -> Reply:
-        """Return the reply, after libcurl has ended with *code*, 0 for success.
+        """Return the reply after libcurl has ended with *code*; 0 is success.
 
         Raises:
             LargeReplyError: a worker thread must send the request.
             NetworkError: there is no complete reply. The server may have acted, unless
                 ``sent`` of the error is False.
-            Exception: what the body or the sink has raised.
+            Exception: an exception of the body or the sink.
         """
         if not self._has_head and self._error is None and self._requests:
             self._read_head()
@@ -777,7 +779,7 @@ def shown(signed: SignedRequest) -> str:
 
 
 def said(reason: str) -> str:
-    """Return foreign text for a message: shortened, without secrets.
+    """Return another program's text for a message: shortened, without secrets.
 
     Control characters become blanks.
     """

@@ -1,4 +1,4 @@
-"""HTTP transport: sends one signed request, and returns a reply or raises an error.
+"""HTTP transport: sends a signed request, and returns the reply or raises an error.
 
 libcurl sends. The query of a presigned URL never appears in a log or a message. Only
 Host, Content-Length, User-Agent and Accept-Encoding are added to the signed request.
@@ -29,10 +29,9 @@ class Transport:
     For worker threads, each transport keeps up to *pool* idle connections to each host.
     The connections of the loop are shared by all transports.
 
-    A request fails if *progress_timeout* seconds pass in which fewer than 256 bytes a
-    second have moved, be it while sending, waiting for the reply or reading it; None is no
-    limit.
-    *allow_http* permits plain http to other machines.
+    A request fails if fewer than 256 bytes a second move within *progress_timeout*
+    seconds, while it is sent, waits for its reply, or reads the reply. None sets no
+    limit. *allow_http* permits plain http to other machines.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Transport:
         exchange: Exchange = PLAIN,
         path: str | None = None,
     ) -> Reply:
-        """Send *signed* unchanged, or carry it out, and *body* once; return the reply.
+        """Send *signed* unchanged with *body*, or call its ``carry_out``; return the reply.
 
         *path* is ``bucket/key`` for error messages; None if the request concerns no object.
 
@@ -144,9 +143,9 @@ class Transport:
         return reply
 
     def _known_route(self, signed: SignedRequest) -> Route | None:
-        """Return the route to the origin of *signed* if it was used before, and is allowed.
+        """Return the route to the origin of *signed* if it was used before and is allowed.
 
-        None means that ``_route`` has to look at the URL.
+        None means that ``_route`` must check the URL.
         """
         text = signed.url.reveal()
         end = text.find("/", _AFTER_SCHEME)
@@ -177,7 +176,8 @@ class Transport:
 async def _silence_after(cancelled: asyncio.CancelledError, transfer: Transfer) -> None:
     """Wait for the reply to a request that may have acted, at most for its grace.
 
-    So nothing happens after the cancellation; else *cancelled* gets a note.
+    So the server does not act after the cancellation. Without a reply, *cancelled* gets
+    a note.
     """
     try:
         if transfer.may_act and transfer.outcome is None:

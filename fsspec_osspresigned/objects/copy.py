@@ -51,7 +51,7 @@ _CARRIED = (
 class SourceHead:
     """HEAD reply for the source of a copy.
 
-    Two are equal if size, ETag and CRC-64 are: then the object was not replaced.
+    Two are equal if size, ETag and CRC-64 are equal. Then the object was not replaced.
     """
 
     size: int
@@ -86,8 +86,8 @@ class Copying:
     async def run(self) -> str | None:
         """Copy the object; up to 1 GiB takes one CopyObject call.
 
-        Content-Type and metadata are copied from the source, unless *target* sets any
-        of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
+        Content-Type and metadata are copied from the source. If *target* sets any of
+        them, none are copied (OSS API reference, ``x-oss-metadata-directive``).
 
         Returns the CRC-64 of the copy, in decimal; None if the store does not report it.
 
@@ -190,7 +190,8 @@ class Copying:
     ) -> tuple[PartReceipt, ...]:
         """Copy all parts, several at a time; return their receipts in order.
 
-        Raises IntegrityError if they differ from *source*, or may be of two versions.
+        Raises IntegrityError if the parts differ from *source*, or may come from two
+        versions.
         """
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)

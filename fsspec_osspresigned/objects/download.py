@@ -85,7 +85,7 @@ class AtomicFile:
 
     @property
     def is_over(self) -> bool:
-        """True if this process has no temporary file that would be left if it ended now."""
+        """True if this process could end now and leave no temporary file behind."""
         return not self._name or os.getpid() != self._pid
 
     def resize(self, size: int) -> None:
@@ -93,7 +93,7 @@ class AtomicFile:
             os.ftruncate(descriptor, size)
 
     def adopt(self, partial: PartialFile) -> None:
-        """Write into *partial*, which stays unless the file is published or dropped."""
+        """Write into *partial*, which is kept unless the file is published or dropped."""
         with self._lock:
             self._descriptor, self._name = partial.descriptor, partial.name
             self._is_kept = True
@@ -101,7 +101,7 @@ class AtomicFile:
                 self._close()
 
     def drop(self) -> None:
-        """Let ``end`` remove what is written, also if a later process could use it."""
+        """Let ``end`` remove the written bytes, even if a later process could use them."""
         self._is_kept = False
 
     def hold(self, data: bytes) -> None:
@@ -118,7 +118,7 @@ class AtomicFile:
         """Yield the descriptor, and keep it open within the block.
 
         Otherwise, a thread that still writes after a cancellation could write into
-        another file, which got the same descriptor.
+        another file with the same descriptor.
         """
         with self._lock:
             descriptor = self._opened()
@@ -212,10 +212,10 @@ class AtomicFile:
 
 
 class Publisher:
-    """Publishes many files: each job of a worker thread publishes those that wait.
+    """Publishes many files: each job of a worker thread publishes the waiting files.
 
-    A job takes longer than a small file. On a slow disk more files wait, and more jobs
-    publish at the same time.
+    Starting a job takes longer than publishing a small file. On a slow disk, more files
+    wait, so more jobs run at the same time.
     """
 
     def __init__(self) -> None:
@@ -223,7 +223,7 @@ class Publisher:
         self._jobs = 0  # number of running jobs
 
     async def publish(self, file: AtomicFile) -> None:
-        """Publish *file*; a caller that is cancelled ends it, so that it never appears."""
+        """Publish *file*. If the caller is cancelled, it must call ``end`` of the file."""
         published = asyncio.get_running_loop().create_future()
         self._waiting.append((file, published))
         if len(self._waiting) > _EACH * self._jobs:
@@ -274,8 +274,8 @@ class _FirstBytes(MemorySink):
 class RangeWriter:
     """Sink that writes a range into a file, and computes its CRC-64.
 
-    The range is that from *offset* to *stop*; None is the end of the object. A block that
-    would reach beyond it raises NetworkError, since the bytes there are another range's.
+    The range is *offset* to *stop*; None is the end of the object. A block that reaches
+    beyond the range raises NetworkError, because it would overwrite another range.
     """
 
     download: Download
@@ -297,7 +297,7 @@ class RangeWriter:
         self.take(block)
 
     def take(self, block: bytes) -> None:
-        """Count *block*, which the file has."""
+        """Count *block*, which is already in the file."""
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
         self.download.progress(len(block))
@@ -307,9 +307,10 @@ class RangeWriter:
 class Download:
     """Download of one object; *file* is complete when ``run`` returns.
 
-    *on_size* is called once with the size of the object. *heard* is called by several
-    threads with the number of bytes received, or with a negative number before a retry.
-    None disables them. A large object takes one of *turns*; None lets it begin at once.
+    *on_size* is called once with the size of the object. Several threads call *heard*
+    with the number of bytes received, or with a negative number before a retry. None
+    disables these calls. A large object takes one of *turns*; None lets it begin at
+    once.
     """
 
     client: Client
@@ -326,8 +327,9 @@ class Download:
     async def run(self) -> int:
         """Download the object, and return its size.
 
-        The first request is for the first ``SMALL`` bytes, or a part if that is smaller.
-        Worker threads read what follows in ranges of a part, all of the same version.
+        The first request is for the first ``SMALL`` bytes, or for one part if it is
+        smaller. Worker threads read the rest in ranges with the size of a part, all
+        from the same version.
 
         Raises:
             IntegrityError: the CRC-64 differs.
@@ -362,13 +364,13 @@ class Download:
         return writer.size
 
     async def fill(self, body: bytes) -> None:
-        """Take *body* as the whole object."""
+        """Use *body* as the whole object."""
         self.file.hold(body)
         if self.heard is not None or self.on_size is not None:
             await self._tell(len(body), len(body))
 
     async def _tell(self, size: int, count: int) -> None:
-        """Tell the callbacks the *size* of the object, and that *count* bytes came."""
+        """Report the *size* of the object and *count* received bytes to the callbacks."""
         if self.on_size is not None:
             await call_user(self.on_size, size)
         if self.heard is not None:
@@ -386,7 +388,7 @@ class Download:
         return reading.fetch(self.client, piece, check, in_thread=in_thread)
 
     async def _add_rest(self, first: Range, begun: MemorySink) -> int:
-        """Write the bytes of *first*, which *begun* has, and read all that follows."""
+        """Write the bytes of *first*, which *begun* has, and read the rest of the object."""
         total, step = first.total or 0, self.client.options.piece_size
         version = Version(first.etag, total)
         await self._tell(total, begun.size)
@@ -459,7 +461,7 @@ class Download:
             partial.mark(descriptor, index)
 
     def _keep(self, partial: PartialFile, error: BaseException) -> None:
-        """Leave *partial* for a later process, unless its bytes are of no use."""
+        """Leave *partial* for a later process, unless its bytes are useless."""
         if isinstance(error, IntegrityError | SourceChangedError):
             self.file.drop()
             return

@@ -1,13 +1,14 @@
 """Lookup: information about objects, from the store or from this process's index.
 
-With write-only permission, only objects written by this process are known. Others do
-not exist for ``exists`` and lists, with one warning per bucket. All other questions
-raise ObjectNotVisibleError, or another PermissionError (``if_unverifiable="error"``). A
-403 reply of the store has the same effect as a refusal of the signer.
+With write-only permission, only objects written by this process are known. ``exists``
+and lists report other objects as missing, with one warning per bucket. All other
+methods raise ObjectNotVisibleError, or another PermissionError with
+``if_unverifiable="error"``. A 403 reply of the store has the same effect as a refusal
+of the signer.
 
 An answer of the index makes the path unverified. A tool acts on the answer, so a later
-write there must not replace an object that the index does not know: the upload forbids
-overwriting, if the signer signs that (``PutCall.target``).
+write there must not replace an object that is missing in the index. Therefore the
+upload forbids overwriting, if the signer permits this (``PutCall.target``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from .ranges import Version
 
 @frozen
 class Lookup:
-    """Answers whether objects exist, for one client; sends HeadObject or lists.
+    """Finds out which objects exist, for one client, by HeadObject or listing.
 
     Paths are ``bucket/key`` without a trailing slash. An object that cannot be checked
     raises ObjectNotVisibleError, or another PermissionError with
@@ -89,7 +90,7 @@ class Lookup:
     async def shows_object(self, path: str) -> bool:
         """Return whether the store shows an object of exactly this name.
 
-        False also if HEAD and GET are not granted: the index is not asked.
+        Also False if HEAD and GET are not granted, because the index is not used.
         """
         try:
             await reading.stat(self.client, path)
@@ -100,7 +101,7 @@ class Lookup:
     async def shows_directory(self, path: str) -> bool:
         """Return whether *path* is a bucket, or the store lists objects below it.
 
-        False also if listing is not granted: the index is not asked.
+        Also False if listing is not granted, because the index is not used.
         """
         bucket, key = split_path(path)
         if not key:
@@ -127,8 +128,8 @@ class Lookup:
     async def holds(self, path: str, *, notes: bool = False) -> bool:
         """Return whether *path* is a bucket, has objects below it, or was just created.
 
-        If listing is not granted, the index answers. If it knows nothing, *notes* makes
-        what is below *path* unverified.
+        If listing is not granted, the index answers. If it has no record, *notes* makes
+        everything below *path* unverified.
         """
         is_bucket = not split_path(path)[1]
         try:
@@ -176,8 +177,8 @@ class Lookup:
 
         *withdirs* includes directories, *markers* objects whose names end in a slash.
         Names relative to *path* must begin with *prefix*; without *prefix*, *path*
-        itself is included. *warns* issues a warning if listing is not granted, so that
-        the index answers.
+        itself is included. *warns* issues a warning if the index answers because
+        listing is not granted.
         """
         written = self.client.written
         delimiter = "/" if maxdepth == 1 else ""
@@ -205,10 +206,10 @@ class Lookup:
     ) -> tuple[AsyncIterator[Info], PermissionError | None]:
         """Return the entries of a listing, and None.
 
-        If listing is not granted, return what the index knows below *path*, and the
-        refusal. What is below *path* becomes unverified. If the index knows *path*, a
-        warning is issued if *warns* is set, or the refusal raised with
-        ``if_unverifiable="error"``.
+        If listing is not granted, return the records of the index below *path*, and the
+        refusal. Everything below *path* becomes unverified. If the index has a record
+        of *path*, *warns* issues a warning. With ``if_unverifiable="error"``, the
+        refusal is raised instead.
         """
         try:
             return await self._listed(path, prefix, delimiter=delimiter), None
@@ -304,7 +305,7 @@ class Lookup:
     def unverifiable(
         self, path: str, reason: PermissionError, *, notes: bool = True
     ) -> NoReturn:
-        """Raise the error for an object that cannot be checked, because of *reason*.
+        """Raise the error for an object that cannot be checked because of *reason*.
 
         ObjectNotVisibleError is raised after one warning per bucket. The refusal alone
         (``_refuse``) is raised with ``if_unverifiable="error"``, or if this process may
@@ -341,7 +342,7 @@ class Lookup:
     def _list_unverified(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
-        """Make what is below *path* unverified, and warn once per bucket.
+        """Make everything below *path* unverified, and warn once per bucket.
 
         With ``if_unverifiable="error"``, raise PermissionError instead of the warning.
         *warns* False does not warn. *reason* is the refusal of the listing.
@@ -362,7 +363,7 @@ class Lookup:
     ) -> AsyncIterator[Info]:
         """Return the entries of a listing, whose first page is requested here.
 
-        So PermissionError is raised here, not during the iteration.
+        Therefore PermissionError is raised here, not during the iteration.
         """
         bucket, key = split_path(path)
         within = f"{key}/{prefix}" if key else prefix
@@ -386,9 +387,9 @@ class Lookup:
     ) -> Info | None:
         """Return the ``info`` of the object *path*; None if there is none.
 
-        None also for a directory and for a bucket. *reason* is the refusal of a listing
-        of *path*, None if it was granted. After a refusal, what is below a missing object
-        becomes unverified (``_list_unverified``, which gets *warns*).
+        Also None for a directory and for a bucket. *reason* is the refusal of a listing
+        of *path*; None if it was granted. After a refusal, everything below a missing
+        object becomes unverified (``_list_unverified``, which gets *warns*).
 
         Raises PermissionError with ``if_unverifiable="error"``, or if this process may
         have stored *path*.
@@ -414,10 +415,10 @@ _UNKNOWN = {
 
 
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
-    """Raise PermissionError, because only the store knows about *path*.
+    """Raise PermissionError, because only the store knows whether *path* exists.
 
-    It is *reason* if the store replied 403, otherwise a NotCoveredError that names the
-    missing permission.
+    If the store replied 403, *reason* is raised, otherwise a NotCoveredError that names
+    the missing permission.
     """
     if isinstance(reason, AccessDeniedError):
         raise reason

@@ -30,7 +30,7 @@ _is_range = re.compile(r"bytes ([0-9]{1,14})-([0-9]{1,14})/([0-9]{1,14})").fullm
 class Version:
     """Version of an object that all ranges of one read must have; thread-safe.
 
-    If ETag or size is unknown, that of the first reply is taken.
+    If ETag or size is unknown, the first reply determines it.
     """
 
     etag: str = ""  # the value of the header ETag
@@ -114,7 +114,7 @@ class Range:
         )
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Check that the reply has the accepted version and covers the range.
+        """Check that the reply has an accepted version and covers the range.
 
         Raises WholeError before the bytes of the whole object are received, unless
         ``takes_whole`` accepts them.

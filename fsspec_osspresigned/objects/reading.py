@@ -1,4 +1,4 @@
-"""Reading of one object: what it is, a range of it, all of it (HeadObject, GetObject)."""
+"""Reads the properties, a range or all bytes of one object (HeadObject, GetObject)."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ async def read(
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
     None means the start or the end of the object; negative numbers count from its end.
-    Only *version* is accepted; None accepts any. *in_thread* means that a worker thread
-    reads, because the object may be large.
+    Only *version* is accepted; None accepts any version. *in_thread* means that a
+    worker thread reads, because the object may be large.
 
     Raises:
         IntegrityError: the whole object was read and its CRC-64 differs.
@@ -175,7 +175,7 @@ async def _bytes_of(sink: MemorySink) -> bytes:
 def check_whole(stated: str | int | None, crc: int, path: str) -> None:
     """Raise IntegrityError if *crc* differs from the CRC-64 that the store *stated*.
 
-    *stated* None means that the store reported none; then nothing is compared.
+    If the store reported no CRC-64, *stated* is None, and nothing is compared.
     """
     if stated is not None and str(stated) != str(crc):
         shown = str(stated)[:24]

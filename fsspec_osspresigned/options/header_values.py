@@ -1,8 +1,8 @@
-"""Options of objects as headers: tags, encryption and callback, validated.
+"""Headers for the options of objects: tags, encryption and callback, validated.
 
-Names are those of the OSS API reference: PutObject, object tagging, server-side
-encryption, single-connection bandwidth throttling, and callback. OSS checks the limits of
-the values. Each function raises a ValueError whose text completes "must be ...".
+The names come from the OSS API reference: PutObject, object tagging, server-side
+encryption, single-connection bandwidth throttling, and callback. OSS itself checks the
+limits of values. Each function raises a ValueError with a text that follows "must be".
 """
 
 from __future__ import annotations

@@ -236,8 +236,9 @@ def _option(
 ) -> Any:
     """Return the field of an option for attrs.
 
-    *convert* validates a value. *shown* is whether a repr shows the value, or a function
-    that makes its text. *per_object* permits the option in calls for one object.
+    *convert* validates a value. *shown* says whether a repr shows the value, or is a
+    function that makes its text. *per_object* permits the option in calls for one
+    object.
     """
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
@@ -307,7 +308,7 @@ class Options:
 
     @classmethod
     def from_storage_options(cls, given: Mapping[str, Any]) -> Options:
-        """Return validated options; None stands for the default of an option.
+        """Return validated options; the value None selects the default of an option.
 
         Raises:
             ConfigurationError: options are invalid; the message lists all problems.
@@ -358,9 +359,9 @@ class Options:
 
     @property
     def max_small(self) -> int:
-        """Maximum number of small requests of one client in flight, if the link bears it.
+        """Maximum number of small requests in flight of one client, if the link can carry them.
 
-        By default a quarter of the files that the process may open, 16 to 128.
+        The default is a quarter of the files that the process may open, from 16 to 128.
         """
         default = max(CONNECTIONS, min(MAX_SMALL, open_files() // 4))
         return self.max_concurrency or default
@@ -372,7 +373,7 @@ class Options:
 
     @property
     def max_memory(self) -> int:
-        """Number of bytes that all open files together may buffer before writers wait."""
+        """Number of bytes that all open files together may buffer before writers must wait."""
         default = max(_MEMORY, self.piece_size * (self.connections + 1))
         return self.memory_limit or default
 
@@ -406,10 +407,11 @@ class Options:
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with current names: those of ``DEPRECATED``, and ``presigned_url``.
+    """Return *given* with current names for ``DEPRECATED`` ones and for ``url``.
 
-    Its alias ``url`` is the first parameter of fsspec's ``url_to_fs``, whose callers
-    cannot pass an option of that name. If both names are given, both are kept.
+    ``url`` is an alias of ``presigned_url``. fsspec's ``url_to_fs`` has a parameter
+    ``url``, so its callers cannot pass an option of that name. If both names are given,
+    both are kept.
     """
     options = dict(given)
     for old in DEPRECATED.keys() & given.keys():
@@ -502,7 +504,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message that names the most similar of *known*; "" if none is."""
+    """Return the end of a message with the most similar of *known*; "" if none is similar."""
     from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
     close = get_close_matches(name, list(known), n=1)
@@ -525,14 +527,15 @@ def _show(name: str, value: Any) -> str:
 
 
 def surroundings() -> tuple[str | None, ...]:
-    """Return the values of the environment variables that a client with keys depends on."""
+    """Return the environment variables that a client with access keys depends on."""
     return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
 
 
 def hashable(value: Any) -> Any:
     """Return a hashable key for *value*.
 
-    Keys are equal if the values are equal, or the same object if they cannot be hashed.
+    Keys are equal if the values are equal. Values that cannot be hashed are equal only
+    to themselves.
     """
     if isinstance(value, Mapping):
         return frozenset((k, hashable(v)) for k, v in value.items())

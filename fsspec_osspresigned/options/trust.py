@@ -127,8 +127,8 @@ def _parsed(text: str | None, style: str | None) -> Endpoint | None:
 def _is_safe(endpoint: Endpoint, name: str) -> bool:
     """Return whether requests go to this machine, or to the bucket's host at OSS.
 
-    With another addressing style, or another host, the request can reach the bucket of
-    another customer, who can read its signature.
+    With another addressing style or host, the request could reach another customer's
+    bucket, and this customer could read its signature.
     """
     is_oss = endpoint.scheme == "https" and is_oss_endpoint(endpoint.host)
     return is_loopback(name) or (is_oss and endpoint.style == "virtual")

@@ -1,4 +1,4 @@
-"""Commands of curl that send a signed request, for people without this package."""
+"""curl commands that send a signed request, for people without this package."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NO_FILE = re.compile(
 def command(request: SignedRequest, key: str, shell: Shell) -> str:
     """Return a command for *shell* that sends *request*; it is a secret.
 
-    The local file has the last part of *key* as its name. Raises ConfigurationError if
-    that name, or a header, cannot be in a command.
+    The local file is named like the last part of *key*. Raises ConfigurationError if
+    this name, or a header, cannot be written in a command.
     """
     name = key.rpartition("/")[2]
     is_windows = shell == "powershell"

@@ -1,6 +1,6 @@
 """Explanations of refusals that other programs got from OSS or an S3-compatible store.
 
-Class and causes are those of ``client.error_codes`` and ``client.causes``.
+``client.error_codes`` provides the class, and ``client.causes`` the causes.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class GrantTerms:
             yield f"content type {prefixes[0]!r} is a prefix, which must be the only content type"
 
     def conditions(self) -> list[PolicyCondition]:
-        """Return the policy conditions for these terms, without those of the signature.
+        """Return the policy conditions for these terms, without those for the signature.
 
         The holder can still add fields that no condition names: metadata, headers of
         the object, a callback. OSS has no condition that forbids a field.

@@ -97,7 +97,7 @@ class Fact:
 
 
 def described(source: MapRequest | URLMap | PostGrant, now: float) -> Iterator[Fact]:
-    """Yield what *source* permits; of a map, one fact for each object.
+    """Yield what *source* permits; for a map, one fact for each object.
 
     *now* is seconds since the epoch.
     """
@@ -143,7 +143,7 @@ def about_url(
 
 
 def _object_shown(url: SecretURL) -> str:
-    """Return ``bucket/key`` of the object of *url*, as far as the URL shows it."""
+    """Return ``bucket/key`` for the object of *url*, as far as the URL shows it."""
     try:
         bucket, key = url_checks.object_of(url.reveal())
     except ValueError:

@@ -1,7 +1,7 @@
-"""Refusals as people paste them: what a store replied, and what is known of the request.
+"""Refusals in pasted text: the reply of a store, and facts about the request.
 
 The text may be an error document in XML or JSON, a dump of ``curl -v``, an exception of
-an SDK, a line of a log, or several of them; a presigned URL may be among it.
+an SDK, a log line, or several of these. It may also contain the presigned URL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Presigned URLs for whole objects or multipart uploads, made by the owner."""
+"""Owners: presigned URLs for whole objects or multipart uploads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Cut:
     def from_sizes(
         cls, *, part_size: int, parts: int | None, file_size: int | None
     ) -> Cut:
-        """Return the division into *parts* parts; with None, that of *file_size* bytes.
+        """Return the division into *parts* parts; None divides *file_size* bytes.
 
         ConfigurationError if OSS does not accept the size or the number of the parts.
         """
@@ -110,9 +110,9 @@ class Signed:
         return dump(self.entries)
 
     def url_text(self, shell: Shell | None = None) -> str:
-        """Return the URL and its headers, a secret, if there is only one object.
+        """Return the URL and its headers, if there is only one object; this is a secret.
 
-        With *shell*, it is a command of curl for that shell (``commands.command``).
+        With *shell*, return a curl command for that shell (``commands.command``).
         """
         ((path, request),) = self.requests.items()
         if shell is not None:
@@ -156,7 +156,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
 
 
 def _is_left_out(local: str, path: str) -> bool:
-    """Return whether *local* cannot be stored as *path*; warn if so."""
+    """Return whether *local* cannot be uploaded as *path*; warn if so."""
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
         problem = "is a link to nothing"
@@ -178,11 +178,11 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     """Sign the requests of *order* for each of *paths*.
 
-    With parts, there must be one path, and its multipart upload is begun.
+    With parts, there must be exactly one path; its multipart upload is initiated.
 
     Raises:
         ConfigurationError: OSS would refuse a request; the message lists all paths.
-        OSSPresignedError: the multipart upload could not be begun.
+        OSSPresignedError: the multipart upload could not be initiated.
     """
     if order.cut is not None:
         (path,) = paths
@@ -243,7 +243,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
 
 
 def forget(signer: KeySigner, signed: Signed) -> None:
-    """Abort the multipart uploads of *signed*, whose URLs will not be handed out."""
+    """Abort the multipart uploads of *signed*, because their URLs will not be used."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
             target = Target.of(

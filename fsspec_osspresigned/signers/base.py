@@ -80,7 +80,7 @@ _ALL_WAYS = Grant()
 
 
 class OtherPartSizeError(ConfigurationError):
-    """The server wants parts of another size, which its grants name from now on."""
+    """The server requires another part size; its grants state this size from now on."""
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Vocabulary of all checks: a table of rows, the result of each row, and the report."""
+"""Parts of all checks: the table of rows, the result of each row, and the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Outcome: TypeAlias = Literal["passed", "failed", "recorded", "skipped"]
 
 @frozen
 class Row:
-    """One row of a check; its subclass knows what is sent."""
+    """One row of a check; each subclass defines its requests."""
 
     name: str  # short name for reports
     says: str  # what must hold, in one sentence
@@ -29,7 +29,7 @@ class Row:
 
 @frozen
 class Result:
-    """Result of one row, or one problem of a path."""
+    """Result of one row, or one problem with a path."""
 
     name: str
     says: str
@@ -67,10 +67,10 @@ def run(
     ask: Callable[[R], Result],
     unmet: Callable[[R], str] = lambda _: "",
 ) -> Iterator[Result]:
-    """Yield the result of each of *rows*, in their order; *ask* gets it.
+    """Call *ask* for each of *rows* in order, and yield the results.
 
-    *unmet* returns why a row cannot be asked; empty if it can. A control that did not
-    succeed is the last row that is asked.
+    *unmet* returns why a row cannot be checked; empty if it can. If a control row
+    fails, no further row is checked.
     """
     succeeded: set[str | None] = {None}
     for row in rows:
@@ -100,7 +100,7 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def report(results: Iterable[Result], **members: Any) -> dict[str, Any]:
-    """Return the JSON report of a check; *members* come before its results."""
+    """Return the JSON report of a check, with *members* before the results."""
     results = [*results]
     listed = [result.as_dict() for result in results]
     return {"passed": has_passed(results), **members, "results": listed}

@@ -37,7 +37,7 @@ Answer: TypeAlias = SignerReply | SignerProblem
 
 @frozen
 class Case:
-    """One request of a rule, and its answer."""
+    """One request of a rule, and the signer's answer."""
 
     what: str  # description of the difference
     request: Request
@@ -54,11 +54,11 @@ class RuleSkippedError(Exception):
 
 @define(kw_only=True, slots=False)
 class Kit:
-    """Access to the signer to check; *token* has permission for *prefix* in *bucket*.
+    """Access to the checked signer; *token* has permission for *prefix* in *bucket*.
 
-    *allowed_hosts* are further permitted hosts, host -> its bucket, None for any.
-    *allowed_headers* are the ACL, callback and symlink headers that the policy grants,
-    in lower case.
+    *allowed_hosts* maps further permitted hosts to their buckets; None permits any
+    bucket. *allowed_headers* are the ACL, callback and symlink headers that the policy
+    grants, in lower case.
 
     Raises:
         ConfigurationError: *url* is not a valid signer URL.
@@ -88,7 +88,7 @@ class Kit:
     def request(
         self, action: Action = Action.PutObject, name: str = "k", **members: Any
     ) -> Request:
-        """Return a valid request for *action*; *members* replace its members."""
+        """Return a valid request for *action*; *members* replace its fields."""
         spec = action.spec
         request: Request = {"action": action, "bucket": self.bucket}
         if spec.on_bucket:
@@ -109,7 +109,7 @@ class Kit:
     def probe(self, name: str = "k", **members: Any) -> Request:
         """Return a request for a granted action, PutObject if possible.
 
-        *members* replace its members. RuleSkippedError if no action on one object is
+        *members* replace its fields. RuleSkippedError if no action on one object is
         granted.
         """
         for action in self.granted:
@@ -158,7 +158,7 @@ class Kit:
     def results(self, *requests: Request, **members: Any) -> list[Answer]:
         """Send *requests* in one call, and return the parsed results.
 
-        *members* are further members of the call. For errors, see :meth:`answers`.
+        *members* are further fields of the call. Raises like :meth:`answers`.
         """
         body = json.dumps({"requests": requests, **members}).encode()
         return self.answers(self.post(body), len(requests))
@@ -203,7 +203,7 @@ class Kit:
         return {a: o for a, o in self.outcomes.items() if isinstance(o, SignerReply)}
 
     def unfit(self, request: Request, url: str) -> str | None:
-        """Return why *url* is not for exactly the call of *request*; None if it is."""
+        """Return why *url* does not match *request* exactly; None if it does."""
         binding = wire_protocol.URLBinding(
             signer_host=urlsplit(self.url).hostname or "",
             allowed_hosts=self.allowed_hosts,

@@ -1,7 +1,7 @@
-"""Rules of signer protocol 1: what is sent, and what the answers must be.
+"""Rules of signer protocol 1: requests, and the required answers.
 
-Begin with ``RULES``, the table at the end. Most rules are a list of requests, which are
-sent in one call, and what each answer must be.
+Begin with ``RULES``, the table at the end. Most rules have a list of requests, which
+are sent in one call, and a check of each answer.
 """
 
 from __future__ import annotations

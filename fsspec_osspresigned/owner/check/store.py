@@ -64,7 +64,7 @@ class Expected:
 
 
 class Needs(enum.Enum):
-    """Condition of a fact on the bucket, its endpoint or the keys; the value names it."""
+    """Condition for a fact: on the bucket, its endpoint or the keys; the value is its name."""
 
     UNVERSIONED = "a bucket without versioning"
     VERSIONED = "a bucket with versioning, enabled or suspended"
@@ -85,11 +85,11 @@ class Needs(enum.Enum):
 
 @frozen
 class URLCall:
-    """One request of a fact, without what only a run of the check knows.
+    """One request of a fact, without the values that only a run of the check knows.
 
-    The check adds bucket, directory and time, and the ID of the upload that the fact
-    began. To CompleteMultipartUpload it adds the list of parts, unless a body or
-    ``x-oss-complete-all`` takes its place.
+    The check adds bucket, directory, time, and the ID of the upload that the fact
+    began. It also adds the list of parts to CompleteMultipartUpload, unless the request
+    has a body or ``x-oss-complete-all``.
     """
 
     action: Action
@@ -124,8 +124,8 @@ def _steps(value: Step | tuple[Step, ...]) -> tuple[Step, ...]:
 class Fact(Row):
     """One fact about the store.
 
-    If the store must refuse the last request, *counter* names another fact, whose last
-    request is the same without the mistake, and succeeds.
+    If the store must refuse the last request, *counter* names a similar fact. Its last
+    request has no mistake, and succeeds.
     """
 
     source: str  # where the fact is documented or was observed
@@ -141,7 +141,7 @@ class _StepFailedError(OSSPresignedError):
 
 
 def check_store(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[Result]:
-    """Check each of *facts* in *folder*; yield the results in the same order."""
+    """Check *facts* in *folder*; yield the results in the same order."""
 
     def unmet(fact: Fact) -> str:
         if fact.needs is None or fact.needs.are_met(folder):

@@ -1,4 +1,4 @@
-"""Facts about OSS on which the program relies, in one table with their sources."""
+"""Table of facts about OSS on which the program relies, with their sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folder of one check of a store: requests on its objects, and their removal.
+"""Folder for one check of a store: requests on its objects, and cleanup.
 
 A check stores objects only in a folder of its own with a random name.
 """
@@ -63,7 +63,7 @@ class FormCall:
     action: ClassVar[Action] = Action.PostObject
 
     def sent(self, fields: Mapping[str, Secret]) -> SignedForm:
-        """Return the form with *fields*, of which *unlisted* ones are replaced."""
+        """Return the form with *fields*, after *unlisted* has replaced some of them."""
         own = {name.lower() for name in self.unlisted}
         kept = {n: value for n, value in fields.items() if n.lower() not in own}
         more = {n: FormValue(v) for n, v in self.unlisted.items() if v is not None}
@@ -72,7 +72,7 @@ class FormCall:
 
 @frozen(kw_only=True)
 class StoreAccess:
-    """Signs and sends requests to one bucket, also invalid ones."""
+    """Signs and sends requests to one bucket, including invalid ones."""
 
     send: Send  # sends one signed request and returns the reply of any status
     credentials: Credentials
@@ -97,7 +97,7 @@ class StoreAccess:
         *headers* are signed and sent; *unsigned* ones are only sent, and None omits a
         signed header of that name. *plus* writes blanks in the path as ``+``. *changes*
         are attributes of a :class:`PresignRequest`, and are signed even if invalid. The
-        reply is returned whatever its status.
+        reply is returned with any status.
         """
         terms: dict[str, Any] = {
             "credentials": self.credentials,
@@ -126,9 +126,9 @@ class StoreAccess:
 
 @frozen
 class Trace:
-    """Trace that a check may leave: an object, a version, or an open multipart upload.
+    """Something that a check may leave: an object, a version, or an open multipart upload.
 
-    Without IDs, it is the object itself.
+    Without IDs, this is the object itself.
     """
 
     key: str
@@ -180,7 +180,7 @@ class CheckFolder:
         query: Mapping[str, str],
         **request: Any,
     ) -> Reply:
-        """Sign and send one call on the object *key*, and note what it may leave.
+        """Sign and send one call on the object *key*, and record what it may leave.
 
         *request* holds further arguments of :meth:`StoreAccess.request`.
         """
@@ -225,10 +225,10 @@ class CheckFolder:
         return reply
 
     def clean_up(self) -> list[Trace]:
-        """Remove what this check stored; return what is left of it.
+        """Remove everything that this check stored; return what could not be removed.
 
-        The listing finds objects whose replies were lost. Without the permission to list,
-        only the replies are known.
+        The listing finds objects whose replies were lost. Without this permission, only
+        stored objects with a reply are known.
         """
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError, ValueError):
@@ -261,7 +261,7 @@ class CheckFolder:
         return reply.status in _GONE
 
     def _listed_traces(self) -> Iterator[Trace]:
-        """Yield all that is listed in the folder, which never holds 1,000 entries."""
+        """Yield everything listed in the folder, which always has fewer than 1,000 entries."""
         for listing, tags in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
             query = {**listing, "prefix": self.path}
             reply = self.access.request("GET", query=query)

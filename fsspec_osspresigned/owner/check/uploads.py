@@ -54,7 +54,7 @@ def _problem(path: str, kind: str, text: str) -> Result:
 
 @frozen(kw_only=True)
 class Intent:
-    """Planned uploads, to check a URL map or a grant against.
+    """Planned uploads against which a URL map or a grant is checked.
 
     *files* are path -> local file; if empty, only the map or grant itself is checked.
     *headers* are the required headers of the uploads; *receipts* and *allow_http* are
@@ -75,8 +75,8 @@ class Intent:
 def check_map(url_map: URLMap, intent: Intent) -> list[Result]:
     """Return all problems of *url_map* for the planned uploads *intent*.
 
-    Those of the map itself come first, then those of the files, then unused URLs. The
-    check assumes that the files are sent one after the other, in their order.
+    Problems of the map itself come first, then those of the files, then unused URLs.
+    The check assumes that the files are sent one after the other, in their order.
     """
     problems = [
         _problem(path, *problem)
@@ -209,7 +209,7 @@ def _check_upload(
 def _timetable(
     entry: MapEntry, plan: UploadPlan, size: int
 ) -> Iterator[tuple[str, MapRequest, int]]:
-    """Yield name and request of each call of an upload, with the bytes sent before."""
+    """Yield name and request of each call of an upload, and the bytes sent before it."""
     if not plan.multipart and entry.put is not None:
         yield "url", entry.put, 0
         return

@@ -1,8 +1,8 @@
 """Signer service: an ASGI application that serves signer protocol 1 with any signer.
 
-It also replies in the format of OSS's own sample servers: the reply of
-``GET /get_post_signature_for_oss_upload`` is that of "Obtain signature information from the
-server and upload data to OSS" (V4), so existing upload code works with it.
+It also replies in the format of OSS's own sample servers, so existing upload code works
+with it. ``GET /get_post_signature_for_oss_upload`` returns the reply of the sample in
+"Obtain signature information from the server and upload data to OSS" (V4).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _MAX_UPLOAD_ID = 1024  # characters; an upload ID of OSS has 32
 
 @frozen(kw_only=True)
 class ServiceRules:
-    """Signer and policies of the service; a call uses the rules with which it began."""
+    """Signer and policies of the service; a call keeps the rules that applied when it began."""
 
     signer: Signer = field(converter=as_signer)
     tokens: Mapping[str, Policy]  # SHA-256 of the bearer token, in hex -> its policy
@@ -90,7 +90,7 @@ class AccessRecord:
 def create_app(signer: Signer, *, tokens: Mapping[str, Policy]) -> Starlette:
     """Return the ASGI app of a signer service with fixed policies.
 
-    *signer* is a Signer, or anything that ``as_signer`` makes one of.
+    *signer* is a Signer, or anything that ``as_signer`` accepts.
     """
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
     if any(policy.has_quota for policy in rules.tokens.values()):
@@ -108,9 +108,10 @@ def create_ruled_app(
 ) -> Starlette:
     """Return the ASGI app of a signer service whose policies may change.
 
-    *rules* is called at the beginning of each call. *store* counts for policies with a
-    quota, and may be None if there are none. *tell* gets the record of each call
-    for signatures. *routes* returns further routes of the service.
+    *rules* is called at the beginning of each call. *store* counts the usage of
+    policies with a quota; it may be None if no policy has one. *tell* is called with
+    the record of each call for signatures. *routes* returns further routes of the
+    service.
     """
     service = Service(rules, limits or RateLimits(), store, tell)
     app = Starlette(
@@ -167,7 +168,7 @@ Answer: TypeAlias = Callable[[Request, AccessRecord], Awaitable[Response]]
 
 @frozen
 class Service:
-    """Answers calls within their limits, and tells a record of each."""
+    """Answers calls within their limits, and reports a record of each call."""
 
     rules: Callable[[], ServiceRules]
     limits: RateLimits
@@ -175,7 +176,7 @@ class Service:
     tell: Callable[[AccessRecord], object]
 
     def recorded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint that tells the record of each call of *answer*."""
+        """Return an endpoint that calls *answer*, and reports a record of each call."""
 
         async def endpoint(request: Request) -> Response:
             began = time.perf_counter()
@@ -239,7 +240,7 @@ class Service:
         return JSONResponse({**policy.permissions(), **left}, headers=headers)
 
     def counting(self, policy: Policy) -> AbstractContextManager[Count]:
-        """Return the context in which operations that *policy* permits are counted."""
+        """Return a context that counts the operations which *policy* permits."""
         return (
             self.store.counting(policy) if self.store else nullcontext(lambda _: None)
         )
@@ -349,9 +350,9 @@ def _requests_of(body: bytes) -> list[Any]:
 def _has_many_values(body: bytes, maximum: int) -> bool:
     """Return whether *body* has more than *maximum* JSON values, without parsing it.
 
-    Each value follows a bracket, a brace or a comma, and has at most two strings, its
-    name and itself. So a count of these marks, or of quotes, often decides. If not, the
-    strings, which may hold such marks, are taken out, which is slow.
+    Each value follows a bracket, a brace or a comma, and has at most two strings: its
+    name and itself. So counting these marks, or the quotes, is often enough. Otherwise
+    the strings are removed first, because they may contain such marks; this is slow.
     """
     marks = (b"[", b"{", b",")
     if sum(map(body.count, marks)) <= maximum:
@@ -414,7 +415,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of the policy whose hash is the token itself, or None.
+    """Return the name of a policy that contains the token instead of its hash, or None.
 
     The log then reports this mistake to the owner.
     """
@@ -433,8 +434,8 @@ def operation_of(
 ) -> Operation:
     """Return the operation in *request*, which is one item of a call.
 
-    *actions* are those that are accepted. With *is_sized*, an operation with a body
-    needs its ``content_length``. ServiceError if the request is invalid.
+    *actions* are the accepted actions. With *is_sized*, an operation with a body must
+    have a ``content_length``. ServiceError if the request is invalid.
     """
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")

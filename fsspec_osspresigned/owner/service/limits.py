@@ -32,9 +32,9 @@ class _Usage:
 
 @define
 class RateLimits:
-    """Limits of each token, by the name of its policy; above one, the reply is 429.
+    """Limits of each token, by the name of its policy; above a limit, the reply is 429.
 
-    One batch may exceed the limit of a minute, but not two at the same time.
+    A single batch may exceed the limit per minute, but not two at the same time.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -70,7 +70,8 @@ class RateLimits:
         own, so its calls wait only for each other.
 
         Raises:
-            HTTPException: 413 or 429, by size and number of the calls without a reply.
+            HTTPException: 413 or 429 if the calls without a reply are too large or too
+                many.
         """
         with self._lock:
             usage = self._used_by(policy)

@@ -1,4 +1,4 @@
-"""Policies of the signer service: what they permit, and their TOML file."""
+"""Policies of the signer service: their permissions, and their TOML file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class Policy:
-    """Requests that the service signs for the bearer of one token."""
+    """Permissions of one token: the requests that the service signs for its bearer."""
 
     name: str  # name for logs
     # ``bucket/`` or ``bucket/begin/of/key``. A path must begin with one of them.
@@ -121,9 +121,9 @@ class Policy:
         return self.max_objects is not None or self.max_bytes is not None
 
     def life(self, wish: int | None = None) -> int:
-        """Return the seconds that a signature may live, at most *wish* if given.
+        """Return the lifetime of a signature in seconds, at most *wish* if it is given.
 
-        ServiceError if the token has less than one left.
+        ServiceError if the token expires within a second.
         """
         life = min(self.max_expires_in, wish or self.max_expires_in)
         if self.expires_at is not None:
@@ -283,10 +283,10 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
 
 
 def callback_of(policy: Policy) -> str:
-    """Return the value by which OSS notifies the owner of each new object.
+    """Return the callback value that lets OSS notify the owner of each new object.
 
-    The body is a form with a field for each fact of OSS (API reference, "Callback") and
-    ``token``, the name of *policy*.
+    The body of the callback is a form. It has a field for each fact that OSS offers
+    (API reference, "Callback"), and ``token`` with the name of *policy*.
     """
     facts = ("bucket", "object", "size", "etag", "crc64", "mimeType")
     body = "&".join(f"{name}=${{{name}}}" for name in facts)
@@ -302,10 +302,10 @@ def callback_of(policy: Policy) -> str:
 def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
     """Return the ``bucket/prefix`` in the parameters ``bucket`` and ``dir`` of *wish*.
 
-    A missing parameter defaults to the only value that the policy has.
+    A missing parameter defaults to the policy's value, if it has only one.
 
     Raises:
-        ServiceError: *policy* does not grant it, or a parameter is missing.
+        ServiceError: *policy* does not grant this place, or a parameter is missing.
     """
     bucket, folder = wish.get("bucket"), wish.get("dir")
     places = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
@@ -326,7 +326,7 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
 def object_path(policy: Policy, wish: Mapping[str, str], key: str) -> str:
     """Return ``bucket/key``, with *key* below the place that :func:`place_in` returns.
 
-    A *key* that already begins with the prefix of this place is taken as it is.
+    A *key* that already begins with the prefix of this place is not changed.
     """
     place = place_in(policy, wish)
     path = f"{split_path(place)[0]}/{key}"
@@ -450,7 +450,7 @@ def parse_policies(text: str) -> Policies:
 
 
 class _MemberError(Exception):
-    """Raised for an invalid value in the policy file; its args are the mistakes."""
+    """Raised for an invalid value in the policy file; its ``args`` are the mistakes."""
 
 
 Read: TypeAlias = Callable[[Any], Any]

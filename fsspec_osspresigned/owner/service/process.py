@@ -1,7 +1,7 @@
 """Process of the signer service ``osspresigned serve``, from start to stop.
 
-It speaks plain HTTP. TLS, slow clients and the number of connections are left to a reverse
-proxy. The log is one line of JSON on stdout for each event, without secrets.
+It speaks plain HTTP. A reverse proxy must handle TLS, slow clients and the number of
+connections. The log has one line of JSON on stdout for each event, without secrets.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class LineHandler(logging.Handler):
 def say(event: str, **facts: Any) -> None:
     """Write *event* as one line to stdout.
 
-    It uses no file object, because Python flushes one at exit, and fails if its reader
-    is gone.
+    It uses no file object, because Python would flush it at exit, and fail if the
+    reader has closed the pipe.
     """
     line = json.dumps({"time": shown_moment(time.time()), "event": event, **facts})
     data = f"{line}\n".encode()

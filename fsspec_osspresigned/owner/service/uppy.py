@@ -1,7 +1,7 @@
-"""Route for Uppy, an uploader of web sites: ``/s3/presign``.
+"""Route ``/s3/presign`` for Uppy, an uploader for web sites.
 
-It answers the function ``signRequest`` of Uppy's plugin AwsS3, which sends each request to
-the store itself.
+The function ``signRequest`` of Uppy's plugin AwsS3 calls this route. The plugin then
+sends each request to the store itself.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _document(request: Request, body: bytes) -> Mapping[str, Any]:
 
 
 def _operation(request: Request, given: Mapping[str, Any], policy: Policy) -> Operation:
-    """Return the call of OSS that Uppy asks for; its key is below the policy's prefix.
+    """Return the OSS call that Uppy requests; its key is below the policy's prefix.
 
     ServiceError if Uppy sends no such request.
     """
