@@ -79,7 +79,7 @@ def current_name(name: str, renamed: Mapping[str, str]) -> str:
 
 
 class SpecialFileError(OSError):
-    """The path is a pipe, a socket or a device instead of a regular file; it was not opened.
+    """The path is a pipe, a socket or a device, so it was not opened.
 
     This is no ``ConfigurationError``, because another program may have just replaced
     the file.

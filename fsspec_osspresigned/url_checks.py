@@ -52,7 +52,7 @@ def scheme_of(text: str) -> str:
 
 
 def is_presigned(text: str) -> bool:
-    """Return whether *text* is a presigned URL, or a path with the query of one."""
+    """Return whether *text* is a presigned URL, or a path with such a query."""
     # A public URL, such as that of a map on the user's own server, has no query.
     return has_signature(text) or ("?" in text and is_web(text))
 
@@ -66,7 +66,7 @@ def has_signature(text: str) -> bool:
 def url_problem(url: str) -> str | None:
     """Return why *url* is invalid as the target of a request, or None if it is valid.
 
-    The text quotes nothing from *url*, which may hold a signature.
+    The text quotes nothing from *url*, because it may contain a signature.
     """
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
@@ -132,9 +132,9 @@ def own_header_problem(
 ) -> str | None:
     """Return why a Host or Content-Length in *headers* must not be sent, or None.
 
-    Either must be signed, and equal to what the request to *url* sends anyway. *signed*
-    holds the ``x-oss-additional-headers`` of *url* in lower case. *content_length* None
-    means a request without a body.
+    Such a header must be signed, and equal to the value that the request to *url* has
+    anyway. *signed* has the ``x-oss-additional-headers`` of *url* in lower case.
+    *content_length* None means a request without a body.
     """
     real = {"host": urlsplit(url).netloc, "content-length": str(content_length or 0)}
     for name, value in headers.items():
@@ -176,7 +176,7 @@ def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
 
 
 def service_problem(url: str, *, allow_http: bool) -> str | None:
-    """Return why *url* must not be that of a service, which may get a token, or None.
+    """Return why *url* must not be used for a service, which may get a token, or None.
 
     *allow_http* permits plain http to other machines.
     """
@@ -190,9 +190,9 @@ def service_problem(url: str, *, allow_http: bool) -> str | None:
 def decoded_path(url: str, errors: str = "strict") -> str:
     """Return the path of *url*, percent-decoded once, without the first slash.
 
-    OSS reads ``+`` as a blank: its Ruby SDK writes blanks so, and lists such a key with
-    blanks (``tests/test_object_key.rb``). For other stores, ``+`` is kept. *errors* says
-    what happens if the decoded bytes are not UTF-8; ``strict`` raises ValueError.
+    OSS reads ``+`` as a blank: its Ruby SDK writes blanks as ``+``, and lists such a
+    key with blanks (``tests/test_object_key.rb``). For other stores, ``+`` is kept.
+    *errors* applies if the decoded bytes are not UTF-8; ``strict`` raises ValueError.
     """
     path = urlsplit(url).path
     if "+" in path and _is_for_oss(url):
@@ -207,7 +207,7 @@ def with_plus(url: str) -> str:
 
 
 def as_read(url: str, key: str) -> str:
-    """Return *url*, with ``%2B`` for ``+`` if only then its path ends in *key*.
+    """Return *url*; if its path ends in *key* only with ``%2B`` for ``+``, replace ``+``.
 
     The signature stays valid, because OSS signs the decoded key.
     """

@@ -329,7 +329,7 @@ class BucketState:
 
     @contextmanager
     def watching(self, place: RequestPlace, size: int) -> Iterator[None]:
-        """Let the window grow if a large request at *place*, of *size* bytes, takes long."""
+        """Let the window grow if a large request of *size* bytes at *place* is slow."""
         limiter, answered = request_limiter(), self.large.answered
 
         def note() -> None:

@@ -151,7 +151,7 @@ class LocalIndex:
 
     # Tools check for a directory that they just created (DuckDB, ``get_mapper``).
     def is_new_directory(self, path: str) -> bool:
-        """Return whether *path* was created, and no object was written into it since then."""
+        """Return whether *path* was created, and nothing was written into it since."""
         return path in self._new
 
     def descendants(self, path: str, begin: str = "") -> Iterator[Info]:

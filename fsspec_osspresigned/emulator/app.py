@@ -186,7 +186,7 @@ class App:
         return fault.distort(reply)
 
     async def opened(self, call: Call, body: IncomingBody) -> tuple[Call, IncomingBody]:
-        """If *call* sends a form, return it with its fields and its file; else the arguments."""
+        """Return *call* and *body*; for a form, with its fields and its file."""
         if call.action != Action.PostObject or call.key:
             return call, body
         call, form = await open_form(call, body)

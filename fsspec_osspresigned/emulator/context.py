@@ -225,7 +225,7 @@ def read_properties(call: Call) -> dict[str, str]:
 
 
 def check_traffic_limit(call: Call) -> None:
-    """Raise RefusedError if *call* has an invalid rate limit. A valid limit has no effect."""
+    """Raise RefusedError if *call* has an invalid rate limit."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:

@@ -297,7 +297,7 @@ class Faults:
         self._rules = []
 
     def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
-        """Count this request, and return the fault that applies to it; None if none does."""
+        """Count this request, and return the fault that applies; None without one."""
         due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
         return next(due, None)
 

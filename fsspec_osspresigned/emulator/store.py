@@ -1,7 +1,6 @@
 """Store of the emulator: buckets, objects and multipart uploads.
 
-Bodies of objects are immutable segments in memory. Large ones are in temporary files,
-which are deleted when the store is closed.
+Bodies of objects are immutable segments in memory. Large bodies are in temporary files.
 """
 
 from __future__ import annotations

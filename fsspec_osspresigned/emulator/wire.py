@@ -231,7 +231,7 @@ class IncomingBody:
         return data
 
     async def _apply(self, reached: int) -> None:
-        """Apply the faults up to *reached*; at the end of the body, apply all remaining ones."""
+        """Apply the faults up to *reached*, or all at the end of the body."""
         while self.effects and (self.effects[0][0] <= reached or not self._more):
             position, effect = self.effects.pop(0)
             self.received = max(self.received, min(position, reached))

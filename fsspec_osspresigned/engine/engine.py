@@ -245,7 +245,7 @@ after_fork_in_child(_begin_anew)
 
 
 def post_later(function: Callable[[], object]) -> None:
-    """Call *function* on the loop soon, if the engine can start; a finalizer may do this."""
+    """Call *function* on the loop soon, if the engine can start; safe in finalizers."""
     if not sys.is_finalizing():  # Python 3.11 would wait for the thread forever
         with suppress(OSError, RuntimeError):
             current().start()
@@ -322,11 +322,11 @@ class _Call:
 
 
 def in_waiting_thread(function: Callable[[], object]) -> None:
-    """Call *function* in the thread that waits for the current call, before the call returns.
+    """Call *function* in the thread that waits for the current call.
 
-    If no thread waits, because the work runs in the background, a background thread
-    calls *function*. A thread that is not the engine's calls *function* itself.
-    Functions are called in order.
+    The function is called before the call returns. If no thread waits, because the work
+    runs in the background, a background thread calls *function*. A thread that is not
+    the engine's calls *function* itself. Functions are called in order.
     """
     if not is_own_thread():
         function()
@@ -484,7 +484,7 @@ async def awaited(
 async def _until_ended(
     call: _Call, items: queue.SimpleQueue[Any], arrived: asyncio.Event
 ) -> tuple[_Outcome, BaseException | None]:
-    """Begin *call* and wait; return its outcome, and the exception that cancelled the call."""
+    """Begin *call* and wait; return its outcome, and what cancelled it."""
     engine, interrupt = current(), None
     # When to give up, and when the next cancellation counts.
     end = next_cancel = math.inf
@@ -658,7 +658,7 @@ async def _unharmed(task: asyncio.Task[T]) -> T:
 
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Call the coroutine *function* on the loop, and do not wait; a finalizer may do this."""
+    """Call the coroutine *function* on the loop without waiting; safe in finalizers."""
     post_later(lambda: running().spawn(function(), contextvars.Context()))
 
 

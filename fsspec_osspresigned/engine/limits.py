@@ -71,7 +71,7 @@ class RequestLimiter:
         return place in self._waiting
 
     def enter_nowait(self, place: RequestPlace) -> bool:
-        """If a request may be sent now, count it as in flight and return True; else False."""
+        """Count a request as in flight if it may be sent now; return whether it may."""
         may = is_user_code.get() or (not self._waiting and self._may(place))
         if may:
             self._count(place, 1)

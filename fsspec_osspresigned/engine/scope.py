@@ -122,7 +122,7 @@ class Scope(Generic[T, R]):
         return self.failures
 
     async def _child(self) -> None:
-        """Run jobs until none is left; each child starts another child with its first job."""
+        """Run jobs until none is left; start another child with the first job."""
         pending, is_first = self._pending, True
         while (pending or await self._read()) and not self._stops:
             if abort_at_exit.is_terminating:

@@ -264,7 +264,7 @@ class Transfer:
 
     @property
     def may_act(self) -> bool:
-        """True if the server may have the whole request, and the request changes something."""
+        """True if the request changes something, and the server may have all of it."""
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 

@@ -223,7 +223,7 @@ class Publisher:
         self._jobs = 0  # number of running jobs
 
     async def publish(self, file: AtomicFile) -> None:
-        """Publish *file*. If the caller is cancelled, it must call ``end`` of the file."""
+        """Publish *file*; a cancelled caller must call ``end`` of the file."""
         published = asyncio.get_running_loop().create_future()
         self._waiting.append((file, published))
         if len(self._waiting) > _EACH * self._jobs:
@@ -388,7 +388,7 @@ class Download:
         return reading.fetch(self.client, piece, check, in_thread=in_thread)
 
     async def _add_rest(self, first: Range, begun: MemorySink) -> int:
-        """Write the bytes of *first*, which *begun* has, and read the rest of the object."""
+        """Write the bytes of *first*, which *begun* has, and read the rest."""
         total, step = first.total or 0, self.client.options.piece_size
         version = Version(first.etag, total)
         await self._tell(total, begun.size)

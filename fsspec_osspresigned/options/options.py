@@ -359,9 +359,10 @@ class Options:
 
     @property
     def max_small(self) -> int:
-        """Maximum number of small requests in flight of one client, if the link can carry them.
+        """Maximum number of small requests in flight, if the link can carry them.
 
-        The default is a quarter of the files that the process may open, from 16 to 128.
+        It applies to one client. The default is a quarter of the files that the process
+        may open, from 16 to 128.
         """
         default = max(CONNECTIONS, min(MAX_SMALL, open_files() // 4))
         return self.max_concurrency or default
@@ -373,7 +374,7 @@ class Options:
 
     @property
     def max_memory(self) -> int:
-        """Number of bytes that all open files together may buffer before writers must wait."""
+        """Bytes that all open files together may buffer before writers must wait."""
         default = max(_MEMORY, self.piece_size * (self.connections + 1))
         return self.memory_limit or default
 
@@ -504,7 +505,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message with the most similar of *known*; "" if none is similar."""
+    """Return the end of a message with the most similar of *known*, or ""."""
     from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
     close = get_close_matches(name, list(known), n=1)

@@ -41,7 +41,7 @@ class _Waiter:
     )
 
     def settle(self, outcome: Outcome | BaseException) -> None:
-        """Give *outcome* to the coroutine, unless it was cancelled."""
+        """Give *outcome* to the coroutine, unless the coroutine was cancelled."""
         if self.future.done():
             return
         if isinstance(outcome, SignedRequest):
@@ -50,7 +50,7 @@ class _Waiter:
             self.future.set_exception(outcome)
 
     def forget(self) -> None:
-        """Keep asyncio from logging an error that the coroutine did not take."""
+        """Keep asyncio from logging an error that the coroutine did not retrieve."""
         if self.future.done() and not self.future.cancelled():
             self.future.exception()
 
@@ -65,13 +65,14 @@ def _slot(operation: Operation) -> Slot:
 class Prefetcher:
     """Batches the operations of several coroutines, and signs further ones in advance.
 
-    One worker thread at a time calls the signer; operations that arrive meanwhile go into
-    the next call. A call has the operations that coroutines wait for, and is filled with
-    those of *coming*; their number grows from call to call. If the operation that is
-    requested differs from that of *coming* (another length), it is signed in its place.
+    One worker thread at a time calls the signer. Operations that arrive meanwhile go
+    into the next call. Each call has the operations that coroutines wait for, and
+    further ones from *coming*, whose number grows from call to call. If a requested
+    operation has another length than the one from *coming*, it is signed again.
 
     Args:
-        coming: returns the next operation to sign in advance, None if none is known yet.
+        coming: returns the next operation to sign in advance; None if none is known
+            yet.
         first: number of operations in the first batch.
         low: number of requests left at which the next batch is signed.
         now: returns seconds since the epoch.
@@ -138,9 +139,9 @@ class Prefetcher:
             self._is_calling = False
 
     def _next_batch(self) -> tuple[list[Operation], int]:
-        """Return the operations of the next call, and how many of them are waited for.
+        """Return the operations of the next call, and the number of awaited ones.
 
-        Those come first. After a call that failed, there are no others.
+        The awaited ones come first. After a failed call, there are no others.
         """
         waiting = [waiter for waiter in self._waiting if not waiter.future.done()]
         batch = [waiter.operation for waiter in waiting[:MAX_REQUESTS]]
@@ -163,9 +164,9 @@ class Prefetcher:
         return self._next.popleft() if self._next else self._coming()
 
     async def _sign(self, batch: Sequence[Operation], awaited: int) -> None:
-        """Sign *batch*, and give the results to the coroutines that wait.
+        """Sign *batch*, and give the results to the waiting coroutines.
 
-        Keep those of the others, after the first *awaited* ones.
+        The first *awaited* results are given away, the others are kept.
         """
         self._invalidated = -math.inf
         try:
@@ -195,7 +196,7 @@ class Prefetcher:
             self._serve(waiter)
 
     def _serve(self, waiter: _Waiter) -> None:
-        """Give *waiter* its request that was signed in advance, unless that expires soon.
+        """Give *waiter* a request that was signed in advance, unless it expires soon.
 
         A request for another length is dropped.
         """
@@ -235,8 +236,8 @@ async def announced(
 ) -> AsyncIterator[list[T]]:
     """Yield *jobs* in chunks, after adding the first requests of later jobs to *coming*.
 
-    A worker thread reads up to 200 jobs ahead. An error of *opening* is ignored here,
-    because the job itself raises it again.
+    A worker thread reads up to 200 jobs in advance. An error of *opening* is ignored
+    here, because the job itself raises it again.
     """
     source = iter(jobs)
 

@@ -1,4 +1,4 @@
-"""Signed requests from servers of uploads, each checked against the call it is for."""
+"""Signed requests from upload servers, each checked against its operation."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def bound_request(
     location: str | None = None,
     is_own: bool = False,
 ) -> SignedRequest:
-    """Return the signed request with *url* and *headers* from a server of uploads.
+    """Return the signed request with *url* and *headers* from an upload server.
 
-    *operation* has the upload ID of the store. *key* is the server's name of the object;
-    None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
-    the URL names. *is_own* means that the URL is one of the server itself, which may
-    then give an Authorization for it. Raises WrongRequestSignedError if the URL is for
-    another call or host.
+    *operation* has the upload ID of the store. *key* is the server's name for the
+    object; None accepts any key. *lifetime* is in seconds from *issued_at*; None uses
+    the expiry time in the URL. *is_own* means that the URL leads to the server itself,
+    so the server may add an Authorization header. Raises WrongRequestSignedError if the
+    URL is for another call or host.
     """
     signed = describe(url)
     sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}

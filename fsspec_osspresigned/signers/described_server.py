@@ -1,4 +1,4 @@
-"""A server that a description in TOML explains: its calls, and what their replies say."""
+"""Upload server that is described in TOML: its calls and their replies."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ _TABLES = {
 
 @frozen
 class _HeldGrant(HeldGrant):
-    """A grant with which several objects can be stored, and other facts of its reply."""
+    """A grant for several objects, and further values from its reply."""
 
     saved: Mapping[str, str]
     # keys of objects that were stored with this grant
@@ -91,7 +91,7 @@ class _HeldGrant(HeldGrant):
 
 
 class DescribedServer(UploadServer):
-    """Upload server that *description* explains."""
+    """Upload server that works as *description* says."""
 
     def __init__(self, description: Description, context: UploadServerContext) -> None:
         self._base = base_url(description, context.url)
@@ -145,7 +145,7 @@ class DescribedServer(UploadServer):
         )
 
     def _names(self, path: str) -> dict[str, str]:
-        """Return the pieces of *path*, by the names that the description gives them."""
+        """Return the segments of *path*, by their names in the description."""
         names, pieces = self._description.segments or ["path"], path.split("/")
         is_short = len(pieces) < len(names) or not all(pieces[: len(names)])
         if is_short or not {".", ".."}.isdisjoint(pieces):
@@ -363,9 +363,9 @@ class DescribedServer(UploadServer):
     ) -> Answer:
         """Send the call *table* of the description, and return the reply.
 
-        *parts* is the number of parts that the reply may speak of. *creates* means that
-        no object may be replaced. *reread* permits a second try with the token read
-        again. Raises ServerRefusedError for a reply with an error.
+        *parts* is the number of parts that the reply may contain. *creates* means that
+        no object may be replaced. *reread* permits a second try, for which the token is
+        read again. Raises ServerRefusedError for a reply with an error.
         """
         call: Call = getattr(self._description, table)
         url, is_server = self._target(call, values)
@@ -409,10 +409,10 @@ class DescribedServer(UploadServer):
         )
 
     def _target(self, call: Call, values: Values) -> tuple[SecretURL, bool]:
-        """Return the URL of *call*, and whether it is at the server that the user named.
+        """Return the URL of *call*, and whether it leads to the user's server.
 
-        A URL that a reply has named may also be at a host that the user permits. It gets
-        no token.
+        A URL from a reply may also lead to another host that the user permits. Such a
+        host gets no token.
         """
         is_named = call.path.startswith("{")
         url = SecretURL(
@@ -436,7 +436,7 @@ class DescribedServer(UploadServer):
         return url, False
 
     def _own_headers(self, token: Secret | None) -> dict[str, str]:
-        """Return the headers of the description and the token; secret, as of ``bearer``."""
+        """Return the description's headers with the token; secret, as for ``bearer``."""
         own = self._description.headers
         with_token = {name for name, text in own.items() if "{token}" in text}
         if token is None:
@@ -549,10 +549,10 @@ def _check_options(description: Description, given: Mapping[str, str]) -> None:
 
 
 def _own_token(description: Description, given: str | None) -> str:
-    """Return the reference to the token that *description* names.
+    """Return the reference to the token in *description*.
 
-    *given* is the user's URL of the server. Raises ConfigurationError if the token is for
-    other hosts; this machine may have it.
+    *given* is the user's URL of the server. Raises ConfigurationError if the token is
+    only for other hosts. A server on this machine may always get it.
     """
     parts, token = urlsplit(base_url(description, given)), str(description.token)
     name = parts.hostname or ""

@@ -1,4 +1,4 @@
-"""Descriptions of servers of uploads: TOML files with templates and JSON pointers.
+"""Descriptions of upload servers: TOML files with templates and JSON pointers.
 
 A description says which calls open, sign, finish and abort an upload.
 docs/existing-servers.md describes all keys.
@@ -91,7 +91,7 @@ _KINDS: Mapping[Any, Any] = {
 
 @frozen(kw_only=True)
 class Call:
-    """One call to the server. Members that read the reply are JSON pointers."""
+    """One call to the server. Attributes that read the reply are JSON pointers."""
 
     method: str
     # Template for a path below the base URL, or for a URL that an earlier reply
@@ -147,15 +147,15 @@ class Call:
 
     @property
     def repeats(self) -> bool:
-        """True if the body has a piece for each part."""
+        """True if a piece of the body is repeated for each part."""
         return any(is_repeated for _, is_repeated in names_in(self.body))
 
 
 @frozen(kw_only=True)
 class Description:
-    """Content of a description: calls to a server of uploads, and facts about the server.
+    """Content of a description: calls to an upload server, and facts about the server.
 
-    ``name`` is the built-in name or the file, and stands in messages.
+    ``name``, for messages, is the built-in name or the file.
     """
 
     name: str
@@ -209,7 +209,7 @@ class _Problems:
                 self._lines.setdefault((table, member[1].partition(".")[0]), number)
 
     def add(self, text: str, where: str = "") -> None:
-        """Add *text* about *where*: a table, a key, or ``table.key``."""
+        """Add the problem *text* at *where*, which is a table, a key, or ``table.key``."""
         table, _, key = where.partition(".")
         places = ((table, key), (where, ""), (table, ""), ("", table))
         line = next((self._lines[p] for p in places if p in self._lines), None)
@@ -275,12 +275,12 @@ def is_path(name: str) -> bool:
 
 
 def is_function(name: str) -> bool:
-    """Return whether *name* names a function, ``module:function``."""
+    """Return whether *name* has the form ``module:function``."""
     return ":" in name and not is_path(name)
 
 
 def names_objects(upload_server: str) -> bool:
-    """Return whether the server that the option *upload_server* describes names objects itself.
+    """Return whether the server of the option *upload_server* names objects itself.
 
     Returns False for a function, which only the filesystem calls. Raises like ``load``.
     """
@@ -291,7 +291,7 @@ def names_objects(upload_server: str) -> bool:
 def base_url(description: Description, given: str | None) -> str:
     """Return the URL to which the paths of calls are appended.
 
-    *given* is the user's URL of the server; None takes that of the description.
+    *given* is the user's URL of the server; None uses the URL in the description.
     """
     url = given or description.url
     if url is None:
@@ -352,13 +352,13 @@ def _valid(
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """Return the end of a message that names the most similar of *known*, if any."""
+    """Return the end of a message with the most similar of *known*, or ""."""
     close = get_close_matches(name, sorted(known), 1)
     return f": did you mean {close[0]}?" if close else ""
 
 
 def _check(read: Description, problems: _Problems) -> None:
-    """Add to *problems* what is missing, misplaced, or never filled."""
+    """Add to *problems* all keys and names that are missing, misplaced or never filled."""
     single, opened, token = read.single, read.open, read.token or ""
     options = {f"option.{name}" for name in read.options}
     by_grant = single.names if single and single.grant else set()

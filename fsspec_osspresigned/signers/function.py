@@ -29,7 +29,8 @@ class FunctionSigner(Signer):
     result is a SignedRequest, a mapping or a URL. A mapping has ``url`` and optionally
     ``headers`` (exactly these are sent), ``expires_in`` (seconds from now) and
     ``method``. With a URL as a string, the required headers of the operation are sent.
-    The function refuses an operation by NotCoveredError or any other PermissionError.
+    To refuse an operation, the function raises NotCoveredError or another
+    PermissionError.
     """
 
     _function: Callable[[Sequence[Operation]], Any]
@@ -142,7 +143,7 @@ def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
 
 
 def imported(reference: str, option: str = "signer") -> Any:
-    """Return the object that ``module:name`` names; None if the module lacks it.
+    """Return the object at ``module:name``; None if the module lacks it.
 
     Raises ConfigurationError if *reference* has another form, or the import fails.
     """

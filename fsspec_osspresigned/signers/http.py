@@ -65,8 +65,9 @@ def token_source(
     """Return a function that reads the bearer token again at each call.
 
     *reference* is ``env:OSSPRESIGNED_...``, ``file:PATH``, or a callable that returns a
-    string, a Secret or None; None is no token. *pairs* also permits ``user:password``.
-    *is_own* permits any variable, because *reference* comes from a trusted description.
+    string, a Secret or None; None means no token. *pairs* also permits
+    ``user:password``. *is_own* permits any variable, because *reference* comes from a
+    trusted description.
     """
     if reference is None:
         return lambda: None
@@ -161,7 +162,7 @@ class HTTPSigner(Signer):
 
         Each call to the service has up to 100 operations. If the service replies that
         it never grants HEAD, GET or a listing in a bucket, such operations are refused
-        here for 5 seconds, without a call.
+        for 5 seconds without a call.
         """
         errors = [_misnamed(o) or self._remembered(o) for o in operations]
         sent = [operations[i] for i, error in enumerate(errors) if error is None]
@@ -185,7 +186,8 @@ class HTTPSigner(Signer):
     ) -> OSSPresignedError:
         """Return the error for *problem*.
 
-        A refusal of HEAD, GET or a listing that holds for the bucket is remembered.
+        A refusal of HEAD, GET or a listing is remembered if it applies to the whole
+        bucket.
         """
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
@@ -201,7 +203,7 @@ class HTTPSigner(Signer):
     ) -> Sequence[Outcome]:
         """Send one call to the service, and return its results.
 
-        A call is sent again in halves if the service finds it too large.
+        If the service finds a call too large, it is sent again in two halves.
         """
         try:
             data = wire_protocol.body(items)
@@ -240,9 +242,9 @@ class HTTPSigner(Signer):
     def _reply(
         self, method: str, call: str, data: bytes, *, reread: bool = True
     ) -> tuple[Reply, float, bool]:
-        """Send one call; return its reply, when it was sent, and if it had a token.
+        """Send one call; return its reply, its time, and whether it had a token.
 
-        It is sent again with a new token if the token is refused.
+        If the token is refused, the call is sent again with a new token.
 
         Raises:
             ConfigurationError: there is no valid token.

@@ -1,4 +1,4 @@
-"""Key signer: signs on this machine, with an access key from a credential provider."""
+"""Key signer: signs in this process, with an access key from a credential provider."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _with_end(provider: Any) -> Any:
 
 @frozen(kw_only=True)
 class ChainCredentials:
-    """Access key from the official provider chain, which is asked for each batch."""
+    """Access key from the official provider chain, which is called for each batch."""
 
     chain: Any = field(repr=False)  # a provider with the method get_credentials
     clock: Callable[[], float] = field(default=time.time, repr=False)
@@ -138,7 +138,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
 
 @frozen(kw_only=True, eq=False)
 class _Template:
-    """A signature without its object key, and the requests of one second that it fits."""
+    """A template for signatures of one second, and the requests to which it applies."""
 
     template: PresignTemplate
     second: int  # seconds since the epoch
@@ -148,7 +148,7 @@ class _Template:
 
 
 def _kind(operation: Operation) -> object:
-    """Return what the signatures of requests depend on, beside their keys and the time."""
+    """Return all values on which a signature depends, except the key and the time."""
     return (
         operation.action,
         operation.bucket,
@@ -191,10 +191,10 @@ class KeySigner(Signer):
     ) -> KeySigner:
         """Create the signer, with defaults from the environment.
 
-        The default region is ``OSS_REGION``, or that of the endpoint. The default
-        endpoint is ``OSS_ENDPOINT``, or the public one of the region. The default
-        *style* depends on the endpoint. Raises ConfigurationError, which lists all values
-        that are missing or invalid.
+        The default region is ``OSS_REGION``, or the endpoint's region. The default
+        endpoint is ``OSS_ENDPOINT``, or the region's public endpoint. The default
+        *style* depends on the endpoint. Raises ConfigurationError, which lists all
+        values that are missing or invalid.
         """
         region = region or os.environ.get("OSS_REGION") or None
         text = endpoint or os.environ.get("OSS_ENDPOINT")
@@ -244,9 +244,10 @@ class KeySigner(Signer):
         return [self._sign(credentials, operation) for operation in operations]
 
     def sign_at_once(self, operation: Operation) -> SignedRequest | None:
-        """Sign *operation* if one that differs only in its key was signed in this second.
+        """Sign *operation* if a similar one was signed in this second; else return None.
 
-        So credentials are read once a second, and all but the key was checked then.
+        Similar operations differ only in their keys. So credentials are read once a
+        second, and only the key must be checked now.
         """
         now = self.clock()
         known = self._templates.get(_kind(operation))
@@ -367,7 +368,7 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield what *operation* lacks or must not have, such as "needs a key"."""
+    """Yield the problems of *operation*, such as "needs a key"."""
     spec, number = operation.action.spec, operation.part_number
     if spec.upload_id and not operation.upload_id:
         yield "needs the upload_id"

@@ -126,10 +126,11 @@ def _guessed_type(operation: Operation) -> str | None:
 def _types(
     grant: PostGrant, required: str | None, guessed: str | None
 ) -> dict[str, str]:
-    """Return the form fields with the content type: those that the policy names.
+    """Return the form fields with the content type that the policy names.
 
-    If the policy names none, this is the field ``Content-Type``. *required* is sent in any
-    case. If the policy forbids *guessed*, application/octet-stream is sent if allowed.
+    If the policy names none, this is the field ``Content-Type``. *required* is always
+    sent. If the policy forbids *guessed*, application/octet-stream is sent if it is
+    allowed.
     """
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
     if required is not None:

@@ -56,7 +56,7 @@ Held = TypeVar("Held", bound=HeldGrant)
 
 @define(eq=False, repr=False)
 class LocalGrant:
-    """A grant from a file or another place that the user named."""
+    """A grant from a file or from another local source."""
 
     file: FileSource[PostGrant]
     allow_http: bool = False
@@ -67,7 +67,7 @@ class LocalGrant:
 
     @property
     def waits(self) -> bool:
-        """True if ``current`` would read the file again, because it has changed."""
+        """True if the file has changed, so that ``current`` would read it again."""
         return self.file.has_changed
 
     def current(self) -> HeldGrant:
@@ -84,9 +84,9 @@ class LocalGrant:
 
 
 class RenewedGrant(Generic[Held]):
-    """A grant from *fetch*, which is called again before the grant expires.
+    """A grant that *fetch* returns; *fetch* is called again before the grant expires.
 
-    *fetch* gets the time in seconds since the epoch.
+    The argument of *fetch* is the time in seconds since the epoch.
     """
 
     waits = True  # ``current`` may ask the server
@@ -140,14 +140,14 @@ class RenewedGrant(Generic[Held]):
         return held if held.grant.expires_at - now >= min(30.0, life / 4) else None
 
     def drop(self, issued_at: float) -> None:
-        """Forget the grant if it was fetched no later than *issued_at*."""
+        """Forget the grant, unless it was fetched after *issued_at*."""
         with self._lock:
             if self._held is not None and self._held.issued_at <= issued_at:
                 self._held = None
 
 
 class FetchedGrant(RenewedGrant[HeldGrant]):
-    """A grant from a server, by one call without a body.
+    """A grant from a server, which returns it to a call without a body.
 
     Args:
         url: URL of the server, with an optional query.

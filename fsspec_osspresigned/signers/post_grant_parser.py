@@ -1,4 +1,4 @@
-"""Reader of grants from owners and application servers, which are untrusted.
+"""Reader of untrusted grants, from owners and from application servers.
 
 Names are compared without case and separators. The reader accepts the package's own
 format, ``{url, fields}`` of ali-oss and boto3, and the flat formats of OSS's sample
@@ -84,7 +84,7 @@ _WRAPPERS = ("data", "output", "result", "body")
 
 @frozen(kw_only=True)
 class PostGrant:
-    """Grant: a signed POST policy with all form fields except those of the object."""
+    """Grant: a signed POST policy with all form fields that do not depend on the object."""
 
     url: str  # root URL of the bucket, to which the form is sent
     bucket: str
@@ -140,8 +140,8 @@ def read_grant(
 ) -> PostGrant:
     """Return the grant in *document*, which is parsed JSON.
 
-    *allowed_hosts* may map a custom domain to its bucket. Raises ConfigurationError,
-    which lists all problems, if *document* is no grant or cannot work.
+    *allowed_hosts* may map a custom domain to its bucket. If *document* is no grant or
+    cannot work, raises ConfigurationError, which lists all problems.
     """
     read = _Reader(allowed_hosts or {})
     grant = read.grant(document)
@@ -150,7 +150,7 @@ def read_grant(
 
 
 class _Reader:
-    """Reader of one grant; its methods record what is wrong in ``problems``."""
+    """Reader of one grant; its methods record all mistakes in ``problems``."""
 
     def __init__(self, allowed_hosts: Mapping[str, str | None]) -> None:
         self.problems: list[str] = []
@@ -221,7 +221,7 @@ class _Reader:
         return {**members, "all": document}
 
     def _own_end(self, document: Mapping[str, Any]) -> float:
-        """Return when a grant in the package's own format expires; else infinity."""
+        """Return the expiry time of a grant in the package's own format; else infinity."""
         version = document.get("version")
         if not parsing.is_int(version):
             return _NEVER
@@ -350,7 +350,7 @@ class _Reader:
 def _unwrapped(document: Any) -> Any:
     """Return the inner object of ``{code, msg, data}`` and similar wrappers.
 
-    An object with a policy may have any name if it is the only one.
+    If only one inner object has a policy, it may have any name.
     """
     if not isinstance(document, Mapping) or _is_grant(document):
         return document
@@ -409,7 +409,7 @@ def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
 def root_of(
     host: str, bucket: str | None, allowed_hosts: Mapping[str, str | None]
 ) -> tuple[str, str] | str:
-    """Return the bucket's root URL at *host*, and the bucket; a text if *host* is invalid.
+    """Return the bucket's root URL at *host*, and the bucket, or a text about the problem.
 
     *host* may lack its scheme, have slashes around it, or be the host of a region
     without the bucket.

@@ -126,7 +126,7 @@ class URLMapSigner(_PresignedSigner):
 
 @lru_cache(maxsize=16)
 def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
-    """Return map entry, bucket (None if unknown) and key for a presigned URL."""
+    """Return the map entry, bucket (None if unknown) and key for a presigned URL."""
     line, lines = split_url_file(text.reveal())
     url = SecretURL(line)
     headers = headers_in(lines) if is_web(line) else None
@@ -169,7 +169,7 @@ def _name(bucket: str | None, key: str) -> str:
 
 
 def _is_named(path: str, bucket: str | None, key: str) -> bool:
-    """Return whether *path* is the object; without a bucket, its key is compared."""
+    """Return whether *path* is the object; *bucket* None compares only the key."""
     is_key = bucket is None and path.partition("/")[2] == key
     return is_key or path == _name(bucket, key)
 
@@ -178,7 +178,7 @@ def _is_named(path: str, bucket: str | None, key: str) -> bool:
 class OneURLSigner(_PresignedSigner):
     """Signer that returns a single presigned URL for its object.
 
-    The path must be empty or that of the object, so that two different files are never
+    The path must be empty, or the path of the object. So two different files are never
     stored as one object.
     """
 
@@ -213,7 +213,7 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer, which reads a reference such as ``file:PATH`` at each call."""
+    """Return the signer for ``presigned_url``; it reads ``file:PATH`` at each call."""
     url = options.presigned_url
     if isinstance(url, Secret):
         return OneURLSigner(lambda: url, allow_http=options.allow_http)
@@ -295,7 +295,7 @@ def _takes_all(complete: MapRequest) -> bool:
 def complete_problem(complete: MapRequest) -> str | None:
     """Return why the Complete request of a map cannot succeed; None if it can.
 
-    Some SDKs sign a Content-MD5 of an empty body, but a Complete has a part list.
+    Some SDKs sign the Content-MD5 of an empty body, but a Complete has a part list.
     """
     if "content-md5" not in _lower(complete.headers) or _takes_all(complete):
         return None
@@ -308,8 +308,8 @@ def complete_problem(complete: MapRequest) -> str | None:
 def expiry(request: MapRequest, entry: MapEntry) -> float | None:
     """Return the expiry time of *request* in seconds since the epoch; None if unknown.
 
-    The time stated for the request wins over that of its entry, and both over the
-    URL's.
+    The time of the request precedes the time of its entry, which precedes the time in
+    the URL.
     """
     ends = (request.expires_at, entry.expires_at, describe(request.url).expires_at)
     return next((end for end in ends if end is not None), None)
@@ -391,7 +391,7 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
 
 
 def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
-    """Return the headers to send: those in the map, or else those of *operation*."""
+    """Return the headers to send, from the map or from *operation*."""
     required = operation.headers
     sent = required if request.headers is None else request.headers
     signed = _lower(sent)

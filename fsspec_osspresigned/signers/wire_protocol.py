@@ -1,4 +1,4 @@
-"""Client side of signer protocol 1: requests, results, errors, checks of signed URLs."""
+"""Client side of signer protocol 1: requests, results, errors, and checks of URLs."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ _CLOSED = ("default", "private", "bucket-owner-full-control", "bucket-owner-read
 
 
 def acl_problem(given: Mapping[str, str], operation: Operation) -> str | None:
-    """Return why *given*, headers or fields from a server, make an object public.
+    """Return why *given* (headers or fields from a server) would make an object public.
 
-    None if they do not, or if *operation* asks for it.
+    None if they would not, or if *operation* requests this.
     """
     requested = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
     for name, value in given.items():
@@ -122,7 +122,7 @@ def bearer(token: Secret | None) -> dict[str, str]:
     """Return the header with the bearer *token*; empty for None.
 
     A token ``user:password``, which few sources permit, is sent as Basic (RFC 7617).
-    Callers must not assign the result to a variable, which a traceback could show.
+    Callers must not assign the result to a variable, because a traceback could show it.
     """
     if token is None:
         return {}
@@ -135,8 +135,8 @@ def bearer(token: Secret | None) -> dict[str, str]:
 def without_token(reply: Reply, token: Secret | None) -> Reply:
     """Return *reply* with *token* hidden in its body, because a server may repeat it.
 
-    Of a pair, the password alone is hidden only in a reply with an error, because it may
-    be a word that URLs have, too.
+    The password of ``user:password`` is hidden only in error replies, because it may be
+    a common word that is also in URLs.
     """
     body = reply.body
     for form in _repeated(token, is_good=reply.is_good):
@@ -145,7 +145,7 @@ def without_token(reply: Reply, token: Secret | None) -> Reply:
 
 
 def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
-    """Yield what a server may make of *token*, apart from escapes."""
+    """Yield the forms in which a server may repeat *token*, apart from escapes."""
     if token is None:
         return
     yield token
@@ -159,9 +159,10 @@ def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
 
 
 def without(data: bytes, secret: Secret) -> bytes:
-    """Return *data* with *secret* blanked out, also if characters of it are escaped.
+    """Return *data* with *secret* hidden, even if some of its characters are escaped.
 
-    JSON and URLs escape, and so does JSON in JSON. Time and memory grow with *data* only.
+    Characters may be escaped for JSON, for URLs, and for JSON in JSON. Time and memory
+    are proportional to *data*.
     """
     size = len(secret.reveal().encode())
     plain = _ESCAPE.sub(_unescaped, data)
@@ -173,7 +174,7 @@ def without(data: bytes, secret: Secret) -> bytes:
 
 
 def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
-    """Return *data* without *secret*, which is first at *at* in *plain*."""
+    """Return *data* without *secret*, whose first position in *plain* is *at*."""
     # Positions of escapes in *plain*, and how many extra bytes *data* has before each.
     starts, excess = [], [0]
     for escape in _ESCAPE.finditer(data):
@@ -310,7 +311,7 @@ def decode_permissions(data: bytes, sent_at: float) -> Permissions:
 
 
 def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
-    """Return the problem in the JSON *members*, without members that are invalid."""
+    """Return the problem in the JSON object *members*; ignore invalid values."""
     code, wait = members.get("code"), members.get("retry_after")
     detail = members.get("detail") or members.get("title") or ""
     if isinstance(wait, bool) or not isinstance(wait, (int, float)):
@@ -364,7 +365,7 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
 def error_of_call(
     problem: SignerProblem, operation: Operation | None, host: str, *, had_token: bool
 ) -> OSSPresignedError:
-    """Return the exception for *problem* of a whole call; *operation* is one of it."""
+    """Return the exception for *problem* of a whole call, which contains *operation*."""
     status, hint = problem.status, _HINTS.get(problem.status)
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
         hint = "no token was given: set signer_token="
@@ -400,7 +401,7 @@ def _error(
 
 @frozen(kw_only=True)
 class URLBinding:
-    """Checks that a signed URL permits the requested operation, and no other."""
+    """Checks that a signed URL permits the requested operation and no other."""
 
     signer_host: str  # the store may be on the same host
     # Host, with or without port -> its bucket; None permits any bucket.
@@ -408,10 +409,10 @@ class URLBinding:
     allow_http: bool = False
 
     def problem(self, operation: Operation, url: str) -> str | None:
-        """Return why *url* is not for exactly *operation*; None if it is.
+        """Return why *url* does not match *operation* exactly; None if it does.
 
-        An operation without a bucket permits any bucket at a permitted host. The text names
-        the host, rule or option, never a part of the query.
+        An operation without a bucket permits any bucket at a permitted host. The text
+        names the host, rule or option, but no part of the query.
         """
         # Only a signer on this machine may return URLs of this machine.
         problem = url_problem(url) or http_problem(

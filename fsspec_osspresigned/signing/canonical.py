@@ -152,8 +152,8 @@ def string_to_sign_v1(
     """Return the string to sign of V1 (OSS, "Include a V1 signature in a URL").
 
     *headers* have lower-case names; *key* and *query* are decoded. Headers and
-    parameters that V1 does not sign are left out here. *bucket* is empty for a call on
-    the service.
+    parameters that V1 does not sign are left out. *bucket* is empty for a call on the
+    service.
     """
     md5 = headers.get("content-md5", "").strip()
     content_type = headers.get("content-type", "").strip()
@@ -192,8 +192,8 @@ def canonical_request_v4(
     """Return the canonical request of V4 (OSS, "Include a V4 signature in a URL").
 
     The path consists of bucket and key, regardless of the URL's style. *query* is
-    canonical and without the signature. *headers* have lower-case names; those that are
-    neither always signed nor in the sorted *additional* are left out here.
+    canonical and without the signature. *headers* have lower-case names. Headers that
+    are neither always signed nor in the sorted *additional* are left out.
     """
     path = f"/{bucket}/{quote_path(key)}" if bucket else "/"
     if not headers:

@@ -1,4 +1,4 @@
-"""Signature mismatch: comparison of the request as sent and as the store received it.
+"""Signature mismatch: comparison of the sent request with the received one.
 
 The store computes its string to sign from the request that it *received*. A comparison
 with the request *sent* proves what changed in transit. The *signed* request cannot be
@@ -60,8 +60,8 @@ def compare(
 ) -> Comparison:
     """Compare the string to sign in the store's error *document* with the request sent.
 
-    *key* is that of the object, empty if it is unknown. *hide* removes the secrets of the
-    request, before texts are shortened.
+    *key* is the object key; empty if it is unknown. *hide* removes the request's
+    secrets before texts are shortened.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
@@ -88,7 +88,7 @@ def compare(
 
 
 def sent_request(signed: SignedRequest) -> SignedPieces:
-    """Return what a signature can include of *signed*."""
+    """Return the parts of *signed* that a signature can include."""
     url = signed.url.reveal()
     headers = signed.headers.items()
     return SignedPieces(
@@ -100,7 +100,7 @@ def sent_request(signed: SignedRequest) -> SignedPieces:
 
 
 def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
-    """Return the headers that the URL lists as signed but that were not sent."""
+    """Return the headers that the URL lists as signed, but that were not sent."""
     sent = {name.lower() for name in signed.headers} | _TRANSPORTS
     return tuple(
         name for name in describe(signed.url).additional_headers if name not in sent
@@ -110,10 +110,10 @@ def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
 def received_request(
     document: Mapping[str, str], url: SecretURL
 ) -> SignedPieces | None:
-    """Return the request that the store received, by its error *document*.
+    """Return the received request according to the store's error *document*.
 
-    *url* is the presigned URL of the request; it may be empty if it is not known. None
-    if the document does not say what was received.
+    *url* is the presigned URL of the request; empty if it is unknown. Returns None if
+    the document does not contain the received request.
     """
     if describe(url).is_v4 or "CanonicalRequest" in document:
         return _read_canonical(document.get("CanonicalRequest", ""))
@@ -140,7 +140,7 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> SignedPieces | None:
 def _split_resource(
     text: str, sent: Mapping[str, str]
 ) -> tuple[str, Mapping[str, str]]:
-    """Return path and parameters of *text*, the resource that ends V1's string to sign.
+    """Return path and parameters of *text*, the last line of V1's string to sign.
 
     The resource is not encoded, so values may contain ``&`` and ``?``; *sent* has the
     parameters that were sent.
@@ -173,7 +173,7 @@ def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _named(request: SignedPieces, url: SignedURL, blank: str) -> dict[str, str]:
-    """Return the pieces of *request* that were signed, by the names that people know."""
+    """Return the signed pieces of *request*, by common names such as "the method"."""
     named = {_METHOD: request.method, _PATH: request.path}
     for name, value in request.query.items():
         if name not in SIGNATURES:
@@ -253,7 +253,7 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
 
 
 def summary(sent: SignedPieces, url: SignedURL) -> str:
-    """Return the signed pieces of *sent*, for people; values that may be secret are not shown."""
+    """Return a text with the signed pieces of *sent*, without values that may be secret."""
     headers = [
         f"{shown} {_cut(value)}" if shown in _SHOWN else shown
         for name, value in sorted(sent.headers.items())

@@ -1,7 +1,7 @@
 """POST policies: make, sign, parse and check them; the caller passes the time.
 
-A policy is a JSON text in base64. Its signature covers exactly that text, so the text
-is passed on unchanged. The conditions are those of the API reference, PostObject.
+A policy is a JSON text in base64. Its signature covers exactly this text, so the text
+is never changed. The conditions are those of the API reference, PostObject.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _MAX_SHOWN = 200
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return *fields* with values that no repr shows.
+    """Return *fields* with values that are hidden in a repr.
 
     A value that grants access becomes a Secret, any other one a FormValue.
     """
@@ -142,8 +142,8 @@ class PolicyCondition:
     ) -> PolicyRefusal | None:
         """Return the violation of the condition by a form; None if the form meets it.
 
-        Names in *fields* are lower case. A *bucket* or *size* that is None is unknown
-        and not checked.
+        Names in *fields* are lower case. *bucket* and *size* are not checked if they
+        are None.
         """
         if self.sizes is not None:
             low, high = self.sizes
@@ -166,7 +166,7 @@ class PolicyCondition:
 
 
 def read_condition(item: Any) -> PolicyCondition | None:
-    """Return the condition in *item*, a member of a policy; None if it is invalid."""
+    """Return the condition in *item* of a policy; None if it is invalid."""
     if isinstance(item, dict) and len(item) == 1:
         item = ["eq", *next(iter(item.items()))]
     if not isinstance(item, list) or len(item) != 3:  # noqa: PLR2004 - an operator and two operands
@@ -224,8 +224,9 @@ class PostPolicy:
     ) -> list[PolicyRefusal]:
         """Return every reason to refuse a form, in the order of the conditions.
 
-        *fields* are all before the file, with names in any case. A *bucket* or *size* in
-        bytes that is None is not checked. *now* is in seconds since the epoch.
+        *fields* are all fields before the file, with names in any case. *bucket* and
+        *size* (in bytes) are not checked if they are None. *now* is in seconds since
+        the epoch.
         """
         lower = lower_names(fields)
         refusals = []
@@ -304,7 +305,7 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
 
 
 def _without_escaped_dollars(data: bytes) -> bytes:
-    r"""Return *data* with ``$`` for ``\$``, which is valid in OSS but not in JSON."""
+    r"""Return *data* with ``$`` for ``\$``, which OSS accepts, but JSON does not."""
     pieces = data.split(b"\\\\")
     return b"\\\\".join(piece.replace(b"\\$", b"$") for piece in pieces)
 
@@ -351,8 +352,9 @@ def sign_policy(
 ) -> dict[str, str]:
     """Return the form fields of a signed policy, in the order in which they are sent.
 
-    *text* is a result of :func:`policy_text`. V4 needs *region* (without ``oss-``), and
-    :func:`signature_conditions` in the text for the same *now*, in seconds since the epoch.
+    *text* is a result of :func:`policy_text`. *now* is in seconds since the epoch. V4
+    needs *region* (without ``oss-``), and *text* must contain
+    :func:`signature_conditions` for the same *now*.
 
     Raises ConfigurationError, which lists all reasons, if a key or the region is invalid.
     """
@@ -385,7 +387,7 @@ def _signature_fields(
 
 
 def spelled(name: str) -> str:
-    """Return the name of a form field in the spelling of OSS."""
+    """Return the name of a form field in OSS's spelling."""
     lower = name.lower()
     return lower if lower.startswith("x-oss-") else _SPELLED.get(lower, name)
 

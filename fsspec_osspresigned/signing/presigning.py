@@ -65,7 +65,7 @@ class PresignRequest:
     additional_headers: Collection[str] = field(kw_only=True, default=())
 
     def url(self) -> SecretURL:
-        """Return the presigned URL, also if OSS would refuse it; see ``problems``."""
+        """Return the presigned URL, even if OSS would refuse it; see ``problems``."""
         if self.version != "v1":
             return self.template().url(self.key)
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -73,7 +73,7 @@ class PresignRequest:
         return SecretURL(f"{base}?{self._query_v1(headers)}")
 
     def template(self) -> PresignTemplate:
-        """Return what signs requests that differ from this one only in their keys, by V4.
+        """Return a template for V4 signatures of requests that differ only in their keys.
 
         Nothing is checked.
         """
@@ -129,7 +129,7 @@ class PresignRequest:
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield the reasons for which OSS would refuse the request."""
+        """Yield the reasons why OSS would refuse the request."""
         yield from _lasting_problems(
             self.credentials,
             self.method,
@@ -172,9 +172,9 @@ class PresignRequest:
 
 
 class PresignTemplate:
-    """Signs requests of one second, by V4, that differ only in their keys.
+    """Signs requests of one second that differ only in their keys, with V4.
 
-    It signs as ``sign_v4`` does; the signing key is hashed once.
+    It signs like ``sign_v4``, but hashes the signing key only once.
     """
 
     def __init__(
@@ -259,9 +259,9 @@ def _problems_of_query(query: Mapping[str, str]) -> Iterator[str]:
 def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem if the V1 signature is also valid for another request.
 
-    V1 signs without encoding, so the key ``a?acl`` and the sub-resource ``acl`` of the
-    key ``a`` have the same signature; a value such as ``x&tagging`` is ambiguous too.
-    Permission for one must not include the other.
+    V1 signs without encoding. So the key ``a?acl`` and the sub-resource ``acl`` of the
+    key ``a`` have the same signature. A value such as ``x&tagging`` is ambiguous, too.
+    Permission for one request must not include the other.
     """
     if "?" in key and re.search(rf"\?{_signed()}", key):
         yield f"key {key[:80]!r} reads like a key with sub-resources in V1: use v4"
@@ -274,6 +274,6 @@ def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
 
 @cache
 def _signed() -> str:
-    """Return the pattern of a parameter that V1 signs, without ``?`` or ``&`` before it."""
+    """Return the pattern of a parameter that V1 signs, without a leading ``?`` or ``&``."""
     names = "|".join(map(re.escape, sorted(SUBRESOURCES)))
     return rf"(?:x-oss-[^=&?]*|{names})(?:[=&?]|$)"

@@ -41,8 +41,8 @@ _is_number = re.compile(r"[0-9]{1,15}").fullmatch
 class SignedURL:
     """Facts in a presigned URL, without its signature, token and key.
 
-    None means that the URL does not contain the fact. More headers than listed may be
-    signed.
+    None means that the URL does not contain the fact. More headers than the listed ones
+    may be signed.
     """
 
     version: URLVersion  # s3-* for S3-compatible stores, gcs-* for Google Cloud Storage
@@ -110,8 +110,8 @@ def describe(url: SecretURL) -> SignedURL:
 def damage(url: SecretURL) -> str | None:
     """Return how *url* was damaged when it was copied; None if no damage is visible.
 
-    A URL without any trace of a signature may lead to a gateway, so it is damaged only
-    if its host is one of OSS.
+    A URL without any trace of a signature may lead to a gateway. It counts as damaged
+    only if its host belongs to OSS.
     """
     parts = urlsplit(url.reveal())
     query = dict(parse_query(parts.query))

@@ -1,7 +1,7 @@
-"""Language of the command line: Chinese by the locale or ``OSSPRESIGNED_LANG``, or English.
+"""Language of the command line: English, or Chinese by locale or ``OSSPRESIGNED_LANG``.
 
-``chinese.toml`` has the translations, by their English texts. Only what people read is
-translated: JSON, names, and what another program prints stay as they are.
+``chinese.toml`` maps English texts to Chinese ones. Only texts for people are
+translated. JSON, names, and the output of other programs are not changed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _FILLED = re.compile(f"{_WIDE.pattern}[ {_GLUE}]")
 
 
 def is_chinese() -> bool:
-    """Return whether the first variable of the language that is set names Chinese."""
+    """Return whether the first language variable that is set selects Chinese."""
     named = (os.environ.get(name) for name in _VARIABLES)
     return next(filter(None, named), "").lower().startswith("zh")
 
 
 @cache
 def catalogue() -> Mapping[str, Mapping[str, str]]:
-    """Return the sections: Chinese texts by English ones; ``{}`` stands for any text."""
+    """Return the sections, which map English texts to Chinese; ``{}`` is any text."""
     text = files(__package__).joinpath("chinese.toml").read_text("utf-8")
     return tomllib.loads(text)
 
@@ -58,7 +58,7 @@ def translated(text: str) -> str:
 
 
 def translated_whole(text: str) -> str:
-    """Return *text*, such as ``3 failed``, in Chinese if it is known as a whole."""
+    """Return *text*, such as ``3 failed``, in Chinese if the whole text is known."""
     if not is_chinese():
         return text
     rows = [*catalogue()[_WHOLE].items()]
@@ -73,9 +73,9 @@ def translated_list(texts: Iterable[str], mark: str = ", ") -> str:
 
 @cache
 def _pattern(rows: tuple[tuple[str, str], ...], last: str) -> re.Pattern[str]:
-    """Return a pattern of the English texts of *rows*; the name of a group is its number.
+    """Return a pattern of the English texts in *rows*; each group is named by its number.
 
-    *last* is the pattern of a hole at the end of a text.
+    *last* is the pattern for a placeholder at the end of a text.
     """
     # The longest text comes first, because it may contain a shorter one.
     ordered = sorted(enumerate(rows), key=lambda row: -len(row[1][0]))
@@ -110,8 +110,9 @@ def _filled(match: re.Match[str], rows: Sequence[tuple[str, str]]) -> str:
 class HelpFormatter(click.HelpFormatter):
     """Formatter of click that writes help in the language of the user.
 
-    click wraps lines only at blanks, and counts a Chinese character as one column. Until
-    the text is complete, a blank or glue after each character mends both.
+    click wraps lines only at blanks, and counts a Chinese character as one column.
+    Until the text is complete, each character is followed by a blank or glue, which
+    solves both problems.
     """
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:

@@ -83,15 +83,15 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         verb: what is done to a file, such as ``uploaded``. For verbs that transfer no
             bytes, such as ``deleted``, the bar counts files.
         bar: draw a bar on standard error, if that is a terminal.
-        say: is called with a line for each finished file; None says nothing.
+        say: is called with a line for each finished file; None prints nothing.
         event: is called with the name and the members of each event; None calls nothing.
         files: number of files.
         size: size of all files in bytes; None adds up the sizes of files as they start.
         rate: limit of the rate.
         fetching: True for downloads.
-        skips: a file that fails with this class of error is no failure; None: every
-            error is one.
-        skip_word: what such a file is called, as in the event and the summary.
+        skips: a file that fails with this class of error does not count as a failure.
+            None counts every error.
+        skip_word: word for such files in the event and in the summary.
         places: True keeps the common directory of stored objects.
     """
 
@@ -148,7 +148,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         (self._task,) = self._bar.tasks
 
     def close(self) -> None:
-        """Remove the bar; what comes later draws no other one."""
+        """Remove the bar; later updates draw no new one."""
         if self._bar.live.is_started:
             self._bar.stop()
         self._bar.disable = True
@@ -203,7 +203,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._running[path] = None
 
     def end_one(self, path: str, local: str, size: int | None) -> None:
-        """Count a file as successful; *size* is that of the file in bytes, if known."""
+        """Count a file as successful; *size* is in bytes, None if unknown."""
         with self._lock:
             self._silent = 0
             self._stored(path)
@@ -300,13 +300,13 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             )
 
     def _under_way(self) -> str:
-        """Return the name of the oldest running file, and the number of other ones."""
+        """Return the name of the oldest running file, and the number of others."""
         name = shown_text(next(iter(self._running), "").rstrip("/").rpartition("/")[2])
         return f"{name} +{len(self._running) - 1}" if len(self._running) > 1 else name
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Progress callback of one file; a download without a size was of a prefix."""
+    """Progress callback of one file; a download without a size was a directory."""
 
     def __init__(
         self, root: TransferProgress, path: str, local: str, *, is_download: bool
@@ -340,8 +340,8 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 class RateLimit:
     """Limit of bytes per second over all threads.
 
-    A thread that exceeds the limit waits until its excess is worked off, so blocks of
-    any size keep the rate.
+    A thread that exceeds the limit waits until the average is within the limit again.
+    So blocks may have any size.
     """
 
     per_second: float  # bytes per second

@@ -1,4 +1,4 @@
-"""Summary of a command: the failures, each reason once, and a last line with counts."""
+"""Summary of a command: failures grouped by reason, and a last line with counts."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Summary:
         return translated_list([begin, *ends], "; ")
 
     def _moved(self, of: str) -> Iterator[str]:
-        """Yield how much was moved, how fast, and to where."""
+        """Yield texts about transferred bytes, rate and target."""
         progress = self.progress
         size, seconds = progress.moved, progress.seconds
         if progress.verb not in MOVING or not (size or progress.files_done):

@@ -89,7 +89,7 @@ def silence(stream: TextIO) -> None:
 
 
 class _LogLines(logging.Handler):
-    """Log handler that passes records of exactly one level to *take*."""
+    """Log handler that passes the records of a single level to *take*."""
 
     def __init__(self, level: int, take: Callable[[logging.LogRecord], object]) -> None:
         super().__init__(level)
@@ -206,8 +206,8 @@ def code_of(error: BaseException) -> ExitCode:
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
     """Return the exit code that all *errors* share; FAILED if codes differ.
 
-    *went_well* is a number of files; unless it is 0, any error means FAILED. Without
-    errors, the code is OK.
+    *went_well* is the number of successful files; unless it is 0, any error means
+    FAILED. Without errors, the code is OK.
     """
     codes = {code_of(error) for error in errors}
     if not codes:
@@ -231,9 +231,9 @@ def why(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Return the reason of *error* in the words of the command line.
+    """Return the reason of *error* in the terms of the command line.
 
-    It has flags in place of storage options: ``--map`` for ``url_map=``.
+    It has flags instead of storage options, such as ``--map`` for ``url_map=``.
     """
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
@@ -251,7 +251,7 @@ def told(error: BaseException) -> str:
 
 
 def in_flags(text: str) -> str:
-    """Return *text* with flags in place of storage options."""
+    """Return *text* with flags instead of storage options."""
     for ours, theirs in _REWORDED.items():
         text = text.replace(ours, theirs)
     return re.sub(_OPTION, _flag, text)
@@ -270,7 +270,7 @@ class Failure:
 
     @property
     def name(self) -> str:
-        """Shown name: the local file if it cannot be read or written, else the object."""
+        """Name for messages: the local file if its access failed, else the object."""
         error = self.error
         is_local = isinstance(error, OSError) and not (
             isinstance(error, OSSPresignedError) or error.filename == self.path

@@ -1,6 +1,6 @@
 """Part buffer: collects written bytes into parts of the planned size.
 
-Immutable bytes are kept without a copy, unless they are so few that copying is cheaper.
+Immutable bytes are kept without a copy, except small ones, which are cheaper to copy.
 Other bytes are copied into reusable buffers.
 """
 
@@ -25,13 +25,13 @@ _IDLE = 8  # free buffers that are kept for later parts, because parts finish in
 
 
 class PartBuffer:
-    """Buffer of the next part: objects kept without a copy, and a chunk for copies.
+    """Buffer for the next part: objects that are kept, and a chunk for copies.
 
-    At most one of ``_room`` and ``free`` is positive. So two copies in a row, or two kept
-    objects in a row, need one check of memory.
+    At most one of ``_room`` and ``free`` is positive. So two copies in a row, or two
+    kept objects in a row, need only one memory check.
 
-    The buffers of all open files share the memory of the process. If it is short, the
-    buffer waits for the parts of *upload* that are in flight.
+    The buffers of all open files share the memory of the process. If memory is short,
+    the buffer waits for the parts of *upload* that are in flight.
     """
 
     def __init__(self, upload: Upload) -> None:
@@ -69,7 +69,7 @@ class PartBuffer:
     def copy(self, data: memoryview | bytes, size: int) -> bool:
         """Append a copy of *data*, which has *size* bytes; return False if it does not fit.
 
-        False also means that ``fill`` must first make room, which may take memory.
+        It also returns False if ``fill`` must first make room.
         """
         if not 0 < size <= self._room:
             return False
@@ -83,8 +83,9 @@ class PartBuffer:
     def fill(self, view: memoryview, *, whole: int | None) -> int:
         """Append some bytes of *view*, and return their number; 0 if the part must be sent.
 
-        If it must be sent although it is not full, memory is short: the caller then
-        sends it with the next ``lacking`` bytes of *view*, and waits until it is stored.
+        If memory is short, a part may have to be sent before it is full. Then the
+        caller sends it with the next ``lacking`` bytes of *view*, and waits until it is
+        stored.
 
         *whole* is the size of the immutable object that contains *view*; None if the
         bytes of *view* can change.
@@ -114,7 +115,7 @@ class PartBuffer:
     def take(self, last: memoryview | None = None) -> PartBody:
         """Return the collected part, and start the next one.
 
-        *last* are more bytes of the part, which are not copied.
+        *last* are further bytes of the part, which are not copied.
         """
         self._end_piece()
         chunk, size = self._chunk, self.held
@@ -130,19 +131,19 @@ class PartBuffer:
         return body
 
     def close(self) -> None:
-        """Free the part and all idle chunks; those of parts in flight when they return."""
+        """Free the part and all idle chunks; chunks of parts in flight are freed later."""
         self._closed = True
         self._account.add(-self._filling)
         self._reset()
         self._free_idle()
 
     def end(self) -> None:
-        """Close the buffer after the end of the upload, and count none of its memory."""
+        """Close the buffer after the upload has ended, and stop counting its memory."""
         self.close()
         self._account.close()
 
     def _make_free(self, size: int, lacking: int) -> bool:
-        """Lease memory to keep *size* more bytes without a copy; return False without room.
+        """Lease memory to keep *size* more bytes; return False if there is no room.
 
         *lacking* is the number of bytes until the part is full.
         """
@@ -174,9 +175,9 @@ class PartBuffer:
         return True
 
     def _take_room(self, min_size: int, max_size: int) -> int:
-        """Lease memory for *min_size* to *max_size* bytes; return how many, 0 without room.
+        """Lease memory for *min_size* to *max_size* bytes; return its size, or 0.
 
-        Without room, first wait for parts of this file.
+        If there is no room, first wait for parts of this file.
         """
         doubled = min(max_size, max(_FIRST, self.held, min_size))
         usual = doubled if self.number == 1 else max_size
@@ -190,7 +191,7 @@ class PartBuffer:
         return usual
 
     def _take_min(self, size: int, lacking: int) -> int:
-        """Lease memory beyond the limit, and return how many bytes.
+        """Lease memory beyond the limit, and return its size in bytes.
 
         Return 0 if the part, with the next *size* bytes, is large enough to be sent.
         """

@@ -1,7 +1,7 @@
 """Text and compression layers on a writable file, closed together with the file.
 
 fsspec itself never closes the file under a codec, and its text layer does not report
-how a ``with`` block ended. These layers do both, by the rules of ``writer``.
+how a ``with`` block ended. These layers do both, and follow the rules of ``writer``.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Layer:
 
 
 class ChainedWriter(_Layer, io.BufferedIOBase):
-    """File that compresses with *codec* into the file *inner*; ``close`` closes both."""
+    """File that compresses into *inner* with *codec*; ``close`` closes both."""
 
     def __init__(self, codec: Any, inner: PresignedWriter) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
     def flush(self) -> None:
         """Raise the first failure of the upload; write nothing.
 
-        To flush a codec would make the compressed data larger.
+        Flushing a codec would make the compressed data larger.
         """
         self._inner.flush()
 
@@ -147,7 +147,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
     def _finish(self) -> None:
         """Write the end of the compressed stream to the file below; idempotent.
 
-        If that fails, the upload is discarded, and the error raised.
+        If this fails, the upload is discarded, and the error is raised.
         """
         if self._ended:
             return
@@ -172,7 +172,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
 
 
 class TextWriter(_Layer, io.TextIOWrapper):
-    """Text layer on the file *binary*, which ``close`` closes and publishes, too.
+    """Text layer on the file *binary*; ``close`` also closes and publishes *binary*.
 
     An exception in its ``with`` block discards the file below.
     """

@@ -1,7 +1,7 @@
-"""Finalizers: whether one of them, and not the program, closes a file.
+"""Finalizers: finds out whether a finalizer, not the program, closes a file.
 
 A wrapper of another library may close the file when the program drops it, for example
-after an exception. What it wrote until then is not the whole object.
+after an exception. The bytes written until then are not the whole object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DROPS = ("POP_", "STORE_", "DELETE_", "END_")
 
 
 class _Collection:
-    """The run of the garbage collector, which this thread or another may be in."""
+    """A run of the garbage collector, in this thread or another one."""
 
     thread: int | None = None
 
@@ -36,12 +36,13 @@ gc.callbacks.append(_collection.note)
 def in_finalizer() -> bool:
     """Return whether a finalizer is running in this thread.
 
-    It is a method ``__del__``, one that the garbage collector calls, or one of compiled
-    code: then the Python code that runs is at an instruction that calls nothing.
-    ``close`` methods of wrappers may be in between.
+    A finalizer is a method ``__del__``, a function that the garbage collector calls, or
+    compiled code. In the last case, the running Python code is at an instruction that
+    calls nothing. ``close`` methods of wrappers may be in between.
 
-    Not recognized is a finalizer of compiled code that runs because a call returns, as
-    that of a local variable does. It looks as if the call had closed the file.
+    One case is not recognized: a finalizer of compiled code that runs when a call
+    returns, for example for a local variable. It looks as if the call had closed the
+    file.
     """
     if _collection.thread == threading.get_ident():
         return True

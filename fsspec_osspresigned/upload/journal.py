@@ -5,9 +5,8 @@ upload and the local file. Each further line is one part, appended after the sto
 confirmed it. A truncated or damaged line counts as missing, and that part is sent
 again. The file contains no URL, no signature and no header.
 
-The path of the object and the local file identify an upload. Only one process at a
-time can use a journal. After a disk error the journal is no longer written, but the
-upload continues.
+The path of the object and the local file identify an upload. Only one process at a time
+can use a journal. After a disk error, the upload continues without a journal.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def _text() -> Any:
 
 @frozen(kw_only=True)
 class JournalHead:
-    """First line of a journal: the upload and its local file when it began."""
+    """First line of a journal: the upload, and its local file at the beginning."""
 
     path: str = _text()  # ``bucket/key``
     source: str = _text()  # absolute path of the local file
@@ -184,7 +183,7 @@ class HeldJournal:
 
     @property
     def is_ours(self) -> bool:
-        """True if this process has locked the journal."""
+        """True if this process holds the lock of the journal."""
         return self._lock is not None
 
     @property
@@ -199,7 +198,7 @@ class HeldJournal:
     def acquire(self) -> Self:
         """Lock the journal, read its content into ``record``, and return the object.
 
-        An OSError of the disk is logged, and the upload continues without a journal.
+        A disk error is logged, and the upload continues without a journal.
 
         Raises:
             UploadInProgressError: another process or thread has the journal.

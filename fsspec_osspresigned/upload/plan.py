@@ -1,6 +1,6 @@
-"""Upload plan: the size of parts, and errors that are certain before the first byte.
+"""Upload plan: part sizes, and errors that are certain before the first byte.
 
-All functions are pure: from options, grant and size they make a plan or an error.
+The functions derive a plan, or an error, from options, grant and size.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class UploadPlan:
     spools: bool = False
 
     def size_of(self, number: int) -> int:
-        """Return the size in bytes of part *number*, from 1; the last may be smaller."""
+        """Return the size in bytes of part *number*; the last part may be smaller."""
         if not self.grows or number <= _CONSTANT_PARTS:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
@@ -102,11 +102,11 @@ _PUT = _WHOLE[Action.PutObject]
 def plan_for(
     grant: Grant, options: Options, size: int | None, *, path: str
 ) -> UploadPlan:
-    """Return the plan for an object of *size* bytes; None stands for a stream.
+    """Return the plan for an object of *size* bytes; None means a stream.
 
     Above the threshold, an object is sent in parts. If neither options nor grant fix
-    their size, it is a sixteenth of the object, in whole MiB, from 1 to 16 MiB; or more, if
-    there would be too many parts. Equal arguments give equal plans.
+    the part size, it is a sixteenth of the object, in whole MiB, from 1 to 16 MiB. It
+    is larger if there would be too many parts. Equal arguments give equal plans.
 
     Raises:
         ConfigurationError: the granted requests cannot store the object; the message
@@ -142,9 +142,9 @@ def plan_for(
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return a text for errors that tells the largest body of *action*.
+    """Return a text for errors with the largest body of *action*.
 
-    That is *largest* bytes; None stands for the limit of OSS.
+    The limit is *largest* bytes; None means the limit of OSS.
     """
     name = "the form of a grant" if action.spec.form else "one PUT"
     maximum = action.spec.largest if largest is None else largest
@@ -221,7 +221,7 @@ async def planned(
 ) -> tuple[UploadPlan, Grant]:
     """Return the plan for an upload of *size* bytes to *target*, and its grant.
 
-    *size* None stands for a stream. Nothing is sent to the store. Raises like ``plan_for``,
+    *size* None means a stream. Nothing is sent to the store. Raises like ``plan_for``,
     ``refuse_expired`` and ``check_plan``, and NotCoveredError if a request that the
     upload needs is not granted.
     """
@@ -276,7 +276,7 @@ def refuse_expired(grant: Grant, path: str) -> None:
 def check_plan(
     options: Options, target: Target, grant: Grant, plan: UploadPlan
 ) -> None:
-    """Raise ConfigurationError with every reason why *plan* cannot be carried out."""
+    """Raise ConfigurationError with every reason why *plan* cannot work."""
     problems: list[str] = []
     if plan.multipart:
         parts = grant.multipart or MultipartGrant()
@@ -305,7 +305,8 @@ def needed_requests(
 ) -> Iterator[Operation]:
     """Yield requests that the upload needs, to check that they are granted.
 
-    A stream may need them; its *size* is None. Parts are represented by the first one.
+    For a stream, *size* is None, and the requests are those that it may need. Only the
+    first part is yielded.
     """
     # A form of known size is checked when it is signed, right before it is sent.
     is_form = plan.action.spec.form and size is not None

@@ -54,7 +54,7 @@ _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default
 
 
 class HeldCopies:
-    """Copies of small objects: up to *limit* bytes in memory, more in an unnamed file."""
+    """Copies of small objects: *limit* bytes in memory, the rest in an unnamed file."""
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
@@ -87,9 +87,10 @@ def current(client: Client) -> Transaction | None:
 
 
 def around_statement(client: Client) -> Transaction | None:
-    """Return the transaction around a statement of DuckDB; None if several may be meant.
+    """Return the only possible transaction of a DuckDB statement; None if several match.
 
-    A thread of DuckDB has no context, so each transaction on *client* may be meant there.
+    A thread of DuckDB has no context, so any transaction on *client* may be the right
+    one.
     """
     seen = _seen_here(client)
     return seen[0] if len(seen) == 1 else None
@@ -116,8 +117,8 @@ class Transaction:
     """Collects objects, and publishes them at its end; none of them after an exception.
 
     If publishing itself fails, some of them may be published (``complete``). Nested
-    blocks form one transaction: everything is published at the outermost end, and an
-    exception that leaves an inner block discards the objects of that block.
+    blocks form one transaction. Everything is published at the end of the outermost
+    block. An exception that leaves an inner block discards the objects of that block.
 
     Attributes:
         files: objects that wait to be published.
@@ -148,7 +149,7 @@ class Transaction:
         return bool(self._marks) and self._pid == os.getpid()
 
     def start(self) -> Self:
-        """Begin the transaction: objects that this context writes wait for its end."""
+        """Begin the transaction, which publishes the objects of this context at its end."""
         if not self._marks:
             with _open_lock:
                 _open.add(self)
@@ -203,9 +204,9 @@ class Transaction:
                 _begun.set(_under_way())
 
     def _end_block(self, *, keep: bool) -> tuple[list[Pending], list[str]]:
-        """End the innermost block; take its objects and cancelled calls, return them.
+        """End the innermost block; remove its objects and cancelled calls, and return them.
 
-        With *keep*, leave them in the transaction, and return none.
+        With *keep*, leave them in the transaction, and return empty lists.
         """
         with self._lock:
             files, cancelled = self._marks.pop()
@@ -216,7 +217,7 @@ class Transaction:
             return taken
 
     def add(self, file: Pending) -> None:
-        """Add an upload that is not published yet; the end of the transaction does so."""
+        """Add an upload that the end of the transaction will publish."""
         with self._lock:
             self.files.append(file)
 
@@ -231,7 +232,8 @@ class Transaction:
         """Add the object *target* with the bytes of *source*.
 
         The parts of a large object are sent now. A small object is copied, and sent at
-        the end. So *source* may change afterwards. Raises like ``upload_source``.
+        the end. So the caller may change *source* afterwards. Raises like
+        ``upload_source``.
         """
         context = evolve(context, prefetcher=self._prefetcher)
         begin = partial(Upload.begin, self.client, target, size=source.size)

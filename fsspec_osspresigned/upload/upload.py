@@ -1,4 +1,4 @@
-"""Upload: stores bytes as one object.
+"""Upload: sends bytes as one object.
 
 A body of known size that one request can store is sent at once. Everything else uses
 :class:`Upload`: ``add`` bodies, then ``finish`` or ``discard``. One body is sent as one
@@ -86,10 +86,10 @@ async def upload_source(
     *,
     is_again: bool = False,
 ) -> Receipt:
-    """Store *source* under *target* and return the receipt.
+    """Upload *source* to *target* and return the receipt.
 
-    The upload is atomic: afterwards the object is either unchanged or exactly *source*.
-    It takes one request, or two requests more than the number of parts. With
+    The upload is atomic: afterwards, the object is either unchanged or exactly
+    *source*. It takes one request, or one for each part and two more. With
     ``resume_dir``, the upload of a local file in parts is resumed from an earlier
     process.
 
@@ -189,7 +189,7 @@ def _job(
 
 
 def _warn_of(client: Client, target: Target, receipt: Receipt) -> None:
-    """Warn of what is odd about an object that was stored."""
+    """Warn of a problem with a stored object."""
     if receipt.version_id and target.kind.keeps_hidden:
         client.warn_of_replacing(
             receipt.path, "has no effect in a bucket that keeps versions"
@@ -247,7 +247,7 @@ class Upload:
     ) -> Self:
         """Return an upload to *target*, after asking the signer what it grants.
 
-        Nothing is sent to the store. *size* is in bytes; None stands for a stream. Raises
+        Nothing is sent to the store. *size* is in bytes; None means a stream. Raises
         like ``planned``.
         """
         abort_at_exit.refuse_if_terminating(target.path)
@@ -258,12 +258,12 @@ class Upload:
         """Add the next bytes of the object; waits while too many parts are in flight.
 
         *more* means that other bytes follow, so *body* is sent as a part at once. If no
-        multipart upload is granted, all bytes are instead written to a local file, which
-        ``finish`` sends in one call.
+        multipart upload is granted, all bytes are written to a local file instead,
+        which ``finish`` sends in one request.
 
-        *body* must not change until ``finish`` or ``discard`` returns, and must have
-        the size of the plan unless it is the last. Raises the first failure of any
-        part, and TooLargeError if the granted requests cannot hold all bytes.
+        *body* must not change until ``finish`` or ``discard`` returns. Unless it is the
+        last one, it must have the planned size. Raises the first failure of any part,
+        and TooLargeError if the granted requests cannot hold all bytes.
         """
         self._check_alive()
         try:
@@ -351,14 +351,15 @@ class Upload:
     ) -> None:
         """Discard the upload: publish nothing, and remove the parts that were sent.
 
-        Idempotent, and without effect after ``finish`` or in a forked child. A
-        ``finish`` under way is cancelled. Parts are kept if the owner initiated the
-        upload, or if a journal lets a later process resume it. *reason* is the error
-        that ended the upload; it is logged, and gets a note if parts are kept.
+        Idempotent; no effect after ``finish`` or in a forked child. A running
+        ``finish`` is cancelled. Parts are kept if the owner initiated the upload, or if
+        a journal lets a later process resume it. *reason* is the error that ended the
+        upload; it is logged, and gets a note if parts are kept.
 
-        If *reason* is an interrupt, or with *at_exit*, for a process that ends, the wait
-        for requests in flight takes at most 3 seconds; so does the abort, which is not
-        retried. A cancellation has the same effect; one more ends the wait at once.
+        If *reason* is an interrupt, or the process ends (*at_exit*), the wait for
+        requests in flight takes at most 3 seconds. The abort also takes at most 3
+        seconds, and is not retried. A cancellation has the same effect; a second one
+        ends the wait at once.
         """
         if at_exit or not isinstance(reason, Exception | None):
             self._hurry()
@@ -423,7 +424,7 @@ class Upload:
             waited += _POLL_INTERVAL
 
     def stop(self) -> None:
-        """Begin to discard the upload in a few seconds, as for an end of the process."""
+        """Begin to discard the upload within a few seconds, because the process ends."""
         in_background(lambda: self.discard(at_exit=True))
 
     @property
@@ -453,9 +454,9 @@ class Upload:
             await self.mode.add(body)
 
     async def _begin_multipart(self, first_of: int | None) -> bool:
-        """Begin the multipart upload; return False if only a single call is granted.
+        """Initiate the multipart upload; return False if only a single request is granted.
 
-        Raises NotCoveredError if a single call cannot store the object either.
+        Raises NotCoveredError if a single request cannot store the object either.
         """
         single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # raises before there is anything to abort

@@ -1,16 +1,17 @@
-"""Writable binary file: published as a whole, on success only.
+"""Writable binary file, which is published as a whole, and only on success.
 
 Closing while an exception is in flight:
 
 1. ``with fs.open(...)``: the file's own ``__exit__`` knows whether the body raised, and
    decides. The text and compression wrappers of ``fs.open`` do the same.
 2. Other code only calls ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. If an
-   exception is in flight that was not in flight at ``open``, or has another traceback
-   now, it is leaving the body. The file is not published.
-3. Such a discard is reported: the exception gets a note and is raised again, with a
-   warning, because ``except StopIteration: f.close()`` cannot be distinguished from it.
+   exception is in flight that was not in flight at ``open``, or that has another
+   traceback now, it is leaving the body. Then the file is not published.
+3. The program is told of such a discard, because ``except StopIteration: f.close()``
+   looks the same: the exception gets a note and is raised again, with a warning.
 4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
-   interpreter discard, with a warning; so does a ``close`` that a finalizer calls.
+   interpreter discard the file, with a warning. A ``close`` that a finalizer calls does
+   the same.
 """
 
 from __future__ import annotations
@@ -110,14 +111,15 @@ class PresignedWriter(io.BufferedIOBase):
         return f"<{type(self).__name__} {self.path!r}, {self._state}>"
 
     def fileno(self) -> int:
-        """Raise UnsupportedOperation: there is no descriptor to write to."""
+        """Raise UnsupportedOperation, because there is no descriptor to write to."""
         raise io.UnsupportedOperation("a presigned upload has no file descriptor")
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Raise UnsupportedOperation: sent bytes cannot be changed.
+        """Raise UnsupportedOperation, because sent bytes cannot be changed.
 
-        Unless the file is already there, it is also given up: a library that ignores the
-        exception would write the next bytes to the wrong place.
+        Unless the file is already at this position, it is also discarded, because a
+        library that ignores the exception would write the next bytes to the wrong
+        position.
         """
         with self._lock:
             is_there = offset == (0 if whence else self.tell())
@@ -154,8 +156,8 @@ class PresignedWriter(io.BufferedIOBase):
         """True once ``close``, ``commit`` or ``discard`` was called, even if it failed.
 
         After a failed write, the file counts as open until ``close`` has raised that
-        error, or ``discard`` was called. ``TextIOWrapper`` and others do not close a
-        closed file, and would hide the error.
+        error, or ``discard`` was called. Otherwise ``TextIOWrapper`` and others would
+        not call ``close``, and hide the error.
         """
         return self._released
 
@@ -206,12 +208,13 @@ class PresignedWriter(io.BufferedIOBase):
     def close(self) -> None:
         """Publish the object, unless an exception is leaving the code that wrote it.
 
-        The module says how that is recognized. The file is then discarded.
+        In that case, the file is discarded. The docstring of the module explains how
+        this is recognized.
 
         Raises:
             OSError: the upload failed; raised again by every later call.
-            BaseException: the exception in flight, because of which the file was
-                discarded.
+            BaseException: the exception in flight; the file was discarded because of
+                it.
         """
         if not self._released and (self._is_dropped or self._is_closed_by_finalizer()):
             self._end_dropped()
@@ -243,7 +246,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end()
 
     def note_discarded(self, error: BaseException) -> None:
-        """Add a note to *error*, which leaves the ``with`` block: nothing is published."""
+        """Add a note to *error*, which left the ``with`` block: nothing is published."""
         if self._state != "published" and error is not self._failure:
             is_of_seek = isinstance(self._failure, io.UnsupportedOperation)
             why = self._failure if is_of_seek else "an exception left its with block"
@@ -255,16 +258,16 @@ class PresignedWriter(io.BufferedIOBase):
             self.drop(self.upload.abandon)
 
     def _dealloc_warn(self, _: object) -> None:
-        """Let the ``close`` that follows publish nothing, because a wrapper was dropped.
+        """Make the next ``close`` discard the file, because a wrapper was dropped.
 
         The finalizer of an ``io.TextIOWrapper`` or ``io.BufferedWriter`` that was never
         closed calls this, and then ``write``, ``flush`` and ``close`` (CPython,
         Modules/_io). The wrapper may have lost bytes in a failed write, so its object
         could be truncated.
 
-        Later bytes are ignored, and ``close`` makes the file a failed one. ``__del__``
-        then discards the upload; while the program holds the file, its methods raise.
-        Does nothing if the file is closed already.
+        Later bytes are ignored, and ``close`` marks the file as failed. ``__del__``
+        then discards the upload. While the program still has the file, its methods
+        raise. Does nothing if the file is closed already.
         """
         if not self.closed:
             self._is_dropped = self._silent = True
@@ -322,21 +325,21 @@ class PresignedWriter(io.BufferedIOBase):
                 self._buffer.end()
 
     def discard(self) -> None:
-        """Discard the file: publish nothing, remove the sent parts. Idempotent."""
+        """Discard the file: publish nothing, and remove the sent parts. Idempotent."""
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
                 self._end_upload(None)
 
     def abandon(self) -> None:
-        """Begin to discard the upload, and do not wait; ends a call that waits for it.
+        """Begin to discard the upload without waiting; a call that waits for it ends.
 
-        It is for an interrupt: discarding takes a few seconds at most.
+        This is for an interrupt, so discarding takes a few seconds at most.
         """
         self.upload.stop()
 
     def give_up(self, error: BaseException) -> None:
-        """Record *error* as the failure of the file, if it is the first; discard the upload.
+        """Record *error* as the failure of the file, unless it has one; discard the upload.
 
         Nothing can be published afterwards.
         """
@@ -397,7 +400,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self.commit()
 
     def _close_body(self) -> None:
-        """Send the last bytes, or keep those of the only part for ``commit``.
+        """Send the last bytes; if there is only one part, keep it for ``commit``.
 
         Only ``commit`` or ``discard`` may follow.
         """
@@ -467,8 +470,8 @@ class PresignedWriter(io.BufferedIOBase):
     def _send(self, view: memoryview) -> int:
         """Send the part, and return how many bytes of *view* were sent with it.
 
-        A part that is not full is sent because memory is short. It then takes bytes of
-        *view* along without a copy, so this waits until it is stored.
+        A part that is not full is sent because memory is short. Then it includes bytes
+        of *view* without a copy, so this waits until the part is stored.
         """
         size = min(self._buffer.lacking, view.nbytes)
         body = self._buffer.take(view[:size] if size else None)

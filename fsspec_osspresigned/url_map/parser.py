@@ -43,10 +43,11 @@ def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> U
     """Return the URL map in *data*.
 
     These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
-    or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
-    line; one entry or one signed request as Alibaba Cloud's samples print them.
+    or entry}``; JSON Lines with a ``path`` in each line; a list of URLs, in JSON or one
+    per line; one entry, or one signed request as Alibaba Cloud's samples print it.
     *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON. Raises
-    ConfigurationError, which lists every problem with where it is, but no query of a URL.
+    ConfigurationError, which lists every problem with its position, but no query of a
+    URL.
     """
     reader = _MapReader()
     try:
@@ -90,21 +91,21 @@ class _Where:
 
 @define
 class _MapReader:
-    """Reader of one URL map; its methods record what is wrong in *problems*."""
+    """Reader of one URL map; its methods record all mistakes in *problems*."""
 
     problems: list[str] = field(factory=list)
     entries: dict[str, MapEntry] = field(factory=dict)
 
     def note(self, where: object, problem: str) -> None:
-        """Record *problem*; raise ValueError after so many that the rest is not read."""
+        """Record *problem*; raise ValueError if there are too many to read on."""
         self.problems.append(f"{where}: {problem}")
         if len(self.problems) == _MAX_PROBLEMS:
             raise ValueError("the rest was not read")
 
     def text(self, data: bytes) -> None:
-        """Read the text of a map, in JSON or by lines.
+        """Read the text of a map, as JSON or line by line.
 
-        Raises ValueError if it is neither.
+        Raises ValueError if the text is neither.
         """
         if _is_lines(data):
             self.lines(data)
@@ -246,7 +247,7 @@ class _MapReader:
     def members(
         self, value: Any, where: object, known: frozenset[str]
     ) -> dict[str, Any] | None:
-        """Return the known keys and values of *value*, without aliases; None if no object.
+        """Return the known keys of *value*, without aliases; None if it is no object.
 
         A likely typo is recorded as a problem. Other unknown keys are ignored.
         """
@@ -344,7 +345,7 @@ class _MapReader:
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], where: object
     ) -> str | None:
-        """Return the upload ID of the entry, or else of the parts' URLs, or None."""
+        """Return the upload ID of the entry, or else of its part URLs, or None."""
         where = f"{where}.upload_id"
         own_id = members.get("upload_id")
         if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
@@ -366,7 +367,7 @@ class _MapReader:
 
 
 def _moment(value: Any) -> float | None:
-    """Return a datetime or RFC 3339 text with zone as seconds since the epoch, or None."""
+    """Return a datetime, or an RFC 3339 text with a zone, as seconds since the epoch."""
     try:
         if isinstance(value, str) and _TIME.fullmatch(value):
             value = datetime.fromisoformat(value.upper())
@@ -395,7 +396,7 @@ def _lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_lines(data: bytes) -> bool:
-    """Return whether *data* has one URL, or one JSON object, in each line.
+    """Return whether each line of *data* has one URL or one JSON object.
 
     The first two lines decide.
     """

@@ -118,7 +118,7 @@ def load_file(
     kind: str = "URL map",
     option: str = "url_map",
 ) -> FileSource[T]:
-    """Return a source of what *parse* returns for the text at *reference*, which is read now.
+    """Read the text at *reference*, and return a source of the result of *parse*.
 
     *reference* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
     or any URL that *opener* can read. The text is a secret, so plain http is permitted
@@ -152,7 +152,7 @@ def load_file(
 
 
 def _text_at(reference: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
-    """Return the name of *reference* and a function that reads it; None for a file or URL."""
+    """Return name and reader of *reference*; None for a file or URL."""
     if reference.lstrip()[:1] in ("{", "["):
         return option, lambda: reference.encode("utf-8", "replace")
     if reference == "-":
@@ -234,7 +234,7 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return advice if *file* has something other than *kind*, else an empty text."""
+    """Return advice if the content of *file* is not of *kind*, else an empty text."""
     file.seek(0)
     data = file.read(MIB)
     seen = kind_of(data)

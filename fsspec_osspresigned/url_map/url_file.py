@@ -24,8 +24,8 @@ def split_url_file(text: str) -> tuple[str, list[str]]:
 def headers_in(lines: Sequence[str]) -> Mapping[str, str] | None:
     """Return the headers in the *lines* of a URL file; None without lines.
 
-    Raises ConfigurationError, which does not quote the lines: if the URL was broken, they
-    are a part of it.
+    Raises ConfigurationError, which does not quote the lines, because they may be part
+    of a broken URL.
     """
     if not lines:
         return None

@@ -87,11 +87,11 @@ class URLMap(Mapping[str, MapEntry]):
         return sorted(self), sorted(path[::-1] for path in self)
 
     def nearest(self, path: str) -> tuple[str, ...]:
-        """Return up to three paths of the map that are similar to *path*, best first.
+        """Return up to three paths that are similar to *path*, the closest first.
 
-        A path with one mistake has the same beginning or the same end as the correct one,
-        so it is compared only with its neighbours in both orders. The first call sorts all
-        paths.
+        A path with one mistake has the same beginning or the same end as the correct
+        one. So it is compared only with its neighbours in forward and backward order.
+        The first call sorts all paths.
         """
         from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 

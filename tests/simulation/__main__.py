@@ -1,4 +1,4 @@
-"""``python -m tests.simulation``: runs programs, finds failures, and makes them small.
+"""``python -m tests.simulation``: runs programs, finds failures, and shrinks them.
 
 --seed N          one program; prints one line with the hash of its trace
 --seeds A:B       those programs, or A,B,C
@@ -51,7 +51,7 @@ _UNDECIDED = "undecided: it did not end within the limit of real time"
 
 
 class Child:
-    """One program in a process of its own."""
+    """One program in a separate process."""
 
     def __init__(self, program: Program, limit: float, place: str = "") -> None:
         self.program, self.limit, self.end = program, limit, _REAL_TIME() + limit
@@ -125,7 +125,7 @@ def shown(seed: int, result: dict[str, Any]) -> str:
 
 
 def kind(problem: str) -> str:
-    """Return what two failures of one defect have in common."""
+    """Return a text that is equal for all failures of one defect."""
     return problem[:40]
 
 

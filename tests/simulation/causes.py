@@ -1,7 +1,7 @@
-"""Causes: which fault may end a call with which error, and after how many tries.
+"""Causes: the possible errors of each fault, and the tries before an error.
 
-An error without a fault of its time that explains it is a defect, as is an error of the
-interpreter. What a call said of its object is checked by the ledger.
+If no fault explains an error, the error is a defect. An error of the interpreter is
+always a defect. The ledger checks a call's statement about its object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .verbs import ByUserError
 
 @frozen
 class Fault:
-    """Errors with which a request may end, by its fault."""
+    """Possible errors of a request with one fault."""
 
     errors: tuple[type[BaseException], ...] = ()
     # True if the client cannot know whether the store has acted on a whole request.

@@ -1,7 +1,7 @@
-"""libcurl of a world: ``Curl`` and ``CurlMulti`` of pycurl, over the simulated network.
+"""libcurl in a world: pycurl's ``Curl`` and ``CurlMulti`` on the simulated network.
 
-``install`` puts them in the place of pycurl's, and connections of the world in the place
-of the system's sockets. The package above them is unchanged.
+``install`` replaces pycurl's classes, and the system's sockets by connections of the
+world. The package above them is unchanged.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ _NEEDED = {
 
 
 class _EndError(Exception):
-    """A transfer ends with libcurl's code and text."""
+    """Raised to end a transfer with libcurl's code and text."""
 
 
 class _DiedError(Exception):
-    """A connection has ended before any byte of the reply."""
+    """Raised when a connection ends before the first byte of the reply."""
 
 
 class Connection:
-    """One connection, and what the client's system knows of it."""
+    """One connection, with the client's view of it."""
 
     def __init__(self, origin: str, number: int) -> None:
         self.number = number  # number of the connection in the world
@@ -85,7 +85,7 @@ class Connection:
         return self.is_unread or time.monotonic() >= self.closes_at
 
     def next_moment(self, mask: int) -> float:
-        """Return when it is ready for what *mask* of an epoll says."""
+        """Return the time when it is ready for the events in *mask*."""
         if self.wants:
             return self.moment if mask & self.wants else math.inf
         return -math.inf if self.is_unread else self.closes_at
@@ -278,7 +278,7 @@ class Curl:
         return (yield from self._receive(connection.last))
 
     def _send(self, event: Event) -> Generator[Wait, None, bool]:
-        """Send the body; return False if the server has answered before its end."""
+        """Send the body; return False if the server answered before the end of the body."""
         net, dice, connection = (
             self._network,
             self._network.world.random,
@@ -394,7 +394,7 @@ class Curl:
             self._left = int(found[b"content-length"])
 
     def _pass_on(self) -> bool:
-        """Give bytes of the body to the write function; return False if none are there."""
+        """Give bytes of the body to the write function; return False if there are none."""
         assert self._left is not None
         if self._is_chunked and not self._chunk:
             size, end, rest = self._buffer.removeprefix(b"\r\n").partition(b"\r\n")
@@ -442,7 +442,7 @@ class Curl:
             raise _aborted()
 
     def _wait(self, mask: int, seconds: float) -> Generator[Wait, None, None]:
-        """Wait as libcurl does, which looks once a second if there is a progress function."""
+        """Wait like libcurl, which wakes once a second if there is a progress function."""
         connection, end = self.connection, time.monotonic() + seconds
         assert connection is not None
         is_watched = pycurl.XFERINFOFUNCTION in self._options
@@ -564,7 +564,7 @@ class CurlMulti:
 
 
 class Epoll:
-    """``select.epoll``: a simulated loop asks it for the moment at which it is ready."""
+    """``select.epoll``, which tells a simulated loop the time at which it is ready."""
 
     def __init__(self) -> None:
         self.masks: dict[int, int] = {}
@@ -582,7 +582,7 @@ class Epoll:
         del self.masks[descriptor]
 
     def moment(self) -> float:
-        """Return once ``poll`` has an event."""
+        """Return the time at which ``poll`` has an event."""
         moments = (
             _connections[descriptor].next_moment(mask)
             for descriptor, mask in self.masks.items()
@@ -642,7 +642,7 @@ class _Socket:
 
 
 def install(net: Network) -> None:
-    """Let all that is sent from now on use *net*; for a whole process."""
+    """Let all requests of the process use *net* from now on."""
     networks.network = net
     pycurl.Curl, pycurl.CurlMulti = Curl, CurlMulti
     select.epoll, select.poll = Epoll, _Poll  # type: ignore[misc, assignment]

@@ -1,8 +1,9 @@
-"""The disk of a world: it may be full, and reads may return fewer bytes than asked for.
+"""The disk of a world: it may be full, and reads may return too few bytes.
 
-A power cut takes what was not synced from the journals; the end of a process takes its locks.
+A power cut removes unsynced bytes from the journals. The end of a process removes its
+locks.
 
-``install`` replaces the calls by which the package reads and writes files of the user.
+``install`` replaces the calls with which the package reads and writes the user's files.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _REAL_WRITE, _REAL_WRITE_AT = os.write, getattr(os, "pwrite", None)
 
 @define
 class Disk:
-    """The share of calls that fail, and of reads that are short, from 0 to 1."""
+    """Shares of failing calls and of short reads, from 0 to 1."""
 
     world: World
     full: float = 0.0
@@ -52,7 +53,7 @@ class Disk:
         self._synced[status.st_ino] = status.st_size
 
     def lose(self, place: Path) -> None:
-        """Let files below *place* lose what was not synced, or some of it."""
+        """Remove some or all unsynced bytes from the files below *place*."""
         for file in sorted(place.glob("*.jsonl*")):
             status = file.stat()
             sure = min(self._synced.get(status.st_ino, 0), status.st_size)
@@ -63,7 +64,7 @@ class Disk:
         self._locked[descriptor] = self.world.running.process
 
     def kill(self, process: int) -> None:
-        """Let what *process* has locked be free, as the system does at its end."""
+        """Release the locks of *process*, as the system does when a process ends."""
         for descriptor, owner in self._locked.items():
             if owner == process:
                 with suppress(OSError):  # the descriptor was closed

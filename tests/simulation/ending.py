@@ -1,7 +1,7 @@
-"""The end of a program: without faults, each verb succeeds and does what it says.
+"""The end of a program: without faults, each verb succeeds and has its effect.
 
-The filesystem is the one that the callers have used, so what their faults broke in it
-shows here. Each step knows what the store must have afterwards, to the byte.
+The callers have used the same filesystem before, so damage from their faults shows
+here. Each step compares the objects in the store to the byte.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SMALL, _LARGE = 1000, 262_145
 
 
 class Ending:
-    """The steps of one caller, by *verbs* of *fs*; its objects stand below *folder*."""
+    """The steps of one caller, with *verbs* of *fs*; its objects are below *folder*."""
 
     def __init__(
         self, fs: Any, ledger: Ledger, folder: str, place: Path, *, publishes: bool
@@ -47,7 +47,7 @@ class Ending:
         self.place.mkdir()
 
     def _data(self, name: str, size: int) -> tuple[str, bytes]:
-        """Return the path of an object, and what is to be written there."""
+        """Return the path of an object, and the bytes to write there."""
         path = f"{self.root}/{name}"
         data = self.ledger.content(size)
         self.ledger.write(path, data)
@@ -69,10 +69,10 @@ class Ending:
 
     @contextmanager
     def _step(self, what: str, actions: list[str] | None = None) -> Iterator[None]:
-        """Let a step end in time, and warn of nothing.
+        """Run a step, which must end in time and without a warning.
 
-        Its objects are written by it, and by no later one. If they are given, *actions* are
-        all of its requests.
+        No later step writes the same objects. If *actions* are given, the step must
+        send exactly these requests.
         """
         world: World = self.network.world
         began, first = world.now, len(self.ledger.writes)
@@ -116,7 +116,7 @@ class Ending:
             raise Broken(f"at the end, {size} bytes were sent by {actions}")
 
     async def writes(self, verbs: Any) -> None:
-        """Write by each way that needs nothing but a signature for it."""
+        """Write in each way that needs no other permission."""
         for size in (_SMALL, _LARGE):
             with self._step("pipe_file"):
                 path, data = self._data(f"piped-{size}", size)
@@ -138,7 +138,7 @@ class Ending:
             await verbs.in_thread(self._transaction)
 
     def _opened(self) -> None:
-        """Fill files in turn from one buffer, which changes as soon as it is written."""
+        """Fill several files from one buffer, which changes after each write."""
         count = 12 if "memory_limit" in self.fs.storage_options else 2
         objects = [self._data(f"opened{number}", _LARGE) for number in range(count)]
         files = [self.fs.open(path, "wb") for path, _ in objects]
@@ -207,7 +207,7 @@ class Ending:
             self.ledger.check_receipt(write, receipt)
 
     async def remembered(self, verbs: Any) -> None:
-        """Write, and look at what was written, which the signer grants nobody to see."""
+        """Write objects, and query them, although the signer grants no HeadObject."""
         await self.writes(verbs)
         self.is_blind = True
         with self._step("a look at the records"):
@@ -228,7 +228,7 @@ class Ending:
             await verbs.in_thread(self._sync_blind)
 
     async def unseen(self, verbs: Any) -> None:
-        """A look that is not signed reports the object as missing, or raises an error."""
+        """Without HeadObject, a query reports the object as missing, or raises an error."""
         is_error = self.fs.storage_options.get("if_unverifiable") == "error"
         for verb in (verbs.cat_file, verbs.info):
             try:
@@ -270,7 +270,7 @@ class Ending:
             raise Broken(f"at the end, {', '.join(wrong)} of {what} is wrong")
 
     async def all(self, verbs: Any) -> None:
-        """Do each verb, with a signer that grants each call."""
+        """Run every verb, with a signer that grants every call."""
         await self.writes(verbs)
         await self._reads(verbs)
         await self._changes(verbs)
@@ -413,7 +413,7 @@ class Ending:
                 self._is(f"{shallow}/{name}", None if name == "c/e/f" else data)
 
     async def _refused(self, verbs: Any) -> None:
-        """16 equal refusals in a row end a call of many objects, and no others do."""
+        """Only 16 equal refusals in a row end a call of many objects."""
         objects = dict(self._data(f"refused{number}", 17) for number in range(40))
         looks = self.fs.storage_options.get("overwrite") is False
         for statuses in ((403,),) if looks else ((403,), (403, 400)):
@@ -492,7 +492,7 @@ class Ending:
             raise Broken(f"a sync told of {told} bytes, and sent {_LARGE}")
 
     def _like(self, **options: Any) -> Any:
-        """Return a filesystem with other *options*, which sends parts of 100 KiB."""
+        """Return a filesystem with different *options*, which sends parts of 100 KiB."""
         given = {**self.fs.storage_options, "part_size": 102_400}
         given["multipart_threshold"] = 102_400
         return OSSPresignedFileSystem(**{**given, **options})
@@ -513,7 +513,7 @@ class Ending:
             raise Broken("a file was read from two versions of an object")
 
     def _memory(self) -> None:
-        """The memory of parts that are stored is given back while the file is open."""
+        """The memory of stored parts is released while the file is open."""
         part = 102_400
         fs = self._like(memory_limit=1024 * 1024)
         path, data = self._data("long", 8 * part)
@@ -532,7 +532,7 @@ class Ending:
             raise Broken("a closed file uses memory")
 
     def _beside(self) -> None:
-        """A small call waits for the requests in flight of a great one, not for all."""
+        """A small call waits only for the running requests of a large call, not for all."""
         fs = self._like(max_concurrency=1)
         great, data = self._data("great", 1_000_000)
         small, other = self._data("small", _SMALL)
@@ -549,7 +549,7 @@ class Ending:
             raise Broken(f"a small call waited for {before} requests of a great one")
 
     def leave_open(self) -> None:
-        """Begin an upload, which nothing ends before the process does."""
+        """Begin an upload that only the end of the process ends."""
         path, data = self._data("left", _LARGE)
         file = self._like().open(path, "wb")
         file.write(data)
@@ -560,7 +560,7 @@ class Ending:
             raise Broken("the end of the process leaves an upload open")
 
     def _once(self) -> None:
-        """Retries mend what fails once, whatever it is."""
+        """Retries repair any failure that occurs once."""
         fs = self._like(retries=8, retry_timeout=300, timeout=5, checksum="auto")
         (small, one), (large, two) = self._data("s", _SMALL), self._data("l", _LARGE)
         copied, local = self._data("copied once", 0)[0], self.place / "once"
@@ -587,7 +587,7 @@ class Ending:
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
     def _unanswered(self, fs: Any) -> None:
-        """An object whose reply is lost with all connections is looked at by a new one."""
+        """If a reply is lost with all connections, a new connection checks the object."""
         for size in (_SMALL, _LARGE):
             self.network.breaks, self.network.dead = True, 0
             path, data = self._data(f"unanswered{size}", size)
@@ -596,7 +596,7 @@ class Ending:
         self.network.dead = 0
 
     def _aborted(self, fs: Any) -> None:
-        """A transaction that fails publishes nothing, and leaves nothing open."""
+        """A failed transaction publishes nothing, and leaves no upload open."""
         for parts in (4, 1000):
             # with 4, not all parts arrive; with 1000, all arrive, but the object is not
             # published
@@ -627,7 +627,7 @@ class Ending:
         return [upload for upload in uploads if upload.key.startswith(key)]
 
     def _resumed(self, fs: Any) -> None:
-        """Break an upload off after one part; the next call sends no part twice."""
+        """Interrupt an upload after one part; the next call sends no part twice."""
         path, data = self._data("resumed", _LARGE)
         local = self._local("resumed", data)
         self.network.parts_left = 1

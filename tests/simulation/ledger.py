@@ -1,6 +1,6 @@
-"""The ledger: what callers wrote and were told, and whether that can be true.
+"""The ledger: records writes and their reported outcomes, and checks them.
 
-Each write has content of its own, so an object names the call that wrote it.
+Each write has unique content, so the content of an object identifies its write.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ writes_of_call: ContextVar[list[Write] | None] = ContextVar("writes", default=No
 
 @define(eq=False, repr=False)
 class Write:
-    """One object that a call is to write: all of one of *contents*, or nothing."""
+    """One object that a call writes: one of *contents* as a whole, or nothing."""
 
     number: int
     path: str
@@ -112,7 +112,7 @@ class Ledger:
     resumes: dict[int, str] = field(factory=dict)  # number of a write -> its local file
 
     def content(self, size: int) -> bytes:
-        """Return bytes that no other write has."""
+        """Return unique bytes for a write."""
         number = len(self.writes)
         head = f"<{number}>".encode()
         body = random.Random(number).randbytes(max(0, size - len(head)))
@@ -188,7 +188,7 @@ class Ledger:
         return Circumstances(faults, self._now() - began, options, there, verb)
 
     def failed(self, writes: Iterable[Write], error: BaseException) -> None:
-        """Note what *error* says of *writes*, of which each may have failed."""
+        """Record the outcomes of *writes* according to *error*."""
         self.note_error(error)
         failures = getattr(error, "failures", None) or {}
         for write in writes:
@@ -207,7 +207,7 @@ class Ledger:
     # -- what must hold ------------------------------------------------------------------
 
     def check_commits(self) -> None:
-        """Each new commit of the store is what one call was to write, and whole."""
+        """Each new commit of the store is the whole content of one write."""
         history = self.network.server.store.history
         while self.checked < len(history):
             commit = history[self.checked]
@@ -301,7 +301,7 @@ class Ledger:
             self._check_look(write)
 
     def _check_look(self, write: Write) -> None:
-        """After a lost reply, the object was looked at; the outcome is what was seen."""
+        """After a lost reply, the call checked the object and reported what it found."""
         if "was interrupted" in str(write.why):
             return
         key = write.path.partition("/")[2]
@@ -329,9 +329,9 @@ class Ledger:
             raise Broken(f"{write} was said unknown, and was seen not to be there")
 
     def check_quiet(self, key: str, began: float) -> None:
-        """Nothing of a call that has ended is on its way to *key*, or comes from it.
+        """No request of an ended call is still under way for *key*, nor its reply.
 
-        The call has begun at *began*.
+        The call began at *began*.
         """
         events, opened = self.network.events, self.network.server.store.opened
         # A cancelled earlier call may have left an upload to be aborted.
@@ -375,7 +375,7 @@ class Ledger:
         start: int = 0,
         end: int | None = None,
     ) -> None:
-        """*data* are bytes of one version that existed since *began*; None: of none."""
+        """*data* is one version that existed since *began*; None means no object."""
         versions = self.versions(path, began)
         cut = {None if v is None else v[start:end] for v in versions}
         if data not in cut:
@@ -396,7 +396,7 @@ class Ledger:
         return found
 
     def _commits(self, path: str, began: float) -> list[Commit | None]:
-        """Return the commits whose object there was since *began*; None is none yet."""
+        """Return the commits that were current since *began*; None means no object yet."""
         found: list[Commit | None] = [None]
         for commit in self.network.server.store.history:
             if f"{commit.bucket}/{commit.key}" == path:
@@ -406,9 +406,9 @@ class Ledger:
         return found
 
     def check_info(self, info: Mapping[str, Any], began: float) -> None:
-        """*info* is that of one version since *began*; it may leave out what it can.
+        """*info* describes one version that existed since *began*.
 
-        Nothing may be left out by a reply of the store to HEAD, which has a CRC-64.
+        Facts may be missing, except in a reply to HeadObject, which has a CRC-64.
         """
         # True if the facts come from the client's record
         path, is_own = info["name"], "status" in info
@@ -429,7 +429,7 @@ class Ledger:
         raise Broken(f"info of {path} is {info}, and none of {known}")
 
     def check_receipt(self, write: Write, receipt: Receipt) -> None:
-        """*receipt* says what *write* has stored, and by how many requests."""
+        """*receipt* states the bytes that *write* stored, and the number of requests."""
         commits = [
             commit
             for commit in self.network.server.store.history
@@ -462,7 +462,7 @@ class Ledger:
             raise Broken(f"{write} was not tried again, and says so: {receipt}")
 
     def lasting(self, prefix: str, began: float) -> list[str]:
-        """Return the names below *prefix* that one version has had since *began*."""
+        """Return the names below *prefix* that existed at all times since *began*."""
         paths = {f"{c.bucket}/{c.key}" for c in self.network.server.store.history}
         return [
             path.removeprefix(prefix)
@@ -471,7 +471,7 @@ class Ledger:
         ]
 
     def check_listing(self, root: str, found: Mapping[str, Any], began: float) -> None:
-        """*found* is ``info`` by path, of a listing of *root* that took from *began* on."""
+        """*found* is path -> ``info``, the result of a listing of *root* since *began*."""
         if self.may_refuse:
             # the record may answer; it learns of a write when the write ends
             began = 0.0
@@ -482,13 +482,13 @@ class Ledger:
                 raise Broken(f"a listing of {root} has no {name}")
 
     def check_end(self) -> None:
-        """After all callers: each word was true, and nothing open is left."""
+        """After all callers: every reported outcome was true, and no upload is open."""
         self.check_commits()
         self.check_uploads()
         self._check_secrets()
 
     def check_uploads(self, key: str | None = None, began: float = 0.0) -> None:
-        """No upload is open that could be ended: of one *key* since *began*, or at all."""
+        """No upload is left open that a call could have ended; optionally only of *key*."""
         store, events = self.network.server.store, self.network.events
         for name in BUCKETS:
             for upload_id, upload in store.buckets[name].uploads.items():

@@ -1,4 +1,4 @@
-"""An event loop in a world: ready callbacks run in an order that the seed decides."""
+"""Event loop in a world; the seed decides the order of ready callbacks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Task(asyncio.Task):  # type: ignore[type-arg]
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
-    """Runs in one thread of the world; knows the sockets of ``curl`` only, and no executor."""
+    """Runs in one thread of the world; supports only sockets of ``curl``, no executor."""
 
     def __init__(self) -> None:
         world = World.current
@@ -182,12 +182,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run *main* in a loop of its own, as ``asyncio.run``."""
+    """Run *main* in a new loop, like ``asyncio.run``."""
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         return runner.run(main)
 
 
 async def wait_for(awaitable: Any, timeout: float | None) -> Any:
-    """Wait as ``asyncio.wait_for`` of Python 3.12 does; that of 3.11 takes other turns."""
+    """Wait like ``asyncio.wait_for`` of Python 3.12, because 3.11 takes other turns."""
     async with asyncio.timeout(timeout):
         return await awaitable

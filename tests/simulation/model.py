@@ -1,7 +1,7 @@
-"""A small model of the store, on one page, beside the emulator.
+"""A small model of the store, independent of the emulator.
 
-It knows nothing of signatures. It gets each request that the emulator has accepted, and
-says what must have come of it, so that an error which package and emulator share shows.
+It ignores signatures. It gets each request that the emulator accepted, and checks the
+result. So it finds mistakes that package and emulator have in common.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Model:
     demands: dict[str, str] = field(factory=dict)
 
     def check(self, request: Request, answer: Answer) -> None:
-        """Do what *request* asks for; *answer* must be one that this model permits."""
+        """Execute *request*; *answer* must be one that this model permits."""
         parts = urlsplit(f"{request.origin}{request.target}")
         path = f"{parts.netloc.partition('.')[0]}/{unquote(parts.path[1:])}"
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -72,7 +72,7 @@ class Model:
             raise Broken(f"{answer.action} of {path} said {answer.status}: {said}")
 
     def note(self, path: str, data: bytes) -> None:
-        """Note an object whose name and bytes are pieces of a form, or a damaged copy."""
+        """Record an object from a form, or a damaged copy."""
         self.objects[path] = data
 
     def _put_object(self, call: _Call) -> str | None:
@@ -189,7 +189,7 @@ def _md5(data: bytes) -> str:
 
 
 def _unproven(body: bytes, answer: Answer) -> str | None:
-    """Return what is wrong with the proof that *body* was stored; None if nothing is."""
+    """Return why a reply does not prove that *body* was stored; None if it does."""
     if answer.headers["ETag"].strip('"') != _md5(body):
         return "the ETag is not its MD5"
     stated = answer.headers["x-oss-hash-crc64ecma"]

@@ -1,6 +1,6 @@
-"""The network of a world: what happens to each request on its way, and to its reply.
+"""The network of a world: faults of each request and its reply.
 
-``curl`` is its client, and ``store`` the server behind it.
+``curl`` is its client, and ``store`` its server.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Faults:
 
 @define
 class Event:
-    """One exchange, for the invariants."""
+    """One exchange, recorded for the invariants."""
 
     at: float
     method: str
@@ -90,7 +90,7 @@ class Event:
 
 @define
 class Stream:
-    """A reply as it comes: seconds to wait and bytes, and how it ends."""
+    """A reply as it arrives: delays, bytes, and how the connection ends."""
 
     pieces: list[tuple[float, bytes]]
     end: str = "open"  # also "closed", "reset" or "silent"
@@ -121,7 +121,7 @@ class Network:
     waits: dict[tuple[str, ...], float] | None = None
 
     def begin(self, method: str, target: str) -> Event:
-        """Return a new exchange, and draw what happens to it."""
+        """Return a new exchange, and draw its fault."""
         path, _, query = target.partition("?")
         event = Event(self.world.now, method, path)
         event.target = (method, path, *_WHAT.findall(query))
@@ -150,7 +150,7 @@ class Network:
         return is_other and other.upload_id == event.upload_id
 
     def kill(self, process: int) -> None:
-        """End the exchanges of a process; the store has got what was sent."""
+        """End the exchanges of a process; the store keeps the bytes that it received."""
         for event in self.events:
             if event.process == process and event.ended == math.inf:
                 self.end(event)
@@ -164,7 +164,7 @@ class Network:
         return time.time() > begin + int(found.get("x-oss-expires", 0))
 
     def end(self, event: Event) -> None:
-        """Note that the client has ended an exchange, or given it up."""
+        """Record that the client has ended an exchange or given it up."""
         self.in_flight -= 1
         event.ended = self.world.now
         self.world.note(event.at, event.action, event.fate, event.status)
@@ -211,14 +211,14 @@ class Network:
         return min(self.world.random.expovariate(1 / mean), 20 * mean)
 
     def stops_at(self, event: Event, size: int) -> float:
-        """Return after how many of *size* bytes a body does not continue."""
+        """Return the number of bytes, of *size*, after which a body stops."""
         if event.fate not in ("lose_request", "early", "early_good", "stall_request"):
             return math.inf
         dice = self.world.random
         return min(size, dice.choice((0, 1, 65536, size, dice.randint(0, size))))
 
     def take(self, event: Event, request: Request) -> None:
-        """Take a whole request; the store acts on it when ``answer`` is called, or later."""
+        """Accept a whole request; the store executes it in ``answer``, or later."""
         event.sent_at = sent_at = self.world.now
         fate, body, store = event.fate, request.body, self.server.store
         if fate in ("early", "lose_whole", "busy", "impostor") or self.refusals:
@@ -247,7 +247,7 @@ class Network:
         event.act = act
 
     def answer(self, event: Event, request: Request) -> Stream:
-        """Let the store act on what ``take`` has taken, and return what the client gets."""
+        """Let the store execute the accepted request, and return the client's reply."""
         fate = event.fate
         if fate == "lose_whole":
             return Stream([], "closed")
@@ -275,7 +275,7 @@ class Network:
         return self.reply(event, self._altered(request.method, fate, answer))
 
     def _busy(self, event: Event) -> Answer:
-        """Return a reply 503; each second one says when to come back."""
+        """Return a reply 503; every second one has a Retry-After."""
         answer, seconds = refusal(503), 3
         if len(self.events) % 2:
             return answer
@@ -304,7 +304,7 @@ class Network:
         return evolve(answer, headers=headers, body=body)
 
     def reply(self, event: Event, answer: Answer) -> Stream:
-        """Return *answer* as the client gets it."""
+        """Return *answer* as the client receives it."""
         event.status, dice, fate = answer.status, self.world.random, event.fate
         lines = [f"HTTP/1.1 {answer.status} X"]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
@@ -358,7 +358,7 @@ _CODES = {
 
 
 def refusal(status: int) -> Answer:
-    """Return a reply of a store that cannot do it now."""
+    """Return the error reply of a store that is temporarily unavailable."""
     code = _CODES[status]
     text = f"<Error><Code>{code}</Code><RequestId>{uuid.uuid4().hex[:24]}</RequestId></Error>"
     headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}

@@ -1,4 +1,4 @@
-"""Operations of callers: what each does, and what must be true of its result."""
+"""Operations of callers, each with a check of its result."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OF_KEYS = (
 
 
 class _Twin:
-    """Another process, which sends one file, and may be killed."""
+    """Another process that uploads one file and may be killed."""
 
     def __init__(self, runner: Operations, number: int) -> None:
         self.runner, self.number = runner, number
@@ -70,9 +70,9 @@ class _Twin:
 
 
 class Operations:
-    """The operations of one program; ``_do_pipe`` does ``pipe``, and so on.
+    """The operations of one program; ``_do_pipe`` runs ``pipe``, and so on.
 
-    *verbs* are those of the calling thread or event loop.
+    *verbs* are the verbs of the calling thread or event loop.
     """
 
     program: Program
@@ -111,7 +111,7 @@ class Operations:
         return f"{BUCKET}/{operation['key']}"
 
     async def _guarded(self, writes: list[Write], work: Any) -> Any:
-        """Await *work*, which writes; note what it says of *writes*."""
+        """Await *work*, which writes, and record its statement about *writes*."""
         try:
             result = await work
         except BaseException as error:
@@ -229,7 +229,7 @@ class Operations:
             os.unlink(local)
 
     async def _do_twins(self, operation: dict[str, Any], verbs: Any) -> None:
-        """Let two processes send one file, with one directory of journals."""
+        """Let two processes upload one file, with one directory of journals."""
         number = next(self.numbers)
         self.ledger.keeps_uploads = True  # a killed process leaves its upload open
         self.ledger.other_faults.add("rival")
@@ -260,7 +260,7 @@ class Operations:
             raise Broken(f"the journals of two processes leave {left}")
 
     async def _sent_by_two(self, write: Write, work: Any) -> None:
-        """Await *work*; if it fails, the other process may have sent the same bytes."""
+        """Await *work*; if it fails, the other process may have uploaded the same bytes."""
         try:
             await work
         except (OSError, ValueError) as error:
@@ -459,7 +459,7 @@ class Operations:
             self.ledger.check_read(path, bytes(data), began)
 
     async def _looked(self, path: str, work: Any) -> Any:
-        """Await *work*, which reads *path*; None if it failed, or nothing is there."""
+        """Await *work*, which reads *path*; None if it failed, or no object exists."""
         began = self.world.now
         try:
             return await work
@@ -558,7 +558,7 @@ class Operations:
                 span[1] = self.world.now
 
     def _check_not_lost(self, source: str, target: str, began: float) -> None:
-        """A source that a move has deleted is there under its new name."""
+        """If a move has deleted its source, the object exists under its new name."""
         before, *changes = self.ledger.versions(source, began)
         if None in changes and before not in self.ledger.versions(target, began)[1:]:
             raise Broken(f"{source} was deleted, and {target} is none of it")

@@ -1,7 +1,7 @@
-"""Another process of a world: the package once more, with memory of its own.
+"""Another process of a world: a second copy of the package, with separate memory.
 
-Both have one clock, one disk, one network and one order of turns. Only threads of the
-process use its package, so nothing but files and the store is common to them.
+Both processes share one clock, disk, network and order of turns. Only threads of a
+process use its package, so they share nothing but files and the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import loop as loops
 
 
 def prepare(package: str) -> None:
-    """Fit a package into a world, after its modules were imported."""
+    """Adapt a package to a world, after its modules were imported."""
     # Lower limits let the objects of a world be large enough for copies in parts.
     copies = sys.modules[f"{package}.objects.copy"]
     copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Signers of a world: two of the user, and a service behind HTTP; all may fail."""
+"""Signers of a world: two of the user and an HTTP service, which may all fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FATES = (
 
 
 class UserSigner(Signer):
-    """A signer of the user: it takes time, and may fail; *looks* False signs no reads."""
+    """A signer of the user; it takes time and may fail. *looks* False signs no reads."""
 
     def __init__(self, world: World, *, looks: bool = True) -> None:
         self._keys, self._world = key_signer(), world
@@ -53,7 +53,7 @@ class UserSigner(Signer):
 
 
 class ManySigner(UserSigner):
-    """The same far away: many operations a call, and each may be refused by itself."""
+    """A remote signer of the user; it signs many operations at once, or refuses some."""
 
     remote = True
 
@@ -86,7 +86,7 @@ def http_options(world: World) -> dict[str, Any]:
 
 
 class _Service:
-    """The package's signer service at the end of a connection that may fail."""
+    """The package's signer service, behind a connection that may fail."""
 
     def __init__(self, world: World, policy: Policy) -> None:
         self._world = world

@@ -161,7 +161,7 @@ class Runner(Operations):
         self.tell: Callable[[Result], object] = print
 
     def _fail(self, error: BaseException) -> None:
-        """End the process: no code of the package may catch what is broken."""
+        """End the process, so that no code of the package catches the error."""
         self.tell(self._result(self._told(error)))
         os._exit(0)
 
@@ -175,7 +175,7 @@ class Runner(Operations):
         return f"raised: {''.join(traceback.format_exception(error))}"
 
     def _crash(self) -> None:
-        """End the process at once, as ``kill -9``; the disk and the store stay."""
+        """End the process at once, like ``kill -9``; the disk and the store are kept."""
         store, ledger = self.server.store, self.ledger
         assert disks.disk is not None
         disks.disk.lose(self.place / "journals")
@@ -196,7 +196,7 @@ class Runner(Operations):
         os._exit(0)
 
     def _kept_parts(self) -> int:
-        """Return how many parts a later process need not send; 0 if that is not sure."""
+        """Return how many parts a later process need not send; 0 if this is uncertain."""
         if not self.program.get("cuts_power"):
             return 0
         confirmed = self.world.now - NOTED
@@ -433,7 +433,7 @@ class Runner(Operations):
             self._call(operation, is_main=True)
 
     def _press(self) -> None:
-        """Press Ctrl-C: the main thread gets an exception where it waits."""
+        """Press Ctrl-C: raise an exception where the main thread waits."""
         if self.main_is_in_call:
             self.ledger.seen["second interrupt" if self.presses else "interrupt"] += 1
             self.presses += 1
@@ -444,7 +444,7 @@ class Runner(Operations):
                 write.cancelled = min(write.cancelled, self.world.now)
 
     def _call(self, operation: dict[str, Any], *, is_main: bool = False) -> None:
-        """Do one operation by plain verbs."""
+        """Run one operation with synchronous verbs."""
         coroutine = self._operation(operation, Plain(self.fs))
         began, known = self.world.now, len(self.ledger.writes)
         self.main_is_in_call, self.presses, self.pressed = is_main, 0, math.inf
@@ -538,7 +538,7 @@ class Runner(Operations):
         self._ended(operation, began)
 
     def _check_quiet(self, operation: dict[str, Any], began: float) -> None:
-        """Check that nothing continues, or is left, of an operation that was cancelled."""
+        """Check that a cancelled operation has ended and left nothing behind."""
         key = operation.get(_IS_QUIET.get(operation["do"], ""), "")
         is_alone = (
             self.ledger.is_single or sum(f"'{key}'" in str(o) for o in self._all()) == 1
@@ -583,7 +583,7 @@ class Runner(Operations):
     # -- the end -------------------------------------------------------------------------
 
     def _end_well(self) -> None:
-        """Without faults, let a caller of one of their kinds do each verb once more."""
+        """Without faults, let a caller of one kind run every verb once more."""
         self.network.faults, self.network.waits = Faults(), None
         disks.install(Disk(self.world))
         if self.world.signer_faults:
@@ -656,7 +656,7 @@ class Runner(Operations):
         self._ending(OSSPresignedFileSystem(signer="keys")).leave_open()
 
     def _check_receipts(self) -> None:
-        """Each object that was said stored has a line in the directory of receipts."""
+        """Each object that was reported as stored has a line in the receipts."""
         if "receipts" not in self.options or self.program["disk_faults"]:
             return
         lines = [
@@ -677,7 +677,7 @@ class Runner(Operations):
 
 
 class SecondLife(Runner):
-    """What a later process finds after a crash, and does with it."""
+    """A later process that continues after a crash."""
 
     def _play(self) -> None:
         left = pickle.loads((self.place / "left.pickle").read_bytes())
@@ -742,9 +742,9 @@ class SecondLife(Runner):
 def simulate(
     program: Program, tell: Callable[[Result], object], place: str = ""
 ) -> None:
-    """Run *program* in this process, which has no other life.
+    """Run *program* in this process, which must not run another one.
 
-    *place* is what an earlier one has left, which a crash has ended.
+    *place* is the directory that an earlier process left when it crashed.
     """
     root = "/dev/shm" if os.path.isdir("/dev/shm") else None
     here = Path(place or tempfile.mkdtemp(prefix="simulation-", dir=root))

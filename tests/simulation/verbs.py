@@ -1,4 +1,4 @@
-"""The verbs of a filesystem, in one form for callers in threads and in event loops."""
+"""The verbs of a filesystem, in the same form for threads and for event loops."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ operation_of_caller: ContextVar[tuple[float, Sequence[str], str, bool]] = Contex
 
 
 class ByUserError(Exception):
-    """An exception of the user's own, within a ``with`` block."""
+    """An exception that the user raises within a ``with`` block."""
 
 
 class Counted(Callback):
-    """Counts the bytes of a call, in which those of a failed try are taken back."""
+    """Counts the bytes of a call; the bytes of a failed try are subtracted."""
 
     least = 0  # the lowest increment, which takes back the most bytes
 
@@ -35,7 +35,7 @@ class Counted(Callback):
         super().relative_update(inc)
 
     def check(self, *sizes: int, is_even: bool = False) -> None:
-        """Check that one of *sizes* was counted; *is_even* if no try has failed."""
+        """Check that the count is one of *sizes*; *is_even* means that no try failed."""
         is_counted = self.value in sizes and self.size in sizes
         if not is_counted or (is_even and self.least):
             counted = f"{self.value} of {self.size} bytes, with {self.least},"

@@ -1,10 +1,10 @@
-"""A world of threads that take turns in an order that a seed decides, and its clock.
+"""A world with a clock, and threads that take turns in an order that a seed determines.
 
-Real threads run one at a time. A thread passes its turn on where it takes a lock, waits,
-sleeps, or calls a queue; in some programs, at any line of the package, too. Everything else
-is one step. Time stands still while a thread can run, and then moves on to the next moment
-for which one waits. ``install`` puts the world in the place of ``threading``, ``queue`` and
-``time``, before the package is imported.
+Real threads run one at a time. A thread ends its turn when it takes a lock, waits,
+sleeps, or calls a queue. In some programs, it may also end its turn at any line of the
+package. Everything in between is one step. Time stands still while a thread can run.
+Then it advances to the next moment for which a thread waits. ``install`` replaces
+``threading``, ``queue`` and ``time`` before the package is imported.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HangError(Exception):
 
 
 class Turn:
-    """A thread of the world, and what it waits for."""
+    """A thread of the world, and the condition for which it waits."""
 
     def __init__(self, name: str, number: int, process: int) -> None:
         self.name, self.number, self.process = name, number, process
@@ -66,7 +66,7 @@ class Turn:
 
 
 class World:
-    """Threads, clock and dice of one simulation."""
+    """Threads, clock and random numbers of one simulation."""
 
     current: World | None = None  # the world of this process
 
@@ -90,7 +90,7 @@ class World:
         self._is_stepping = False
 
     def note(self, *facts: object) -> None:
-        """Make *facts* part of the trace, which must be the same for a seed."""
+        """Add *facts* to the trace, which must always be the same for one seed."""
         self.trace(repr(facts))
 
     def trace(self, text: str) -> None:
@@ -99,7 +99,7 @@ class World:
             self.lines.append(text)
 
     def begin(self) -> None:
-        """Make this thread the first one."""
+        """Register this thread as the first one."""
         self.running = self._new("main")
         self.running.ident = _thread.get_ident()
         World.current = self
@@ -113,7 +113,7 @@ class World:
         return turn
 
     def is_mine(self) -> bool:
-        """True if the calling thread is the one whose turn it is."""
+        """True if it is the calling thread's turn."""
         return self.running is not None and self.running.ident == _thread.get_ident()
 
     # -- turns ---------------------------------------------------------------------------
@@ -145,11 +145,11 @@ class World:
         return me
 
     def kill(self, process: int) -> None:
-        """Let no thread of *process* have a turn again; it is not that of the caller."""
+        """Stop all threads of *process*, which is not the caller's process."""
         self.turns = [turn for turn in self.turns if turn.process != process]
 
     def _trace_lines(self) -> None:
-        """Let this thread be switched at lines of the package from now on."""
+        """From now on, other threads may run before each line of the package."""
         if not self.switches:
             return
 
@@ -166,7 +166,7 @@ class World:
         sys.settrace(at_call)
 
     def hold(self) -> None:
-        """Let a caller stand still between two lines, as the system may let it."""
+        """Pause a caller between two lines, as the system may do."""
         is_caller = self.is_mine() and self.running.name.startswith(("main", "caller"))
         if is_caller and self.random.random() < self.holds:
             self.wait(lambda: False, self.random.choice((0.01, 1, 40)))
@@ -247,7 +247,7 @@ def _world() -> World | None:
 
 
 class Lock:
-    """``threading.Lock`` and ``RLock``; a thread outside of the world never waits."""
+    """Replaces ``threading.Lock`` and ``RLock``; other threads never wait."""
 
     is_reentrant = False
 
@@ -315,7 +315,7 @@ class Event:
 
 
 class SimpleQueue:
-    """``queue.SimpleQueue``: whether it has an item is seen in the turn of its reader."""
+    """Replaces ``queue.SimpleQueue``; the reader sees an item during its own turn."""
 
     def __init__(self) -> None:
         self._items: deque[Any] = deque()
@@ -346,7 +346,7 @@ class SimpleQueue:
 
 
 class Thread:
-    """``threading.Thread``, as far as the package and its callers use it."""
+    """Replaces the parts of ``threading.Thread`` that the package and its callers use."""
 
     def __init__(
         self,
@@ -394,7 +394,7 @@ class Thread:
 
 
 class Timer(Thread):
-    """``threading.Timer``."""
+    """Replaces ``threading.Timer``."""
 
     def __init__(self, interval: float, function: Callable[[], object]) -> None:
         super().__init__(name="timer")
@@ -435,7 +435,7 @@ def _sleep(seconds: float) -> None:
 
 
 def install() -> None:
-    """Let all that is imported from now on live in the world; for a whole process."""
+    """Let all modules that are imported from now on use the world."""
     threading.Lock, threading.RLock = Lock, RLock  # type: ignore[misc, assignment]
     threading.Event, threading.Thread = Event, Thread  # type: ignore[misc, assignment]
     threading.Timer = Timer  # type: ignore[misc, assignment]

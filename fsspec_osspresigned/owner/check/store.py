@@ -64,7 +64,7 @@ class Expected:
 
 
 class Needs(enum.Enum):
-    """Condition for a fact: on the bucket, its endpoint or the keys; the value is its name."""
+    """Condition for a fact, on the bucket, endpoint or keys; the value is its name."""
 
     UNVERSIONED = "a bucket without versioning"
     VERSIONED = "a bucket with versioning, enabled or suspended"

@@ -261,7 +261,7 @@ class CheckFolder:
         return reply.status in _GONE
 
     def _listed_traces(self) -> Iterator[Trace]:
-        """Yield everything listed in the folder, which always has fewer than 1,000 entries."""
+        """Yield everything in the folder, which has fewer than 1,000 entries."""
         for listing, tags in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
             query = {**listing, "prefix": self.path}
             reply = self.access.request("GET", query=query)

@@ -128,7 +128,7 @@ def _abort(kit: UploadServerKit) -> str:
 
 @frozen
 class Step(Row):
-    """A row; *ask* tests it. *unless* is a feature that a server may lack, which skips the row."""
+    """A row; *ask* tests it. *unless* names a feature without which it is skipped."""
 
     ask: Callable[[UploadServerKit], str]
     unless: str = ""

@@ -62,7 +62,7 @@ _MAX_UPLOAD_ID = 1024  # characters; an upload ID of OSS has 32
 
 @frozen(kw_only=True)
 class ServiceRules:
-    """Signer and policies of the service; a call keeps the rules that applied when it began."""
+    """Signer and policies of the service; each call keeps those of its beginning."""
 
     signer: Signer = field(converter=as_signer)
     tokens: Mapping[str, Policy]  # SHA-256 of the bearer token, in hex -> its policy

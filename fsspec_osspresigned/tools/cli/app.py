@@ -78,7 +78,7 @@ logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 class _NobodyReadsError(Exception):
     """Raised when the reader of standard output has closed the pipe.
 
-    click turns a BrokenPipeError into exit code 1; this error leads to 141.
+    click turns a BrokenPipeError into exit code 1. This error gives exit code 141.
     """
 
 

@@ -177,7 +177,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
 
 
 def _doubt(client: Client, signed: SignedRequest) -> str:
-    """Return what may be wrong with the signature of *signed*; empty if nothing is."""
+    """Return a possible problem of the signature of *signed*; empty if there is none."""
     if signed.form is not None:
         return "" if _FORM_VERSION in signed.form.fields else _BY_V1
     version = describe(signed.url).version
@@ -190,7 +190,7 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
 
 
 def _about_look(client: Client, path: str) -> Iterator[Finding]:
-    """Yield whether the store accepts a signed HEAD or listing of *path*."""
+    """Yield a finding on whether the store accepts a signed HEAD or listing of *path*."""
     bucket, key = split_path(path)
     action = Action.HeadObject if key else Action.ListObjectsV2
     look = Operation(action=action, bucket=bucket, key=key)
@@ -359,7 +359,7 @@ def doctor(
 
 
 def _is_place(what: str) -> bool:
-    """Return whether *what* is a place of signatures rather than ``BUCKET/KEY``."""
+    """Return whether *what* is a file or URL with signatures, not ``BUCKET/KEY``."""
     if what == "-" or what.startswith(("env:", "file:")) or is_local(what):
         return True
     scheme = scheme_of(what.removeprefix("osspresigned://").removeprefix("oss://"))

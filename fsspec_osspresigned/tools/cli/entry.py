@@ -34,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Open the null device for each standard stream that was closed, as cron may do.
+    """Open the null device for each closed standard stream; cron may close some.
 
     Otherwise, the next file or connection would get the descriptor of that stream.
-    Messages are lost, but reading from standard input, or writing to standard output,
-    still fails.
+    Messages are lost, but reading from standard input and writing to standard output
+    still fail.
     """
     streams = (
         ("stdin", "rb", os.O_WRONLY),

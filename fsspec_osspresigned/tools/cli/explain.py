@@ -51,8 +51,8 @@ def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
 def _read(place: str) -> str:
     """Return the text of standard input (``-``), of a file, or *place* itself.
 
-    UsageError if *place* itself holds a token; ConfigurationError if it looks like the
-    name of a missing file.
+    UsageError if *place* itself contains a token; ConfigurationError if it looks like
+    the name of a missing file.
     """
     if place == "-":
         if sys.stdin.isatty():

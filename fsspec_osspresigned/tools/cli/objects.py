@@ -101,7 +101,7 @@ def ls(
 def _listed(
     filesystem: OSSPresignedFileSystem, path: str, *, recursive: bool
 ) -> list[dict[str, Any]]:
-    """Return ``info`` of the entries at *path*, or of those that match it as a pattern.
+    """Return ``info`` of the entries at *path*, or of all matches if it is a pattern.
 
     FileNotFoundError if nothing matches.
     """
@@ -445,18 +445,18 @@ def _copied(
 
 
 def _total(report: ReportOptions, count: int, what: str, verb: str, done: str) -> None:
-    """Print the last line of a dry run: how many objects or files it would change.
+    """Print the last line of a dry run: the number of objects or files to change.
 
-    *done* is the name of the number in the JSON event.
+    *done* is the key of this number in the JSON event.
     """
     text = f"{counted(count, what)} to {verb}"
     report.remark(text, "plan", **{done: count})
 
 
 def _would_store(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
-    """Print one action of a dry run: *verb*, and both ends of *job*.
+    """Print one action of a dry run: *verb*, source and target of *job*.
 
-    *key* is the name of the target in the JSON event.
+    *key* is the key of the target in the JSON event.
     """
     text = f"{verb} {shown_text(job.path)} to {shown_text(job.target)}"
     report.would(text, verb, **{"path": job.path, key: job.target})

@@ -167,8 +167,8 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
     """Return a field of an options class: a click option that has the field's name.
 
     *flags* are the flags and, if the option takes a value, its name: ``-o FILE``.
-    *settings* are arguments of ``click.Option``; *converter* is passed to the field. What
-    is left out is that of the row of ``SHARED`` with the same flag.
+    *settings* are arguments of ``click.Option``; *converter* is passed to the field.
+    Omitted arguments come from the row of ``SHARED`` with the same flag.
     """
     settings = {**SHARED.get(flags, {}), **settings}
     if text is not None:
@@ -196,7 +196,7 @@ def mapping(flags: str, text: str, **settings: Any) -> Any:
 
 
 def takes(command: C) -> C:
-    """Add the options that annotate or name the parameters of *command*.
+    """Add options to *command*, according to the annotations and names of its parameters.
 
     A parameter whose annotation is an attrs class gets an instance with all its options.
     A parameter that has the name of a row of ``SHARED`` gets the value of that option.
@@ -356,7 +356,7 @@ class ConnectionOptions:
         )
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem for these options; an option in *more* wins.
+        """Return the filesystem for these options; options in *more* take precedence.
 
         The options count as trusted, because the user typed them.
         """
@@ -387,10 +387,10 @@ class StoringConnectionOptions(ConnectionOptions, UploadServerOptions):
 
     @property
     def default_destination(self) -> str:
-        """Destination of files if the user names none; empty if one is required.
+        """Destination of files if the user gives none; empty if the user must give one.
 
-        It is ``files/``, a placeholder, for an upload server that names objects itself. A
-        presigned URL needs no destination either, but does not use this one.
+        For an upload server that names objects itself, it is ``files/``, a placeholder.
+        A presigned URL needs no destination either, but does not use this property.
         """
         is_named = self.upload_server is not None and names_objects(self.upload_server)
         return _FILES if is_named else ""
@@ -400,7 +400,7 @@ class StoringConnectionOptions(ConnectionOptions, UploadServerOptions):
 class UploadConnectionOptions(StoringConnectionOptions):
     """Connection options of uploads, which may also use one presigned URL.
 
-    UsageError if there is another source of signatures beside the URL.
+    UsageError if another source of signatures is given beside the URL.
     """
 
     # fmt: off
@@ -695,7 +695,7 @@ class _Context(click.Context):
 class UncutGroup(click.Group):
     """Command group that lists its commands in the order of addition.
 
-    Their texts are not cut off.
+    Their help texts are not cut off.
     """
 
     context_class = _Context

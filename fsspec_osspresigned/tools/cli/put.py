@@ -76,11 +76,11 @@ class PutPlan:
 
         If *target* ends with a slash or is a bucket, each source keeps its name below
         it; a source that ends with a slash is replaced by its content. Any other
-        *target* is the new name of one source. A pattern counts as the sources that
+        *target* is the new name of one source. A pattern stands for all sources that
         match it. A source that does not exist is added to ``failures``.
 
-        ConfigurationError if *target* has no bucket or is one name for several sources,
-        or if two files have the same destination.
+        ConfigurationError if *target* has no bucket, if it is a single name for several
+        sources, or if two files have the same destination.
         """
         if not target.partition("/")[0]:
             raise ConfigurationError(
@@ -108,7 +108,7 @@ class PutPlan:
     ) -> Iterator[str]:
         """Add the *entries* that *chosen* includes; yield clashes of destinations.
 
-        *top* has the source, to which the names that filters match are relative.
+        *top* has the source; the names for filters are relative to it.
         """
         for entry in entries:
             local, path, name = entry.local, entry.path, name_below(top, entry.local)
@@ -236,7 +236,7 @@ class _Put:
     ) -> Callable[[Receipt], None]:
         """Return a function for receipts that prints the server's name of an object.
 
-        It then calls *take*, unless that is None.
+        The function then calls *take*, unless it is None.
         """
 
         def name(receipt: Receipt) -> None:

@@ -1,4 +1,4 @@
-"""Owner in the demo: signs with access keys, reads the objects back, compares."""
+"""Owner in the demo: signs with access keys, reads the objects back, and compares them."""
 
 from __future__ import annotations
 

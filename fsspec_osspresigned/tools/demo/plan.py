@@ -1,4 +1,4 @@
-"""Demo plan: object paths, environment variables and files of owner and uploader."""
+"""Demo plan: object paths, environment variables and files that both sides use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 
 @frozen
 class DemoPlan:
-    """Places of one run of the demo; contains no secret."""
+    """Directories and addresses of one run of the demo; contains no secret."""
 
     folder: str  # directory that contains all files of this run
     signer: str  # URL of the signer service
@@ -48,7 +48,7 @@ class DemoPlan:
         return Path(self.folder, name)
 
     def source(self, path: str) -> Path:
-        """Return the file whose bytes must arrive in the object *path*."""
+        """Return the source file of the object *path*."""
         return Path(self.folder, "sources", path)
 
     def dump(self) -> str:

@@ -101,7 +101,7 @@ def large_file(plan: DemoPlan) -> None:
 
 
 def grant(plan: DemoPlan) -> None:
-    """Upload by a grant: partitions of pandas, whose names the owner did not know."""
+    """Upload by a grant: partitions of pandas; the owner did not know their names."""
     say("grant file: pandas parquet, partitioned by day")
     frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
     layout: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
@@ -134,7 +134,7 @@ def signer(plan: DemoPlan) -> None:
 
 
 def options(plan: DemoPlan, path: str = "", **own: Any) -> dict[str, Any]:
-    """Return the options *own* and ``receipts``, a directory with the name *path*."""
+    """Return the options *own*, and ``receipts`` with a directory named *path*."""
     return {"receipts": str(plan.file(names.RECEIPTS) / path), **own}
 
 

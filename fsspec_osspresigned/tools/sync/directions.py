@@ -1,6 +1,6 @@
 """The two directions of a sync: uploads to a prefix, downloads to a directory.
 
-``ContentComparison`` finds out whether files and objects have the same bytes.
+``ContentComparison`` checks whether files and objects have the same bytes.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class ContentComparison:
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of the files in ``plan.unsure``, several at once.
 
-        Each gets its verdict in *plan*; one that cannot be read goes to
-        ``plan.errors``. Returns name -> record for the sync state, of each equal file.
+        Each file gets its verdict in *plan*; an unreadable file goes to
+        ``plan.errors``. Returns name -> record for the sync state, for each equal file.
         Sends HeadObject for each object whose CRC-64 no earlier run has recorded.
         """
         unsure, plan.unsure = plan.unsure, []
@@ -156,7 +156,8 @@ class Downward:
     def listed(self) -> dict[str, Stored] | None:
         """Return name -> file of the target directory; empty if it does not exist.
 
-        A file whose name no object can have is not listed, and so never deleted.
+        If no object can have the name of a file, the file is not listed, so it is never
+        deleted.
         """
         if not os.path.lexists(self.target.root):
             return {}
@@ -225,10 +226,10 @@ class Downward:
         )
 
     async def _fetch(self, listener: Listener, entry: Entry) -> None:
-        """Download one object, and date its file to the beginning of the download.
+        """Download one object, and set its file's time to the beginning of the download.
 
-        If the object is replaced meanwhile, it is newer than the file, and the next run
-        fetches it again.
+        If the object is replaced during the download, it is newer than the file, and
+        the next run fetches it again.
         """
         name, began = entry.name, time.time_ns()
         path, local = self.root + name, self.target.path_of(name)
@@ -256,7 +257,7 @@ class Downward:
 
 @frozen(kw_only=True)
 class Upward:
-    """Direction of a sync that uploads; ``Downward`` has the same members."""
+    """Direction of a sync that uploads; it has the same methods as ``Downward``."""
 
     filesystem: OSSPresignedFileSystem
     source: SyncSource
@@ -272,10 +273,11 @@ class Upward:
 
     @property
     def clock(self) -> int:
-        """Factor of the clock offset with which the times of the source are corrected.
+        """Factor of the clock offset that is added to the times of the source.
 
-        1: this machine dates the source, and the store dates the destination. -1: the
-        reverse. 0: it is unknown which clock dates the source, so nothing is corrected.
+        1: the source has times of this machine, and the destination has times of the
+        store. -1: the reverse. 0: the clock of the source is unknown, so nothing is
+        corrected.
         """
         return int(self.source.is_local)
 

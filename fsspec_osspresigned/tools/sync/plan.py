@@ -82,7 +82,7 @@ class Rule:
 
 @frozen
 class NameList:
-    """Rule that includes the files in *names*; *seen* collects those it has met."""
+    """Rule that includes the files in *names*; *seen* collects the names that occurred."""
 
     takes: ClassVar[bool] = True
     names: frozenset[str]
@@ -99,7 +99,7 @@ class NameList:
 class Filter:
     """Ordered filter rules: the last rule that matches a name decides.
 
-    A name that no rule matches is included, unless the first rule is one that includes.
+    A name that no rule matches is included, unless the first rule is an including one.
     """
 
     rules: tuple[Rule | NameList, ...] = ()
@@ -184,7 +184,7 @@ class Stored:
 class Sent:
     """Record of a file that an earlier sync sent.
 
-    It has size, time and tag of the file, and ETag and CRC-64 of its object.
+    The record has size, time and tag of the file, and ETag and CRC-64 of its object.
     """
 
     size: int = field(validator=instance_of(int))
@@ -208,7 +208,7 @@ class PlanRules:
 
 @frozen
 class Item:
-    """A file of the source, why it must be sent or not, and what is known of its object."""
+    """A file of the source, the verdict, and facts about its object."""
 
     entry: Entry
     why: Why
@@ -231,7 +231,7 @@ class Plan:
     Attributes:
         send: files to send.
         unsure: files whose bytes must be compared; empty after the comparison.
-        same: number of files that the destination has already.
+        same: number of files that the destination already has.
         extra: objects or files that only the destination has and the sync may delete,
             sorted; empty for a sync without *delete*.
         problems: name -> reason why the file cannot be sent.
@@ -341,10 +341,10 @@ def verdict(
 
 
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
-    """Return whether *stored* is the object that an earlier run *sent*.
+    """Return whether *stored* is the object that an earlier run sent (*sent*).
 
-    Compares ETag and size. True if *stored* is None, as for a destination that could
-    not be listed.
+    Compares ETag and size. True if *stored* is None, because the destination could not
+    be listed.
     """
     return stored is None or (
         bool(sent.etag)
@@ -381,9 +381,9 @@ def _extra(
 ) -> Iterator[Extra]:
     """Yield the objects that only the destination has and that the sync may delete.
 
-    Left out are objects that *chosen* excludes, objects in or below *unseen*, names
-    with a final slash, which represent directories, and names with ``.`` or ``..`` in
-    them.
+    This leaves out objects that *chosen* excludes, objects in or below *unseen*, names
+    with a final slash (which represent directories), and names with a segment ``.`` or
+    ``..``.
     """
     for name, stored in listed.items():
         if not name or name.endswith("/") or _leads_out(name):

@@ -42,7 +42,7 @@ _LARGE_AT_ONCE = 2
 
 
 class Listener(Protocol):
-    """Run of a sync, which counts and reports its transfers."""
+    """A sync run that counts and reports its transfers."""
 
     async def begin(self, entry: Entry) -> None: ...
 
@@ -66,9 +66,9 @@ async def transfer_all(
 ) -> None:
     """Call *transfer* for all *entries*, several at once; return when all have ended.
 
-    Of the entries that *is_large* selects, only as many run at once as there are
-    connections. Failures go to *listener*, and are not raised. With *fail_fast*, no
-    entry begins after the first failure, otherwise after 16 equal refusals in a row.
+    Large entries (*is_large*) run at most ``connections`` at a time. Failures are
+    passed to *listener*, and are not raised. With *fail_fast*, no entry begins after
+    the first failure. Otherwise no entry begins after 16 equal refusals in a row.
     """
     large = asyncio.Semaphore(client.options.connections)
 
@@ -159,9 +159,9 @@ class Sending:
     ) -> Receipt:
         """Upload a local file, and upload it again if it changed during the upload.
 
-        Otherwise, the object would be newer than the change, and the next sync would
-        skip the file. SourceChangedError if the file changed in the last of *tries*
-        uploads, or if the object may be stored only once.
+        Without the second upload, the object would be newer than the change, and the
+        next sync would skip the file. SourceChangedError if the file changed during the
+        last of *tries* uploads, or if the object may be stored only once.
         """
         body = await blocking(FileBody.of, local)
         receipt = await upload_source(self._client, target, body, context)

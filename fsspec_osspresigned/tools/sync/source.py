@@ -197,7 +197,7 @@ def _no_directory(path: str) -> ConfigurationError:
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
     """Raise ConfigurationError if *source* and destination have objects in common.
 
-    Only names of buckets and prefixes are compared, and only for a source in OSS.
+    This compares only buckets and prefixes, and only if the source is in OSS.
     """
     if not isinstance(source, RemoteSource):
         return

@@ -1,8 +1,8 @@
 """Sync state: a file with a record of each object that was sent.
 
-The format is JSON lines. The first line names the format. Each other line is one
-object, and the last line about an object wins. An incomplete line is ignored, so its
-file is sent again. The file contains no URL, signature or header.
+The format is JSON Lines. The first line names the format. Each other line describes one
+object; the last line about an object wins. An incomplete line is ignored, so its file
+is sent again. The file contains no URL, signature or header.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 def read_state(path: str | os.PathLike[str]) -> dict[str, Sent]:
     """Return the records of a state file by path, without locking the file.
 
-    Empty if the file is missing. ConfigurationError if it is not a state file.
+    The result is empty if the file is missing. ConfigurationError if it is not a state
+    file.
     """
     try:
         with open(os.path.expanduser(path), "rb", opener=open_regular) as file:
@@ -126,7 +127,7 @@ class SyncState:
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:
-        """Append a line; if that fails, as on a full disk, warn once and continue."""
+        """Append a line; if this fails (full disk), warn once and continue."""
         try:
             self._file.append(_line(members))
         except OSError as error:
