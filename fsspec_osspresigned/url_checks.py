@@ -78,7 +78,7 @@ def url_problem(url: str) -> str | None:
     if not scheme.islower():  # all programs read lower case alike
         return f"has a scheme in capitals: write {scheme.lower()}://"
     if not url.isascii() or not url.isprintable() or " " in url:
-        return "holds a blank, a control character or a character outside ASCII"
+        return "contains a blank, a control character or a character outside ASCII"
     if "#" in url:
         return "has a fragment (#...)"
     if re.search(_BAD_ESCAPE, url):

@@ -97,7 +97,7 @@ _OWNER = "tell the owner"
 # (help.aliyun.com, "EC 0048-00000401").
 _CLOSED_HOST = "the account may not use OSS's public host"
 _OPEN_HOSTS = (
-    "the signer must sign for an own domain of the bucket (endpoint "
+    "the signer must sign for a domain of the bucket (endpoint "
     "https://files.example.com, addressing style cname), for an internal host, or for a "
     "bucket outside mainland China"
 )
@@ -122,11 +122,11 @@ _ROWS = (
         RefusalReason.TOKEN_ENDED,
         "the STS token that signed the URL has expired, and the URL with it",
         "ask for a new one",
-        "set OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN of a new one",
+        "set OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN to a new key",
     ),
     _Row(
         RefusalReason.TOKEN_INVALID,
-        "the STS token in the URL is not the one of its key",
+        "the STS token in the URL does not belong to its key",
         "ask for a new one: the token was withdrawn, or cut when the URL was copied",
         "set OSS_SESSION_TOKEN to the one that was issued with OSS_ACCESS_KEY_ID",
     ),
@@ -136,20 +136,20 @@ _ROWS = (
         "set region= or OSS_REGION to",  # ``_elsewhere`` adds the region
     ),
     _Row(
-        RefusalReason.DENIED, "the key that signed lacks the permission",
+        RefusalReason.DENIED, "the signing key lacks the permission",
         "tell the owner, who grants it in a RAM or bucket policy",
         "grant it in a RAM or bucket policy",
     ),
     _Row(
         RefusalReason.DENIED,
-        "the key that signed the grant lacks the permission oss:PutObject, or the policy "
+        "the key of the grant lacks the permission oss:PutObject, or the policy "
         "of the grant does not allow it",
         "tell the owner, who gives the permission or another grant",
         form=True,
     ),
     _Row(
         RefusalReason.KEY_DISABLED,
-        "the key that signed is disabled, or not allowed from this address",
+        "the signing key is disabled, or not allowed from this address",
         _OWNER,
         "enable it, or set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET of another one",
     ),
@@ -160,12 +160,12 @@ _ROWS = (
         "look at the messages of the account",
     ),
     _Row(
-        RefusalReason.UNKNOWN_KEY, "the store does not know the key that signed",
+        RefusalReason.UNKNOWN_KEY, "the store does not know the signing key",
         "tell the owner: it was deleted, or it is an STS key whose token is missing",
         "correct OSS_ACCESS_KEY_ID; a temporary key needs OSS_SESSION_TOKEN, too",
     ),
     _Row(
-        RefusalReason.MISMATCH, "the signature of the grant is not that of its policy",
+        RefusalReason.MISMATCH, "the signature of the grant does not match its policy",
         "tell the owner, unless a copy of the grant was changed",
         form=True,
     ),
@@ -236,13 +236,13 @@ _ROWS = (
         "give it with headers=, such as x-ms-blob-type: BlockBlob",
     ),
     _Row(
-        "EntityTooSmall", "parts but the last need 100 KiB at least, 5 MiB at S3",
+        "EntityTooSmall", "every part except the last needs at least 100 KiB, or 5 MiB with S3",
         "set part_size",
     ),
     _Row(
         "EntityTooSmall", "the grant allows larger files only", _OWNER, form=True,
     ),
-    _Row("EntityTooLarge", "one PUT holds 5 GiB at most", "use parts"),
+    _Row("EntityTooLarge", "one PUT can have at most 5 GiB", "use parts"),
     _Row(
         "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
         "a signer or part URLs could send it", form=True,
@@ -269,7 +269,7 @@ _NAMED = {
 _MESSAGES = (
     _Row(
         f"(?i){S3_CHECKSUM}crc32=AAAAAA(?:==|%3D%3D)",
-        "the URL is signed with the checksum of an empty body, as SDKs do by themselves",
+        "the URL is signed with the checksum of an empty body, which is a default of SDKs",
         "sign without checksums (requestChecksumCalculation WHEN_REQUIRED)",
     ),
     _Row(
@@ -348,7 +348,7 @@ _UNASKED = {
 }
 _OWN_SECRET = Cause(
     "likely",
-    "the secret is not that of the access key ID",
+    "the secret does not belong to the access key ID",
     "correct OSS_ACCESS_KEY_SECRET, and look for blanks around it",
 )
 _OTHER_SECRET = Cause(
@@ -499,11 +499,11 @@ def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
         remedy = "copy the whole URL again, or ask for a new one"
         yield Cause("proven", f"the URL {problem}", remedy)
     elif found.spoilt:
-        cause = f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}"
+        cause = f"the request does not match its URL: {'; '.join(found.spoilt[:4])}"
         remedy = "use the URL untouched, with exactly the headers it was signed with"
         yield Cause("proven", cause, remedy)
     elif found.changed:
-        cause = f"another request arrived than was sent: {'; '.join(found.changed[:4])}"
+        cause = f"the store received another request than was sent: {'; '.join(found.changed[:4])}"
         remedy = (
             "look for a proxy or gateway that changes requests, or sign for the host and "
             "the path that the store sees"

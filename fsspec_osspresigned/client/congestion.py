@@ -119,7 +119,7 @@ class CircuitBreaker:
 
 def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
     kind, retry_after = type(failure), failure.retry_after
-    message = f"not sent, for all requests fail now: {failure.message}"
+    message = f"not sent, because all requests fail now: {failure.message}"
 
     def make(path: str) -> OSSPresignedError:
         error = kind(message, path=path, retry_after=retry_after)

@@ -302,7 +302,7 @@ class OSSCalls:
         listed = [_identity(part) for _, part in sorted(stored.parts.items())]
         sent = [_identity(part) for part in parts]
         if not listed or listed != (sent if stored.whole else sent[: len(listed)]):
-            msg = "the parts that are stored are not those that were sent"
+            msg = "the stored parts differ from the sent parts"
             raise IntegrityError(msg, path=self.target.path)
 
     async def list_parts(
@@ -721,7 +721,7 @@ def _next_token(page: Element, last: str | None) -> str:
         return ""
     token = page.findtext("NextContinuationToken") or ""
     if token in ("", last):
-        raise ValueError("it is cut, and does not say where it goes on")
+        raise ValueError("it is cut off, and does not say where it continues")
     return token
 
 
@@ -732,7 +732,7 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[Info]:
         key = unquote(text or "") if encoded else text or ""
         if not key.startswith(prefix):
             # Deleting the listed objects must not reach any others.
-            raise ValueError("it names an object that was not asked for")
+            raise ValueError("it names an object that was not requested")
         return f"{bucket}/{key}"
 
     for item in page.iter("Contents"):
@@ -777,7 +777,7 @@ def _identity(part: PartReceipt) -> tuple[int, int, str]:
 def _as_stored(error: IntegrityError) -> IntegrityError:
     error.outcome = Outcome.STORED
     if error.differs:
-        error.add_note("The object that is visible now is not what was sent.")
+        error.add_note("The visible object differs from the bytes sent.")
     return error
 
 

@@ -70,7 +70,7 @@ def with_checksums(
         wanted = value or by_name.get(name)
         if checksum is None:
             if wanted is None:
-                why = f"its URL wants {name}, which is not computed here"
+                why = f"its URL requires {name}, which is not supported"
                 raise _refused(operation, f"{why}: sign without it, or give the header")
             continue  # the store compares the checksum itself
         ours = checksum(body)
@@ -79,10 +79,7 @@ def with_checksums(
         elif wanted != ours:
             why = f"its URL was signed with another {name} than that of the body"
             if wanted == checksum(EMPTY):
-                why = (
-                    f"its URL was signed with the {name} of an empty body, as SDKs do by "
-                    "themselves: sign without checksums (WHEN_REQUIRED)"
-                )
+                why = f"its URL was signed with the {name} of an empty body, which is a default of SDKs: sign without checksums (WHEN_REQUIRED)"
             raise _refused(operation, why)
     return evolve(signed, headers=headers)
 

@@ -48,7 +48,7 @@ def without_protocol(path: Any) -> str:
     name = text.removeprefix("oss://").lstrip("/")
     if is_web(name) or has_signature(name):
         raise ConfigurationError(
-            "a URL is in the place of the path bucket/key (it is not shown): give a "
+            "expected a path bucket/key, got a URL (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
     if scheme := scheme_of(name):

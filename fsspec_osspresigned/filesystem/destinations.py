@@ -117,9 +117,7 @@ def refuse_clashes(
             pair = f"{before!r} and {item.path!r}"
             problems.append(f"{pair} would both be {item.target!r}")
         elif local and known and os.path.isdir(target):
-            problems.append(
-                f"{item.path!r} would be {target!r}, a directory that is there"
-            )
+            problems.append(f"{item.path!r} would be {target!r}, an existing directory")
         elif local and _is_unfinished(target):
             # another download may be writing to that name
             name = "the name of an unfinished download"

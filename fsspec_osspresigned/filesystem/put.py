@@ -127,7 +127,7 @@ class PutCall:
 
     async def _refuse_existing(self, path: str) -> None:
         if self.transaction is not None and self.transaction.holds(path):
-            msg = "the transaction has an object for this path already"
+            msg = "the transaction already has an object for this path"
             raise ObjectExistsError(msg, path=path)
         with contextlib.suppress(FileNotFoundError, PermissionError):
             await OSSCalls(self.client, Target(path)).head()
@@ -285,7 +285,7 @@ class PutCall:
         if skipped := [entry for entry in entries if entry.is_skipped]:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
-            text = f"put left out what is neither a file nor a directory: {first}{more}"
+            text = f"put left out paths that are neither files nor directories: {first}{more}"
             warn_user(text, PublishWarning)
         return receipts
 

@@ -27,7 +27,7 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # the base class is Any wi
         Raises FileExistsError if it exists and *exist_ok* is False.
         """
         if not exist_ok and self.exists():
-            raise FileExistsError(17, "it is there already", self.path)
+            raise FileExistsError(17, "it already exists", self.path)
         super().mkdir(mode=mode, parents=parents, exist_ok=True)
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:

@@ -93,7 +93,7 @@ def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
         if not (plain and lower not in _LOOKED_AT) and (why := _problem(lower, text)):
             problems.append(f"the form: the field {name[:40]} {why}")
         if lower in seen:
-            problems.append(f"the form: the field {name[:40]} is there twice")
+            problems.append(f"the form: the field {name[:40]} appears twice")
         seen.add(lower)
         part = f'{start}"{name}"\r\n\r\n{text}'
         if name == "key":
@@ -130,7 +130,7 @@ def _problem(name: str, text: str) -> str:
             return (
                 f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
             )
-        return "has ${, in whose place OSS puts something else" if "${" in text else ""
+        return "has ${, which OSS would replace" if "${" in text else ""
     is_free = name in _FREE or name.startswith("x:")
     if not is_free and re.search(_CONTROL, text):
         return "has the end of a line in its value, or another control character"

@@ -355,7 +355,7 @@ class Transfer:
             raise ConfigurationError(problem, path=self._path)
         texts = self.signed.method, *headers, *headers.values()
         if _UNSENDABLE.search("".join(texts)):
-            problem = "a header holds the end of a line, or what is not Latin-1"
+            problem = "a header contains a line break, or characters outside Latin-1"
             raise ConfigurationError(problem, path=self._path)
         own = {name.lower() for name in headers}
         lines = [line for name, line in self.route.lines.items() if name not in own]
@@ -587,7 +587,9 @@ class Transfer:
         coding = self._headers.get("transfer-encoding")
         if coding is not None and (length is not None or coding.lower() != "chunked"):
             what = (
-                "two ends" if length is not None else "a transfer coding not asked for"
+                "two ends"
+                if length is not None
+                else "a transfer coding that was not requested"
             )
             raise MalformedReplyError(f"The response has {what}")
         if length is not None and not _LENGTH.fullmatch(length):

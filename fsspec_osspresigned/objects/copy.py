@@ -175,7 +175,7 @@ class Copying:
         if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:
-            text = "%s: HEAD does not tell the tags of %s, so they are not copied"
+            text = "%s: HEAD does not show the tags of %s, so they are not copied"
             _log.warning(text, self.target.path, self.path)
         carried = {
             name: value
@@ -273,11 +273,11 @@ async def prove(client: Client, source: SourceHead, path: str) -> None:
     try:
         copy = await SourceHead.fetch(client, path)
     except FileNotFoundError as error:
-        raise IntegrityError("the copy is not there", path=path) from error
+        raise IntegrityError("the copy does not exist", path=path) from error
     if copy.crc64 is not None and source.crc64 is not None:
         _compare(source, copy.size, copy.crc64, path)
     elif copy.size != source.size or not copy.etag or copy.etag != source.etag:
-        msg = "the copy cannot be proved: neither CRC-64 nor ETag is that of its source"
+        msg = "the copy cannot be verified: neither CRC-64 nor ETag equals the source's"
         raise IntegrityError(msg, path=path)
 
 

@@ -138,7 +138,7 @@ class AtomicFile:
         """
         mode = _mode_of(self.path)
         if mode is not None and _must_stay(self.path, mode):
-            msg = "a pipe or device is in the place of the file: remove it"
+            msg = "a pipe or device exists at the path of the file: remove it"
             raise FileExistsError(errno.EEXIST, msg, self.path)
         with self._lock:
             descriptor = self._opened()  # a small file is created only now
@@ -291,7 +291,7 @@ class RangeWriter:
     def write(self, block: bytes, /) -> None:
         start = self.offset + self.size
         if self.stop is not None and start + len(block) > self.stop:
-            msg = "more bytes came than were asked for"
+            msg = "more bytes arrived than were requested"
             raise NetworkError(msg, path=self.download.path)
         self.download.file.write(block, start)
         self.take(block)
@@ -408,7 +408,7 @@ class Download:
             try:
                 await reading.fetch(self.client, piece, in_thread=True)
             except WholeError:
-                raise piece.refused("the whole object came") from None
+                raise piece.refused("the whole object arrived") from None
             if partial is not None:
                 await blocking(self._mark, partial, index)
             return writer

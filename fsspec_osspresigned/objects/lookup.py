@@ -273,7 +273,7 @@ class Lookup:
         if self.client.written.receipt(path) is None:
             raise reason
         msg = (
-            "this process wrote it, but reading it back is not signed, and only small "
+            "this process wrote it, but reading it is not granted, and only small "
             "bodies that were in memory are kept"
         )
         refused = NotCoveredError(msg, path=path, action=Action.GetObject)

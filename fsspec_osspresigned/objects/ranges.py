@@ -161,7 +161,7 @@ class Range:
 
     def refused(self, why: str) -> StoreError:
         """Return the error for a reply that is not this range."""
-        msg = f"the reply to GetObject is not the range that was asked for: {why}"
+        msg = f"the reply to GetObject is not the requested range: {why}"
         return StoreError(msg, path=self.path, action=Action.GetObject)
 
 

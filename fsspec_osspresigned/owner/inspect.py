@@ -255,21 +255,21 @@ def warnings_of(grant: PostGrant) -> Iterator[str]:
     policy, is_v1 = grant.policy, grant.version == "v1"
     if not policy.named("bucket"):
         where = "" if is_v1 else " of its region"
-        yield f"no bucket is bound: it works for every bucket{where} that its key may write"
+        yield f"no bucket is fixed: it works for every bucket{where} that its key may write"
     yield from _prefix_warnings(policy.named("key"))
     if not policy.named(RANGE):
-        yield "no size is bound: every object may have 5 GiB"
+        yield "no size is fixed: every object may have 5 GiB"
     if not policy.named(OBJECT_ACL):
-        yield "the ACL is not bound: the holder can make objects public"
+        yield "the ACL is not fixed: the holder can make objects public"
     types = [c for name in _TYPE_FIELDS for c in policy.named(name)]
     scripts = [kind for kind in _HTML if all(c.allows(kind) for c in types)]
     if types and scripts:
-        yield f"its types admit {', '.join(scripts)}, in which scripts can run"
+        yield f"its types include {', '.join(scripts)}, in which scripts can run"
     if is_v1 and not grant.has(TOKEN_FIELD):
         yield "V1 with a lasting key: the key itself signs, for every region; use V4"
     for name in ("callback", "success_action_redirect"):
         if grant.has(name):
-            yield f"it has a {name}: an address of its owner's choice is called"
+            yield f"it has a {name}: OSS calls an address that its owner chose"
 
 
 def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
@@ -278,7 +278,7 @@ def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
     starts = [c.values[0] for c in conditions if c.operator == "starts-with"]
     longest = max(starts, key=len, default="")
     if not longest:
-        yield "no prefix is bound: every object of the bucket can be written"
+        yield "no prefix is fixed: every object of the bucket can be written"
     elif not longest.endswith("/"):
         why = "it has no slash at its end, so that longer names begin with it too"
-        yield f"the prefix {longest[:80]!r} is wide: {why}"
+        yield f"the prefix {longest[:80]!r} is broad: {why}"

@@ -87,7 +87,7 @@ def read_refusal(text: str, now: float) -> Refusal:
     if len(text) > MAX_TEXT:
         del text
         raise ConfigurationError(
-            f"the text is longer than {MAX_TEXT // KIB} KiB: give the refusal only"
+            f"the text is longer than {MAX_TEXT // KIB} KiB: give only the refusal"
         )
     text = _unescaped(text)
     headers = {n.lower(): value.strip() for n, value in _HEADER.findall(text)}
@@ -101,8 +101,7 @@ def read_refusal(text: str, now: float) -> Refusal:
     if not document.get("Code") and "EC" not in document and (status or 0) < _REFUSED:
         del text, headers, document  # a traceback may show variables
         raise ConfigurationError(
-            "the text holds no refusal, neither the code of an error nor its status: give "
-            "all that the store or the program printed; osspresigned doctor describes "
+            "the text contains no refusal (neither an error code nor a status): give everything that the store or the program printed; osspresigned doctor describes "
             "a URL alone"
         )
     request = _REQUEST.search(text)

@@ -57,14 +57,14 @@ class Cut:
         """
         if not MIN_PART <= part_size <= MAX_PART:
             wrong = f"parts of {shown_bytes(part_size)}"
-            raise ConfigurationError(f"{wrong}: OSS takes 100 KiB to 5 GiB")
+            raise ConfigurationError(f"{wrong}: OSS accepts 100 KiB to 5 GiB")
         size = file_size or 0
         count = max(1, -(-size // part_size)) if parts is None else parts
         if parts is None and count > MAX_PARTS:
             enough = max(MIN_PART, -(-size // MAX_PARTS))
             raise ConfigurationError(
                 f"{shown_bytes(size)} in parts of {shown_bytes(part_size)} are {count} "
-                f"parts, OSS takes {MAX_PARTS}: use --part-size {enough} or more"
+                f"parts, but OSS accepts {MAX_PARTS}: use --part-size {enough} or more"
             )
         return cls(parts=count, part_size=part_size)
 
@@ -159,7 +159,7 @@ def _is_left_out(local: str, path: str) -> bool:
     """Return whether *local* cannot be uploaded as *path*; warn if so."""
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
-        problem = "is a link to nothing"
+        problem = "is a broken link"
     elif path.encode(errors="ignore").decode() != path:
         problem = "has a name that is not UTF-8: rename the file"
     if problem:
@@ -193,7 +193,9 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     buckets = sorted({split_path(path)[0] for path in paths})
     if signer.endpoint.style == "cname" and len(buckets) > 1:
         named = ", ".join(buckets)
-        problems.append(f"{signer.endpoint.host} is of one bucket, not of {named}")
+        problems.append(
+            f"{signer.endpoint.host} is the domain of one bucket, not of {named}"
+        )
     action = PLAIN_ACTIONS[order.method]
     for path in paths:
         try:

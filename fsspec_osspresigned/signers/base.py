@@ -364,7 +364,7 @@ def check_signed(operation: Operation, request: Any) -> None:
         raise SignerError(msg, path=operation.path)
     if missing := missing_headers(operation, request):
         msg = (
-            f"the signer did not sign the demanded header {', '.join(missing)} for "
+            f"the signer did not sign the required header {', '.join(missing)} for "
             f"{operation}: leave it out, or let the signer allow it"
         )
         raise NotCoveredError(msg, path=operation.path, action=operation.action)

@@ -339,7 +339,7 @@ def _answer_problem(
     for name, value in answer.headers.items():
         lower = name.lower()
         if lower.startswith(_NEVER_ADDED) and requested.get(lower) != value:
-            return f"the header {name!r} was not asked for"
+            return f"the header {name!r} was not requested"
     return own_header_problem(
         answer.headers, answer.url, additional, operation.content_length
     )

@@ -351,10 +351,12 @@ class KeySigner(Signer):
             problems += [f"V1 cannot sign the header {n}: use v4" for n in required]
         length = operation.content_length or 0
         if required.get("content-length") not in (None, str(length)):
-            problems.append(f"the demanded Content-Length is not the body's: {length}")
+            problems.append(
+                f"the required Content-Length is not the body's size: {length}"
+            )
         host = self.endpoint.netloc(operation.bucket)
         if required.get("host") not in (None, host):
-            problems.append(f"the demanded Host is not that of the URL: {host}")
+            problems.append(f"the required Host is not the host of the URL: {host}")
         return problems
 
 

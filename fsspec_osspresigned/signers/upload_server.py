@@ -45,7 +45,7 @@ from .wire_protocol import URLBinding, clean, signer_error
 _STREAM_BATCH = 16
 _GONE = (404, 410)
 _OPTIONS = {FORBID_OVERWRITE: "overwrite=False"}  # header -> option that sets it
-_EXISTS = "the object exists, and overwrite=False permits no replacement"
+_EXISTS = "the object exists, and overwrite=False forbids replacing it"
 _HINTS = {
     **dict.fromkeys((401, 403), "check signer_token="),
     404: "check its URL",
@@ -254,7 +254,7 @@ class UploadServerSigner(Signer):
                 return self._carried_out(operation)
             if action not in server.signs:
                 raise self._not_offered(
-                    operation, "takes new objects, and no other calls"
+                    operation, "accepts only new objects, no other calls"
                 )
             is_part = operation.upload_id is not None and server.carries_out
             signed = self._part(operation) if is_part else server.request(operation)

@@ -286,8 +286,7 @@ class HeldJournal:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "%s: the resume file %s cannot be used (%s): the upload goes on; if it "
-                "fails, parts that the file does not list are sent again",
+                "%s: the resume file %s cannot be used (%s): the upload continues; if it fails, parts that the file does not list are sent again",
                 self._path,
                 self.file_path,
                 error.strerror or error,
@@ -341,8 +340,7 @@ class ResumeDirectory:
     def _refuse_others(self, status: os.stat_result) -> None:
         if os.name == "posix" and (others := _other_writers(status)):
             raise ConfigurationError(
-                f"resume_dir={self.directory}: {others} can write there: use a "
-                "directory of your own"
+                f"resume_dir={self.directory}: {others} can write there: use your own directory"
             )
 
     def hold(self, path: str, source: str) -> HeldJournal:

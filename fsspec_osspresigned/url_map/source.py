@@ -84,7 +84,7 @@ class FileSource(Generic[T]):
             try:
                 self._held = self._read()
             except ConfigurationError as error:
-                message = f"the old {self.kind} stays in force: {error.message}"
+                message = f"the old {self.kind} stays in use: {error.message}"
                 warn_user(message, UnreadableMapWarning)
             self._stamp = stamp
             return self._held

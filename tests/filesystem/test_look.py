@@ -251,7 +251,7 @@ def page(**members):
     ],
 )
 def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
-    """No endless pages, no missing ones, and nothing that was not asked for."""
+    """No endless pages, no missing ones, and nothing that was not requested."""
     monkeypatch.setattr("fsspec_osspresigned.emulator.messages.xml", lambda *_: body)
     monkeypatch.setattr("fsspec_osspresigned.emulator.listing.read_token", str)
     with pytest.raises(StoreError, match=why):

@@ -272,7 +272,7 @@ def test_get_finds_what_is_in_the_way_before_the_first_byte(fs, tmp_path):
     """A directory where a file would be, and a file where a directory would be."""
     fs.pipe({f"{ROOT}/c/a": b"a", f"{ROOT}/c/d/e": b"e"})
     (tmp_path / "one" / "a").mkdir(parents=True)
-    with pytest.raises(ConfigurationError, match="a directory that is there"):
+    with pytest.raises(ConfigurationError, match="an existing directory"):
         fs.get(f"{ROOT}/c/", f"{tmp_path}/one", recursive=True)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "d").touch()

@@ -125,7 +125,7 @@ class Kit:
     def needs_prefix(self) -> None:
         """Raise RuleSkippedError if no key lies outside of the granted prefix."""
         if not self.prefix:
-            raise RuleSkippedError("every key is said to be granted")
+            raise RuleSkippedError("the check was told that every key is granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
         """Send *body* as one call to the signer, and return the reply; see ``send``."""

@@ -185,7 +185,7 @@ def _sends_what_was_asked(_: Kit, case: Case, answer: SignerReply) -> Iterator[s
     length = case.request.get("content_length")
     problems = [*header_problems(answer.headers)]
     problems += [
-        f"the header {name[:40]!r} was not asked for"
+        f"the header {name[:40]!r} was not requested"
         for name in answer.headers
         if name.lower().startswith(_NEVER_ADDED) and name.lower() not in asked
     ]
@@ -198,13 +198,13 @@ def _demanded(kit: Kit, case: Case) -> Iterator[str]:
     if isinstance(case.answer, SignerProblem):
         yield from _refused("header_refused")(kit, case)
     elif _header(case.answer, case.what) != case.request["headers"][case.what]:
-        yield f"the demanded header {case.what} did not come back with its value"
+        yield f"the required header {case.what} did not come back with its value"
 
 
 def _wished(_: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
     for name, value in case.request["optional_headers"].items():
         if _header(answer, name) not in (None, value):
-            yield f"the wished header {name} came back with another value"
+            yield f"the optional header {name} came back with another value"
 
 
 def _of_uploads(kit: Kit) -> Cases:
@@ -279,7 +279,7 @@ def _lives(kit: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
         if stated is not None and stated > life + slack:
             yield f"expires_in is {stated}, but the URL lives for {life:.0f} s"
     elif stated is None:
-        yield "neither expires_in nor the URL tells when it ends"
+        yield "neither expires_in nor the URL shows when it expires"
 
 
 def _other_actions(kit: Kit) -> Cases:
@@ -299,7 +299,9 @@ def _closed(headers: Mapping[str, str], kit: Kit) -> Cases:
         if name not in kit.allowed_headers
     }
     if not closed:
-        raise RuleSkippedError("the policy is said to grant these headers")
+        raise RuleSkippedError(
+            "the check was told that the policy grants these headers"
+        )
     required = {f"the header {n}": kit.probe(headers=h) for n, h in closed.items()}
     wished = {f"the wish {n}": kit.probe(optional_headers=h) for n, h in closed.items()}
     return required | wished
@@ -334,12 +336,12 @@ def _is_no_upload(kit: Kit, case: Case) -> Iterator[str]:
     if "optional_headers" not in case.request:
         yield from _refused("invalid_request")(kit, case)
     elif isinstance(case.answer, SignerReply) and not _header(case.answer, COPY_SOURCE):
-        yield f"{case.what} was signed, because a wished source was dropped"
+        yield f"{case.what} was signed, because an optional source was dropped"
 
 
 def _copy_version(kit: Kit) -> Cases:
     if kit.versions:
-        raise RuleSkippedError("the policy is said to grant versions")
+        raise RuleSkippedError("the check was told that the policy grants versions")
     kit.needs(Action.CopyObject)
     source = kit.request(Action.CopyObject)["headers"][COPY_SOURCE]
     version = {COPY_SOURCE: f"{source}?versionId=v"}

@@ -169,7 +169,7 @@ def _check_call(
         text = f"{name} has no partNumber in its URL: it would replace the object"
         yield "object", text
     if name in ("complete", "abort", "list") and signed.upload_id != entry.upload_id:
-        yield "object", f"{name} is of another upload"
+        yield "object", f"{name} belongs to another upload"
     wrong = ", ".join(sorted({"uploadId", "uploads", "acl"} & query.keys()))
     if name == "url" and wrong:
         yield "object", f"{name} has the parameter {wrong}: it stores no object"

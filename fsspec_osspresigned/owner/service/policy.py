@@ -661,7 +661,7 @@ def _header(value: Any) -> str:
     if name.endswith("-acl"):
         raise _MemberError(" is granted by acls")
     if name.startswith(COPY_SOURCE):
-        raise _MemberError(" comes with the copies; copy_sources bounds it")
+        raise _MemberError(" is set by copy actions; copy_sources limits it")
     if name not in _PLAIN_HEADERS and not (
         name.startswith("x-oss-") and _HEADER.fullmatch(name)
     ):

@@ -205,7 +205,7 @@ def _split(
             return arguments, default
         if len(arguments) == 1:
             raise click.UsageError(
-                f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
+                f"a destination is missing: osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
             )
         return arguments[:-1], arguments[-1]
     source, *target = arguments

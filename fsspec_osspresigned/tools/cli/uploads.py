@@ -202,5 +202,5 @@ def _end(client: Callable[[], Client], record: JournalRecord) -> str:
                 f"{began}, and {asked} does not know it: its resume file is kept",
                 path=head.path,
             ) from None
-        return f"{upload} was gone already"
+        return f"{upload} no longer existed"
     return f"{upload} is aborted"
