@@ -405,9 +405,9 @@ class Client:
         bucket = split_path(path)[0]
         if self.written.warn_once(f"replacing in {bucket}"):
             text = (
-                f"{path} was reported as missing because looking into {bucket!r} is not "
-                f"signed; if it exists, it is replaced, because {FORBID_OVERWRITE} {why} "
-                "(if_unverifiable='error' raises an error instead)"
+                f"{path} was reported as missing, because HeadObject or listing is not "
+                f"granted in {bucket!r}; if it exists, it is replaced, because "
+                f"{FORBID_OVERWRITE} {why} (if_unverifiable='error' raises an error instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
 

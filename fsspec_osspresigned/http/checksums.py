@@ -111,7 +111,7 @@ def compare(
     stated = headers.get(CRC_HEADER)
     if stated is not None and crc is not None and mode in (None, "auto", "crc64"):
         if stated != str(crc):
-            msg = f"{what}: the store has CRC-64 {stated[:24]}, {crc} was sent"
+            msg = f"{what}: the store has CRC-64 {stated[:24]}, but {crc} was sent"
             raise IntegrityError(msg, path=path)
         return "crc64"
     if mode == "crc64":
@@ -120,7 +120,7 @@ def compare(
     digest = None if md5 is None else _stated_md5(headers)
     if mode in ("auto", "md5") and md5 is not None and digest:
         if digest != (ours := md5()):
-            msg = f"{what}: the store has MD5 {digest}, {ours} was sent"
+            msg = f"{what}: the store has MD5 {digest}, but {ours} was sent"
             raise IntegrityError(msg, path=path)
         return "md5"
     if mode == "md5":

@@ -322,9 +322,9 @@ class Lookup:
             denied = isinstance(reason, AccessDeniedError)
             why = f" ({reason.strerror})" if denied else ""
             text = (
-                f"looking into {root!r} is not signed ({_action(reason)}){why}: objects "
-                "that this process did not write count as missing, and are kept if the "
-                "signature can forbid replacing (if_unverifiable='error' raises an error "
+                f"{_action(reason)} is not granted in {root!r}{why}: objects that this "
+                "process did not write are reported as missing, and are not replaced if "
+                "the signature can forbid that (if_unverifiable='error' raises an error "
                 "instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
@@ -353,7 +353,7 @@ class Lookup:
         root = split_path(path)[0]
         if warns and self.client.written.warn_once(f"list of {root}"):
             text = (
-                f"listing {root!r} is not signed (ListObjectsV2): only objects that this "
+                f"listing {root!r} is not granted (ListObjectsV2): only objects that this "
                 "process wrote are listed"
             )
             warn_user(text, ExistenceNotVerifiedWarning)

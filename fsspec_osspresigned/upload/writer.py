@@ -102,7 +102,9 @@ class PresignedWriter(io.BufferedIOBase):
         # The buffer refers to no method of the file, so a dropped file is collected at
         # once.
         self._buffer = PartBuffer(upload)
-        self._state = "open"  # open, closed (waits for commit), published, discarded
+        self._state = (
+            "open"  # one of: open, closed (waits for commit), published, discarded
+        )
         self._failure: Exception | None = None
         self._released = self._silent = self._is_dropped = False
         _unfinished.add(self)

@@ -277,7 +277,7 @@ def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
             look(f"{ROOT}/p")
 
 
-@pytest.mark.filterwarnings("ignore:listing .* is not signed")
+@pytest.mark.filterwarnings("ignore:listing .* is not granted")
 def test_a_store_that_lets_nobody_look(fs, owner):
     """Keys that may only write: as without signatures, and the store's word is kept."""
     for action in ("HeadObject", "GetObject", "ListObjectsV2"):

@@ -144,8 +144,12 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
         is_hidden = "was reported as missing" in str(error)
         is_kept = is_hidden or seen.options["overwrite"] is False
         is_right = is_kept and True in seen.there
-        return "" if is_right else "no such object was there, or it was to be replaced"
-    if "for all requests fail now" in str(error):
+        return (
+            ""
+            if is_right
+            else "the object did not exist, or the call was permitted to replace it"
+        )
+    if "because all requests fail now" in str(error):
         # the circuit breaker raised this error
         return ""  # the failed requests may belong to an earlier call
     if seen.verb in READS and isinstance(error, _OF_WRITES):
@@ -156,7 +160,7 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
         return _too_early(error, seen)
     if isinstance(error, FileNotFoundError):
         is_unseen = False in seen.there or "blind" in seen.faults
-        return "" if is_unseen else "the object was there all the time"
+        return "" if is_unseen else "the object existed all the time"
     if isinstance(error, ValueError) and str(error).endswith("is closed"):
         return "" if "discard" in seen.faults else "the file was open"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -180,4 +184,4 @@ def _too_early(error: BaseException, seen: Circumstances) -> str:
     wait = max(min(_LONGEST, 0.25 * 2.0 ** (error.tries - 1)), error.retry_after or 0.0)
     if error.tries > retries or seen.seconds + wait > limit:
         return ""
-    return f"it was given up after {error.tries} tries of {retries + 1}"
+    return f"the call gave up after {error.tries} tries of {retries + 1}"

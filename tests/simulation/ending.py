@@ -173,7 +173,7 @@ class Ending:
             if len(found) == notes:
                 return
             raise Broken(f"an exception has the notes {found}") from error
-        raise Broken("an exception of the user is lost")
+        raise Broken("an exception of the user was lost")
 
     def _transaction(self) -> None:
         sizes = {"first": _SMALL, "second": _LARGE, "third": _SMALL}
@@ -210,7 +210,7 @@ class Ending:
         """Write objects, and query them, although the signer grants no HeadObject."""
         await self.writes(verbs)
         self.is_blind = True
-        with self._step("a look at the records"):
+        with self._step("a query of the records"):
             written = {f"{self.root}/put": _LARGE, f"{self.root}/first": _SMALL}
             sizes = {path: (await verbs.info(path))["size"] for path in written}
             names = await verbs.find(self.root)
@@ -235,9 +235,11 @@ class Ending:
                 await verb(f"{self.root}/unseen")
             except PermissionError as error:
                 if isinstance(error, FileNotFoundError) == is_error:
-                    raise Broken(f"what nobody may see is {error!r}") from error
+                    raise Broken(
+                        f"an object without read permission raises {error!r}"
+                    ) from error
             else:
-                raise Broken("an object is read that nobody may see")
+                raise Broken("an object was read without permission")
 
     async def _directories(self, verbs: Any) -> None:
         new = f"{self.root}/new"
@@ -267,7 +269,7 @@ class Ending:
 
     def _all(self, found: Mapping[str, object], what: str) -> None:
         if wrong := [name for name, is_right in found.items() if not is_right]:
-            raise Broken(f"at the end, {', '.join(wrong)} of {what} is wrong")
+            raise Broken(f"at the end, {', '.join(wrong)} of {what} are wrong")
 
     async def all(self, verbs: Any) -> None:
         """Run every verb, with a signer that grants every call."""
@@ -282,7 +284,7 @@ class Ending:
             await verbs.in_thread(self._replaced)
         with self._step("the memory of an open file"):
             await verbs.in_thread(self._memory)
-        with self._step("a call beside a great one"):
+        with self._step("a small call during a large one"):
             await verbs.in_thread(self._beside)
         with self._step("calls whose requests fail once"):
             await verbs.in_thread(self._once)
@@ -315,13 +317,13 @@ class Ending:
             found["not exists"] = not await verbs.exists(f"{path}-not")
         with self._step("open"):
             found["open"] = await verbs.in_thread(lambda: self._read(path)) == data
-        with self._step("a read of nothing", _READ):
+        with self._step("a read of no bytes", _READ):
             try:
                 await verbs.cat_file(f"{path}-not")
             except FileNotFoundError as error:
                 found["the name"] = error.filename == f"{path}-not"
             else:
-                raise Broken("an object that is not there is read")
+                raise Broken("a missing object was read")
         spans = [data[0:9], data[5:99_999], data[90_000:-7]]
         found["cat_ranges"] = [bytes(item) for item in ranges] == spans
         found["get_file"] = local.read_bytes() == data
@@ -401,7 +403,7 @@ class Ending:
             done = await verbs.put(files, targets, on_error="return")
             self._is(path, data)
             if not isinstance(done[1], FileNotFoundError):
-                raise Broken(f"a file that is not there was sent: {done[1]!r}")
+                raise Broken(f"a missing file was sent: {done[1]!r}")
         with self._step("a store that refuses"):
             await self._refused(verbs)
         with self._step("a tree of two levels"):
@@ -546,7 +548,7 @@ class Ending:
         thread.join()
         self._is(great, data)
         if before > 4:
-            raise Broken(f"a small call waited for {before} requests of a great one")
+            raise Broken(f"a small call waited for {before} requests of a large one")
 
     def leave_open(self) -> None:
         """Begin an upload that only the end of the process ends."""

@@ -142,7 +142,7 @@ class Ledger:
 
     def note_error(self, error: BaseException) -> None:
         if self.must_succeed and not isinstance(error, FileNotFoundError):
-            raise Broken(f"a call failed that could be tried again: {error!r}")
+            raise Broken(f"a call failed, but a retry was possible: {error!r}")
         self.texts += [str(error), repr(error), *getattr(error, "__notes__", ())]
         self.seen[f"{operation_of_caller.get()[2]} raised"] += 1
         for each in (getattr(error, "failures", None) or {"": error}).values():
@@ -233,10 +233,12 @@ class Ledger:
                 return
         if is_in_time:
             when = f"{owner.cancelled:.3f}"
-            raise Broken(f"{owner}, cancelled at {when}, was sent on at {sent_at:.3f}")
+            raise Broken(
+                f"{owner}, cancelled at {when}, continued to send at {sent_at:.3f}"
+            )
         if owner is not None:
             raise Broken(f"{path} was written at {at:.3f}, after {owner} had ended")
-        raise Broken(f"{path} got {len(data)} bytes that no call was to write there")
+        raise Broken(f"{path} got {len(data)} bytes that no call was to write")
 
     def owner(self, path: str, data: bytes) -> Write | None:
         owners = [w for w in self.writes if w.path == path and data in w.contents]
@@ -281,13 +283,17 @@ class Ledger:
             # the client had nothing to compare the bytes with
             is_lied = fates & {"no_crc", "no_proof", "early_good"}
         if write.said == "damaged" and not (damaged or is_lied):
-            raise Broken(f"{write} was said damaged, and nothing was: {write.why!r}")
+            raise Broken(
+                f"{write} was reported as damaged, but nothing was damaged: {write.why!r}"
+            )
         is_found = commits or (damaged and self.unchecked) or (is_there and not is_sure)
         if write.said == "stored" and not is_found:
-            raise Broken(f"{write} was said stored, and is not")
+            raise Broken(f"{write} was reported as stored, but is not")
         own = [commit for commit in commits if commit.at >= write.asked]
         if write.said == "not stored" and own and is_sure and is_there:
-            raise Broken(f"{write} was said not stored, and is: {write.why!r}")
+            raise Broken(
+                f"{write} was reported as not stored, but is stored: {write.why!r}"
+            )
         is_lost = (
             damaged
             or any(map(_is_doubtful, events))
@@ -295,7 +301,7 @@ class Ledger:
         )
         if write.said == "unknown" and not is_lost:
             raise Broken(
-                f"{write} was said unknown, and nothing was lost: {write.why!r}"
+                f"{write} was reported as unknown, but nothing was lost: {write.why!r}"
             )
         if write.said == "unknown" and self.is_single:
             self._check_look(write)
@@ -320,13 +326,17 @@ class Ledger:
         if not looks and not (self.may_look and is_first):
             return
         if not looks:
-            raise Broken(f"{write} was said unknown, and nobody looked: {write.why!r}")
+            raise Broken(
+                f"{write} was reported as unknown, but the call did not check it: {write.why!r}"
+            )
         look = looks[-1]
         if look.fate != "ok" or look.status not in (200, 404):
             return
         there = self.network.server.store.at(write.path.partition("/")[0], key)
         if there is None or len(there) not in map(len, write.contents):
-            raise Broken(f"{write} was said unknown, and was seen not to be there")
+            raise Broken(
+                f"{write} was reported as unknown, but the check showed that it is missing"
+            )
 
     def check_quiet(self, key: str, began: float) -> None:
         """No request of an ended call is still under way for *key*, nor its reply.
@@ -365,7 +375,7 @@ class Ledger:
             if e.action in ("PutObject", "CompleteMultipartUpload", "PostObject")
         ]
         if parts and published and min(published) < max(parts):
-            raise Broken(f"{writes} were published while parts were on their way")
+            raise Broken(f"{writes} were published before all their parts had arrived")
 
     def check_read(
         self,
@@ -382,7 +392,7 @@ class Ledger:
             size = None if data is None else len(data)
             sizes = [None if v is None else len(v) for v in versions]
             raise Broken(
-                f"a read of {path} [{start}:{end}] gave {size} bytes of none of {sizes}"
+                f"a read of {path} [{start}:{end}] gave {size} bytes, which belong to none of {sizes}"
             )
 
     def versions(self, path: str, began: float) -> list[bytes | None]:
@@ -426,7 +436,7 @@ class Ledger:
             if not wrong and is_whole:
                 return
         known = [c.facts for c in commits]
-        raise Broken(f"info of {path} is {info}, and none of {known}")
+        raise Broken(f"info of {path} is {info}, but should be one of {known}")
 
     def check_receipt(self, write: Write, receipt: Receipt) -> None:
         """*receipt* states the bytes that *write* stored, and the number of requests."""
@@ -459,7 +469,7 @@ class Ledger:
         fates = {e.fate for e in self.network.events if e.ended >= write.asked}
         is_even = fates <= {"ok", "hints", "slow", "unread"} and not self.other_faults
         if is_even and (receipt.retries or receipt.resigns):
-            raise Broken(f"{write} was not tried again, and says so: {receipt}")
+            raise Broken(f"{write} was not retried, but its receipt says so: {receipt}")
 
     def lasting(self, prefix: str, began: float) -> list[str]:
         """Return the names below *prefix* that existed at all times since *began*."""

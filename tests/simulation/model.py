@@ -111,7 +111,7 @@ class Model:
         is_right = data is None or call.answer.headers["Content-Length"] == str(
             len(data)
         )
-        return None if is_right else "it has another size"
+        return None if is_right else "its size is wrong"
 
     def _delete_object(self, call: _Call) -> str | None:
         self.objects.pop(call.path, None)
@@ -170,7 +170,7 @@ class Model:
             if not listed or [n for n, _ in listed] != sorted({n for n, _ in listed}):
                 return f"parts {listed} are listed"
             if any(_md5(upload[1].get(n, b"")) != etag for n, etag in listed):
-                return "a listed part is another one"
+                return "a listed part is wrong"
             self.objects[call.path] = b"".join(upload[1][n] for n, _ in listed)
             del self.uploads[call.query["uploadId"]]
         return None
@@ -191,8 +191,8 @@ def _md5(data: bytes) -> str:
 def _unproven(body: bytes, answer: Answer) -> str | None:
     """Return why a reply does not prove that *body* was stored; None if it does."""
     if answer.headers["ETag"].strip('"') != _md5(body):
-        return "the ETag is not its MD5"
+        return "the ETag is not the MD5"
     stated = answer.headers["x-oss-hash-crc64ecma"]
     if len(body) <= _SUMMED and stated != str(_crc64(body)):
-        return "the CRC-64 is not its own"
+        return "the CRC-64 is wrong"
     return None

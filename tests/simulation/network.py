@@ -126,14 +126,14 @@ class Network:
         event = Event(self.world.now, method, path)
         event.target = (method, path, *_WHAT.findall(query))
         if (self.waits or {}).get(event.target, 0.0) > self.world.now:
-            msg = f"{event.target} is sent again before the time that its reply named"
+            msg = f"{event.target} is sent again before the time in the last reply"
             self.world.fail(Broken(msg))
         event.upload_id = parse_qs(query).get("uploadId", [""])[0]
         event.is_part = "partNumber=" in query
         event.is_initiate = method == "POST" and "uploads" in query.split("&")
         if self._has_expired(query):
             self.world.fail(
-                Broken(f"{method} of {path} is sent, and its URL has expired")
+                Broken(f"{method} of {path} is sent, but its URL has expired")
             )
         assert self.world.running is not None
         event.process = self.world.running.process

@@ -255,7 +255,7 @@ class Operations:
         again.began = theirs.began  # the killed process may have completed its upload
         await self._guarded([again], fs.put_file(local, again.path))
         if isinstance(again.why, UploadInProgressError):
-            raise Broken(f"the lock of a process that has ended stays: {again.why}")
+            raise Broken(f"the lock of an ended process is still held: {again.why}")
         if again.said == "stored" and (left := os.listdir(place)):
             raise Broken(f"the journals of two processes leave {left}")
 
@@ -274,7 +274,7 @@ class Operations:
         if self.program["faults"]:
             return
         if twin.killed_at == math.inf and "stored" not in (mine.said, theirs.said):
-            raise Broken(f"of two processes, none has sent {mine.path}")
+            raise Broken(f"neither of two processes has sent {mine.path}")
         parts = math.ceil(len(mine.contents[0]) / self.options["part_size"])
         sent = Counter[str]()
         for event in self.network.events:
@@ -449,7 +449,7 @@ class Operations:
             missing = [w for w in sized if w.number not in committed]
             if missing:
                 raise Broken(
-                    f"the last object of a transaction is there, {missing[0]} is not"
+                    f"the last object of a transaction exists, but {missing[0]} does not"
                 )
 
     async def _do_cat(self, operation: dict[str, Any], verbs: Any) -> None:
@@ -531,7 +531,7 @@ class Operations:
             self.ledger.note_error(error)
         else:
             if None not in self.ledger.versions(path, span[0]):
-                raise Broken(f"{path} was removed, and was there all the time")
+                raise Broken(f"{path} was removed, but existed all the time")
         finally:
             span[1] = self.world.now
 
@@ -561,7 +561,7 @@ class Operations:
         """If a move has deleted its source, the object exists under its new name."""
         before, *changes = self.ledger.versions(source, began)
         if None in changes and before not in self.ledger.versions(target, began)[1:]:
-            raise Broken(f"{source} was deleted, and {target} is none of it")
+            raise Broken(f"{source} was deleted, but {target} has none of its contents")
 
     def _check_copied(
         self, source: str, target: str, began: float, *, move: bool
@@ -581,9 +581,11 @@ class Operations:
         if is_unsure and any(c.is_damaged for c in copies):
             return
         if not any(c.data is not None and c.data in versions for c in copies):
-            raise Broken(f"{source} was copied to {target}, which is none of it")
+            raise Broken(
+                f"{source} was copied to {target}, which has none of its contents"
+            )
         if move and None not in versions:
-            raise Broken(f"{source} was moved, and was there all the time")
+            raise Broken(f"{source} was moved, but existed all the time")
 
     async def _do_move(self, operation: dict[str, Any], verbs: Any) -> None:
         await self._do_copy(operation, verbs, move=True)

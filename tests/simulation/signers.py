@@ -42,7 +42,9 @@ class UserSigner(Signer):
         dice = self._world.random
         time.sleep(dice.expovariate(100))
         if dice.random() < self._world.signer_faults:
-            raise SignerUnavailableError("the signer is away", path=operations[0].path)
+            raise SignerUnavailableError(
+                "the signer is unavailable", path=operations[0].path
+            )
         for operation in operations:
             if not self._looks and operation.action.method in _LOOKS:
                 raise NotCoveredError("no reads", path=operation.path)
@@ -63,7 +65,9 @@ class ManySigner(UserSigner):
         dice = self._world.random
         for index, operation in enumerate(operations):
             if dice.random() < self._world.signer_faults / 4:
-                signed[index] = NotCoveredError("not this one", path=operation.path)
+                signed[index] = NotCoveredError(
+                    "this request is refused", path=operation.path
+                )
         return signed
 
 

@@ -468,7 +468,7 @@ class Runner(Operations):
             elif ends:
                 self._check_quiet(operation, began)
         else:
-            raise AssertionError("a plain verb waits")
+            raise AssertionError("a synchronous verb waits")
         finally:
             writes_of_call.reset(token)
             self.main_is_in_call = False
@@ -696,7 +696,9 @@ class SecondLife(Runner):
             data = file.read_bytes() if file.exists() else b"old"
             known = {c.data for c in store.history if f"{c.bucket}/{c.key}" == path}
             if data not in known | {b"old"}:
-                raise Broken(f"{name} of {path} has {len(data)} bytes of no version")
+                raise Broken(
+                    f"{name} of {path} has {len(data)} bytes that belong to no version"
+                )
         options = dict(self.program["options"], resume_dir=str(self.place / "journals"))
         for name in ("receipts", "overwrite", "expires_in", "signature_version"):
             options.pop(name, None)
@@ -713,10 +715,12 @@ class SecondLife(Runner):
             sent = self.server.calls.get("UploadPart", 0) - before
             parts = math.ceil(len(data) / self.options.get("part_size", 1))
             if left["kept"] + sent > parts:
-                raise Broken(f"{write.path}: {sent} parts were sent, some once more")
+                raise Broken(
+                    f"{write.path}: {sent} parts were sent, and some were sent again"
+                )
             bucket, _, key = write.path.partition("/")
             if store.at(bucket, key) != data:
-                raise Broken(f"{write.path} was resumed, and is not the file")
+                raise Broken(f"{write.path} was resumed, but differs from the file")
 
     def _check_claims(self, writes: list[Any]) -> None:
         history = self.server.store.history
@@ -725,7 +729,9 @@ class SecondLife(Runner):
             is_there = any(c.data in contents or c.is_damaged for c in found)
             is_sure = min(map(len, contents)) >= NAMED
             if said == "stored" and is_sure and not is_there:
-                raise Broken(f"{path} was said stored before the crash, and is not")
+                raise Broken(
+                    f"{path} was reported as stored before the crash, but is not"
+                )
 
     def _check_transaction(self, contents: list[list[bytes]], first: str) -> None:
         bucket = first.partition("/")[0]
@@ -735,7 +741,7 @@ class SecondLife(Runner):
             sized and sized[-1] is contents[-1] and sized[-1][0] in committed
         )
         if is_last_there and any(c[0] not in committed for c in sized):
-            msg = "the last object of a transaction is there, another is not"
+            msg = "the last object of a transaction exists, but another does not"
             raise Broken(msg)
 
 

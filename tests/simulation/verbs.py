@@ -39,7 +39,7 @@ class Counted(Callback):
         is_counted = self.value in sizes and self.size in sizes
         if not is_counted or (is_even and self.least):
             counted = f"{self.value} of {self.size} bytes, with {self.least},"
-            raise Broken(f"{counted} were counted, and {sizes} were sent or fetched")
+            raise Broken(f"{counted} were counted, but {sizes} were sent or fetched")
 
 
 class Plain:
