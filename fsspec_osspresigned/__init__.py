@@ -140,7 +140,7 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("fsspec-osspresigned")
     if name in __all__:
         return _load(name)
-    from .errors import DEPRECATED  # noqa: PLC0415 - only for a name that is not public
+    from .errors import DEPRECATED  # noqa: PLC0415 - needed only for unknown names
 
     return _load(current_name(name, DEPRECATED))
 

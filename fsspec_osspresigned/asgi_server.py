@@ -19,9 +19,9 @@ _STOP_SECONDS = 10.0
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket whose connections send small packets immediately.
 
-    *host* is a name or an IPv4 address, or with a colon an IPv6 address. *port* 0 lets
-    the system choose a free port. Raises OSError if the socket cannot be bound to them,
-    for example because the port is taken.
+    *host* is a name or an IPv4 address. With a colon, it is an IPv6 address. *port* 0
+    lets the system choose a free port. Raises OSError if the socket cannot be bound to
+    this address, for example because the port is taken.
     """
     # Accepted sockets inherit TCP_NODELAY. asyncio sets it only on sockets that name
     # their protocol; without it, the body of a reply waits 40 ms after its head.
@@ -32,15 +32,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def settle() -> None:
-    for _ in range(3):  # turns in which the loop runs what it has scheduled
+    for _ in range(3):  # a few turns of the loop, in which it runs what is scheduled
         await asyncio.sleep(0)
 
 
 async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
     """Stop accepting connections, and wait until asyncio has set up the accepted ones.
 
-    A server that closes earlier would drop such a connection without closing its
-    socket.
+    If a server closes earlier, it drops such a connection without closing its socket.
     """
     loop = asyncio.get_running_loop()
     for listener in listeners:
@@ -49,7 +48,7 @@ async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """uvicorn server that calls *listening* as soon as it accepts connections.
+    """A uvicorn server that calls *listening* when it begins to accept connections.
 
     When it stops, it waits for connections that are accepted but not yet set up.
     """

@@ -1,8 +1,8 @@
-"""Callers: what the tool that calls does not say, read from the call stack.
+"""Callers: facts about the calling tool, read from the call stack.
 
-Some callers do not say what this package must know. fsspec does not pass on the mode of
-``fsspec.open`` or the exception of a ``with`` block. DuckDB does not say whether its
-statement failed.
+Some callers do not pass facts that this package needs. fsspec does not pass on the mode
+of ``fsspec.open`` or the exception of a ``with`` block. DuckDB does not report whether
+its statement failed.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_OWN = "fsspec"  # this package, too
+_OWN = "fsspec"  # also matches the name of this package
 
 
-# By thread: the last call of ``isfile`` and its path, if DuckDB may have made it.
+# Thread -> the last call of ``isfile`` and its path, if DuckDB may have made the call.
 _last = threading.local()
 
 
 def is_thread_of_duckdb() -> bool:
-    """Return whether compiled code began this thread, which has no Python code, for DuckDB.
+    """Return whether DuckDB's compiled code may have started this thread.
 
-    Another library may have begun it, if DuckDB is imported too.
+    True for a thread without Python code if DuckDB is imported. Another compiled
+    library may also have started such a thread.
     """
     return "duckdb" in sys.modules and _calling() is None
 
 
 def note_look(path: str) -> None:
-    """Record that ``isfile(path)`` is called now."""
+    """Record a call of ``isfile(path)``."""
     if "duckdb" in sys.modules:
         _last.look = _calling(), path
 
@@ -47,7 +48,7 @@ def duckdb_opens(path: str) -> bool:
 
 
 def _calling() -> tuple[int, int] | None:
-    """Return frame and instruction outside this package and fsspec that wait for this call.
+    """Return the innermost frame outside this package and fsspec, and its instruction.
 
     None if there are none.
     """
@@ -71,10 +72,10 @@ def is_called_by(module: str) -> bool:
 
 
 def leaving() -> BaseException | None:
-    """Return the exception with which the ``__exit__`` that called this was called.
+    """Return the exception that the calling ``__exit__`` received.
 
-    Returns None if its ``with`` block ended without an exception. If no ``__exit__`` is
-    on the call stack, returns the exception that is being handled, or None.
+    None if the ``with`` block ended without an exception. If no ``__exit__`` is on the
+    call stack, return the exception that is being handled, or None.
     """
     error, frame = sys.exception(), inspect.currentframe()
     while error is not None and frame is not None:

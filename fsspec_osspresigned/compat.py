@@ -1,4 +1,4 @@
-"""Compatibility: functions that some platforms lack, safe opens, lazy and old names."""
+"""Compatibility: functions that some platforms lack, safe opening, lazy and old names."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from typing import Any, Self
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a pipe
-BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
+# ``os.open`` does not wait for the other end of a pipe
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+# without it, Windows writes CR LF for each line feed
+BINARY = getattr(os, "O_BINARY", 0)
 READ_ONLY = os.O_RDONLY | _NONBLOCK | BINARY
 
-# A file server may hold a lease of a file, which it gives up when the file is opened.
+# A file server may hold a lease on a file, which it gives up when the file is opened.
 _LEASE_TRIES, _LEASE_WAIT = 100, 0.05
 
-_POLL_INTERVAL = 0.1  # seconds between two checks whether a wait for a stream is to end
-# Elsewhere, a pipe that no program has opened yet would look like one that has ended.
+_POLL_INTERVAL = 0.1  # seconds between two checks whether to stop waiting for a stream
+# On other systems, a pipe that no program has opened yet looks like one that has ended.
 _CAN_STOP = sys.platform == "linux"
 
-_moving = threading.Lock()  # a descriptor has one position for all threads
+_moving = threading.Lock()  # threads share the file position of a descriptor
 
 
 def lazy(
@@ -37,8 +39,8 @@ def lazy(
     """Return ``__all__``, ``__getattr__`` and ``__dir__`` for *package*.
 
     *modules* are its public modules. Each keyword of *names* is a module, and its value
-    the public names in that module. Names in one text are separated by spaces. A name is
-    loaded on first use.
+    lists the public names in that module. Names in a text are separated by spaces. A
+    name is loaded on first use.
     """
     homes = dict.fromkeys(modules.split(), "")
     homes |= {name: module for module in names for name in names[module].split()}
@@ -66,7 +68,8 @@ def deprecation(old: str, new: str) -> str:
 def current_name(name: str, renamed: Mapping[str, str]) -> str:
     """Return the name that replaces *name* in *renamed*, or *name* itself.
 
-    Warns of an old name at the line that asks the ``__getattr__`` of a module for it.
+    If *name* is an old name, a warning is issued at the line that uses it; the
+    ``__getattr__`` of a module calls this function.
     """
     if name not in renamed:
         return name
@@ -76,9 +79,10 @@ def current_name(name: str, renamed: Mapping[str, str]) -> str:
 
 
 class SpecialFileError(OSError):
-    """A pipe, a socket or a device was found instead of a regular file; it was not opened.
+    """The path is a pipe, a socket or a device, so it was not opened.
 
-    This is no ``ConfigurationError``, because the file may have been replaced just now.
+    This is no ``ConfigurationError``, because another program may have just replaced
+    the file.
     """
 
 
@@ -91,9 +95,9 @@ def open_regular(
 ) -> int:
     """Open *path* if it is a regular file, and return its descriptor.
 
-    A pipe is refused without waiting for its other end. The check is made on the opened
-    file, so a replacement of *path* at the last moment is noticed. A new file gets
-    *mode*. *one_link* refuses a file that has a second name (a hard link).
+    A pipe is refused without waiting for its other end. The opened file is checked, so
+    a replacement of *path* at the last moment is noticed. A new file gets *mode*.
+    *one_link* refuses a file with a second name (a hard link).
 
     Raises:
         SpecialFileError: *path* is a pipe, a socket or a device.
@@ -103,7 +107,8 @@ def open_regular(
     try:
         descriptor = _opened(path, flags | _NONBLOCK | BINARY, mode)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket, or a pipe that no program reads
+        if error.errno == errno.ENXIO:
+            # the path is a socket, or a pipe that no program reads
             raise _special(path) from None
         raise
     try:
@@ -165,10 +170,10 @@ def has_received(descriptor: int) -> bool:
 class Stream:
     """A pipe, a device or a file without a size, open for reading or for *writing*.
 
-    *check* is called before each read and write, and on Linux ten times a second while
-    one of them waits for the other end. An exception that it raises ends the call.
-    *regular* means that *path* must be a regular file; otherwise SpecialFileError is
-    raised.
+    *check* is called before each read and write. On Linux, it is also called ten times
+    a second while a read or a write waits. An exception that *check* raises ends the
+    call. *regular* means that *path* must be a regular file; otherwise SpecialFileError
+    is raised.
     """
 
     def __init__(
@@ -206,7 +211,8 @@ class Stream:
         """Return the next bytes, at most *size*; ``b""`` at the end of the stream."""
         while True:
             self._wait()
-            with contextlib.suppress(BlockingIOError):  # another program was faster
+            with contextlib.suppress(BlockingIOError):
+                # another program has read the bytes first
                 return os.read(self._descriptor, size)
 
     def write(self, data: bytes) -> None:
@@ -230,11 +236,11 @@ class Stream:
 
 
 def open_files() -> int:
-    """Return how many files this process may have open: at most 1,024, on Windows 512."""
+    """Return how many files this process may open: at most 1,024, or 512 on Windows."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return 512  # the limit of its C library
+        return 512  # the limit of Windows's C library
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1024 if limit == resource.RLIM_INFINITY else min(1024, limit)
 

@@ -1,4 +1,4 @@
-"""Errors and warnings of this package, derived from builtin ones: see docs/errors.md.
+"""Errors and warnings, all derived from builtin ones; docs/errors.md explains them.
 
 A message names the problem and the remedy. It never contains a query string, a
 signature or a token. All errors can be pickled. ``client.retry`` decides by the class
@@ -17,9 +17,10 @@ from attrs import frozen
 
 from .compat import current_name
 
-SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"  # the pages, for messages
+# address of the documentation, for messages
+SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"
 
-DEPRECATED = {  # classes, to be removed in 0.4
+DEPRECATED = {  # old names of classes, to be removed in 0.4
     "BindingError": "WrongRequestSignedError",
     "BlindAnswerWarning": "ExistenceNotVerifiedWarning",
     "CheckpointInUseError": "UploadInProgressError",
@@ -135,7 +136,7 @@ class OSSPresignedError(OSError):
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # OSError's own method drops attributes.
+        # OSError's own method loses the attributes.
         return _rebuild, (type(self), self.message, self.path), self.__dict__
 
 
@@ -187,7 +188,7 @@ class NotCoveredError(OSSPresignedError, PermissionError):
 class ObjectNotVisibleError(NotCoveredError, FileNotFoundError):
     """A call is not granted, so it is unknown whether the object exists.
 
-    It is a FileNotFoundError, too, because tools take one for "nothing to read yet".
+    It is also a FileNotFoundError, which tools understand as "nothing to read yet".
     """
 
 
@@ -202,7 +203,7 @@ class SignerUnavailableError(SignerError):
 
 
 class WrongRequestSignedError(SignerError, PermissionError):
-    """The signer signed a different request than it was asked for; nothing was sent."""
+    """The signer signed a different request than requested; nothing was sent."""
 
     _errno = _errno.EACCES
 
@@ -227,7 +228,7 @@ class StoreError(OSSPresignedError):
 
 
 class AccessDeniedError(StoreError, PermissionError):
-    """403: the key that signed lacks the permission, or is disabled."""
+    """403: the signing key lacks the permission, or is disabled."""
 
     _errno = _errno.EACCES
 
@@ -237,7 +238,7 @@ class URLExpiredError(AccessDeniedError):
 
 
 class SignatureMismatchError(AccessDeniedError):
-    """403: headers, query or path differ from those that were signed."""
+    """403: headers, query or path differ from the signed ones."""
 
 
 class ObjectNotFoundError(StoreError, FileNotFoundError):
@@ -300,7 +301,7 @@ class NetworkTimeoutError(NetworkError, TimeoutError):
 class IntegrityError(OSSPresignedError):
     """The store does not confirm the bytes that were sent, received or copied.
 
-    A checksum, an ETag or a list of parts differs from theirs, or is missing.
+    The store's checksum, ETag or list of parts differs, or is missing.
 
     Attributes:
         differs: False if the store reported no checksum, although the option
@@ -324,7 +325,7 @@ class SourceChangedError(OSSPresignedError):
 
 
 class OverwriteProtectionIgnoredError(OSSPresignedError):
-    """The object was stored, but may have replaced one that it must not replace.
+    """The object was stored, but may have replaced an existing object against the option.
 
     OSS ignores ``x-oss-forbid-overwrite`` in a bucket with versioning.
 
@@ -348,7 +349,7 @@ class ReceiptFailedError(OSSPresignedError):
 
 
 class OutcomeUnknownError(OSSPresignedError):
-    """The reply to an upload was lost, and no granted call can check for the object."""
+    """The reply to an upload was lost, and no granted call can check the object."""
 
     outcome = Outcome.UNKNOWN
 
@@ -365,7 +366,7 @@ class UploadInProgressError(OSSPresignedError, BlockingIOError):
     _errno = _errno.EAGAIN
 
 
-class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
+class UploadErrors(OSSPresignedError):  # noqa: N818 - the name says that it contains several errors
     """Several calls of one method failed, or a transaction published only some objects.
 
     Attributes:
@@ -403,11 +404,11 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
 
 
 class PublishWarning(UserWarning):
-    """Base class of this package's warnings; itself warns of skipped local paths."""
+    """Base class of this package's warnings, and the warning about skipped local paths."""
 
 
 class DiscardWarning(PublishWarning):
-    """A file was not published: never closed, or closed because of an exception."""
+    """A file was not published: it was never closed, or an exception closed it."""
 
 
 class CallbackFailedWarning(PublishWarning):
@@ -417,7 +418,7 @@ class CallbackFailedWarning(PublishWarning):
 class ExistenceNotVerifiedWarning(PublishWarning):
     """An object was reported as missing, or a list may be incomplete.
 
-    The signer does not grant the call that would ask the store.
+    The signer does not grant the call that would check this in the store.
     """
 
 
@@ -426,4 +427,4 @@ class SecretFileReadableWarning(PublishWarning):
 
 
 class UnreadableMapWarning(PublishWarning):
-    """A changed URL map or grant cannot be read: the old content stays in use."""
+    """A changed URL map or grant cannot be read, so the old content stays in use."""

@@ -1,7 +1,7 @@
 """Local files that several processes share: locks, stamps and files of lines.
 
-A lock is exclusive among processes and threads, and is released if its owner dies. A stamp
-detects changes of a file. A line file is append-only and stays readable after a crash.
+A lock excludes other processes and threads, and is released if its owner dies. A stamp
+detects changes to a file. A line file is append-only and stays readable after a crash.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .compat import (
     write_at,
 )
 
-_NOTE = 200  # bytes that are read of the owner's name
+_NOTE = 200  # maximum number of bytes read from the owner's name
 
 
 class LockedError(Exception):
@@ -37,7 +37,8 @@ class FileLock:
     """An exclusive lock on a separate lock file, which ``release`` removes.
 
     ``flock`` (on Windows, ``msvcrt.locking``) ends with the process, so a killed
-    process leaves no lock behind. Two threads of one process exclude each other too.
+    process leaves no lock behind. The lock also excludes other threads of the same
+    process.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -62,7 +63,7 @@ class FileLock:
                 if is_at(descriptor, path):
                     _sign(descriptor)
                     return cls(path, descriptor)
-                os.close(descriptor)  # its last owner removed it just now
+                os.close(descriptor)  # the last owner has just removed the file
             except BlockingIOError:
                 owner = read_at(descriptor, _NOTE, 0).decode("ascii", "replace")
                 os.close(descriptor)
@@ -76,9 +77,10 @@ class FileLock:
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 try:
-                    # First, so that what is locked later is another file.
+                    # The name is removed first, so a process that locks the path later
+                    # locks another file.
                     os.unlink(self._path)
-                except PermissionError:  # Windows removes no open file
+                except PermissionError:  # Windows cannot remove an open file
                     self.forget()
                     os.unlink(self._path)
             self.forget()
@@ -93,10 +95,11 @@ class FileLock:
 def lock(descriptor: int) -> None:
     """Lock an open file without waiting; BlockingIOError if another has locked it."""
     try:
-        import fcntl  # noqa: PLC0415 - Windows has none
+        import fcntl  # noqa: PLC0415 - Windows has no such module
     except ImportError:
         msvcrt = import_module("msvcrt")
-        os.lseek(descriptor, _NOTE, os.SEEK_SET)  # others may read the name before it
+        # another process may read the name before it is written
+        os.lseek(descriptor, _NOTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
@@ -114,7 +117,7 @@ def is_at(descriptor: int, path: str) -> bool:
 
 def _sign(descriptor: int) -> None:
     text = f"process {os.getpid()} on {socket.gethostname()}"
-    with contextlib.suppress(OSError):  # a full disk costs only the name
+    with contextlib.suppress(OSError):  # if the disk is full, only the name is missing
         os.ftruncate(descriptor, 0)
         write_at(descriptor, memoryview(text.encode("ascii", "replace")[:_NOTE]), 0)
 
@@ -123,7 +126,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def forget_all() -> None:
-    """Close all locks of the parent in a forked child, which would otherwise hold them."""
+    """Close the parent's locks in a forked child, which would otherwise hold them."""
     for lock in list(_held):
         lock.forget()
 
@@ -133,7 +136,7 @@ after_fork_in_child(forget_all)
 
 @frozen
 class FileStamp:
-    """Time, size and inode of a file: stamps that differ mean that the file has changed.
+    """Time, size and inode of a file; if two stamps differ, the file has changed.
 
     ``facts`` is None if the file is missing or cannot be looked up.
     """
@@ -166,27 +169,28 @@ class LineFile:
 
     @classmethod
     def create(cls, path: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
-        """Replace *path* with a file of *lines*, and return it, open to append more.
+        """Replace *path* with a file of *lines*, and return the file, open for appending.
 
         The file has mode 0600, and is flushed to disk before it is renamed to *path*.
         Raises OSError if it cannot be written; *path* is then unchanged.
         """
         new = f"{path}.new"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)  # of a process that died right here
+            os.unlink(new)  # the file of a process that was killed at this point
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | BINARY
         file = cls(os.open(new, flags, 0o600), sync=sync)
         try:
             file.append(b"".join(lines))
             file.flush()
-            file.close()  # Windows renames no open file
+            file.close()  # Windows cannot rename an open file
             os.replace(new, path)
         except BaseException:
             file.close()
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
-        # Make the rename last, too; some file systems cannot.
+        # Sync the directory, so that the rename survives a crash. Some file systems
+        # cannot.
         with contextlib.suppress(OSError):
             directory = os.open(os.path.dirname(path), os.O_RDONLY)
             try:

@@ -1,6 +1,6 @@
 """FileIO of pyiceberg: tables in OSS, through any source of signatures.
 
-A catalog selects it by the property ``py-io-impl``, with the text
+A catalog selects it by the property ``py-io-impl`` with the value
 ``fsspec_osspresigned.iceberg.OSSFileIO``.
 """
 
@@ -15,19 +15,20 @@ from .errors import ConfigurationError
 from .filesystem import OSSPresignedFileSystem
 from .options.options import renamed
 
-PREFIX = "osspresigned."  # of the properties that are storage options
-# Everyone who writes a table can set its properties.
+PREFIX = "osspresigned."  # prefix of the properties that are storage options
+# Options that no table may set, because everyone who writes a table can set its
+# properties.
 _OF_THE_USER = {"signer_token", "receipts", "resume_dir"}
-SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # of the locations of tables
+SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # schemes of the locations of tables
 
 
-class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
-    """FileIO that reads and writes files of tables by :class:`OSSPresignedFileSystem`.
+class OSSFileIO(FileIO):  # type: ignore[misc]  # the base class is Any without the optional library
+    """FileIO that reads and writes table files with :class:`OSSPresignedFileSystem`.
 
     Each property ``osspresigned.NAME`` is a storage option: ``osspresigned.part-size``
-    is ``part_size``. fsspec's configuration gives the options that no property sets. A
-    source of signatures that a property sets replaces the configured ones, and a token
-    that is configured for another server is not used.
+    is ``part_size``. Options that no property sets come from fsspec's configuration. If
+    a property sets a source of signatures, it replaces the configured ones, and a token
+    that was configured for another server is not used.
 
     Raises:
         ConfigurationError: an option is invalid; or a property sets ``signer_token``,
@@ -36,7 +37,8 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
 
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
         super().__init__(properties)
-        # Its pickle has no secret, so that of this object is refused with one.
+        # The pickle of a filesystem contains no secret, so a filesystem with a secret
+        # cannot be pickled.
         self._fs = OSSPresignedFileSystem(**_options(properties))
 
     def new_input(self, location: str) -> InputFile:
@@ -46,14 +48,14 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
         return _OutputFile(self._fs, location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Delete one object by one request; a missing object is no error."""
+        """Delete one object with one request; a missing object is no error."""
         name = location if isinstance(location, str) else location.location
         self._fs.rm_file(_path(name))
 
 
 class _File:
     def __init__(self, fs: OSSPresignedFileSystem, location: str) -> None:
-        super().__init__(location)  # type: ignore[call-arg]  # InputFile or OutputFile
+        super().__init__(location)  # type: ignore[call-arg]  # the base class is InputFile or OutputFile
         self._fs = fs
         self._path = _path(location)
 
@@ -66,7 +68,7 @@ class _File:
 
 class _InputFile(_File, InputFile):  # type: ignore[misc]
     def open(self, seekable: bool = True) -> InputStream:
-        del seekable  # every file is
+        del seekable  # every file is seekable
         return self._fs.open(self._path, "rb")
 
 

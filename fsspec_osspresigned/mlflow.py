@@ -1,8 +1,8 @@
-"""Artifact repository of MLflow: artifacts go to the store in parts, by presigned URLs.
+"""Artifact repository for MLflow: uploads artifacts in parts, by presigned URLs.
 
 MLflow loads ``artifact_repository`` for the scheme ``mlflow-artifacts`` wherever this
-package is installed. Without ``OSSPRESIGNED_MLFLOW=true`` in the environment, artifacts
-are stored as MLflow itself stores them.
+package is installed. Without ``OSSPRESIGNED_MLFLOW=true`` in the environment, MLflow
+uploads artifacts itself.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
     from .signers.upload_server import UploadServer, UploadServerContext
 
 VARIABLE = "OSSPRESIGNED_MLFLOW"
-_BLOCK = 64 * 1024  # bytes of a reply
+_BLOCK = 64 * 1024  # bytes that are read at a time
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 def artifact_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> MlflowArtifactsRepository:
-    """Return the repository for *artifact_uri*, for MLflow's registry of schemes.
+    """Return the repository for *artifact_uri*; MLflow's registry calls this.
 
-    It is MLflow's own, unless ``OSSPRESIGNED_MLFLOW`` in the environment is ``true`` or
-    ``1``.
+    This is MLflow's own repository, unless ``OSSPRESIGNED_MLFLOW`` in the environment
+    is ``true`` or ``1``.
     """
     is_chosen = os.environ.get(VARIABLE, "").strip().lower() in ("true", "1")
     kind = PresignedArtifactRepository if is_chosen else MlflowArtifactsRepository
     return kind(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
 
 
-class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # Any: an optional library
-    """Stores artifacts by :class:`OSSPresignedFileSystem`; reads them as MLflow does.
+class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # the base class is Any without the optional library
+    """Uploads artifacts with :class:`OSSPresignedFileSystem`; reads them like MLflow.
 
     Storage options, such as ``allowed_hosts``, come from fsspec's configuration.
     """
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
-        """Store *local_file* below *artifact_path*; an artifact there is replaced.
+        """Upload *local_file* below *artifact_path*; an existing artifact is replaced.
 
         Raises:
             OutcomeUnknownError: the server's last reply was lost, so the artifact may be
@@ -62,7 +62,7 @@ class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[mi
         self._fs.put_file(local_file, path)
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
-        """Store each file in *local_dir* below *artifact_path*, several at a time.
+        """Upload each file in *local_dir* below *artifact_path*, several at a time.
 
         Raises:
             OSError: a file was not stored; ``UploadErrors`` if several were not.
@@ -83,7 +83,7 @@ class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[mi
 
     @property
     def _fs(self) -> OSSPresignedFileSystem:
-        from .filesystem import OSSPresignedFileSystem  # noqa: PLC0415 - only if used
+        from .filesystem import OSSPresignedFileSystem  # noqa: PLC0415 - an optional library
 
         server = self.artifact_uri.partition(_ARTIFACTS)[0]
         return OSSPresignedFileSystem(upload_server=_upload_server_of(server))
@@ -97,7 +97,7 @@ def _files(folder: str) -> Iterator[str]:
 
 @functools.cache  # filesystems with the same function share their connections
 def _upload_server_of(server: str) -> Any:
-    """Return a function that makes the upload server of *server*, for the option ``upload_server``."""
+    """Return a value for the option ``upload_server`` that uploads to *server*."""
 
     def make(context: UploadServerContext) -> UploadServer:
         from .signers.described_server import DescribedServer  # noqa: PLC0415
@@ -118,12 +118,12 @@ def _exchange(
     body: bytes,
     largest: int,
 ) -> Reply:
-    """Send a call to *server* as MLflow does, with its credentials and TLS settings.
+    """Send a call to *server* with MLflow's credentials and TLS settings.
 
     Raises NetworkError without a reply, and SignerError if the body of the reply has
     more than *largest* bytes.
     """
-    from .errors import NetworkError, SignerError  # noqa: PLC0415 - only if used
+    from .errors import NetworkError, SignerError  # noqa: PLC0415 - an optional library
     from .model import Reply  # noqa: PLC0415
     from .signers.wire_protocol import without_token  # noqa: PLC0415
 
@@ -134,7 +134,7 @@ def _exchange(
             get_default_host_creds(server),
             url.reveal().removeprefix(server),
             method,
-            max_retries=0,  # the filesystem retries
+            max_retries=0,  # the filesystem itself retries
             retry_codes=(),
             raise_on_status=False,
             extra_headers=headers,
@@ -145,7 +145,8 @@ def _exchange(
             names = {name.lower(): value for name, value in answer.headers.items()}
             reply = Reply(status=answer.status_code, headers=names)
             received = _read(answer, largest)
-    except (MlflowException, OSError) as error:  # may repeat the password of a URL
+    except (MlflowException, OSError) as error:
+        # the message may repeat the password of a URL
         failure = type(error.__context__ or error).__name__
     if failure:
         raise NetworkError(failure)
@@ -158,7 +159,7 @@ def _exchange(
 def _read(answer: Any, largest: int) -> bytes | None:
     """Return the body of *answer*, or None if it has more than *largest* bytes.
 
-    A frame of an error must not hold the body: it may repeat the password.
+    No frame of an error may hold the body, because it may repeat the password.
     """
     received = bytearray()
     for block in answer.iter_content(_BLOCK):
@@ -169,8 +170,8 @@ def _read(answer: Any, largest: int) -> bytes | None:
 
 
 def _token_of(server: str) -> Secret | None:
-    """Return what MLflow sends to *server*: a token, ``user:password``, or None."""
-    from .secret import Secret  # noqa: PLC0415 - only if used
+    """Return MLflow's credentials for *server*: a token, ``user:password``, or None."""
+    from .secret import Secret  # noqa: PLC0415 - an optional library
 
     known = get_default_host_creds(server)
     if known.username and known.password:

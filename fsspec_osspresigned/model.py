@@ -18,22 +18,24 @@ from .units import GIB, KIB, MIB, short_bytes
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB
-# The fields of a form (8 MiB at most) may count too; OSS does not document it.
+# The form's fields (at most 8 MiB) may count, too; OSS does not document this.
 MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
 MAX_PART = 5 * GIB
-MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
+MAX_MAP = 512 * MIB  # bytes of a URL map; enough for about 500,000 objects
 MAX_PARTS = 10_000
 
-# Defaults in bytes: of a part of a file at most, of a part of a stream, which is held in
-# memory, and of an object that is sent in one piece; docs/decisions/0019 has the reasons.
+# Defaults in bytes: the largest part of a file, the part of a stream (held in memory),
+# and the largest object that is sent in one request. docs/decisions/0019 has the
+# reasons.
 LARGEST_PART = 16 * MIB
 STREAM_PART = 8 * MIB
 THRESHOLD = 8 * MIB
-# Requests in flight by default: of one call or object, and large ones of the process.
+# Requests in flight by default: those of one call or object, and the large ones of the
+# process.
 CONNECTIONS = 16
 MAX_CONNECTIONS = 32
-# Small requests in flight by default, if the link bears them (docs/performance.md).
+# Small requests in flight by default, if the link can carry them (docs/performance.md).
 MAX_SMALL = 128
 
 
@@ -54,7 +56,7 @@ class Action(enum.StrEnum):
     DeleteObject = "DeleteObject"
     ListObjectsV2 = "ListObjectsV2"
 
-    __hash__ = str.__hash__  # that of enum takes ten times as long
+    __hash__ = str.__hash__  # the hash function of Enum takes ten times as long
 
     @cached_property
     def spec(self) -> Spec:
@@ -76,7 +78,7 @@ class Action(enum.StrEnum):
         return self.publishes or self is Action.DeleteObject
 
 
-# Headers by the calls that take them (OSS API reference, the pages of the calls).
+# Headers, by the calls that accept them (OSS API reference, the pages of the calls).
 COPY_SOURCE = "x-oss-copy-source"
 FORBID_OVERWRITE = "x-oss-forbid-overwrite"
 OBJECT_ACL = "x-oss-object-acl"
@@ -87,7 +89,7 @@ _PUBLISHED = (OBJECT_ACL, "x-oss-callback", "x-oss-callback-var")
 
 CHECKSUMS = ("auto", "crc64", "md5", "none")  # choices of the option `checksum`
 
-# Closed lists of OSS.
+# Values that OSS accepts.
 STYLES = ("virtual", "path", "cname")
 ACLS = ("default", "private", "public-read", "public-read-write")
 STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
@@ -102,7 +104,7 @@ class HeaderKind(enum.Enum):
     LIMIT = "traffic limit"
     PAYER = "who pays, where the bucket's owner does not: goes with every call"
 
-    __hash__ = object.__hash__  # that of enum takes ten times as long
+    __hash__ = object.__hash__  # the hash function of Enum takes ten times as long
 
 
 _KINDS = {
@@ -118,24 +120,25 @@ class Spec:
     """Specification of one OSS call, from its page in the API reference."""
 
     method: str
-    fixed: Mapping[str, str] = field(factory=dict)  # parameters with their only value
-    upload_id: bool = False  # has the parameter uploadId
-    part_number: bool = False  # has the parameter partNumber
-    # Parameters that a client may request: the closed list of the signer protocol.
+    fixed: Mapping[str, str] = field(factory=dict)  # parameter -> its only value
+    upload_id: bool = False  # True if the call has the parameter uploadId
+    part_number: bool = False  # True if the call has the parameter partNumber
+    # Parameters that a client may request; the signer protocol permits no others.
     query: AbstractSet[str] = frozenset()
-    on_bucket: bool = False  # has no object key
-    copies: bool = False  # reads another object, its copy source
-    body: str = ""  # "data" (of the object), "document", or empty
-    largest: int = MAX_SINGLE_PUT  # bytes of the data
-    # Key and headers are fields of a form, which is sent to the bucket's root with the
-    # data as its last field. The policy is signed, not the URL.
+    on_bucket: bool = False  # True if the call has no object key
+    copies: bool = False  # True if the call reads another object, its copy source
+    body: str = ""  # "data" (the object's), "document", or empty for no body
+    largest: int = MAX_SINGLE_PUT  # maximum bytes of the data
+    # True if key and headers are fields of a form. The form is sent to the bucket's
+    # root, with the data as its last field. Its policy is signed, not the URL.
     form: bool = False
-    headers: Collection[HeaderKind] = ()  # those that change the effect of the call
-    # Makes an object visible. A retry may find the object of the first try, so an error
-    # is checked against the store.
+    headers: Collection[HeaderKind] = ()  # headers that change the effect of the call
+    # True if the call makes an object visible. A retry may find the object of the first
+    # try, so an error is checked against the store.
     publishes: bool = False
-    slot: str | None = None  # key of a URL map's entry; None if maps lack the call
-    parameters: frozenset[str] = field(init=False)  # distinguish the call from others
+    slot: str | None = None  # key of a URL map's entry; None if maps have no such call
+    # parameters that distinguish the call from others
+    parameters: frozenset[str] = field(init=False)
 
     @parameters.default
     def _names_of_parameters(self) -> frozenset[str]:
@@ -166,7 +169,8 @@ _LISTING = {
 }
 _WHOLE = (HeaderKind.CONTENT, HeaderKind.PUBLISHED, HeaderKind.LOCK)
 
-# A new operation is one row here, one step that sends it, one handler of the emulator.
+# A new operation needs one row here, one method that sends it, and one handler in the
+# emulator.
 OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
     {
         Action.PutObject: Spec(
@@ -234,9 +238,9 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         ),
     }
 )
-# The calls that a presigned URL makes: those of URL maps and of the signer protocol.
+# Calls that a presigned URL can make: those of URL maps and of the signer protocol.
 URL_ACTIONS = tuple(action for action, spec in OPERATIONS.items() if not spec.form)
-# HTTP method -> the call of that method on an object itself.
+# HTTP method -> the call that it makes on an object without parameters.
 PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
     {
         spec.method: action
@@ -247,7 +251,7 @@ PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
 
 
 class FrozenDict(dict[str, str]):
-    """A dictionary that cannot be changed, so that objects can share it."""
+    """A dictionary that cannot be changed, so several objects can share it."""
 
     def __refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("it cannot be changed: make a copy with dict()")
@@ -303,7 +307,7 @@ class Operation:
             the signer only.
         digests: hexadecimal digests of the object, by the names that the signer wants in
             its ``digests``. For the signer only.
-        path: ``bucket/key`` as the user writes it; the bucket alone without a key.
+        path: ``bucket/key`` as the user writes it; without a key, only the bucket.
     """
 
     action: Action
@@ -326,7 +330,8 @@ class Operation:
     def __attrs_post_init__(self) -> None:
         path = f"{self.bucket}/{self.key}" if self.key else self.bucket
         object.__setattr__(self, "path", path)
-        # attrs converters would take longer: nearly all mappings are frozen already.
+        # attrs converters would take longer, because nearly all mappings are frozen
+        # already.
         for name in _MAPPINGS:
             if type(value := getattr(self, name)) is not FrozenDict:
                 object.__setattr__(self, name, frozen_mapping(value))
@@ -390,11 +395,11 @@ class SignedRequest:
         expires_at: end of the lifetime, by the same clock; None if unknown.
         form: the form fields to send before the data; None for all calls but
             PostObject.
-        location: name or URL that a server has given the object; None if its path is its
-            name.
-        carry_out: function that executes the call on a server with another protocol. It
-            is called with the body in a worker thread, instead of sending the request,
-            and returns the reply that OSS would send. None sends the request.
+        location: name or URL that a server gave the object; None if the object is named
+            like its path.
+        carry_out: function that executes the call on a server with another protocol. A
+            worker thread calls it with the body. It returns the reply that OSS would
+            send. None sends the request to the store.
         assumed_etag: ETag of a good reply that has none, if the server itself compares
             the bytes with a digest; None if the reply must have an ETag or a checksum.
     """
@@ -427,15 +432,16 @@ class Reply:
     """Reply of a server, with a body small enough for memory."""
 
     status: int
-    # Names are in lower case.
+    # Header names are in lower case.
     headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
-    body: bytes = field(default=b"", repr=False)  # what was read; may repeat the token
-    body_bytes: int = 0  # of the request, that were sent
-    crc64: int | None = None  # CRC-64/XZ of those bytes; None if not computed
-    retries: int = 0  # times that the request was sent again
-    resigns: int = 0  # times that it was signed again
+    # the part of the body that was read; may repeat the token
+    body: bytes = field(default=b"", repr=False)
+    body_bytes: int = 0  # bytes of the request's body that were sent
+    crc64: int | None = None  # CRC-64/XZ of the bytes sent; None if not computed
+    retries: int = 0  # number of times that the request was sent again
+    resigns: int = 0  # number of times that the request was signed again
     host: str = ""  # host and port that replied; empty if unknown
-    location: str | None = None  # name or URL that a server has given the object
+    location: str | None = None  # name or URL that a server has given to the object
 
     @property
     def is_good(self) -> bool:
@@ -467,7 +473,8 @@ class PartReceipt:
     crc64: int | None = None
 
 
-@frozen(kw_only=True, weakref_slot=False, repr=False)  # there may be 100,000
+# no slots for weak references, because there may be 100,000 receipts
+@frozen(kw_only=True, weakref_slot=False, repr=False)
 class Receipt:
     """Proof of a finished upload.
 
@@ -490,8 +497,8 @@ class Receipt:
         seconds: duration from the first byte to the final reply.
         stored_at: seconds since the epoch, by this machine's clock.
         content_type: content type that was sent; None if none was sent.
-        location: name or URL that a server of uploads has given the object; None if its
-            path is its name.
+        location: name or URL that an upload server gave the object; None if the object
+            is named like its path.
     """
 
     path: str

@@ -1,6 +1,6 @@
 """Strict parsers for untrusted JSON, XML and dates.
 
-The XML parsers are loaded with the first document: a small upload needs none.
+The XML parsers are loaded with the first document, because a small upload needs none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
 _is_http_date = re.compile(r"(?a)\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT").fullmatch
 is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _MAX_NAME = 60
-_MAX_MARKUP = 100_000  # tags, or attributes; a listing of 1,000 objects has 25,000
+# maximum tags or attributes; a listing of 1,000 objects has 25,000
+_MAX_MARKUP = 100_000
 _MAX_DIGITS = 300
 _KINDS: dict[type, str] = {
     type(None): "null",
@@ -40,14 +41,14 @@ def clock_offset(
 ) -> float | None:
     """Return how many seconds this machine's clock is ahead of the store's.
 
-    *headers* are those of a reply that has just arrived, with names in lower case. If
-    they have no valid ``Date``, *known* is returned.
+    *headers* are the headers of a reply that has just arrived, with names in lower
+    case. Without a valid ``Date``, *known* is returned.
     """
     store_time = moment(headers.get("date", ""))
     return known if store_time is None else float(round(now() - store_time))
 
 
-@lru_cache(maxsize=64)  # many replies come in one second
+@lru_cache(maxsize=64)  # many replies arrive within one second
 def moment(text: str) -> float | None:
     """Return an HTTP or XML date as seconds since the epoch; None if it is invalid."""
     with suppress(ValueError):
@@ -100,7 +101,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         counts = Counter(name for name, _ in pairs)
         name = next(name for name, count in counts.items() if count > 1)
-        # A name can be a path of any shape; a signed URL in its place stays unseen.
+        # A name can be any path. If it may be a signed URL, it is not shown.
         shown = "a key" if "?" in name else f"the key {name[:_MAX_NAME]!r}"
         raise ValueError(f"{shown} appears twice in one object")
     return members
@@ -111,7 +112,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _integer(text: str) -> int:
-    # Python itself gives up at 4,300 digits, with a message about its settings.
+    # Python itself rejects 4,300 digits, with a message about its settings.
     if len(text) > _MAX_DIGITS:
         raise ValueError(f"not JSON: a number has more than {_MAX_DIGITS} digits")
     return int(text)
@@ -152,19 +153,19 @@ def parse(body: bytes, root: str | None = None) -> Element:
         ValueError: *body* is not XML in UTF-8, has a document type declaration, another
             root than *root* (None accepts any), or more than 100,000 tags or attributes.
     """
-    from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
-    from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top
+    from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - loaded with the first document
+    from xml.parsers.expat import ErrorString  # noqa: PLC0415 - loaded with the first document
 
     text = _decoded(body)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("holds a document type declaration")
     if max(text.count("<"), text.count("=")) > _MAX_MARKUP:
-        # Eight megabytes of it would become 260, in five seconds.
+        # Parsing eight megabytes of markup would take five seconds and 260 MB.
         raise ValueError(f"has more than {_MAX_MARKUP:,} tags or attributes")
     try:
         tree = fromstring(text)  # noqa: S314 - declarations are refused above
     except ParseError as error:
-        # Its own text would repeat names from the document, however long.
+        # The error's own text would repeat names from the document, which can be long.
         where = f"at line {error.position[0]} column {error.position[1] + 1}"
         raise ValueError(f"not XML: {ErrorString(error.code)} {where}") from None
     for element in tree.iter():
@@ -176,7 +177,7 @@ def parse(body: bytes, root: str | None = None) -> Element:
 
 def complete_multipart_upload(parts: Iterable[tuple[int, str]]) -> bytes:
     """Return the body of CompleteMultipartUpload for ``(part number, ETag)`` pairs."""
-    from xml.sax.saxutils import escape  # noqa: PLC0415 - see top
+    from xml.sax.saxutils import escape  # noqa: PLC0415 - loaded with the first document
 
     rows = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from .errors import ConfigurationError
 from .units import KIB
 
-# Compiled by their first use: most processes have nothing to blank out. A name stands in
-# a query, a header, JSON (also in a string of JSON), or in a tag of XML.
+# The pattern is compiled on first use, because most processes have nothing to hide. A
+# sensitive name can occur in a query, a header, JSON (also in a JSON string), or an XML
+# tag.
 _SENSITIVE = r"""(?ix)
     (?<![a-z0-9])
     ( (?:x-(?:oss|amz)-)?
@@ -26,8 +27,8 @@ _SENSITIVE = r"""(?ix)
 _BEARER = r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[a-z0-9._~+/=-]+"
 
 
-# fsspec's cache compares options by their ``repr``, so two secrets need two of them.
-# The key keeps a digest from being a way to test guesses of a secret.
+# fsspec's cache compares options by their ``repr``, so different secrets need different
+# texts. The text is a keyed digest, so guesses of a secret cannot be tested against it.
 _DIGEST_KEY = os.urandom(16)
 
 
@@ -39,7 +40,7 @@ def _digest(text: str) -> str:
 class Secret:
     """A string that hides itself in ``repr``, ``str`` and formatting.
 
-    The digits shown instead tell two secrets apart, in this process only. Comparison
+    The output shows digits that distinguish two secrets within this process. Comparison
     and hashing use the hidden text. Pickling raises TypeError, because a pickle would
     contain the secret in the clear.
     """
@@ -90,7 +91,7 @@ class SecretURL(Secret):
         return f"<SecretURL {self.shown()}, {_digest(self._text)}>"
 
     def shown(self) -> str:
-        """Return the URL for messages, without user information, query and fragment."""
+        """Return the URL for messages, without user name, password, query and fragment."""
         with suppress(ValueError):
             parts = urlsplit(self._text)
             host = parts.netloc.rpartition("@")[2]
@@ -124,7 +125,7 @@ def redact(text: str) -> str:
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
 
 
-# Options of others may choose a reference, and must not send keys of OSS as a token.
+# Untrusted options may choose a reference, which must not send OSS keys as a token.
 _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa: S105 - a pattern
 
 

@@ -49,7 +49,7 @@ def bytes_of(text: str) -> int:
 def rate_of(text: str, plain: int = 1) -> float:
     """Return the bytes per second in a rate such as ``500K``, ``10MiB`` or ``2.5M/s``.
 
-    A number without a unit is multiplied by *plain*. Raises ValueError if the rate is
+    A number without a unit counts as *plain* bytes. Raises ValueError if the rate is
     invalid, or zero.
     """
     match = _RATE.fullmatch(text.strip())
@@ -71,7 +71,7 @@ def shown_bytes(size: int) -> str:
 def short_bytes(number: float) -> str:
     """Return *number* of bytes with about three digits and a unit: ``12.3 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000:  # noqa: PLR2004 - three digits
+        if number < 1000:  # noqa: PLR2004 - shown with three digits
             digits = 0 if unit == "B" or number >= 100 else 1  # noqa: PLR2004
             return f"{number:.{digits}f} {unit}"
         number /= KIB
@@ -103,7 +103,7 @@ def oss_moment(moment: float) -> str:
 
 
 def shown_end(moment: float | None, now: float) -> str:
-    """Return an expiry time as text, with the time left, or since it has EXPIRED.
+    """Return an expiry time as text, with the time left or the time since it EXPIRED.
 
     *moment* and *now* are seconds since the epoch; *moment* None is ``not visible``.
     """

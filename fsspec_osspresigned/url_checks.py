@@ -14,7 +14,8 @@ from .units import KIB
 MAX_URL = 16 * KIB
 MAX_HEADERS = 8 * KIB
 
-# Percent escapes must be whole; "#" would cut the URL, a blank would split the request.
+# Percent escapes must be complete. A "#" would cut the URL, and a blank would split the
+# request.
 _URL = re.compile(
     r"""(?x) https?://
     ( (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+ )
@@ -24,18 +25,18 @@ _URL = re.compile(
 is_plain_target = re.compile(
     r"""(?x) / [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ """
 ).fullmatch
-_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"  # compiled by its first use
+_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"  # the pattern is compiled on first use
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN = frozenset(
     ("authorization", "cookie", "connection", "transfer-encoding", "expect")
 )
 _SIGNED = r"[?&](x-(oss|amz|goog)-)?signature="
 _OSS_SIGNATURE = ("OSSAccessKeyId", "x-oss-access-key-id", "x-oss-credential")
-# A region or acceleration, or a region of dual stack.
+# Endpoint of a region, of acceleration, or of a dual-stack region.
 _OSS_ENDPOINT = (
     r"(?:oss-[a-z0-9-]+|[a-z]{2}-[a-z0-9-]+\.oss(?:-internal)?)\.aliyuncs\.com"
 )
-# BUCKET before an endpoint; s3. is before hosts that speak S3.
+# BUCKET before an endpoint. Hosts that speak S3 have "s3." there.
 _OSS_HOST = rf"(?!s3\.)([a-z0-9-]+)\.{_OSS_ENDPOINT}"
 
 
@@ -51,8 +52,8 @@ def scheme_of(text: str) -> str:
 
 
 def is_presigned(text: str) -> bool:
-    """Return whether *text* is a presigned URL, or a path with the query of one."""
-    # A public URL, such as that of a map on one's own server, has no query.
+    """Return whether *text* is a presigned URL, or a path with such a query."""
+    # A public URL, such as that of a map on the user's own server, has no query.
     return has_signature(text) or ("?" in text and is_web(text))
 
 
@@ -65,7 +66,7 @@ def has_signature(text: str) -> bool:
 def url_problem(url: str) -> str | None:
     """Return why *url* is invalid as the target of a request, or None if it is valid.
 
-    The text quotes nothing from *url*, which may hold a signature.
+    The text quotes nothing from *url*, because it may contain a signature.
     """
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
@@ -74,10 +75,10 @@ def url_problem(url: str) -> str | None:
     scheme, colon, rest = url.partition("://")
     if not colon or scheme.lower() not in ("http", "https"):
         return "is not an absolute http or https URL"
-    if not scheme.islower():  # everybody reads these alike
+    if not scheme.islower():  # all programs read lower case alike
         return f"has a scheme in capitals: write {scheme.lower()}://"
     if not url.isascii() or not url.isprintable() or " " in url:
-        return "holds a blank, a control character or a character outside ASCII"
+        return "contains a blank, a control character or a character outside ASCII"
     if "#" in url:
         return "has a fragment (#...)"
     if re.search(_BAD_ESCAPE, url):
@@ -131,9 +132,9 @@ def own_header_problem(
 ) -> str | None:
     """Return why a Host or Content-Length in *headers* must not be sent, or None.
 
-    Either must be signed, and equal to what the request to *url* sends anyway. *signed*
-    holds the ``x-oss-additional-headers`` of *url* in lower case. *content_length* None
-    means a request without a body.
+    Such a header must be signed, and equal to the value that the request to *url* has
+    anyway. *signed* has the ``x-oss-additional-headers`` of *url* in lower case.
+    *content_length* None means a request without a body.
     """
     real = {"host": urlsplit(url).netloc, "content-length": str(content_length or 0)}
     for name, value in headers.items():
@@ -167,14 +168,15 @@ def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
     if parts.scheme == "https":
         return None
     host = parts.hostname or ""
-    if is_loopback(host) or host.endswith(".localhost"):  # libcurl asks no DNS for it
+    if is_loopback(host) or host.endswith(".localhost"):
+        # libcurl never asks DNS for these names
         problem = "leads to this machine over http, but comes from another machine"
         return None if local else problem
     return None if allow_http else "is plain http: use https, or allow_http=True"
 
 
 def service_problem(url: str, *, allow_http: bool) -> str | None:
-    """Return why *url* must not be that of a service, which may get a token, or None.
+    """Return why *url* must not be used for a service, which may get a token, or None.
 
     *allow_http* permits plain http to other machines.
     """
@@ -188,9 +190,9 @@ def service_problem(url: str, *, allow_http: bool) -> str | None:
 def decoded_path(url: str, errors: str = "strict") -> str:
     """Return the path of *url*, percent-decoded once, without the first slash.
 
-    OSS reads ``+`` as a blank: its Ruby SDK writes blanks so, and lists such a key with
-    blanks (``tests/test_object_key.rb``). For other stores, ``+`` is kept. *errors* says
-    what happens if the decoded bytes are not UTF-8; ``strict`` raises ValueError.
+    OSS reads ``+`` as a blank: its Ruby SDK writes blanks as ``+``, and lists such a
+    key with blanks (``tests/test_object_key.rb``). For other stores, ``+`` is kept.
+    *errors* applies if the decoded bytes are not UTF-8; ``strict`` raises ValueError.
     """
     path = urlsplit(url).path
     if "+" in path and _is_for_oss(url):
@@ -205,7 +207,7 @@ def with_plus(url: str) -> str:
 
 
 def as_read(url: str, key: str) -> str:
-    """Return *url*, with ``%2B`` for ``+`` if only then its path ends in *key*.
+    """Return *url*; if its path ends in *key* only with ``%2B`` for ``+``, replace ``+``.
 
     The signature stays valid, because OSS signs the decoded key.
     """
@@ -225,7 +227,8 @@ def _is_for_oss(url: str) -> bool:
 
 def oss_bucket(host: str) -> str | None:
     """Return the bucket name in a virtual-hosted OSS *host*; None for other hosts."""
-    # Nothing else under that domain: any customer can have another name there.
+    # Other hosts under that domain are not accepted, because any customer can have a
+    # name there.
     match = re.fullmatch(_OSS_HOST, host.lower())
     return match[1] if match else None
 

@@ -1,8 +1,9 @@
 """One call to the store: sign the request, send it, check the reply, retry.
 
-Begin with ``client``. ``operations`` has the calls of OSS. ``error_codes`` turns replies
-into errors, ``causes`` says what is behind them. ``retry`` decides whether a failed call is
-sent again. ``congestion`` finds how many requests the link takes at a time.
+Begin with ``client``. ``operations`` has the calls of OSS. ``error_codes`` turns
+replies into errors, ``causes`` explains the errors. ``retry`` decides whether a failed
+call is sent again. ``congestion`` finds out how many requests at a time the link can
+carry.
 """
 
 from __future__ import annotations

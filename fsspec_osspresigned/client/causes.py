@@ -1,7 +1,7 @@
 """Causes of refusals: one table, and one function that ranks them.
 
 The errors of this package state the first cause, ``osspresigned explain`` all of them.
-``tests/owner/refusals.py`` names the public threads from which rows come.
+``tests/owner/refusals.py`` names the public threads that reported them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ EVIDENCE: tuple[Evidence, ...] = ("proven", "likely", "possible")
 class Cause:
     """One possible cause of a refusal, and what to do about it.
 
-    *evidence* is ``proven`` if the reply itself shows the cause, ``likely`` if it is the
-    usual one of several, else ``possible``.
+    *evidence* is ``proven`` if the reply itself shows the cause, ``likely`` for the
+    most common of several causes, and otherwise ``possible``.
     """
 
     evidence: Evidence
@@ -48,21 +48,24 @@ class Refusal:
     code: str
     ec: str
     document: Mapping[str, str] = field(repr=False)  # elements of the error document
-    text: str = field(repr=False)  # the message, or all that a user has pasted
-    form: bool = False  # the request sent a form
-    by_keys: bool = False  # this process signed it, with an access key that it holds
-    by_signer: bool = False  # a signer service signed it, asked for what was sent
+    # the message of the store, or all the text that a user pasted
+    text: str = field(repr=False)
+    form: bool = False  # the request was a form
+    by_keys: bool = False  # this process signed the request with an access key
+    by_signer: bool = False  # a signer service signed the request that was sent
     signed: SignedRequest | None = field(default=None, repr=False)
-    is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
-    url: SignedURL  # facts of the presigned URL, or of the fields of a form
+    # True: *signed* describes the request as sent; False: as it arrived
+    is_sent: bool = True
+    url: SignedURL  # what the presigned URL, or the fields of the form, contain
     object_key: str = ""
-    row: str = ""  # name of the row of the table that applies, whatever the code is
-    now: float  # of this machine, seconds since the epoch
-    offset: float | None  # seconds by which this machine is ahead of the store
+    row: str = ""  # name of the table row that applies, whatever the code is
+    now: float  # clock of this machine, seconds since the epoch
+    # seconds by which the clock of this machine is ahead of the store's
+    offset: float | None
 
     @property
     def store(self) -> float | None:
-        """Seconds since the epoch by the store's clock."""
+        """The time by the store's clock, in seconds since the epoch."""
         return None if self.offset is None else self.now - self.offset
 
     @property
@@ -75,17 +78,18 @@ class Refusal:
 
 @frozen
 class _Row:
-    """One cause of refusals, found by *when*.
+    """One possible cause of refusals; *when* says to which refusals it applies.
 
-    *when* is a reason, codes and EC numbers with blanks between them, or a pattern of
-    the text. *cause* may be a reason, which stands for its row.
+    *when* is a reason, a list of codes and EC numbers separated by blanks, or a pattern
+    of the message. *cause* may be the name of a reason, which refers to the row of that
+    reason.
     """
 
     when: str
     cause: str
     remedy: str = ""
     own: str = ""  # the remedy for a request that this process signed with its key
-    form: bool = False  # only of a form
+    form: bool = False  # the row applies only to forms
 
 
 _OWNER = "tell the owner"
@@ -93,7 +97,7 @@ _OWNER = "tell the owner"
 # (help.aliyun.com, "EC 0048-00000401").
 _CLOSED_HOST = "the account may not use OSS's public host"
 _OPEN_HOSTS = (
-    "the signer must sign for an own domain of the bucket (endpoint "
+    "the signer must sign for a domain of the bucket (endpoint "
     "https://files.example.com, addressing style cname), for an internal host, or for a "
     "bucket outside mainland China"
 )
@@ -118,34 +122,34 @@ _ROWS = (
         RefusalReason.TOKEN_ENDED,
         "the STS token that signed the URL has expired, and the URL with it",
         "ask for a new one",
-        "set OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN of a new one",
+        "set OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN to a new key",
     ),
     _Row(
         RefusalReason.TOKEN_INVALID,
-        "the STS token in the URL is not the one of its key",
+        "the STS token in the URL does not belong to its key",
         "ask for a new one: the token was withdrawn, or cut when the URL was copied",
         "set OSS_SESSION_TOKEN to the one that was issued with OSS_ACCESS_KEY_ID",
     ),
     _Row(
         RefusalReason.WRONG_REGION, "the bucket is in another region",
         "tell the owner, who must sign for the region of the bucket",
-        "set region= or OSS_REGION to",  # _elsewhere adds the region
+        "set region= or OSS_REGION to",  # ``_elsewhere`` adds the region
     ),
     _Row(
-        RefusalReason.DENIED, "the key that signed lacks the permission",
+        RefusalReason.DENIED, "the signing key lacks the permission",
         "tell the owner, who grants it in a RAM or bucket policy",
         "grant it in a RAM or bucket policy",
     ),
     _Row(
         RefusalReason.DENIED,
-        "the key that signed the grant lacks the permission oss:PutObject, or the policy "
+        "the key of the grant lacks the permission oss:PutObject, or the policy "
         "of the grant does not allow it",
         "tell the owner, who gives the permission or another grant",
         form=True,
     ),
     _Row(
         RefusalReason.KEY_DISABLED,
-        "the key that signed is disabled, or not allowed from this address",
+        "the signing key is disabled, or not allowed from this address",
         _OWNER,
         "enable it, or set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET of another one",
     ),
@@ -156,12 +160,12 @@ _ROWS = (
         "look at the messages of the account",
     ),
     _Row(
-        RefusalReason.UNKNOWN_KEY, "the store does not know the key that signed",
+        RefusalReason.UNKNOWN_KEY, "the store does not know the signing key",
         "tell the owner: it was deleted, or it is an STS key whose token is missing",
         "correct OSS_ACCESS_KEY_ID; a temporary key needs OSS_SESSION_TOKEN, too",
     ),
     _Row(
-        RefusalReason.MISMATCH, "the signature of the grant is not that of its policy",
+        RefusalReason.MISMATCH, "the signature of the grant does not match its policy",
         "tell the owner, unless a copy of the grant was changed",
         form=True,
     ),
@@ -169,7 +173,7 @@ _ROWS = (
         RefusalReason.POLICY, "the policy of the grant does not allow it",
         "change what it names, or ask the owner for another grant",
     ),
-    # By code or EC number.
+    # Causes by code or EC number.
     _Row(
         "SecondLevelDomainForbidden", "the bucket must be in the host of the URL",
         "sign a virtual-hosted URL", "set addressing_style=virtual",
@@ -227,18 +231,18 @@ _ROWS = (
         "MissingContentLength", "the request has no Content-Length",
         "send it, and no Transfer-Encoding: chunked",
     ),
-    _Row(  # Azure Blob Storage
+    _Row(  # code of Azure Blob Storage
         "MissingRequiredHeader", "the store requires a header",
         "give it with headers=, such as x-ms-blob-type: BlockBlob",
     ),
     _Row(
-        "EntityTooSmall", "parts but the last need 100 KiB at least, 5 MiB at S3",
+        "EntityTooSmall", "every part except the last needs at least 100 KiB, or 5 MiB with S3",
         "set part_size",
     ),
     _Row(
         "EntityTooSmall", "the grant allows larger files only", _OWNER, form=True,
     ),
-    _Row("EntityTooLarge", "one PUT holds 5 GiB at most", "use parts"),
+    _Row("EntityTooLarge", "one PUT can have at most 5 GiB", "use parts"),
     _Row(
         "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
         "a signer or part URLs could send it", form=True,
@@ -261,11 +265,11 @@ _NAMED = {
         [row.when] if isinstance(row.when, RefusalReason) else row.when.split()
     )
 }
-# By what the message says, and no code.
+# Causes by the text of the message, for refusals without a code.
 _MESSAGES = (
     _Row(
         f"(?i){S3_CHECKSUM}crc32=AAAAAA(?:==|%3D%3D)",
-        "the URL is signed with the checksum of an empty body, as SDKs do by themselves",
+        "the URL is signed with the checksum of an empty body, which is a default of SDKs",
         "sign without checksums (requestChecksumCalculation WHEN_REQUIRED)",
     ),
     _Row(
@@ -326,7 +330,7 @@ _MESSAGES = (
     _Row("Policy expired|Request has expired", RefusalReason.EXPIRED),
     _Row("Policy Condition failed|Extra input fields", RefusalReason.POLICY),
 )
-# Content types that programs add unasked: which, and how to send the file without.
+# Content type that a program adds unasked -> how to send the file without it.
 _UNASKED = {
     "application/x-www-form-urlencoded": (
         "curl --data and HTTP libraries add it to a body without a type",
@@ -344,7 +348,7 @@ _UNASKED = {
 }
 _OWN_SECRET = Cause(
     "likely",
-    "the secret is not that of the access key ID",
+    "the secret does not belong to the access key ID",
     "correct OSS_ACCESS_KEY_SECRET, and look for blanks around it",
 )
 _OTHER_SECRET = Cause(
@@ -354,7 +358,7 @@ _OTHER_SECRET = Cause(
     "text that it signs with what the store received",
 )
 _LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
-_NOTABLE = 30.0  # seconds of clock offset that may be a cause
+_NOTABLE = 30.0  # seconds; a smaller clock offset is not named as a cause
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 
@@ -364,10 +368,10 @@ def ranked(
     hide: Callable[[str], str],
     more: Iterable[Cause] = (),
 ) -> tuple[tuple[Cause, ...], tuple[str, ...]]:
-    """Return the causes of *refusal* and *more*, best first, and proven differences.
+    """Return the causes of *refusal* and *more*, the likeliest first, and the differences.
 
-    Differences are those of the request from its signature, one line each. *hide*
-    removes the secrets of the request from a text.
+    Each difference between the request and its signature is one line. *hide* removes
+    the secrets of the request from a text.
     """
     found, signed = Comparison(), refusal.signed
     causes = [*_of_code(refusal, reason), *more]
@@ -387,7 +391,7 @@ def _line(text: str) -> str:
 
 
 def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
-    """Yield the cause that the elements, the message, the EC or the code names."""
+    """Yield the cause that follows from the elements, the message, the EC or the code."""
     document = refusal.document
     key_id = document.get("OSSAccessKeyId") or document.get("AWSAccessKeyId") or ""
     if key_id != key_id.strip():
@@ -401,7 +405,7 @@ def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
         yield Cause("proven", cause, remedy)
         return
     for row in _MESSAGES:
-        # A code that says more than the message decides.
+        # A specific code takes precedence over the message.
         vague = reason in (None, RefusalReason.DENIED) or not isinstance(
             row.cause, RefusalReason
         )
@@ -422,7 +426,7 @@ def _by_status(status: int | None) -> str:
     status = status or 0
     if status >= 500 or status in (408, 429):  # noqa: PLR2004 - HTTP status class
         return "unavailable"
-    return "redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 - as above
+    return "redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 - HTTP status class
 
 
 def _cause(
@@ -449,7 +453,7 @@ def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
         return _cause(refusal, row, _of_clock(refusal))
     if (
         reason is RefusalReason.DENIED and not refusal.ec
-    ):  # several reasons have this code
+    ):  # Several reasons have this code.
         return _cause(refusal, row, evidence="likely")
     cause = row.cause
     if reason is RefusalReason.EXPIRED and store and end and store - end >= 1:
@@ -460,7 +464,7 @@ def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
 def _of_clock(refusal: Refusal) -> str:
     sent = _moment(refusal.document.get("RequestTime", ""))
     store = _moment(refusal.document.get("ServerTime", ""))
-    # This machine may have sent what another one has dated.
+    # This machine may have sent a request that another machine dated.
     minimum = _NOTABLE if refusal.code == "RequestTimeTooSkewed" else 0
     if refusal.offset is not None and abs(refusal.offset) > minimum:
         return f"the clock of this machine is {_shown(refusal.offset)} the store's"
@@ -495,11 +499,11 @@ def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
         remedy = "copy the whole URL again, or ask for a new one"
         yield Cause("proven", f"the URL {problem}", remedy)
     elif found.spoilt:
-        cause = f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}"
+        cause = f"the request does not match its URL: {'; '.join(found.spoilt[:4])}"
         remedy = "use the URL untouched, with exactly the headers it was signed with"
         yield Cause("proven", cause, remedy)
     elif found.changed:
-        cause = f"another request arrived than was sent: {'; '.join(found.changed[:4])}"
+        cause = f"the store received another request than was sent: {'; '.join(found.changed[:4])}"
         remedy = (
             "look for a proxy or gateway that changes requests, or sign for the host and "
             "the path that the store sees"
@@ -516,7 +520,7 @@ def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
 
 
 def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
-    """Yield the causes that the request as it arrived suggests."""
+    """Yield the causes that the received request suggests."""
     url = SecretURL("") if refusal.signed is None else refusal.signed.url
     pieces = received_request(refusal.document, url)
     sent = f" ({found.sent})" if found.sent and pieces else ""
@@ -551,7 +555,7 @@ def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
 
 
 def _moment(text: str) -> float | None:
-    # S3 writes the time of a request as the request does.
+    # S3 repeats the time of the request in the format of the request.
     return parse_moment(text) if parsing.moment(text) is None else parsing.moment(text)
 
 

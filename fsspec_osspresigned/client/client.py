@@ -67,7 +67,7 @@ def _itself(reply: Reply) -> Any:
 
 
 def never() -> bool:
-    """Return False: the default of *is_over*, for a call that nothing ends early."""
+    """Return False; the default of *is_over*, for calls that no caller ends early."""
     return False
 
 
@@ -81,9 +81,10 @@ class Client:
         written: index of the objects that this process has written.
         buckets: bucket -> its circuit breaker and limits.
         s3_buckets: buckets for which URLs of S3-compatible stores were signed.
-        grant_of_all: the signer's grant of all ways for all objects; None if they differ.
-        clock_offset: seconds by which this machine's clock is ahead of the store's, from
-            the first reply or the last refusal; None before.
+        grant_of_all: the signer's grant for all objects, if it permits every kind of
+            upload; otherwise None.
+        clock_offset: seconds by which this machine's clock is ahead of the store's,
+            from the first reply or the last refusal; None before the first reply.
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class Client:
         )
         self.written = LocalIndex()
         self.s3_buckets: set[str] = set()
-        # Calls without options of their own share these, and what is derived from them.
+        # Calls without options of their own share these options, and all values derived
+        # from them.
         self.object_options = ObjectOptions(options)
         self.clock_offset: float | None = None
         self._timing = timing
@@ -120,14 +122,14 @@ class Client:
         """True if this process signs every request with an access key that it holds."""
         if self.options.signer != "keys":
             return False
-        from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded with the signer
+        from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded together with the signer
 
         return isinstance(self.signer, KeySigner)
 
     @property
     def asks_service(self) -> bool:
         """True if a signer service signs the requests."""
-        from ..signers.http import HTTPSigner  # noqa: PLC0415 - loaded with the signer
+        from ..signers.http import HTTPSigner  # noqa: PLC0415 - loaded together with the signer
 
         return isinstance(self.signer, HTTPSigner)
 
@@ -146,7 +148,8 @@ class Client:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
                 why = f"{error.filename}: {error.strerror}"
-            pending = receipt.status == "pending"  # its owner waits for the receipt
+            # the caller that owns the receipt waits for it
+            pending = receipt.status == "pending"
             state = "pending" if pending else "stored"
             raise ReceiptFailedError(
                 f"{state}, but without a receipt: {redact(why)}",
@@ -168,10 +171,10 @@ class Client:
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
-        Each try sends *body* from its start. *parse* reads a 2xx reply; an error that it
-        raises fails the try. *prefetcher* signs the first try; the client's own signer
-        signs all later tries. *once* permits no retry. *is_over* is asked before each
-        retry, and ends the call by returning True.
+        Each try sends *body* from its start. *parse* reads a 2xx reply; an error that
+        it raises fails the try. *prefetcher* signs the first try, and the client's own
+        signer all later ones. *once* permits no retry. *is_over* is called before each
+        retry; if it returns True, the call ends.
 
         Raises:
             UploadDiscardedError: *is_over* has returned True.
@@ -183,7 +186,7 @@ class Client:
         bucket = self.buckets[operation.bucket]
         is_small = body.size <= SMALL and not exchange.in_thread
         place = bucket.place_of_small if is_small else bucket.place_of_large
-        attempts: Attempts | None = None  # none before the first failure
+        attempts: Attempts | None = None  # None until the first failure
         signed, ahead = None, prefetcher
         while True:
             try:
@@ -214,7 +217,7 @@ class Client:
                     operation, self.policy, self._timing, began
                 )
                 decision = self._decided(operation, error, attempts, once=once)
-                # Other kept connections may fail, too.
+                # Other idle connections may be broken, too.
                 if isinstance(error, NetworkError):
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
@@ -229,10 +232,10 @@ class Client:
     async def _signed_ahead(
         self, operation: Operation, prefetcher: Prefetcher | None
     ) -> SignedRequest | None:
-        """Sign *operation* before it has a place; return None if that must come first.
+        """Sign *operation* before it has a place; None if it must have a place first.
 
-        A signer of the user takes a worker thread for each call, so only requests that have
-        a place are signed by it.
+        A signer of the user takes a worker thread for each call, so it only signs
+        requests that have a place.
         """
         if prefetcher is not None:
             return await prefetcher.sign(operation)
@@ -257,7 +260,7 @@ class Client:
         *,
         once: bool,
     ) -> Decision:
-        """Return how *operation* is retried after *error*: later, or with a new signature.
+        """Return how to retry *operation* after *error*: later, or with a new signature.
 
         Raises *error* if there is no retry; *once* permits none.
         """
@@ -315,11 +318,12 @@ class Client:
             raise
         finally:
             breaker.leave(error, probes=probes)
-            del error  # its traceback would keep the body in memory
+            del error  # the traceback of the error would keep the body in memory
 
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
         is_cancelled = isinstance(error, asyncio.CancelledError)
-        if is_cancelled and operation.action.changes:  # it may have acted
+        if is_cancelled and operation.action.changes:
+            # the server may have executed the request
             self.written.doubt(operation.path)
 
     async def _prepared(
@@ -340,7 +344,8 @@ class Client:
         place: RequestPlace,
         bucket: BucketState,
     ) -> Reply:
-        size = body.size or self.options.piece_size  # of a range that is read
+        # a read has no body: the size of its range
+        size = body.size or self.options.piece_size
         with bucket.watching(place, size):
             reply = await self.transport.send(signed, body, exchange, operation.path)
         if reply.is_good:
@@ -372,13 +377,13 @@ class Client:
     async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        from ..dialects.s3 import with_checksums  # noqa: PLC0415 - only for other stores
+        from ..dialects.s3 import with_checksums  # noqa: PLC0415 - needed only for other stores
 
         self.s3_buckets.add(operation.bucket)
         return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
-        from .error_codes import forbids_overwrite  # noqa: PLC0415 - only after a look
+        from .error_codes import forbids_overwrite  # noqa: PLC0415 - needed only after a check by HeadObject
 
         if forbids_overwrite(signed) and not is_of_s3(signed.url):
             return
@@ -394,15 +399,15 @@ class Client:
     def warn_of_replacing(self, path: str, why: str) -> None:
         """Warn once per bucket that storing *path* may replace an object that is hidden.
 
-        The object is hidden because no permission allows looking for it. *why* says why
-        ``x-oss-forbid-overwrite`` does not prevent the replacement.
+        The object is hidden because the token has no permission to check for it. *why*
+        is the reason why ``x-oss-forbid-overwrite`` does not prevent the replacement.
         """
         bucket = split_path(path)[0]
         if self.written.warn_once(f"replacing in {bucket}"):
             text = (
-                f"{path} was reported as missing because looking into {bucket!r} is not "
-                f"signed; if it exists, it is replaced, because {FORBID_OVERWRITE} {why} "
-                "(if_unverifiable='error' raises an error instead)"
+                f"{path} was reported as missing, because HeadObject or listing is not "
+                f"granted in {bucket!r}; if it exists, it is replaced, because "
+                f"{FORBID_OVERWRITE} {why} (if_unverifiable='error' raises an error instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
 
@@ -414,12 +419,12 @@ class Client:
         window: RequestWindow | LargeWindow,
     ) -> None:
         now = self._timing.now
-        # The Date of a long body is old.
+        # The Date of a long reply may be too old.
         if not (reply.is_good and signed.method == "GET"):
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if reply.is_good:
             return
-        from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
+        from .error_codes import from_reply  # noqa: PLC0415 - needed only after a failure
 
         failure = from_reply(
             operation,
@@ -444,7 +449,7 @@ class Client:
         """
         if not self.signer.remote:
             return None
-        from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
+        from ..signers.batching import Prefetcher  # noqa: PLC0415 - needed only for many objects
 
         now = self._timing.now
         return Prefetcher(self.signer, coming, first=first, low=low, now=now)
@@ -456,8 +461,8 @@ class Client:
     ) -> tuple[Iterable[Job] | AsyncIterator[list[Job]], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
-        *opening* returns the first request of a job. The jobs that are returned come in
-        chunks, because up to 200 are read ahead. If the signer is in this process, *jobs*
+        *opening* returns the first request of a job. The returned jobs come in chunks,
+        because up to 200 are read in advance. If the signer is in this process, *jobs*
         are returned unchanged, and the prefetcher is None.
         """
         first_requests: deque[Operation] = deque()
@@ -468,7 +473,7 @@ class Client:
         )
         if prefetcher is None:
             return jobs, None
-        from ..signers.batching import announced  # noqa: PLC0415 - only for many at once
+        from ..signers.batching import announced  # noqa: PLC0415 - needed only for many objects
 
         return announced(jobs, opening, first_requests), prefetcher
 
@@ -484,7 +489,8 @@ class Client:
 async def _ask(waits: bool, function: Callable[..., R], *args: Any) -> R:
     if not waits:
         return function(*args)
-    # A cancelled caller does not wait: a service may be silent for a minute.
+    # A cancelled caller does not wait, because a signer service may be silent for a
+    # minute.
     return await shielded(call_user(function, *args))
 
 
@@ -502,7 +508,8 @@ async def _parsed(
     try:
         return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
-        if exchange.progress is not None:  # the bytes of a failed try do not count
+        if exchange.progress is not None:
+            # the bytes of a failed try do not count as progress
             await call_user(exchange.progress, -reply.body_bytes)
         raise
 
@@ -523,7 +530,8 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
     with lock:
         client = clients.get(key)
     if client is None:
-        # The lock is released first, because the user's signer may use filesystems.
+        # The lock is released first, because the user's signer may itself use
+        # filesystems.
         made = make(options)
         with lock:
             client = clients.setdefault(key, made)

@@ -1,8 +1,8 @@
-"""Congestion: limits on what is sent to a bucket at a time.
+"""Congestion control: limits for the requests in flight to each bucket.
 
-Each bucket has a circuit breaker, a window of small requests, and one of large requests,
-which worker threads send. They follow the replies, are kept only in memory, and decide how
-many requests are in flight, never what is sent.
+Each bucket has a circuit breaker, a window of small requests, and one of large
+requests, which worker threads send. They follow the replies, and are kept only in
+memory. They decide how many requests are in flight, but not which ones are sent.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from ..model import CONNECTIONS
 from ..options.options import Options
 from .retry import RetryPolicy
 
-_MAX_SLOWDOWN = 1.5  # times the base: slower replies end the growth of the window
-_STEP = 8  # requests that a round adds, once the limit was met
-_REST = 1.0  # seconds without growth after a refusal, or after growth in vain
-_LIFE = 30.0  # seconds for which the base holds: networks change
+# multiple of the base time; slower replies stop the growth of the window
+_MAX_SLOWDOWN = 1.5
+_STEP = 8  # requests that a round adds, once the window no longer doubles
+_REST = 1.0  # seconds without growth after a refusal, or after growth that did not help
+_LIFE = 30.0  # seconds after which the base is measured again, because networks change
 _REFUSALS = (429, 503)
 _FIRST_LARGE = 4
-_GAIN = 1.1  # times the rate that twice the large requests must bring
-_QUICK = 250e6  # bytes a second of a connection that needs few others
+_GAIN = 1.1  # a doubled window must raise the rate by this factor
+_QUICK = 250e6  # bytes a second of a connection that needs few others beside it
 _MIN_SLOW, _MAX_SLOW = 0.005, 0.1  # seconds after which a large request is slow
 
 
 class CircuitBreaker:
     """Circuit breaker of one bucket; *threshold* failures in a row open it.
 
-    While it is open, only one request at a time probes the store, and the next one only
-    after a pause. All other requests wait. If the probe fails, the waiting requests fail
-    with an error like that of the probe, and are not sent.
+    While it is open, one request at a time probes the store, with a pause between
+    probes. All other requests wait. If the probe fails, the waiting requests fail with
+    a similar error, and are not sent.
 
     *pause* is the number of seconds between the first two probes; it doubles, up to
     *longest*.
@@ -63,15 +64,16 @@ class CircuitBreaker:
         self._is_probing = False
         self._probes = 0
         self._waiters: set[asyncio.Future[None]] = set()
-        # A factory: the error itself would keep its frames, and their data, alive.
+        # A factory for the last error. The error itself would keep its frames and their
+        # data alive.
         self._last: Callable[[str], OSSPresignedError] | None = None
 
     async def enter(self, path: str) -> bool:
         """Wait until a request may be sent; return True if the request is the probe.
 
         Returns False if the breaker is closed, or for a request within the user's code,
-        which never waits. If a probe fails during the wait, an error like that of the probe
-        is raised for *path*. Otherwise ``leave`` must be called when the request has ended.
+        which never waits. If a probe fails during the wait, a similar error is raised
+        for *path*. Otherwise ``leave`` must be called when the request has ended.
         """
         if is_user_code.get():
             return False
@@ -88,7 +90,7 @@ class CircuitBreaker:
 
     def leave(self, error: BaseException | None, *, probes: bool) -> None:
         if error is None and not (self._failures or probes):
-            return  # the usual case
+            return  # the usual case: a success while nothing has failed
         if probes:
             self._is_probing = False
         if isinstance(error, StoreUnavailableError | NetworkError):
@@ -117,7 +119,7 @@ class CircuitBreaker:
 
 def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
     kind, retry_after = type(failure), failure.retry_after
-    message = f"not sent, for all requests fail now: {failure.message}"
+    message = f"not sent, because all requests fail now: {failure.message}"
 
     def make(path: str) -> OSSPresignedError:
         error = kind(message, path=path, retry_after=retry_after)
@@ -156,14 +158,14 @@ class _Window:
 class RequestWindow(_Window):
     """Limit of the small requests in flight to a bucket.
 
-    The window grows in rounds (AIMD: additive increase, multiplicative decrease). A round
-    has as many replies as the window permits requests.
+    The window grows in rounds (AIMD: additive increase, multiplicative decrease). A
+    round ends after as many replies as the window permits requests.
 
-    At the end of a round, the lower quartile of its durations is compared with the base.
-    The base is the least quartile so far, measured again every 30 s. A quartile is used,
-    because a queue delays all replies, and jitter only some. The window doubles in each
-    round until replies take longer or a reply is 429 or 503; afterwards it grows by 8 a
-    round.
+    At the end of a round, the lower quartile of its durations is compared with the
+    base. The base is the lowest quartile so far; it is measured again every 30 s.
+    Quartiles are used because a queue delays all replies, but jitter delays only some.
+    The window doubles in each round until replies take longer or a reply is 429 or 503.
+    After that, it grows by 8 in each round.
     """
 
     def __init__(
@@ -175,7 +177,7 @@ class RequestWindow(_Window):
     ) -> None:
         super().__init__(most, first, clock)
         self._doubles = True
-        self._seconds: list[float] = []  # of this round
+        self._seconds: list[float] = []  # durations of the replies in this round
         self._is_full = False
         self._base, self._base_until = 0.0, 0.0
         self._refused_at = -_REST
@@ -184,7 +186,8 @@ class RequestWindow(_Window):
     def note(self, seconds: float, in_flight: int) -> None:
         """Record a reply that took *seconds* with *in_flight* requests in flight."""
         self._ignored = max(0, self._ignored - 1)
-        # Requests that are being signed or retried count, so three quarters are enough.
+        # Requests that are being signed or retried also take room, so three quarters
+        # suffice.
         self._is_full |= in_flight * 4 >= self.size * 3
         self._seconds.append(seconds)
         if len(self._seconds) < self.size:
@@ -200,7 +203,8 @@ class RequestWindow(_Window):
     def _end_round(self, quartile: float, *, is_full: bool) -> None:
         now = self._clock()
         if now >= self._base_until:
-            # Replies of a smaller window say what the link takes without a queue.
+            # The replies of a smaller window show how long the link takes without a
+            # queue.
             is_first = self._base_until == 0
             self._base, self._base_until = quartile, now + _LIFE
             if not is_first:
@@ -217,13 +221,14 @@ class RequestWindow(_Window):
 class LargeWindow(_Window):
     """Limit of the large requests in flight to a bucket, which worker threads send.
 
-    The window begins with 4: on a quick link, more threads only cost time. It is measured
-    in rounds, which have twice as many replies as it permits requests. After a round, the
-    window doubles. If the next round has not a tenth more bytes a second, the window gets
-    its old size back, and rests for a second.
+    The window begins with 4, because more threads only cost time on a quick link. A
+    round ends after twice as many replies as the window permits requests. After a
+    round, the window doubles. If the next round is not at least a tenth faster in bytes
+    per second, the window returns to its old size, and does not change for a second.
 
-    A slow link gets its connections at once: if no round has ended, and no reply comes in
-    the time that a request takes at 250 MB/s, the window opens as far as it may.
+    A slow link gets all its connections at once. If no round has ended, and no reply
+    arrives within the time that a request takes at 250 MB/s, the window opens to its
+    maximum.
     """
 
     def __init__(
@@ -234,22 +239,23 @@ class LargeWindow(_Window):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(most, first, clock)
-        self.answered = 0  # requests
-        self._began: float | None = None  # the round; None while the window has room
-        self._bytes = self._replies = 0  # of this round
-        self._is_measured = False  # a round has ended
-        # Size and rate before it doubled.
+        self.answered = 0  # number of requests with a reply
+        # start of the round; None while the window has room
+        self._began: float | None = None
+        self._bytes = self._replies = 0  # bytes and replies in this round
+        self._is_measured = False  # True after the first whole round
+        # Size and rate before the window doubled.
         self._before: tuple[int, float] | None = None
         self._rests_until = 0.0
 
     def note(self, size: int, *, is_awaited: bool) -> None:
         """Record a reply to a request that has moved *size* bytes.
 
-        *is_awaited* means that the window has no room for another request, which waits.
+        *is_awaited* means that another request waits for room in the window.
         """
         self.answered += 1
         self._ignored = max(0, self._ignored - 1)
-        if not is_awaited:  # the rate is not that of the window
+        if not is_awaited:  # the rate is limited by the caller, not by the window
             self._began = None
             return
         self._bytes += size
@@ -264,7 +270,7 @@ class LargeWindow(_Window):
     def note_slow(self, answered: int) -> None:
         """Record that a request takes long, while others wait.
 
-        *answered* is what the window's ``answered`` was when the request began.
+        *answered* is the value of the window's ``answered`` when the request began.
         """
         is_quick = self._is_measured or self.answered > answered
         if not is_quick and self._clock() >= self._rests_until:
@@ -295,7 +301,8 @@ class BucketState:
         policy: RetryPolicy,
         clock: Callable[[], float],
     ) -> None:
-        # Half of the longest wait is the mean one of a worker that tries alone.
+        # Half of the longest retry delay is the mean delay of a worker that retries
+        # alone.
         self.breaker = CircuitBreaker(
             options.connections,
             pause=policy.base / 2,
@@ -317,12 +324,12 @@ class BucketState:
     def _max_small(self) -> int:
         if not self.breaker.is_open:
             return self.small.size
-        # The requests wait for the probe, and are not sent if it fails.
+        # The waiting requests are sent only if the probe succeeds.
         return max(self.small.size, self._max_large)
 
     @contextmanager
     def watching(self, place: RequestPlace, size: int) -> Iterator[None]:
-        """Let the window grow if the large request *place*, of *size* bytes, takes long."""
+        """Let the window grow if a large request of *size* bytes at *place* is slow."""
         limiter, answered = request_limiter(), self.large.answered
 
         def note() -> None:

@@ -1,6 +1,6 @@
 """Error replies of the store: one table of codes, and the exception of each reply.
 
-``causes`` says what is behind a refusal.
+``causes`` has the causes of refusals.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ from .causes import Refusal, ranked
 class Meaning:
     """Meaning of one error code or EC number of the store."""
 
-    # Decides about retries (``retry.RULES``); None leaves it to the code or the status.
+    # The class decides about retries (``retry.RULES``). None leaves the class to the
+    # code or the status.
     kind: type[StoreError] | None = None
-    reason: RefusalReason | None = None  # of a refusal
+    reason: RefusalReason | None = None  # the reason, if the error is a refusal
 
 
 _DENIED = Meaning(AccessDeniedError, RefusalReason.DENIED)
@@ -56,7 +57,8 @@ _TOKEN_INVALID = Meaning(URLExpiredError, RefusalReason.TOKEN_INVALID)
 _ELSEWHERE = Meaning(reason=RefusalReason.WRONG_REGION)
 _KEY_DISABLED = Meaning(AccessDeniedError, RefusalReason.KEY_DISABLED)
 
-# Codes and EC numbers that are no refusals of a signature.
+# Codes and EC numbers that are no refusals of a signature, by the class of their
+# exception.
 _KINDS: Mapping[type[StoreError], str] = {
     EndpointForbiddenError: "0048-00000401 PublicEndpointForbidden",
     AccessDeniedError: "SecondLevelDomainForbidden InvalidObjectState BucketDisable "
@@ -69,8 +71,8 @@ _KINDS: Mapping[type[StoreError], str] = {
     BodyCorruptedError: "InvalidDigest BadDigest InvalidCRC64 IncompleteBody RequestTimeout",
     StoreUnavailableError: "QpsLimitExceeded",
 }
-# OSS API reference, "Error codes". An EC number decides before the code. The causes are
-# in ``causes``.
+# Meanings of codes and EC numbers (OSS API reference, "Error codes"). The EC number
+# takes precedence over the code. ``causes`` has the causes.
 MEANINGS = {
     **{code: Meaning(kind) for kind, codes in _KINDS.items() for code in codes.split()},
     "0002-00000007": _TOKEN_ENDED,
@@ -90,20 +92,21 @@ MEANINGS = {
     "InvalidAccessKeyId": Meaning(AccessDeniedError, RefusalReason.UNKNOWN_KEY),
     "UserDisable": Meaning(AccessDeniedError, RefusalReason.ACCOUNT_DISABLED),
     "PermanentRedirect": _ELSEWHERE,
-    # Codes of S3 alone.
+    # Codes that only S3 has.
     "ExpiredToken": _TOKEN_ENDED,
     "InvalidToken": _TOKEN_INVALID,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "ExpiredRequest": _EXPIRED,  # Cloudflare R2, "Error codes"
 }
 _POLICY = Meaning(AccessDeniedError, RefusalReason.POLICY)
-# Meanings in reply to a form (OSS API reference, "PostObject").
+# Meanings of codes and EC numbers in the reply to a form (OSS API reference,
+# "PostObject").
 _OF_FORMS = {
     **MEANINGS,
     "0006-00000213": _EXPIRED,
-    "0006-00000226": _POLICY,  # a field that a condition names is absent
-    "0006-00000227": _POLICY,  # a condition is not met
-    "0006-00000228": _POLICY,  # a field that must be named is not
+    "0006-00000226": _POLICY,  # a field that a condition names is missing
+    "0006-00000227": _POLICY,  # a field does not meet its condition
+    "0006-00000228": _POLICY,  # no condition names a field that must have one
     "0002-00000715": _ELSEWHERE,
     "InvalidPolicyDocument": Meaning(InvalidRequestError),
     "MalformedPOSTRequest": Meaning(BodyCorruptedError),
@@ -115,8 +118,8 @@ _BY_STATUS: Mapping[int, Meaning] = {
     409: Meaning(StoreError),
 }
 
-_BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
-_EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
+_BLUR = 2.0  # seconds; Date has whole seconds, and the reply needs time to arrive
+_EARLY = 900.0  # seconds by which V4 permits a signer's clock to be ahead
 _FORBIDDEN = 403
 _OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a missing signed header
 _SECRET = (
@@ -128,11 +131,11 @@ _SECRET = (
         *(f"{GOOGLE_QUERY}Credential".lower(), GOOGLE_KEY_V2.lower()),
     }
 )
-_MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
+_MIN_HIDDEN = 8  # characters; hiding shorter values would remove half of a message
 _MAX_MESSAGE = 300
-# Any query: gateways echo whole URLs, and a signed one is a permission.
+# The query of any URL. Gateways repeat whole URLs, and a signed URL is a permission.
 _QUERY = re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*")
-# Elements of errors of OSS and S3 that repeat parts of the request.
+# Elements of OSS and S3 error documents that repeat parts of the request.
 _ECHO = re.compile(
     r"""(?ix)
     \b( (?:security|session)[-_]?token | token | signature(?:provided)?
@@ -142,13 +145,13 @@ _ECHO = re.compile(
     ( ["']? \s* [=:>] \s* ["']? )
     [^\s"'<>&,;)]+ """
 )
-# A condition of a policy that a store quotes: of some fields the value is a secret.
+# A policy condition that a store quotes. For some fields, the value is a secret.
 _CONDITION = rf"""(?i)(\$(?:{"|".join(SECRET_FIELDS)})["']?\s*,\s*)["'\[][^\]]*"""
 _is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 _is_mark = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
 
-# EC -> code, where it decides what was stored and the document was lost: a refusal that
-# comes while the body is sent may lose it with the connection.
+# EC -> code. If a refusal arrives while the body is sent, its document may be lost with
+# the connection. For these EC numbers, the number alone is enough.
 _CODES = {"0026-00000002": "FileAlreadyExists", "0042-00000104": "NoSuchUpload"}
 
 
@@ -165,15 +168,15 @@ def from_reply(
 ) -> StoreError:
     """Return the exception for an error reply of the store, with the likeliest cause.
 
-    The EC number takes precedence over the code, and the code over the HTTP status. Of the
-    reply, only Code, Message, RequestId, EC and what explains a refusal are quoted: other
-    members repeat keys, tokens and signatures.
+    The EC number takes precedence over the code, and the code over the HTTP status.
+    Only Code, Message, RequestId, EC and the elements that explain a refusal are
+    quoted, because other elements repeat keys, tokens and signatures.
 
-    *signed* is the request; without it, less is known. *offset* is how many seconds this
-    machine's clock, *now*, is ahead of the store's; None if unknown. *by_keys* says that
-    this process has signed with an access key that it holds, *by_signer* that a signer
-    service has signed, which was asked for the headers that were sent, *is_ours* that
-    this process has stored an object of this name.
+    *signed* is the request; without it, the error says less. *now* is the time by this
+    machine's clock, and *offset* the seconds by which it is ahead of the store's; None
+    if unknown. *by_keys* means that this process signed with its own access key.
+    *by_signer* means that a signer service signed the headers that were sent. *is_ours*
+    means that this process stored an object of this name.
     """
     document = members(reply.body, reply.headers)
     hide = hider(signed, document)
@@ -218,7 +221,8 @@ def from_reply(
         advice += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
         text = f"{advice} ({text})"
     if signed is not None and signed.carry_out is not None:
-        text = message  # of the upload server, whose call was another one
+        # an upload server answered, and its call was not that of *operation*
+        text = message
     marked = [f"EC {ec}"] if ec else []
     marked += [f"request id {request_id}"] if request_id else []
     return kind(
@@ -242,9 +246,9 @@ def meaning(refusal: Refusal) -> tuple[type[StoreError], RefusalReason | None]:
     coarse = table.get(refusal.code, Meaning())
     status = refusal.status or _FORBIDDEN
     if refusal.code == "AccessDenied" and status == _FORBIDDEN:
-        coarse = _denied(refusal)  # not every store sends an EC number
+        coarse = _denied(refusal)  # some stores send no EC number
     elif refusal.code == "InvalidAccessKeyId" and refusal.url.has_token:
-        coarse = _TOKEN_ENDED  # keys of STS are forgotten when they end
+        coarse = _TOKEN_ENDED  # a store forgets a temporary key when it expires
     elif (
         refusal.code in _OF_HEADERS
         and refusal.signed
@@ -266,7 +270,7 @@ def _denied(refusal: Refusal) -> Meaning:
         return Meaning(AccessDeniedError, RefusalReason.WRONG_REGION)
     begin, end, store = refusal.url.signed_at, refusal.end, refusal.store
     if store is not None:
-        # A new signature costs less than an upload that fails at its end.
+        # A new signature costs less than an upload that is refused at its end.
         if end is not None and store > end - _BLUR:
             return _EXPIRED
         if begin is not None and store < begin - _EARLY - _BLUR:
@@ -290,7 +294,7 @@ def _is_clock(refusal: Refusal, reason: RefusalReason | None) -> bool:
 def _row_of(
     operation: Operation, signed: SignedRequest | None, code: str, *, is_ours: bool
 ) -> str:
-    """Return the row of the causes that the request decides; empty if it does not."""
+    """Return the name of the row of causes that follows from the request alone, or ""."""
     if code != "FileAlreadyExists" or signed is None:
         return ""
     if not forbids_overwrite(signed):
@@ -372,9 +376,9 @@ def hider(
         pairs += parse_query(urlsplit(signed.url.reveal()).query)
         pairs += [*signed.headers.items(), *_fields(signed).items()]
     values = {value.strip() for name, value in pairs if name.lower() in _SECRET}
-    # A credential begins with the key ID.
+    # A credential begins with the ID of its access key.
     values |= {value.partition("/")[0] for value in values}
-    # The longest secret first, because one may begin with another.
+    # The longest secret is hidden first, because it may begin with a shorter one.
     secrets = sorted((v for v in values if len(v) >= _MIN_HIDDEN), key=len)[::-1]
 
     def hide(text: str) -> str:

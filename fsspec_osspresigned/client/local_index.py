@@ -1,11 +1,11 @@
-"""Index in memory of the objects that this process wrote, and of what is unverified.
+"""Index in memory: objects that this process wrote, and unverified prefixes.
 
-Write-only URLs cannot check which objects exist, but generic tools ask for that. The
+Write-only URLs cannot check which objects exist, but generic tools check this. The
 index answers for objects of this process, and keeps small bodies for tools that read
 back their own metadata (zarr, xarray).
 
-An answer of the index makes a prefix unverified, because an object that nobody could
-look for must not be replaced (decision 13).
+An answer of the index makes a prefix unverified. Uploads must not replace objects there
+that the store could not be asked for (decision 13).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ..units import MIB
 
 Info = dict[str, Any]
 
-BODY_CAP = 1 * MIB  # bytes of a body that is kept
-BODY_COST = 250  # bytes of overhead of a body, with its name
-MAX_PREFIXES = 200  # that are unverified
+BODY_CAP = 1 * MIB  # bytes of the largest body that is kept
+BODY_COST = 250  # bytes that a body costs beside its content, with its name
+MAX_PREFIXES = 200  # number of unverified prefixes that are kept
 
 
 class Answer(Enum):
-    """Answer of the index for a path that it does not describe."""
+    """Answer of the index for a path without a record."""
 
-    MISSING = "missing"  # as far as this process knows
-    UNKNOWN = "unknown"  # this process may have written or removed it
+    MISSING = "missing"  # the object is missing, as far as this process knows
+    UNKNOWN = "unknown"  # this process may have written or removed the object
 
 
 def object_info(path: str, size: int, **known: Any) -> Info:
@@ -51,7 +51,7 @@ def object_info(path: str, size: int, **known: Any) -> Info:
         "StorageClass": None,
         "version_id": None,
         **known,
-        "mtime": known.get("LastModified"),  # pyarrow asks for it by this name
+        "mtime": known.get("LastModified"),  # pyarrow reads the time from this key
     }
 
 
@@ -73,8 +73,9 @@ def _info_of(receipt: Receipt) -> Info:
 
 
 class _Unverified(NamedTuple):
-    stamp: int  # identifies the answer, also in another process
-    since: float  # epoch seconds when an answer of another process arrived; 0 for own
+    stamp: int  # identifies the answer, also in other processes
+    # epoch seconds at which an answer of another process arrived; 0 for an own answer
+    since: float
 
 
 _NEVER = _Unverified(0, 0.0)
@@ -83,11 +84,12 @@ _NEVER = _Unverified(0, 0.0)
 class LocalIndex:
     """Objects and directories that this process wrote, and unverified prefixes.
 
-    Above *most* objects and created directories, the least recently used tenth is
-    dropped. Bodies of up to *max_body* bytes are kept. Together they have up to
-    *max_bodies* bytes, including ``BODY_COST`` for each; the least recently used are
-    dropped first. Unverified prefixes are never dropped: above ``MAX_PREFIXES``, those of
-    the directory with the most of them are replaced by the directory.
+    If there are more than *most* objects and created directories, the least recently
+    used tenth is dropped. Bodies of up to *max_body* bytes are kept. All bodies
+    together have up to *max_bodies* bytes, including ``BODY_COST`` for each; the least
+    recently used are dropped first. Unverified prefixes are never dropped. If there are
+    more than ``MAX_PREFIXES``, the prefixes in the directory with the most prefixes are
+    replaced by the directory itself.
 
     The cost of a query depends on the depth of its path or the number of objects below
     it, never on the total number of objects. All methods are thread-safe.
@@ -101,14 +103,16 @@ class LocalIndex:
     ) -> None:
         self._most, self._max_body, self._max_bodies = most, max_body, max_bodies
         self._lock = threading.RLock()
-        # The least recently used come first. A created directory has its ``info``, what
-        # may have been stored or removed has None.
+        # Path -> entry, the least recently used first. The entry of a created directory
+        # is its ``info``. None means that the object may have been stored or removed.
         self._entries: dict[str, Receipt | Info | None] = {}
-        self._within: dict[str, set[str]] = {}  # directory -> what lies directly in it
+        self._within: dict[str, set[str]] = {}  # directory -> names directly in it
         self._new: set[str] = set()  # directories that were created and are still empty
-        self._bodies: dict[str, bytes] = {}  # of entries, the least recently used first
-        self._held = 0  # bytes of the bodies, with their cost
-        # "bucket/key" is the object and all below it, "bucket/directory/" all below.
+        # bodies of entries, the least recently used first
+        self._bodies: dict[str, bytes] = {}
+        self._held = 0  # bytes of all bodies, with their overhead
+        # The prefix "bucket/key" means the object and all below it; "bucket/directory/"
+        # means all below it.
         self._prefixes: dict[str, _Unverified] = {}
         self._warned: set[str] = set()
 
@@ -128,7 +132,8 @@ class LocalIndex:
             entry = self._entries.get(path)
             if not isinstance(entry, Receipt):
                 return None
-            self._entries[path] = self._entries.pop(path)  # now the most recently used
+            # makes it the most recently used entry
+            self._entries[path] = self._entries.pop(path)
             return entry
 
     def body(self, path: str) -> bytes | None:
@@ -146,18 +151,18 @@ class LocalIndex:
 
     # Tools check for a directory that they just created (DuckDB, ``get_mapper``).
     def is_new_directory(self, path: str) -> bool:
-        """Return whether *path* was created, and nothing written into it since."""
+        """Return whether *path* was created, and nothing was written into it since."""
         return path in self._new
 
     def descendants(self, path: str, begin: str = "") -> Iterator[Info]:
         """Yield ``info`` of each object and each created directory below *path*.
 
-        Only those are yielded whose name relative to *path* begins with *begin*.
+        Only names that begin with *begin*, relative to *path*, are yielded.
         """
         prefix = f"{path}/{begin}" if path else begin
         with self._lock:
             names = [*self._within.get(path, ())]
-            for name in names:  # the loop adds to them
+            for name in names:  # the loop changes the dictionary
                 names += self._within.get(name, ())
             found = [(name, self._entries.get(name)) for name in names]
         for name, entry in found:
@@ -169,7 +174,7 @@ class LocalIndex:
                 yield directory_info(name)
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
-        if receipt.parts:  # up to 10,000, which no answer shows
+        if receipt.parts:  # up to 10,000 parts, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         path = receipt.path
         with self._lock:
@@ -178,9 +183,9 @@ class LocalIndex:
     def remember_copy(self, source: str, path: str, crc64: str | None) -> None:
         """Record *path* as a copy of *source*, if *crc64* proves it.
 
-        *crc64* is the CRC-64 of the copy, in decimal. If it is None, or *source* is
-        recorded with another one, *path* is unknown: *source* may have been replaced
-        before the store copied it, or afterwards.
+        *crc64* is the CRC-64 of the copy, in decimal. If it is None, or differs from
+        the recorded CRC-64 of *source*, *path* is recorded as unknown, because *source*
+        may have been replaced before or after the copy.
         """
         with self._lock:
             own, data = self._entries.get(source), self._bodies.get(source)
@@ -231,20 +236,22 @@ class LocalIndex:
         self, path: str, entry: Receipt | Info | None, data: bytes | None = None
     ) -> None:
         if path in self._entries:
-            del self._entries[path]  # the new one is the most recently used
+            # so that the new entry is the most recently used one
+            del self._entries[path]
             self._drop_body(path)
         elif len(self._entries) >= self._most:
             for old in [*islice(self._entries, max(1, self._most // 10))]:
                 self.forget(old)
         self._entries[path] = entry
-        if self._new and not isinstance(entry, dict):  # something is written below
+        if self._new and not isinstance(entry, dict):
+            # a new object makes its directories non-empty
             self.trust_store(path)
         if data is not None and len(data) <= self._max_body:
             self._bodies[path] = data
             self._held += len(data) + BODY_COST
             while self._held > self._max_bodies:
                 self._drop_body(next(iter(self._bodies)))
-        while path and entry is not None:  # list it in its directories
+        while path and entry is not None:  # add the path to its parent directories
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent)
             if siblings is None:
@@ -273,7 +280,7 @@ class LocalIndex:
     def mark_unverified(self, prefix: str) -> None:
         """Record that a question about *prefix* was answered without asking the store.
 
-        *prefix* is ``bucket/key``, or ``bucket/directory/`` for what is below it.
+        *prefix* is ``bucket/key``, or ``bucket/directory/`` for everything below it.
         """
         with self._lock:
             before = self._prefixes.get(prefix, _NEVER)
@@ -281,15 +288,14 @@ class LocalIndex:
 
     def unverified(self) -> dict[str, int]:
         """Return the unverified prefixes, for ``add_unverified`` in another process."""
-        # Without the lock, which a fork may have left taken.
+        # This runs without the lock, which may be taken forever in a forked child.
         prefixes = tuple(self._prefixes.items())
         return {prefix: state.stamp for prefix, state in prefixes}
 
     def add_unverified(self, prefixes: Mapping[str, int]) -> None:
-        """Record unverified prefixes of another process, on whose answers this one acts.
+        """Record unverified prefixes of another process; this one acts on its answers.
 
-        These answers also missed what this process had written before, which the other
-        process did not know.
+        These answers also missed objects that this process had written before.
         """
         now = time.time()
         with self._lock:
@@ -303,7 +309,7 @@ class LocalIndex:
         while len(self._prefixes) > MAX_PREFIXES:
             parents = {p: above for p in self._prefixes if (above := _above(p)) != p}
             if not parents:
-                return  # one prefix for each bucket
+                return  # only one prefix for each bucket is kept
             ((widest, _),) = Counter(parents.values()).most_common(1)
             merged = {widest, *(p for p in parents if parents[p] == widest)}
             states = [self._prefixes.pop(p) for p in merged & self._prefixes.keys()]
@@ -311,7 +317,7 @@ class LocalIndex:
             self._prefixes[widest] = _Unverified(max(stamps), max(times))
 
     def may_hide(self, path: str) -> bool:
-        """Return whether there may be an object at *path* that an answer has missed."""
+        """Return whether an answer may have missed an object at *path*."""
         if not self._prefixes:
             return False
         with self._lock:

@@ -1,7 +1,7 @@
 """Operations: the calls of OSS, each with the check of its reply.
 
-``OSSCalls`` has those on one object, and ``listing`` lists a bucket. Only
-``objects/reading`` makes a call of its own, GetObject.
+``OSSCalls`` has the calls on one object, and ``listing`` lists a bucket. Only GetObject
+is elsewhere, in ``objects/reading``.
 """
 
 from __future__ import annotations
@@ -69,34 +69,34 @@ _log = Logger(__name__)
 
 T = TypeVar("T")
 
-PAGE_SIZE = 1_000  # entries of a listing; the most that OSS returns
-_MAX_UPLOAD_ID = 8 * KIB  # characters; that of a server of uploads can be long
+PAGE_SIZE = 1_000  # entries of one listing page; OSS returns no more
+_MAX_UPLOAD_ID = 8 * KIB  # characters; upload servers have long IDs
 
 CALLBACK_FAILED = 203
-_NO_REPLY = Reply(status=0)  # of an upload that its owner completes
-_NOT_AWAITED = Exchange(grace=0.0)  # of an abort, which can only come too late
+_NO_REPLY = Reply(status=0)  # reply for an upload that its owner completes
+_NOT_AWAITED = Exchange(grace=0.0)  # for an abort, whose reply does not matter
 
 
 @frozen
 class StoredParts:
     """Replies to ListParts."""
 
-    parts: Mapping[int, PartReceipt]  # by number
-    whole: bool  # whether the list is complete
+    parts: Mapping[int, PartReceipt]  # part number -> receipt
+    whole: bool  # True if the list is complete
 
 
 @frozen(eq=False)
 class OSSCalls:
     """Calls of OSS on one object, with the checks of their replies.
 
-    The kind of checksum that methods return is ``crc64``, ``md5`` or ``none``. Their
+    Methods return the kind of checksum as ``crc64``, ``md5`` or ``none``. Their
     argument *prefetcher* signs the first try of a call; None uses the client's signer.
     """
 
     client: Client
     target: Target
-    exchange: Exchange = PLAIN  # progress and CRC of bodies
-    source: Body | None = None  # the whole object; None for a stream
+    exchange: Exchange = PLAIN  # progress and CRC of the bodies
+    source: Body | None = None  # body of the whole object; None for a stream
 
     # -- bodies --------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class OSSCalls:
         prefetcher: Prefetcher | None = None,
         action: Action = Action.PutObject,
     ) -> Receipt:
-        """Store *body* by the call *action*; return the receipt.
+        """Upload *body* by the call *action*; return the receipt.
 
         Raises:
             OverwriteProtectionIgnoredError: see ``receipt_of``.
@@ -161,13 +161,13 @@ class OSSCalls:
     ) -> tuple[Reply, str]:
         headers = reply.headers
         if "etag" not in headers and CRC_HEADER not in headers:
-            # An error document after a 200, or the page of a proxy: the store has
-            # not confirmed anything.
+            # The body may be an error document after a 200, or the page of a proxy. The
+            # store has not confirmed anything.
             msg = f"{operation}: the reply has neither an ETag nor a checksum"
             raise NetworkError(msg, path=operation.path)
         mode: str | None = self.target.kind.checksum
         if mode == "auto" and operation.action.spec.form:
-            mode = None  # the ETag of an object of a form is never an MD5
+            mode = None  # the ETag of an object from a form is never an MD5
         if reply.body:
             headers = {**headers, **etag_of_google(reply.body)}
         return reply, compare(
@@ -191,14 +191,17 @@ class OSSCalls:
         try:
             reply, verified = await self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
-            # A policy can forbid overwriting, too; the object may come from the first try.
+            # A policy can forbid overwriting, too. The object may come from the first
+            # try.
             is_locked = self.target.kind.exclusive or self.target.kind.keeps_hidden
             if is_locked or isinstance(error, ObjectExistsError):
                 raise
-            # To run it again does no harm, so the first failure says more.
+            # The upload can safely be repeated, so the first failure is the more useful
+            # one.
             error.add_note(unknown.message)
             raise error from None
-        if self.exchange.progress is not None:  # the failed try does not count
+        if self.exchange.progress is not None:
+            # the bytes of the failed try were subtracted
             await call_user(self.exchange.progress, body.size)
         return evolve(reply, crc64=crc, retries=error.tries - 1), verified
 
@@ -250,9 +253,10 @@ class OSSCalls:
     ) -> tuple[Reply, str]:
         """Publish *parts* as one object; return the reply and the kind of checksum.
 
-        *crc* is the CRC-64 of the whole object; None compares nothing. If *granted* says
-        that the signed call takes no list of parts, it publishes all stored parts. They
-        are then first compared with *parts*, if ListParts is signed, too.
+        *crc* is the CRC-64 of the whole object; None compares nothing. If the signed
+        call takes no list of parts (see *granted*), it publishes all stored parts. In
+        this case, the stored parts are first compared with *parts*, if ListParts is
+        signed, too.
 
         Raises:
             IntegrityError: the published object has other bytes; or the stored parts
@@ -293,12 +297,12 @@ class OSSCalls:
     async def _prove_parts(
         self, upload_id: str, parts: tuple[PartReceipt, ...]
     ) -> None:
-        # Complete without a part list publishes all stored parts.
+        # Complete without a part list publishes all stored parts, so check them first.
         stored = await self.list_parts(upload_id)
         listed = [_identity(part) for _, part in sorted(stored.parts.items())]
         sent = [_identity(part) for part in parts]
         if not listed or listed != (sent if stored.whole else sent[: len(listed)]):
-            msg = "the parts that are stored are not those that were sent"
+            msg = "the stored parts differ from the sent parts"
             raise IntegrityError(msg, path=self.target.path)
 
     async def list_parts(
@@ -325,7 +329,7 @@ class OSSCalls:
             try:
                 reply = await self.client.call(operation)
             except NotCoveredError:
-                if marker:  # a presigned URL is for the first page
+                if marker:  # a presigned URL can get only the first page
                     return StoredParts(parts, whole=False)
                 raise
             page, ends = _document(reply, operation, "ListPartsResult", _parts_of)
@@ -340,10 +344,10 @@ class OSSCalls:
     ) -> bool:
         """Abort the multipart upload, which removes its parts.
 
-        A failure is logged with the upload ID, and not raised; so is a cancellation, which
-        is raised. With *once*, a failed call is not retried. *host* is where the upload was
-        begun, empty if unknown: if another host replies NoSuchUpload, False is returned.
-        In all other cases True is returned, even after a failure.
+        A failure is logged with the upload ID, and not raised. A cancellation is logged
+        and raised. With *once*, a failed call is not retried. *host* is the host where
+        the upload began; empty if unknown. Returns False if another host replies
+        NoSuchUpload, and otherwise True, even after a failure.
         """
         path = self.target.path
         operation = self.target.operation(
@@ -377,8 +381,8 @@ class OSSCalls:
     ) -> str | None:
         """Copy the object *source* to this one; return the CRC-64 that the store states.
 
-        It is in decimal; None if the store states none. *headers* are added to those of
-        the target, *optional_headers* replace them.
+        The CRC-64 is in decimal; None if the reply has none. *headers* are added to the
+        headers of the target. *optional_headers* replace the target's optional headers.
         """
         operation = self.target.operation(
             Action.CopyObject,
@@ -434,12 +438,14 @@ class OSSCalls:
     async def delete(self) -> None:
         """Delete the object; a missing one is no error.
 
-        Raises NetworkError if the reply has a body, which confirms nothing.
+        Raises NetworkError if the reply has a body, because such a reply confirms
+        nothing.
         """
         operation = self.target.operation(Action.DeleteObject)
 
         def check(reply: Reply) -> None:
-            if reply.body:  # an error document after a 200, or the page of a proxy
+            if reply.body:
+                # the body is an error document after a 200, or the page of a proxy
                 msg = f"{operation}: the reply has a body, so it confirms no deletion"
                 raise NetworkError(msg, path=operation.path)
 
@@ -456,18 +462,19 @@ class OSSCalls:
         md5: Callable[[], str] | None = None,
         upload_id: str = "",
     ) -> tuple[Reply, str]:
-        """Find out whether the object was stored in spite of *error*.
+        """Find out whether the object was stored although the call failed with *error*.
 
-        Return the reply to HeadObject that proves it, and the kind of checksum. *crc* is
-        None if it was not computed. *md5* computes the MD5 of a single PUT, if it is
-        needed. If HeadObject fails for a multipart upload, ListParts tells whether the
-        upload is still open, so not completed.
+        Return the reply to HeadObject that proves it, and the kind of checksum. *crc*
+        is None if it was not computed. *md5* computes the MD5 of a single PUT, if it is
+        needed. If HeadObject fails for a multipart upload, ListParts shows whether the
+        upload is still open, that is, not completed.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
             OSSPresignedError: *error*, if the bytes are certainly not stored.
         """
-        # A store that has just replied, as with NoSuchUpload, is worth retries.
+        # The store has just replied, for example with NoSuchUpload, so a retry may
+        # succeed.
         is_reply = isinstance(error, StoreError)
         once = not is_reply or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
@@ -652,7 +659,7 @@ def _document(
     read: Callable[[Element], T],
     kind: type[OSSPresignedError] = NetworkError,
 ) -> T:
-    """Return what *read* finds in the XML document of *reply*.
+    """Return the value that *read* returns for the XML document of *reply*.
 
     Raises *kind* if its root is not *root*, or *read* raises ValueError.
     """
@@ -707,13 +714,14 @@ def _parts_of(page: Element) -> tuple[dict[int, PartReceipt], bool]:
 def _next_token(page: Element, last: str | None) -> str:
     """Return the continuation token of *page*; "" after the last page.
 
-    Raises ValueError if the token is missing, or is *last*, that of the request.
+    Raises ValueError if the token is missing, or equals *last*, the token of the
+    request.
     """
     if (page.findtext("IsTruncated") or "").lower() != "true":
         return ""
     token = page.findtext("NextContinuationToken") or ""
     if token in ("", last):
-        raise ValueError("it is cut, and does not say where it goes on")
+        raise ValueError("it is cut off, and does not say where it continues")
     return token
 
 
@@ -723,8 +731,8 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[Info]:
     def name(text: str | None) -> str:
         key = unquote(text or "") if encoded else text or ""
         if not key.startswith(prefix):
-            # A deletion of what is listed must not reach other objects.
-            raise ValueError("it names an object that was not asked for")
+            # Deleting the listed objects must not reach any others.
+            raise ValueError("it names an object that was not requested")
         return f"{bucket}/{key}"
 
     for item in page.iter("Contents"):
@@ -769,7 +777,7 @@ def _identity(part: PartReceipt) -> tuple[int, int, str]:
 def _as_stored(error: IntegrityError) -> IntegrityError:
     error.outcome = Outcome.STORED
     if error.differs:
-        error.add_note("The object that is visible now is not what was sent.")
+        error.add_note("The visible object differs from the bytes sent.")
     return error
 
 
@@ -780,11 +788,11 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     document after a 200, and NetworkError for a reply that confirms nothing.
     """
     text = reply.body.lstrip()
-    is_json = text.startswith(b"{")  # the reply is that of a callback server
+    is_json = text.startswith(b"{")  # the reply comes from a callback server
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
-        from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
+        from .error_codes import from_reply  # noqa: PLC0415 - needed only after a failure
 
-        # An error in a 200 is an internal one unless its code says more.
+        # An error after a 200 counts as a status 500, unless its code says more.
         raise from_reply(operation, evolve(reply, status=500))
     try:
         etag = _document(reply, operation, "CompleteMultipartUploadResult", _etag_of)

@@ -3,12 +3,13 @@
 ``RULES`` decides by the class of a failure and its HTTP status, never by text:
 ``error_codes.MEANINGS`` gives the class of a reply. A failure without a rule is final.
 
-Each call may be repeated. A second read changes nothing. A second upload of a part or
+Every call may be repeated. Reading twice changes nothing. A second upload of a part or
 an object replaces it with the same bytes. A second Abort or Delete does nothing. A
 second Initiate leaves an empty upload behind, because the first ID was lost. Only a
 second Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails if the first
-one succeeded. After a call that publishes or deletes, the outcome is therefore *unknown*
-(:class:`Attempts`), and ``operations`` checks an object that may be published.
+one succeeded. After a call that publishes or deletes, the outcome is therefore
+*unknown* (:class:`Attempts`), and ``operations`` checks an object that may be
+published.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ class Verb(enum.Enum):
 @frozen
 class Decision:
     verb: Verb
-    seconds: float = 0.0  # after WAIT, until the next try begins
+    seconds: float = 0.0  # seconds from WAIT to the start of the next try
 
 
 GIVE_UP = Decision(Verb.GIVE_UP)
 SIGN_AGAIN = Decision(Verb.SIGN_AGAIN)
-OFTEN = 1_000  # the policy's own limits come first
+OFTEN = 1_000  # practically unlimited: the policy's limits are reached first
 
 
 @frozen
@@ -59,25 +60,27 @@ class RetryRule:
     """Rule for retries after one kind of failure."""
 
     kind: type[OSSPresignedError]
-    retries: int  # at most
-    acted: bool  # whether the server may have executed the request
-    statuses: tuple[int, ...] = ()  # empty means any status, or no reply
+    retries: int  # maximum number
+    acted: bool  # True: also if the server may have executed the request
+    # the rule's statuses; empty means any status, or no reply
+    statuses: tuple[int, ...] = ()
 
     def covers(self, failure: OSSPresignedError) -> bool:
         fits = not self.statuses or failure.status in self.statuses
         return fits and isinstance(failure, self.kind)
 
 
-# The first rule that covers a failure decides. URLExpiredError has no rule: it is worth
+# The first rule that matches a failure applies. URLExpiredError has no rule: it gets
 # one new signature, and no retry with the old one.
 RULES: tuple[RetryRule, ...] = (
     RetryRule(StoreUnavailableError, 0, acted=False, statuses=(501,)),
-    # Replies of a gateway, or of a server that failed late; 503 and 429 refuse early.
+    # Replies of a gateway, or of a server that failed late. Replies 503 and 429 come
+    # before the server acts.
     RetryRule(StoreUnavailableError, OFTEN, acted=True, statuses=(500, 502, 504)),
     RetryRule(StoreUnavailableError, OFTEN, acted=False),
     RetryRule(NetworkError, OFTEN, acted=True),
     RetryRule(SignerUnavailableError, OFTEN, acted=False),
-    # Damage in transit: twice is no accident.
+    # Damage in transit. If it occurs twice, it is no accident.
     RetryRule(BodyCorruptedError, 1, acted=False),
     RetryRule(IntegrityError, 1, acted=True),
     RetryRule(OSSPresignedError, 0, acted=False),
@@ -99,10 +102,12 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
 class RetryPolicy:
     """Limits of the retries of a call: their number, their time and their delays."""
 
-    retries: int = 5  # at most; 0 disables them
-    total: float = 300.0  # seconds from the first try after which no retry starts
-    base: float = 0.25  # seconds of the first delay, at most; doubles with each try
-    cap: float = 20.0  # seconds of any delay; a longer Retry-After ends the retries
+    retries: int = 5  # maximum number; 0 disables retries
+    total: float = 300.0  # no retry starts later than these seconds after the first try
+    # maximum of the first delay in seconds; it doubles with each try
+    base: float = 0.25
+    # maximum of any delay in seconds; a longer Retry-After ends the retries
+    cap: float = 20.0
 
     def decide(
         self,
@@ -115,9 +120,10 @@ class RetryPolicy:
     ) -> Decision:
         """Return the decision after *failure*, the error of try number *attempt*.
 
-        *elapsed* seconds have passed since the first try began. *draw* is a random number
-        in [0, 1), uniform: full jitter, so that the retries of many clients spread out.
-        *resigned* means that the request was signed again already.
+        *elapsed* seconds have passed since the first try began. *draw* is a uniform
+        random number in [0, 1). The delay is proportional to it (full jitter), so that
+        the retries of many clients spread out. *resigned* means that the request was
+        signed again already.
         """
         if isinstance(failure, URLExpiredError):
             return GIVE_UP if resigned else SIGN_AGAIN
@@ -133,9 +139,10 @@ class RetryPolicy:
 class Timing:
     """Clocks and random numbers of a client."""
 
-    clock: Callable[[], float] = time.monotonic  # monotonic, for waiting
-    now: Callable[[], float] = time.time  # since the epoch, for expiry
-    draw: Callable[[], float] = random.random  # in [0, 1), uniform, for jitter
+    clock: Callable[[], float] = time.monotonic  # monotonic clock, for waiting
+    now: Callable[[], float] = time.time  # seconds since the epoch, for expiry
+    # uniform random numbers in [0, 1), for jitter
+    draw: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
@@ -145,7 +152,7 @@ REAL_TIME = Timing()
 class Attempts:
     """Counts the tries of one operation, and asks the retry policy after a failure.
 
-    *started* is the moment of the first try, by ``timing.clock``.
+    *started* is the time of the first try, by ``timing.clock``.
     """
 
     def __init__(

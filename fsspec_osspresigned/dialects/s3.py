@@ -44,7 +44,7 @@ def _hash(name: str) -> Callable[[Body], str]:
     return compute
 
 
-# Header -> what computes its value in one pass; fastcrc has no CRC-64/NVME.
+# Header -> function that computes its value in one pass. fastcrc has no CRC-64/NVME.
 CHECKSUMS: Mapping[str, Callable[[Body], str]] = {
     f"{S3_CHECKSUM}crc32": _crc(zlib.crc32),
     f"{S3_CHECKSUM}crc32c": _crc(_fastcrc.iscsi),
@@ -56,7 +56,7 @@ CHECKSUMS: Mapping[str, Callable[[Body], str]] = {
 def with_checksums(
     operation: Operation, signed: SignedRequest, body: Body
 ) -> SignedRequest:
-    """Return *signed* with the missing checksum headers that its URL requires.
+    """Return *signed* with the checksum headers that its URL requires.
 
     *body* is read once for each checksum algorithm. Raises NotCoveredError if the URL
     was signed for other bytes, or with a checksum that is not supported.
@@ -70,19 +70,16 @@ def with_checksums(
         wanted = value or by_name.get(name)
         if checksum is None:
             if wanted is None:
-                why = f"its URL wants {name}, which is not computed here"
+                why = f"its URL requires {name}, which is not supported"
                 raise _refused(operation, f"{why}: sign without it, or give the header")
-            continue  # the store compares it
+            continue  # the store compares the checksum itself
         ours = checksum(body)
         if wanted is None:
             headers[name] = ours
         elif wanted != ours:
             why = f"its URL was signed with another {name} than that of the body"
             if wanted == checksum(EMPTY):
-                why = (
-                    f"its URL was signed with the {name} of an empty body, as SDKs do by "
-                    "themselves: sign without checksums (WHEN_REQUIRED)"
-                )
+                why = f"its URL was signed with the {name} of an empty body, which is a default of SDKs: sign without checksums (WHEN_REQUIRED)"
             raise _refused(operation, why)
     return evolve(signed, headers=headers)
 
@@ -95,7 +92,7 @@ def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
     in_query = {n.lower(): v for n, v in pairs if n.lower().startswith(S3_CHECKSUM)}
-    del pairs  # the signature is in it, and tracebacks may show variables
+    del pairs  # the pairs contain the signature, and tracebacks may show variables
     for name in sorted({*in_query, *(n for n in listed if n.startswith(S3_CHECKSUM))}):
         if name.removeprefix(S3_CHECKSUM) not in ("algorithm", "mode", "type"):
             yield name, in_query.get(name)

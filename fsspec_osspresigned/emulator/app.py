@@ -1,4 +1,4 @@
-"""ASGI application of the emulator: authenticates, executes, records requests."""
+"""ASGI application of the emulator: authenticates, executes and records requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ from .wire import (
 _SECRETS = SIGNATURE_FIELDS.union(
     ("authorization", "OSSAccessKeyId"), SIGNATURES, TOKENS
 )
-# Requests that are kept: an emulator that runs for days must not fill the memory.
+# Number of requests that are recorded. An emulator that runs for days must not fill the
+# memory.
 MAX_RECORDS = 100_000
 
 
@@ -68,7 +69,8 @@ class RequestRecord:
         status: HTTP status; None if no reply was sent.
         code: OSS error code; None for a success.
         ec: detailed error number of OSS; empty without one.
-        bytes: number of bytes read of the request body, or of the file of a form.
+        bytes: number of bytes that were read from the request body, or from a form's
+            file.
         connection: number of the connection; requests with the same number shared it.
         fault: the fault that was applied; None without one.
     """
@@ -161,7 +163,7 @@ class App:
 
     async def _answer(self, visit: _Visit) -> EmulatorReply:
         try:
-            if visit.call.bucket:  # before the signature, as OSS does
+            if visit.call.bucket:  # OSS checks this before the signature
                 self._store.bucket(visit.call.bucket)
             visit.call, visit.body = await self.opened(visit.call, visit.body)
             call = visit.call
@@ -184,7 +186,7 @@ class App:
         return fault.distort(reply)
 
     async def opened(self, call: Call, body: IncomingBody) -> tuple[Call, IncomingBody]:
-        """Return a form with its fields, and the body of its file; else the arguments."""
+        """Return *call* and *body*; for a form, with its fields and its file."""
         if call.action != Action.PostObject or call.key:
             return call, body
         call, form = await open_form(call, body)
@@ -201,7 +203,7 @@ class App:
             raise RefusedError(refusal)
 
     async def handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        """Do what an authenticated call asks for."""
+        """Execute an authenticated call."""
         handler = HANDLERS.get(call.action)
         if handler is None:
             raise RefusedError(
@@ -243,7 +245,8 @@ class App:
             await body.drain()
 
     async def _stall(self, visit: _Visit) -> None:
-        if visit.fault.stall_for is None:  # the request has no end
+        if visit.fault.stall_for is None:
+            # the request never ends, so it is recorded now
             self._record(visit, None)
         await visit.wire.connection.wait(visit.fault.stall_for)
 

@@ -1,4 +1,4 @@
-"""Context of a call: its request, body and bucket, and the headers that an object keeps."""
+"""Context of a call: its request, body and bucket, and the headers of its object."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MAX_CALLBACK = 5 * 1024
 
 @frozen
 class CallContext:
-    """Argument of every handler: the request with everything that a handler needs.
+    """Argument of all handlers: the request, and everything else that a handler needs.
 
     A call on the service itself, such as ListBuckets, has a bucket with an empty name.
     """
@@ -136,8 +136,8 @@ class CallContext:
     ) -> EmulatorReply:
         """Run the callback *wanted*, and return *reply* with its body.
 
-        None runs no callback. If it fails, RefusedError is raised, and the object stays
-        stored.
+        None runs no callback. If the callback fails, RefusedError is raised, but the
+        object is kept.
         """
         if wanted is None:
             return reply
@@ -182,11 +182,12 @@ HTTP_PROPERTIES = (
 )
 
 _ENCRYPTED = f"{ENCRYPTION}encryption"
-_KMS_KEY = "00000000-0000-4000-8000-000000000001"  # OSS makes one for each account
+# OSS creates one key for each account
+_KMS_KEY = "00000000-0000-4000-8000-000000000001"
 _MAX_META = 8 * 1024
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
 _TRAFFIC = range(819_200, 838_860_800 + 1)
-# Header -> its values, and the error for any other.
+# Header -> its permitted values, and the error for any other value.
 _CHOICES = {
     STORAGE_CLASS: (STORAGE_CLASSES, "InvalidStorageClass", ""),
     OBJECT_ACL: (ACLS, "InvalidArgument", "no such object access control exists"),
@@ -201,7 +202,7 @@ def read_properties(call: Call) -> dict[str, str]:
     """Return the headers of *call* that an object keeps; RefusedError if invalid."""
     headers = call.headers
     for name in filter(_is_condition, headers):
-        if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
+        if COPY_SOURCE not in headers:  # ali-oss sends x-amz-* headers beside its own
             raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
     for name, (choices, code, message) in _CHOICES.items():
@@ -224,7 +225,7 @@ def read_properties(call: Call) -> dict[str, str]:
 
 
 def check_traffic_limit(call: Call) -> None:
-    """Raise RefusedError if *call* has an invalid limit; a valid one has no effect."""
+    """Raise RefusedError if *call* has an invalid rate limit."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
@@ -235,7 +236,7 @@ def check_traffic_limit(call: Call) -> None:
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of GET and HEAD replies for the stored *headers*.
+    """Return the headers that GET and HEAD reply for the stored *headers*.
 
     The ACL is left out, and tags are only counted.
     """

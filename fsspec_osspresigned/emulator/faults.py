@@ -1,8 +1,8 @@
-"""Faults: one table of what can go wrong, as Python and as text, and refusals on demand.
+"""Faults: a table of possible faults, as Python and as text, and refusals on demand.
 
-The members of :class:`Fault` are the table: each has a reader for the command line, a
-default and a check. :mod:`.app` and :mod:`.wire` make requests fail.
-:data:`REASONS` has one refusal for each cause for which OSS refuses a call.
+The attributes of :class:`Fault` are the table: each has a parser for the command line,
+a default and a check. :mod:`.app` and :mod:`.wire` make requests fail. :data:`REASONS`
+has one refusal for each reason of OSS to refuse a call.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _verified(
     call: Call, settings: EmulatorSettings, keys: Mapping[str, Credentials]
 ) -> Refusal:
     refusal = verify(call, find=keys.get, now=settings.clock())
-    assert refusal is not None  # noqa: S101 - none of *keys* has signed
+    assert refusal is not None  # noqa: S101 - no key of *keys* has signed
     return refusal
 
 
@@ -145,7 +145,7 @@ class Fault:
     counts from its end.
 
     Raises:
-        ValueError: a member is out of range.
+        ValueError: an attribute is out of range.
     """
 
     action: str | None = _member(None)
@@ -199,7 +199,7 @@ class Fault:
         return (
             self.part_number in (None, call.part_number)
             and self.reused in (None, reused)
-            # A key may hold what reads as a pattern, so equality counts as well.
+            # A key may contain characters of patterns, so equal texts match, too.
             and all(p in (None, t) or fnmatchcase(t, p or "") for p, t in patterns)
         )
 
@@ -211,14 +211,14 @@ class Fault:
 
     @property
     def breaks_somewhere(self) -> bool:
-        """True if a member other than *reset* says where the connection closes."""
+        """True if an attribute other than *reset* sets where the connection closes."""
         cuts = self.cut_after is not None or self.cut_reply_after is not None
         return self.drop_reply or self.hang_up or cuts
 
     def error(self, call: Call, settings: EmulatorSettings) -> RefusedError:
         """Return the error to send as the reply to *call*.
 
-        If only status or only code is set, it decides the other.
+        If only one of status and code is set, it determines the other one.
         """
         is_early = self.early_after is not None
         headers = {"Connection": "close"} if is_early and self.hang_up else {}
@@ -231,10 +231,10 @@ class Fault:
         return RefusedError(evolve(usual, ec=self.ec or usual.ec), headers)
 
     def distort(self, reply: EmulatorReply) -> EmulatorReply:
-        """Return *reply* with the headers that this fault falsifies, removes or adds.
+        """Return *reply* after this fault has changed, removed or added headers.
 
-        These are checksums, of which a false ETag is also in the body, and
-        ``Retry-After``.
+        The headers are checksums and ``Retry-After``. A false ETag is also put into the
+        body.
         """
         headers = dict(reply.headers)
         body = reply.body
@@ -303,7 +303,7 @@ class Faults:
 
     @property
     def pending(self) -> list[Fault]:
-        """Faults that still apply to a future request."""
+        """The faults that can still apply to a later request."""
         return [rule.fault for rule in self._rules if not rule.is_worn_out]
 
 

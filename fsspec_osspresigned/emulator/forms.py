@@ -1,8 +1,7 @@
 """PostObject: stores an object from an HTML form with a signed policy.
 
-The form has fields, then the bytes of its file. The package has its own parser because
-reading up to the next boundary is one ``find``; libraries for forms deliver many small
-events instead.
+The form has fields, then the bytes of its file. This parser finds the next boundary
+with one ``find``. Form libraries would deliver many small events instead.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class IncomingForm:
             raise refused("RequestIsNotMultiPartContent")
         self._body = body
         self._mark = b"\r\n--" + boundary.encode("utf-8", "surrogateescape")
-        self._held = _LINE  # so that the first boundary is like the others
+        self._held = _LINE  # makes the first boundary look like all others
 
     async def read_fields(self) -> ReceivedForm:
         await self._until(self._mark)
@@ -101,7 +100,7 @@ class IncomingForm:
         name = head.get_param("name", header="content-disposition")
         if head.get_content_disposition() != "form-data" or name is None:
             raise refused("MalformedPOSTRequest")
-        if "content-transfer-encoding" in head:  # which OSS may decode
+        if "content-transfer-encoding" in head:  # OSS may decode such a part
             raise refused("NotImplemented", Header="Content-Transfer-Encoding")
         name = collapse_rfc2231_value(name).lower()
         return FormPart(name, head.get_filename(), head.get("content-type"))
@@ -118,7 +117,7 @@ class IncomingForm:
         """Return bytes before the next boundary, and whether more may follow."""
         mark = self._mark
         while (at := self._held.find(mark)) < 0:
-            # Bytes are held back only if a boundary may begin with them.
+            # Bytes are kept back only if a boundary may begin with them.
             at = self._held.rfind(b"\r", -len(mark))
             if at < 0 or not mark.startswith(self._held[at:]):
                 at = len(self._held)
@@ -144,7 +143,7 @@ def _decoded(data: bytes) -> str:
 
 
 async def open_form(call: Call, body: IncomingBody) -> tuple[Call, IncomingForm]:
-    """Return the call with the fields of the form in *body*, and the form.
+    """Return *sent* with the fields of the form in *body*, and the form itself.
 
     The form's file is not read yet. RefusedError if the fields are invalid.
     """
@@ -152,7 +151,7 @@ async def open_form(call: Call, body: IncomingBody) -> tuple[Call, IncomingForm]
     form = await incoming.read_fields()
     if not form.fields.get("key"):
         raise invalid_argument("The form has no key in front of its file.", "key")
-    # The policy sees the key as it was sent.
+    # The policy is checked against the key as it was sent.
     path = PurePosixPath((form.file.filename or "").replace("\\", "/"))
     key = form.fields["key"].replace("${filename}", path.name)
     return evolve(call, key=key, form=form), incoming
@@ -161,9 +160,9 @@ async def open_form(call: Call, body: IncomingBody) -> tuple[Call, IncomingForm]
 async def post_object(context: CallContext) -> EmulatorReply:
     sent = context.call
     form = sent.form
-    if form is None:  # the path names an object
+    if form is None:  # the path is that of an object, not of a bucket
         raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
-    # From here on it is a call whose headers are the fields.
+    # From here on, the form is handled like a call whose headers are the form's fields.
     call = evolve(sent, query="", headers=_headers(form))
     context = evolve(context, call=call)
     headers = read_properties(call)
@@ -176,7 +175,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
     stored = context.put(
         StoredObject(
             key=call.key,
-            etag=uuid.uuid4().hex.upper(),  # not the MD5, as with OSS
+            etag=uuid.uuid4().hex.upper(),  # not the MD5: OSS does the same
             crc64=piece.crc64,
             headers=headers,
             modified=context.now,

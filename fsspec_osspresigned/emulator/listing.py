@@ -82,16 +82,16 @@ def cut_page(
     passed: str,
     limit: int,
 ) -> tuple[list[str], list[str], str | None]:
-    """Return one page of the sorted *keys*: its keys, its common prefixes, its end.
+    """Return one page of the sorted *keys*: its keys, its common prefixes and its end.
 
     The page has at most *limit* entries, and begins after the entry *after*. Its end is
-    the entry after which the next page begins, or None if this page is the last one.
-    *passed* is the last entry of the page before. If that is a common prefix, all keys
+    the entry after which the next page begins; None if this page is the last one.
+    *passed* is the last entry of the previous page. If it is a common prefix, all keys
     below it are skipped.
     """
     listed: list[str] = []
     prefixes: list[str] = []
-    # Keys of this common prefix are on the page before, or on this one already.
+    # The previous page, or this one, already shows this common prefix.
     folder = passed if _folded(passed, prefix, delimiter) == passed else ""
     last = after
     for key in keys:
@@ -132,7 +132,8 @@ async def list_object_versions(context: CallContext) -> EmulatorReply:
         if not key.startswith(prefix) or key < after:
             continue
         ids = list(reversed(known[key]))
-        if key == after:  # without an ID, all versions of the marker's key are passed
+        if key == after:
+            # without a version ID, all versions of the marker's key are skipped
             rest = ids[ids.index(passed) + 1 :] if passed in ids else []
         else:
             rest = ids
@@ -171,7 +172,7 @@ async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
     query, shown = context.call.parameters, _shown(context)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     key, upload_id = query.get("key-marker", ""), query.get("upload-id-marker", "")
-    # Without an ID, all uploads of the marker's key are passed over.
+    # Without an upload ID, all uploads of the marker's key are skipped.
     after = (key, upload_id or _AFTER_ALL)
     rows: dict[tuple[str, str], StoredUpload | None] = {}
     for upload in context.bucket.uploads.values():

@@ -33,7 +33,7 @@ class Refusal:
     status: int = 403
     code: str = "AccessDenied"
     message: str
-    ec: str = ""  # a finer number; empty where the documentation has none
+    ec: str = ""  # OSS's EC number; empty if the documentation has none
     extras: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
@@ -55,7 +55,7 @@ class ReceivedForm:
 
     @property
     def checked_fields(self) -> Mapping[str, str]:
-        """Fields for the policy; their Content-Type wins over that of the file."""
+        """Fields to check against the policy; their Content-Type precedes the file's."""
         if self.file.content_type is None:
             return self.fields
         return {"content-type": self.file.content_type, **self.fields}
@@ -65,21 +65,22 @@ class ReceivedForm:
 class Call:
     """A received request; bytes that are not UTF-8 become lone surrogates."""
 
-    action: str = ""  # name in the API reference
+    action: str = ""  # action name in the API reference
     method: str = "GET"
-    bucket: str  # from the host or the path; empty for a call on the service
-    key: str  # percent-decoded once; empty for a call on a bucket
-    path: str = ""  # of the URL as received, not decoded, without the query
-    query: str = field(default="", repr=False)  # not decoded
+    bucket: str  # bucket in the host or the path; empty for a call on the service
+    key: str  # key, percent-decoded once; empty for a call on a bucket
+    path: str = ""  # path of the URL as received, not decoded, without the query
+    query: str = field(default="", repr=False)  # query as received, not decoded
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
-    # The form of a PostObject, whose field ``key`` names the object; None until read.
+    # The form of a PostObject; its field ``key`` names the object. None until the form
+    # was read.
     form: ReceivedForm | None = field(default=None, repr=False)
 
     @cached_property
     def parameters(self) -> Mapping[str, str]:
-        """Parameters of the query; the first of repeated ones counts."""
+        """Parameters of the query. If a parameter is repeated, the first one counts."""
         return dict(reversed(parse_query(self.query)))
 
     @property
@@ -106,8 +107,8 @@ def read_number(text: str) -> int | None:
 
 INTERNAL = "InternalError"
 
-# Status, code, EC and message. A fault that names only a status answers the first code of
-# that status. NotImplemented is what OSS answers to conditions on a PutObject.
+# Status, code, EC and message. A fault that names only a status answers with the first
+# code of that status. OSS answers NotImplemented to conditions on a PutObject.
 _TABLE = """
 203 CallbackFailed 0007-00000203 Error status : 502.
 304 NotModified - Not Modified
@@ -191,7 +192,7 @@ def refused(
         status=status,
         code=code,
         message=message or usual,
-        # The EC of the table belongs to the message of the table.
+        # The table's EC belongs to the table's message.
         ec=ec or ("" if message else usual_ec),
         extras=extras,
     )
@@ -221,7 +222,7 @@ def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> Refuse
     )
 
 
-# Characters that XML 1.0 excludes: controls, surrogates, two non-characters.
+# Characters that XML 1.0 excludes: controls, surrogates and two non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
 _XML = {"Content-Type": "application/xml"}
@@ -251,7 +252,8 @@ def xml(root: str, content: Content) -> bytes:
 
     A mapping is a nested element, a list repeats an element, and None is omitted.
     """
-    # In no namespace: oss2 finds nothing in one, though OSS's own examples show one.
+    # The document has no namespace: oss2 finds nothing in one, although OSS's own
+    # examples show one.
     text = _element(root, content)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
 
@@ -293,7 +295,7 @@ def error_reply(
         content |= {"EC": refusal.ec, "RecommendDoc": f"{_TROUBLESHOOT}{refusal.ec}"}
         headers["x-oss-ec"] = refusal.ec
     body = xml("Error", content)
-    if call.method == "HEAD":  # which has no body
+    if call.method == "HEAD":  # a reply to HEAD has no body
         headers["x-oss-err"] = base64.b64encode(body).decode()
     if call.method == "HEAD" or refusal.status == HTTPStatus.NOT_MODIFIED:
         body = b""

@@ -97,7 +97,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
     """Raise RefusedError, 304 or 412, if a conditional header does not hold.
 
-    *prefix* begins the names of these headers: *prefix* + ``if-...``.
+    The names of these headers are *prefix* + ``if-...``.
     """
 
     def condition(name: str) -> str | None:
@@ -132,9 +132,9 @@ def _seconds(text: str | None) -> int | None:
 def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
     """Return start and end offset (exclusive) of a range; None for the whole object.
 
-    For a range outside the object, OSS returns the whole object, unless standard
-    behavior is requested (API reference, GetObject, ``x-oss-range-behavior``): then
-    RefusedError is raised.
+    For a range outside the object, OSS returns the whole object. If standard behavior
+    is requested (API reference, GetObject, ``x-oss-range-behavior``), RefusedError is
+    raised.
     """
     match = _is_range(call.headers.get("range", "").replace(" ", ""))
     if not match or not (match[1] or match[2]):

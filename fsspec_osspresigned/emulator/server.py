@@ -33,7 +33,7 @@ from .wire import ClientConnection, Wire
 _T = TypeVar("_T")
 
 DEFAULT_BUCKET = "examplebucket"
-GRACE = 1.0  # seconds that running requests get when the server stops
+GRACE = 1.0  # seconds that running requests get to finish when the server stops
 _LOOPBACK = "127.0.0.1"
 _KEY = Credentials(
     access_key_id="LTAI5tEmulatorKeyId",
@@ -46,8 +46,9 @@ class _EmulatorProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.access_log = False  # it would write whole queries, signatures included
-        # ali-oss announces the length of a chunked body.
+        # uvicorn's access log would contain whole queries with signatures
+        self.access_log = False
+        # ali-oss sends a Content-Length with a chunked body.
         self.parser.set_dangerous_leniencies(lenient_chunked_length=True)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -122,7 +123,7 @@ class _EmulatorServer:
         self._server.close()
         for protocol in self.connections:
             protocol.shutdown()
-            if protocol.link.waiting:  # a fault holds it
+            if protocol.link.waiting:  # a fault holds this connection open
                 protocol.link.transport.abort()
         running = set(self._state.tasks)
         if running:
@@ -130,7 +131,7 @@ class _EmulatorServer:
         for protocol in self.connections:
             protocol.link.transport.abort()
         if running:
-            # Handlers that wait end when their connections are closed.
+            # Handlers that wait finish when their connections are closed.
             await asyncio.wait(running)
         # asyncio closes a transport one turn of the loop after ``close``.
         await settle()
@@ -152,12 +153,13 @@ class Emulator:
         faults: initial rules; :attr:`faults` adds more.
         cnames: host name -> bucket.
         versioned: buckets with versioning, which ignore forbid-overwrite.
-        callback: function that acts as callback server; its result None is a failure.
+        callback: function that acts as the callback server; if it returns None, the
+            callback fails.
 
     Attributes:
         credentials: the owner's access key.
         faults: the active faults: ``faults.add(Fault(...))``.
-        clock: the server's clock: set its ``offset`` in seconds, or call ``jump``.
+        clock: the server's clock; set its ``offset`` in seconds, or call ``jump``.
         store: the stored objects.
 
     Raises:
@@ -228,7 +230,7 @@ class Emulator:
 
     @property
     def under_way(self) -> int:
-        """Number of requests whose head has arrived and that have not ended."""
+        """Number of requests that have begun, but not ended."""
         return self._server.under_way if self._server else 0
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
@@ -245,7 +247,7 @@ class Emulator:
         return list(self.store.buckets[bucket].uploads.values())
 
     def start(self) -> None:
-        """Start to listen, and return when connections are accepted.
+        """Begin to listen, and return when the server accepts connections.
 
         Raises OSError if the port is taken.
         """
@@ -279,12 +281,12 @@ def serve(
     sts: int | None = None,
     **options: Any,
 ) -> None:
-    """Run an emulator until *stop*, or SIGINT or SIGTERM; print its address and keys.
+    """Run an emulator until *stop*, SIGINT or SIGTERM; print its address and keys.
 
     Args:
         port: TCP port; 0 lets the system choose a free port.
-        stop: event that ends the emulator; None handles the two signals instead, and
-            must be called in the main thread.
+        stop: event that ends the emulator; None handles SIGINT and SIGTERM instead,
+            which only works in the main thread.
         sts: lifetime of a temporary (STS) key in seconds; None uses a long-term key.
         options: arguments of :class:`Emulator`.
 
@@ -312,7 +314,7 @@ def _sts_key(seconds: float) -> Credentials:
 
 
 def _description(oss: Emulator) -> str:
-    # The secrets are shown: they belong to this emulator and open nothing else.
+    # The secrets are shown, because they belong to this emulator and open nothing else.
     key, names = oss.credentials, ", ".join(oss.store.buckets)
     variables = {
         "ENDPOINT": oss.url,

@@ -18,7 +18,7 @@ Callback = Callable[[Mapping[str, Any]], bytes | None]
 
 @define
 class Clock:
-    """Clock called like ``time.time``, from which it differs by *offset* seconds."""
+    """A replacement for ``time.time`` that is ahead of it by *offset* seconds."""
 
     offset: float = 0.0
 
@@ -35,14 +35,14 @@ _is_unreachable = re.compile(r"(https?://)?[a-z0-9.-]+\.invalid(:\d+)?(/.*)?").f
 
 
 def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
-    """Return a callback server's reply; None, a failure, for hosts in ``.invalid``."""
+    """Return a callback server's reply. None is a failure, for hosts in ``.invalid``."""
     url = str(wanted["callbackUrl"]).split(";")[0]
     return None if _is_unreachable(url) else b'{"Status":"OK"}'
 
 
 @frozen(kw_only=True)
 class EmulatorSettings:
-    keys: Mapping[str, Credentials]  # access key ID -> access key
+    keys: Mapping[str, Credentials]  # access key ID -> credentials
     region: str
     clock: Clock
     cnames: Mapping[str, str]  # host name -> bucket

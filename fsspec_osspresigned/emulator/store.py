@@ -1,6 +1,6 @@
-"""Store of the emulator: buckets, objects and multipart uploads, until it is closed.
+"""Store of the emulator: buckets, objects and multipart uploads.
 
-Bodies of objects are immutable segments in memory; large ones are in temporary files.
+Bodies of objects are immutable segments in memory. Large bodies are in temporary files.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Segment:
 
 @frozen
 class Piece:
-    """A received body; of a part also its number, and the time of storing."""
+    """A received body. A part also has its number, and the time when it was stored."""
 
     body: Segment
-    md5: str  # hexadecimal
+    md5: str  # hexadecimal digits
     crc64: int
     number: int = 0
     modified: float = 0.0
@@ -233,7 +233,7 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets of the emulator. Only its event loop changes them, other threads read."""
+    """Buckets of the emulator. Only its event loop changes them; other threads read."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="osspresigned-emulator-"))
@@ -277,10 +277,10 @@ class Store:
         *,
         now: float = 0.0,
     ) -> StoredObject | None:
-        """Delete an object or a version, and return it; None if it was missing.
+        """Delete an object or a version, and return it; None if it did not exist.
 
-        With versioning but no version ID, nothing is deleted: a delete marker is
-        stored, dated *now*, and returned.
+        With versioning but no version ID, nothing is deleted. Instead, a delete marker
+        with the time *now* is stored and returned.
         """
         if not bucket.versioned:
             return bucket.objects.pop(key, None)
@@ -298,7 +298,7 @@ class Store:
         self.buckets[upload.bucket].uploads[upload.upload_id] = upload
 
     def add_part(self, upload: StoredUpload, part: Piece, *, ec: str) -> None:
-        # It may have been completed or aborted while the part arrived.
+        # The upload may have been completed or aborted while the part arrived.
         self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
         upload.parts[part.number] = part
 

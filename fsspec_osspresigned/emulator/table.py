@@ -1,7 +1,7 @@
-"""Table of the calls that the emulator supports, one row each, and which one a request is.
+"""Table of the calls that the emulator supports, and the search for a request's call.
 
-The row of a call in :data:`OPERATIONS` needs only a handler. The row of a call that is
-not in it also gives the method and the parameters.
+Each call has one row. If the call is in :data:`OPERATIONS`, the row has only a handler;
+otherwise it also has method and parameters.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _OPERATIONS: Mapping[Action, Handler] = {
     Action.CompleteMultipartUpload: writing.complete_multipart_upload,
     Action.AbortMultipartUpload: writing.abort_multipart_upload,
 }
-# Calls that only the clients of docs/interop.md and `check store` send: method, what the
-# call is on, its parameter.
+# Calls that only `check store` and the clients in docs/interop.md send: method, target
+# of the call (service, bucket or object), and parameter.
 _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "ListBuckets": ("GET Service", listing.list_buckets),
     "ListObjects": ("GET Bucket", listing.list_objects),
@@ -54,8 +54,9 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
-# Parameters that change how a call is done. Any other one makes the request another call
-# if it has no value, if an SDK signs it as a sub-resource, or if it is OSS's by its name.
+# Parameters that change how a call is done. Any other parameter makes the request a
+# different call in three cases: it has no value, an SDK signs it as a sub-resource, or
+# OSS uses its name.
 _CHANGES = OWN_PARAMETERS.union(
     ("callback", "callback-var", "list-type", "marker", "position"),
     ("key-marker", "max-uploads", "upload-id-marker", "version-id-marker"),
@@ -72,7 +73,7 @@ def _rows() -> Iterator[tuple[str, Spec, str]]:
         yield "Bucket" if spec.on_bucket or spec.form else "Object", spec, action
 
 
-# With the sub-resources that name the call, those with most of them first.
+# Calls with the sub-resources that select them, most sub-resources first.
 _CALLS = sorted(
     ((on, spec.parameters - _CHANGES, spec, action) for on, spec, action in _rows()),
     key=lambda row: (-len(row[2].parameters), not row[2].copies),
@@ -86,12 +87,12 @@ _bucket_host = re.compile(
 def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
     """Return the call of an ASGI *scope*; *cnames* are host -> bucket.
 
-    Routes of a web framework would match the decoded path, in which ``a%2Fb`` is
-    ``a/b``, and normalise it.
+    This does not use routes of a web framework, because they match the decoded path, in
+    which ``a%2Fb`` is ``a/b``, and normalise it.
     """
     headers: dict[str, str] = {}
     for header, value in scope["headers"]:
-        # Bytes that are no UTF-8 become lone surrogates.
+        # Bytes that are not UTF-8 become lone surrogates.
         text = value.decode("utf-8", "surrogateescape").strip()
         headers.setdefault(header.decode("latin-1"), text)
     path: str = scope["raw_path"].decode("latin-1")

@@ -65,9 +65,9 @@ FindKey = Callable[[str], Credentials | None]
 def verify(
     call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
 ) -> Refusal | None:
-    """Return why OSS would refuse *call*; None if it is signed well.
+    """Return why OSS would refuse *call*; None if its signature is valid.
 
-    Of a form, signature and conditions are checked, but not the size of its file.
+    For a form, signature and conditions are checked, but not the size of its file.
     """
     refusal = verify_signature(call, find=find, now=now, regions=regions)
     if refusal is not None or call.form is None:
@@ -78,7 +78,7 @@ def verify(
 def verify_signature(
     call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
 ) -> Refusal | None:
-    """Return the same as :func:`verify`, without the conditions of a form's policy."""
+    """Return the same as :func:`verify`, but ignore the conditions of a form's policy."""
     judge = _Verification(call, find, now, regions)
     try:
         if call.form is None:
@@ -100,9 +100,9 @@ def _ec(number: int) -> str:
 
 @frozen
 class _Claim:
-    credential: str  # key-id/day/region/product/aliyun_v4_request
+    credential: str  # KEY_ID/DAY/REGION/PRODUCT/aliyun_v4_request
     moment: str
-    additional: str  # names of the additional headers, with ";" between them
+    additional: str  # names of the additional headers, separated by ";"
     signature: str
 
     @property
@@ -148,7 +148,8 @@ class _Verification:
             raise _invalid("The signature version is not supported.", ec=_ec(66))
 
     def _query_v1(self, query: Mapping[str, str]) -> None:
-        # Life first: a URL that is stale and wrong is reported as stale.
+        # The expiry is checked first: a URL that is both stale and wrong is reported as
+        # stale.
         expires = query.get("Expires")
         if expires is None:
             raise _denied("The Expires parameter is missing.", ec=_ec(67))
@@ -185,7 +186,8 @@ class _Verification:
         date = headers.get("x-oss-date") or headers.get("date", "")
         if match := _is_v1_header(header):
             self._check_date(date, _parse_date(date))
-            # alibabacloud-oss-v2 sends the second name, which is not signed.
+            # alibabacloud-oss-v2 sends the token by the second name, which is not
+            # signed.
             token = headers.get(_TOKEN, headers.get("security-token"))
             key = self._key(match[1], token)
             self._compare_v1(key, dict(reversed(pairs)), date, match[2])
@@ -198,7 +200,7 @@ class _Verification:
         credential, additional, signature = (values.get(name, "") for name in names)
         claim = _Claim(credential, date, additional, signature)
         self._check_scope(claim)
-        # Go's first SDK sends, and signs, Date as HTTP writes it.
+        # Go's first SDK sends and signs Date in the format of HTTP.
         moment = _parse_date(date)
         day = "" if moment is None else oss_moment(moment)[:10].replace("-", "")
         self._check_date(date, moment if day == claim.scope[0] else None)

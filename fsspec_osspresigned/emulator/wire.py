@@ -1,7 +1,7 @@
-"""Connections with faults, and received bodies: what no web server does by itself.
+"""Connections with faults, and received bodies: features that web servers lack.
 
-Faults of a connection are resets, interim replies, slow and broken replies. A body knows
-the byte positions at which a fault acts.
+Faults of a connection are resets, interim replies, slow and broken replies. The class
+for bodies acts on faults at given byte positions.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from attrs import define, field, frozen
 from .messages import RefusedError, too_large
 from .store import Spool
 
-_POLL_INTERVAL = 0.05  # seconds, for clients that leave while reading is paused
-_WRITES = 20  # a second, of a slow reply
-_NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
-_LINGER = 1.0  # seconds
+# seconds between two checks whether a client has left while reading is paused
+_POLL_INTERVAL = 0.05
+_WRITES = 20  # writes per second of a slow reply
+_NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER with zero seconds
+_LINGER = 1.0  # seconds for which a closed connection still reads
 INTERIM = (HTTPStatus.CONTINUE, HTTPStatus.PROCESSING, HTTPStatus.EARLY_HINTS)
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Effect = Callable[[], Awaitable[None]]
-PlacedEffect = tuple[int, Effect]  # the byte position at which a fault acts
+PlacedEffect = tuple[int, Effect]  # byte position, and the fault that acts there
 
 
 class DisconnectedError(Exception):
@@ -45,7 +46,7 @@ class CutError(Exception):
 
 @define(eq=False)
 class ClientConnection:
-    """One client connection; ``waiting`` is the number of faults that stall it."""
+    """One client connection; ``waiting`` counts the faults that stall it now."""
 
     transport: asyncio.Transport
     number: int
@@ -54,7 +55,7 @@ class ClientConnection:
     gone: asyncio.Event = field(factory=asyncio.Event)
 
     def break_off(self, *, reset: bool) -> None:
-        """Close the connection: at once with a RST, or after all written bytes."""
+        """Close the connection at once with a RST, or after all written bytes."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -83,9 +84,9 @@ class ClientConnection:
                 raise DisconnectedError
 
     def _client_has_left(self) -> bool:
-        # asyncio notices nothing while reading is paused.
+        # While reading is paused, asyncio does not notice that the client has left.
         poll, peer = select.poll(), self.transport.get_extra_info("socket")
-        # Without that flag (macOS) only a reset is noticed.
+        # Without POLLRDHUP (macOS), only a reset is noticed.
         poll.register(peer, getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(0))
 
@@ -93,8 +94,8 @@ class ClientConnection:
 @frozen
 class Wire:
     connection: ClientConnection
-    cycle: Any  # the web server's state of the request
-    reused: bool  # whether the connection carried an earlier request
+    cycle: Any  # state of the request in the web server
+    reused: bool  # True if the connection carried an earlier request
 
     def interim(self, status: int) -> None:
         line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n\r\n"
@@ -165,7 +166,7 @@ def in_order(
 ) -> list[PlacedEffect]:
     """Return *effects* sorted by their positions; None leaves an effect out.
 
-    Positions are within *total* bytes; negative ones count from the end: -1 is before
+    Positions are within *total* bytes. Negative ones count from the end; -1 is before
     the last byte.
     """
     placed = [
@@ -230,7 +231,7 @@ class IncomingBody:
         return data
 
     async def _apply(self, reached: int) -> None:
-        """Apply the faults up to *reached*; at the end of the body, all that remain."""
+        """Apply the faults up to *reached*, or all at the end of the body."""
         while self.effects and (self.effects[0][0] <= reached or not self._more):
             position, effect = self.effects.pop(0)
             self.received = max(self.received, min(position, reached))

@@ -50,7 +50,8 @@ from .store import (
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
-# Control characters, which oss2 writes although XML forbids them -> placeholders.
+# Control character -> placeholder. oss2 writes control characters, although XML forbids
+# them.
 _CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
 
 
@@ -75,13 +76,13 @@ async def put_object(context: CallContext) -> EmulatorReply:
 
 
 async def append_object(context: CallContext) -> EmulatorReply:
-    # The properties in later appends are ignored.
+    # Later appends do not change the properties.
     headers = {} if _object_to_append(context) else read_properties(context.call)
     piece = await context.receive_body()
     start = _object_to_append(context) or StoredObject(
         key=context.call.key, etag="", crc64=0, headers=headers
     )
-    # OSS does not document of what the ETag of an appendable object is the MD5.
+    # OSS does not document which bytes the ETag of an appendable object is the MD5 of.
     text = f"{start.etag}{piece.etag}".encode()
     stored = evolve(
         start,
@@ -286,7 +287,7 @@ def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
     if value.lower() != "yes":
         raise invalid_argument("x-oss-complete-all must be yes.", "", value)
     if body:
-        # The spelling is that of OSS.
+        # This is OSS's spelling.
         message = "Should not speficy both complete all header and http body."
         raise invalid_argument(message, ec="0042-00000216")
     if not upload.parts:

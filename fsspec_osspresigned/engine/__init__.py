@@ -1,8 +1,8 @@
-"""One asyncio loop for all filesystems of a process, and what its coroutines wait for.
+"""One asyncio loop for all filesystems of a process, with its threads and limits.
 
-Begin with ``engine``. A plain method waits for a coroutine by ``run``. A coroutine waits
-for a worker thread by ``blocking``. ``scope`` runs many jobs, which end together.
-``limits`` bounds the requests in flight and the memory of parts.
+Begin with ``engine``. A synchronous method waits for a coroutine by ``run``. A
+coroutine waits for a worker thread by ``blocking``. ``scope`` runs many jobs, which end
+together. ``limits`` has the limits for requests in flight and for the memory of parts.
 """
 
 from __future__ import annotations

@@ -30,18 +30,18 @@ class Abortable(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """True if nothing would be left if the process ended now."""
+        """True if the process could end now and leave nothing behind."""
         ...
 
     def stop(self) -> None:
-        """Begin to remove what would be left, and do not wait; may be called twice."""
+        """Begin to remove everything that would be left; does not wait, idempotent."""
         ...
 
 
-TERMINATED = "SIGTERM ends this process: nothing more is begun"
-_POLL_INTERVAL = 0.05  # seconds
-_TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
-_LOG_TIMEOUT = 1.0  # seconds for what the engine has logged at the end
+TERMINATED = "SIGTERM ends this process: no further upload begins"
+_POLL_INTERVAL = 0.05  # seconds between two checks for SIGTERM
+_TIMEOUT = 12.0  # maximum of seconds from SIGTERM to the end of the process
+_LOG_TIMEOUT = 1.0  # seconds to write the engine's last log records
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
 is_terminating = False
 
@@ -54,7 +54,7 @@ def add(upload: Abortable) -> None:
     """
     refuse_if_terminating()
     _begun.add(upload)
-    in_waiting_thread(watch)  # only the main thread can
+    in_waiting_thread(watch)  # only the main thread can set signal handlers
 
 
 def refuse_if_terminating(path: str | None = None) -> None:
@@ -65,7 +65,7 @@ def refuse_if_terminating(path: str | None = None) -> None:
 
 def _unfinished() -> list[Abortable]:
     while True:
-        with suppress(RuntimeError):  # another thread has begun one
+        with suppress(RuntimeError):  # another thread has started one meanwhile
             return [upload for upload in _begun if not upload.is_over]
 
 
@@ -92,7 +92,7 @@ def watch() -> None:
 
 @atexit.register
 def end_all(seconds: float = _TIMEOUT - 2) -> None:
-    """Abort all unfinished uploads, within at most *seconds*; log those that are left.
+    """Abort all unfinished uploads within *seconds*; log those that are left.
 
     Uploads that other threads begin meanwhile are aborted too.
     """
@@ -111,7 +111,7 @@ def _end_all(end: float) -> None:
         for upload in pending:
             try:
                 upload.stop()
-            except Exception as error:  # noqa: BLE001 - the others are to end anyway
+            except Exception as error:  # noqa: BLE001 - the other uploads must still end
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
         if not all(item.is_over or item in failed for item in pending):
@@ -120,9 +120,10 @@ def _end_all(end: float) -> None:
 
 @atexit.register
 def _let_pyarrow_end() -> None:
-    # A thread of pyarrow drops its filesystem just after ``write_dataset`` has returned.
-    # Up to Python 3.12, it would kill the process if it had to wait for the interpreter
-    # while that ends (C++ ends a process whose thread is ended within a destructor).
+    # A thread of pyarrow drops its filesystem just after ``write_dataset`` has
+    # returned. Up to Python 3.12, that thread would crash the process if it waited for
+    # the interpreter during exit: C++ ends a process whose thread is stopped within a
+    # destructor.
     if sys.version_info < (3, 13) and "pyarrow" in sys.modules:
         time.sleep(_POLL_INTERVAL)
 
@@ -140,16 +141,16 @@ def terminate(
         end_all()
         then()
 
-    global is_terminating  # noqa: PLW0603 - of the process
-    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    global is_terminating  # noqa: PLW0603 - one for each process
+    signal.signal(number, signal.SIG_DFL)  # a second SIGTERM ends the process at once
     is_terminating = True
     try:
         ending = threading.Thread(target=end, daemon=True)
         ending.start()
-    except RuntimeError:  # no thread can be started
+    except RuntimeError:  # the system can start no thread
         end()
     else:
         ending.join(_TIMEOUT)
     finally:
         os.kill(os.getpid(), number)
-        is_terminating = False  # something has kept the process alive
+        is_terminating = False  # another handler has kept the process alive

@@ -1,4 +1,4 @@
-"""A thread for functions of the program for which no thread waits, such as log handlers."""
+"""A thread that calls functions in the background, such as log handlers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from contextlib import suppress
 
 from ..compat import after_fork_in_child
 
-_MOST = 10_000  # functions that wait; more are dropped, because one of them blocks
-_POLL_INTERVAL = 0.02  # seconds
+# maximum number of waiting functions; one blocks them, so later ones are dropped
+_MOST = 10_000
+_POLL_INTERVAL = 0.02  # seconds between two checks
 
 
 class _Background:
@@ -26,7 +27,8 @@ class _Background:
         self._put += 1
         self._functions.put(function)
         if not self._has_thread:
-            with suppress(RuntimeError):  # none can be started: ``finish`` calls it
+            with suppress(RuntimeError):
+                # no thread can be started: ``finish`` calls the functions
                 threading.Thread(
                     target=self._main, name="osspresigned-log", daemon=True
                 ).start()
@@ -37,7 +39,8 @@ class _Background:
             self._call(self._functions.get())
 
     def _call(self, function: Callable[[], object]) -> None:
-        with suppress(Exception):  # of a handler: no caller could get it
+        with suppress(Exception):
+            # an error of a log handler has no caller who could get it
             function()
         self._called += 1
 
@@ -55,7 +58,7 @@ _background = _Background()
 
 
 def put(function: Callable[[], object]) -> None:
-    """Let the thread call *function*, after those that were put before; never wait.
+    """Let the thread call *function* after all earlier functions; never waits.
 
     Only the engine's thread may call it. An exception of *function* is ignored.
     """
@@ -63,7 +66,7 @@ def put(function: Callable[[], object]) -> None:
 
 
 def finish(seconds: float) -> None:
-    """Wait until all functions were called, at most *seconds*."""
+    """Wait at most *seconds* until all functions were called."""
     _background.finish(seconds)
 
 

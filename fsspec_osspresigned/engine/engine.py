@@ -1,9 +1,10 @@
 """Engine: one event loop in a daemon thread, and the ways to call coroutines on it.
 
-A plain method calls a coroutine by ``run``, a coroutine of any other loop by ``awaited``.
-Both wait until the call has ended, so its buffers may be used again. A coroutine of the
-loop gives what may block to a worker thread: its own work by ``blocking``, and what may
-wait for code of the user or for the engine by ``waiting``.
+A synchronous method calls a coroutine by ``run``. A coroutine of any other loop calls
+it by ``awaited``. Both wait until the call has ended, so the caller may reuse its
+buffers. A coroutine of this loop calls blocking functions in a worker thread: by
+``blocking``, or by ``waiting`` if the function may wait for code of the user or for the
+engine.
 """
 
 from __future__ import annotations
@@ -30,23 +31,24 @@ from .threads import Job, Threads, enter_own_thread, is_own_thread
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# With the thread of the loop, and one for log records, at most 64 threads.
+# With the threads of the loop and of the log records, that makes at most 64 threads.
 WORKERS = 62
-GRACE = 5.0  # seconds that the work of a cancelled call gets to end
-_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which no other one counts
-_POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
+GRACE = 5.0  # seconds that a cancelled call gets to clean up
+_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which a second one is ignored
+_POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets signal handlers run
 
-# True if ``awaited`` waits in the calling thread, because a plain method called it.
+# True if ``awaited`` waits in the calling thread, because a synchronous method called
+# it.
 waits_in_thread: ContextVar[bool] = ContextVar("osspresigned_waits", default=False)
-# The call of a verb to which a coroutine belongs: its thread waits, and calls share the
-# requests in flight.
+# The call of a verb to which a coroutine belongs. The thread of this call waits, and
+# all calls share the requests in flight.
 call_of_task: ContextVar[_Call | None] = ContextVar("osspresigned_call", default=None)
-# True while code of the user runs, see ``user_code``.
+# True while code of the user runs; see ``user_code``.
 is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
 
 
 class CarriedError(BaseException):
-    """Carries an *error* of the user's code that is no Exception, such as SystemExit.
+    """Carries an *error* of the user's code that is not an Exception, such as SystemExit.
 
     If a coroutine raised *error* itself, asyncio would end its loop, or take the task for
     cancelled. ``run`` raises *error* in the thread of its caller.
@@ -61,28 +63,31 @@ class CarriedError(BaseException):
 
 
 class EngineLoop(asyncio.SelectorEventLoop):
-    """Event loop of an engine, the ``Engine`` in its attribute *engine*."""
+    """Event loop of an engine, which is in its attribute *engine*."""
 
     engine: Any
 
-    time = staticmethod(time.monotonic)  # as asyncio's, without a call of its own
-    get_debug = staticmethod(bool)  # False: it would log in the loop's thread
+    # the same clock as asyncio's, without its extra call
+    time = staticmethod(time.monotonic)
+    # False, because debugging would log in the loop's thread
+    get_debug = staticmethod(bool)
 
     def __del__(self) -> None:
-        """Give no warning: the loop lives as long as its process."""
+        """Issue no warning, because the loop lives as long as its process."""
 
 
 class Engine:
-    """The event loop of a process, its worker threads, and what belongs to the loop.
+    """The event loop of a process, its worker threads, and the objects that it owns.
 
     The thread of the loop begins with the first call, and ends with the process.
     """
 
-    loop: EngineLoop  # once ``start`` has returned
+    loop: EngineLoop  # exists once ``start`` has returned
 
     def __init__(self) -> None:
         self._has_loop = False
-        self._lock = threading.RLock()  # a finalizer may start the engine meanwhile
+        # reentrant, because a finalizer may start the engine meanwhile
+        self._lock = threading.RLock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.owned = _Owned()
 
@@ -97,12 +102,14 @@ class Engine:
         """
         if not self._has_loop:
             _refuse_green_threads()
-            # Outside of the lock: asyncio logs here, and a handler may use the engine.
+            # This is outside of the lock, because asyncio logs here, and a log handler
+            # may use the engine.
             self._begin_thread(EngineLoop())
 
     def _begin_thread(self, loop: EngineLoop) -> None:
         loop.engine = self
-        # asyncio would log in the loop's thread, where a handler could block.
+        # In debug mode, asyncio logs in the loop's thread, where a log handler could
+        # block.
         loop.set_debug(False)
         loop.set_exception_handler(_report)
         thread = threading.Thread(
@@ -131,17 +138,17 @@ class Engine:
         self.loop.call_soon_threadsafe(function)
 
     @property
-    def tasks(self) -> set[asyncio.Task[Any]]:  # for tests
+    def tasks(self) -> set[asyncio.Task[Any]]:  # used only by tests
         return set(self._tasks)
 
     @property
-    def is_busy(self) -> bool:  # for tests
+    def is_busy(self) -> bool:  # used only by tests
         return bool(self._tasks or self.workers.busy or self.other_threads.busy)
 
     @property
     def position(self) -> str:
         """The file, line and function that the thread of the loop executes now."""
-        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - documented
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - the method is documented
         if frame is None:
             return "nowhere"
         code = frame.f_code
@@ -152,7 +159,7 @@ class Engine:
     def _main(self, loop: EngineLoop) -> None:
         enter_own_thread()
         while True:
-            # A coroutine that raises one of these stops the loop, and not its caller.
+            # These exceptions stop the loop instead of reaching the caller.
             with suppress(KeyboardInterrupt, SystemExit):
                 loop.run_forever()
 
@@ -180,7 +187,7 @@ class Engine:
 
 
 class _Owned(dict[Callable[[], Any], Any]):
-    """The engine's only object of each kind, which is made at its first use."""
+    """The engine's only object of each class, which is created on first use."""
 
     def __missing__(self, kind: Callable[[], Any]) -> Any:
         self[kind] = made = kind()
@@ -188,7 +195,7 @@ class _Owned(dict[Callable[[], Any], Any]):
 
 
 def _refuse_green_threads() -> None:
-    # Their threads are not threads: the loop would run in that of its callers.
+    # With patched threads, the loop would run in the thread of its callers.
     for name, has_patched in (
         ("gevent.monkey", "is_module_patched"),
         ("eventlet.patcher", "is_monkey_patched"),
@@ -226,8 +233,8 @@ def is_engine_thread() -> bool:
 
 
 def _begin_anew() -> None:
-    # A forked child has no threads. It keeps the engine of its parent forever: it must
-    # not touch its sockets, nor end its coroutines.
+    # A forked child has no threads. It keeps its parent's engine forever, because it
+    # must neither touch the parent's sockets nor end its coroutines.
     global _engine  # noqa: PLW0603 - one for each process
     _inherited.append(_engine)
     _engine = Engine()
@@ -238,7 +245,7 @@ after_fork_in_child(_begin_anew)
 
 
 def post_later(function: Callable[[], object]) -> None:
-    """Call *function* on the loop soon, if the engine can start; finalizers may do so."""
+    """Call *function* on the loop soon, if the engine can start; safe in finalizers."""
     if not sys.is_finalizing():  # Python 3.11 would wait for the thread forever
         with suppress(OSError, RuntimeError):
             current().start()
@@ -249,7 +256,7 @@ def post_later(function: Callable[[], object]) -> None:
 
 
 class _Outcome(NamedTuple):
-    """The *result* of a call, or the *error* with which it has ended."""
+    """The *result* of a call, or the *error* that it raised."""
 
     result: Any
     error: BaseException | None
@@ -258,11 +265,11 @@ class _Outcome(NamedTuple):
 class _Call:
     """A call of a coroutine function on the loop, for a waiter in another thread or loop.
 
-    *put* takes what the waiter gets: functions that it calls, and then the outcome.
+    *put* passes items to the waiter: functions to call, and finally the outcome.
 
     Attributes:
         is_heard: the loop has begun to cancel the call.
-        is_over: the waiter takes nothing any more.
+        is_over: the waiter takes no more items.
     """
 
     is_heard = is_over = False
@@ -273,34 +280,35 @@ class _Call:
         put: Callable[[Any], object],
     ) -> None:
         self.put = put
-        self._function: Any = function  # None once it has begun
+        self._function: Any = function  # None once the call has begun
         self._context = context = contextvars.copy_context()
         context.run(call_of_task.set, self)
         context.run(waits_in_thread.set, False)
         self._task: asyncio.Task[Any] | None = None
 
-    def begin(self) -> None:  # on the loop
+    def begin(self) -> None:  # runs on the loop
         if self._function is not None:
             self._task = running().begin(self._do(), self._context)
 
-    def cancel(self) -> None:  # on the loop
+    def cancel(self) -> None:  # runs on the loop
         self.is_heard = True
         if self._function is None and self._task is not None:
             self._task.cancel()
             return
-        # It has not begun, or has ended: the waiter may have lost the first outcome.
+        # The call has not begun, or it has ended and the waiter may have lost the first
+        # outcome.
         self._function = None
         self._end(None, asyncio.CancelledError())
 
     async def _do(self) -> None:
         function, self._function = self._function, None
-        if function is None:  # it was cancelled
+        if function is None:  # the call was cancelled before it began
             return
         try:
             coroutine = function()
-            del function  # the frames of an error would keep it, and with it the body
+            del function  # an error's frames would keep the function, and so the body
             result = await coroutine
-        except BaseException as error:  # noqa: BLE001 - raised by the waiter
+        except BaseException as error:  # noqa: BLE001 - the waiter raises it
             self._end(None, error)
         else:
             self._end(result, None)
@@ -309,21 +317,22 @@ class _Call:
         self.is_over = True
         if self._task is not None:
             running().forget(self._task)
-            self._task = None  # it keeps this call by its context
+            self._task = None  # the task keeps this call through its context
         self.put(_Outcome(result, error))
 
 
 def in_waiting_thread(function: Callable[[], object]) -> None:
-    """Let the thread that waits for this call call *function*, before the call returns.
+    """Call *function* in the thread that waits for the current call.
 
-    Without one, as for what runs in the background, a thread of its own calls it. Any
-    other thread than the engine's calls it itself. Functions are called in order.
+    The function is called before the call returns. If no thread waits, because the work
+    runs in the background, a background thread calls *function*. A thread that is not
+    the engine's calls *function* itself. Functions are called in order.
     """
     if not is_own_thread():
         function()
     elif is_engine_thread():
         _hand_over(call_of_task.get(), function)
-    else:  # before the end of the job of this thread
+    else:  # wait until the job of this thread has ended
         current().post(partial(_hand_over, call_of_task.get(), function))
 
 
@@ -339,9 +348,9 @@ def run(
 ) -> T:
     """Call the coroutine *function* on the engine's loop, and wait for its result.
 
-    An exception that a signal handler raises here (Ctrl-C) cancels the coroutine. It is
-    raised when the coroutine has ended, or after five seconds if the loop does not answer.
-    A second one cancels what the coroutine does to clean up, too.
+    An exception that a signal handler raises here (Ctrl-C) cancels the coroutine. The
+    exception is raised when the coroutine has ended, or after five seconds if the loop
+    does not answer. A second exception also cancels the coroutine's cleanup.
 
     Raises:
         RuntimeError: this is the thread of the loop, the interpreter ends, or gevent or
@@ -352,7 +361,8 @@ def run(
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
-    if sys.is_finalizing():  # its other threads never run again
+    if sys.is_finalizing():
+        # after the interpreter's end, the engine's threads never run again
         raise RuntimeError("the interpreter ends, so nothing can be sent")
     _engine.start()
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -367,7 +377,8 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     if isinstance(error, CarriedError):
         error = error.error
     if interrupt is not None:
-        for note in getattr(error, "__notes__", ()):  # what a cancelled call has left
+        for note in getattr(error, "__notes__", ()):
+            # notes name what a cancelled call has left in the store
             interrupt.add_note(note)
         error = interrupt
     if error is None:
@@ -375,7 +386,7 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     try:
         raise error
     finally:
-        # The frames of the error lead here: a body in them would stay in memory.
+        # The error's frames refer to this frame. A body in them would stay in memory.
         del error, interrupt, outcome
 
 
@@ -384,13 +395,14 @@ def _wait_for(
 ) -> tuple[_Outcome, BaseException | None]:
     """Call *todo* on the loop, and wait for the outcome of *call*.
 
-    Returns the outcome and the first interrupt, an exception of a signal handler; None if
-    there was none. Each interrupt cancels *call*.
+    Returns the outcome and the first interrupt, which is an exception of a signal
+    handler or None. Each interrupt cancels *call*.
     """
     engine, interrupt, end = _engine, None, math.inf
-    # A signal handler may raise between any two steps. The inner ``try`` catches what is
-    # raised while this thread posts or waits, the outer one what is raised in the inner
-    # handlers. These call nothing, because a handler of signals may run after each call.
+    # A signal handler may raise an exception between any two steps. The inner ``try``
+    # catches exceptions raised while this thread posts or waits. The outer ``try``
+    # catches those raised in the inner handlers. The handlers call nothing, because a
+    # signal handler may run after each call.
     while True:
         try:
             while True:
@@ -400,26 +412,28 @@ def _wait_for(
                         if interrupt is not None:
                             end = min(end, time.monotonic() + GRACE)
                     todo = None
-                    # Not forever: a signal that another thread got does not end the
-                    # wait, nor does any on Windows.
+                    # The wait has a time limit: a signal that another thread received
+                    # does not end a wait, and on Windows no signal does.
                     item = items.get(timeout=_POLL_INTERVAL)
                     if type(item) is _Outcome:
                         return item, interrupt
-                    in_waiting_thread(item)  # or one that waits for this one
+                    # called here, or in a thread that waits for this one
+                    in_waiting_thread(item)
                 except queue.Empty:
                     if not call.is_heard and time.monotonic() >= end:
                         return _unanswered(engine), interrupt
-                except BaseException as caught:  # noqa: BLE001 - raised by the caller
-                    # It may have lost what ``get`` returned: ``cancel`` repeats it.
+                except BaseException as caught:  # noqa: BLE001 - the caller raises it
+                    # The waiter may have lost what ``get`` returned; ``cancel`` sends
+                    # it again.
                     interrupt = caught if interrupt is None else interrupt
                     todo = call.cancel
-        except BaseException as caught:  # noqa: BLE001 - raised by the caller
+        except BaseException as caught:  # noqa: BLE001 - the caller raises it
             interrupt = caught if interrupt is None else interrupt
             todo = call.cancel
 
 
 def _unanswered(engine: Engine) -> _Outcome:
-    """Return the outcome of a call whose cancellation the loop has not taken in time."""
+    """Return the outcome of a call if the loop did not handle its cancellation in time."""
     error = asyncio.CancelledError()
     error.add_note(
         f"the engine does not answer, so it is unknown what was done: its thread is at "
@@ -433,9 +447,9 @@ async def awaited(
 ) -> T:
     """Call the coroutine *function* on the engine's loop; await it in any event loop.
 
-    In a plain method (``verb``), the thread waits instead. If the caller is cancelled,
-    CancelledError is raised when the call has ended, or after five seconds if the engine
-    does not answer.
+    In a synchronous method (``verb``), the thread waits instead. If the caller is
+    cancelled, CancelledError is raised when the call has ended, or after five seconds
+    if the engine does not answer.
 
     Raises:
         OSError: the system has no thread or no descriptor for the engine's loop.
@@ -460,7 +474,7 @@ async def awaited(
     except GeneratorExit:  # the caller's loop was closed
         post_later(call.cancel)
         raise
-    except BaseException:  # of a signal handler: the loop does not run on
+    except BaseException:  # an exception of a signal handler stops the loop
         _wait_for(call, call.cancel, items)
         raise
     result: T = _result(outcome, interrupt)
@@ -470,9 +484,9 @@ async def awaited(
 async def _until_ended(
     call: _Call, items: queue.SimpleQueue[Any], arrived: asyncio.Event
 ) -> tuple[_Outcome, BaseException | None]:
-    """Begin *call*, and wait for its outcome; return it, and what has cancelled the call."""
+    """Begin *call* and wait; return its outcome, and what cancelled it."""
     engine, interrupt = current(), None
-    # When to give up, and when a cancellation counts again.
+    # When to give up, and when the next cancellation counts.
     end = next_cancel = math.inf
     engine.post(call.begin)
     while True:
@@ -482,12 +496,14 @@ async def _until_ended(
                 item = items.get()
                 if type(item) is _Outcome:
                     return item, interrupt
-                in_waiting_thread(item)  # or one that waits for this one
-            # One that is cancelled waits in steps: the engine may not answer.
+                # called here, or in a thread that waits for this one
+                in_waiting_thread(item)
+            # A cancelled caller waits in short steps, because the engine may not
+            # answer.
             await asyncio.wait_for(
                 arrived.wait(), None if interrupt is None else _POLL_INTERVAL
             )
-        except (asyncio.CancelledError, Exception) as caught:  # noqa: BLE001 - raised later
+        except (asyncio.CancelledError, Exception) as caught:  # noqa: BLE001 - the caller raises it later
             now = time.monotonic()
             if interrupt is None:
                 interrupt, end, next_cancel = caught, now + GRACE, now
@@ -495,7 +511,8 @@ async def _until_ended(
                 if not call.is_heard and now >= end:
                     return _unanswered(engine), interrupt
                 continue
-            # anyio cancels in each turn of its loop, and does not mean to hurry.
+            # anyio repeats a cancellation in each turn of its loop; that is not a
+            # request to hurry.
             if now >= next_cancel:
                 next_cancel = now + _CANCEL_INTERVAL
                 engine.post(call.cancel)
@@ -514,7 +531,7 @@ def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:
                 items.append(item)
                 if len(items) == size:
                     break
-        except Exception as error:  # noqa: BLE001 - raised by the caller
+        except Exception as error:  # noqa: BLE001 - the caller raises it
             return items, error
         return items, None
 
@@ -535,12 +552,13 @@ async def blocking(
 ) -> T:
     """Call *function* in one of at most 62 worker threads, in the context of this task.
 
-    *function* must not wait for the engine or for code of the user, see ``waiting``.
-    Below code of the user it gets a thread beyond these: they may wait for that code.
+    *function* must not wait for the engine or for code of the user; use ``waiting`` for
+    that. If code of the user has caused this call, *function* gets an extra thread,
+    because all 62 threads may wait for that code.
 
-    If the task is cancelled, it calls *stop*, and waits until *function* has ended, at
-    most ``GRACE`` seconds. If it is cancelled again, or after that time, *function* runs
-    on alone.
+    If the task is cancelled, it calls *stop*, and waits at most ``GRACE`` seconds until
+    *function* has ended. After that time, or after a second cancellation, the task
+    ends, and *function* continues in its thread.
 
     Raises:
         OSError: the system can start no thread.
@@ -555,8 +573,8 @@ async def waiting(
 ) -> T:
     """Call *function*, which may wait for the engine or for code of the user, in a thread.
 
-    These threads are not limited: *function* may wait for another one. Everything else is
-    as with ``blocking``.
+    The number of these threads is not limited, because *function* may wait for another
+    one. Otherwise like ``blocking``.
     """
     return await _by_thread(running().other_threads, function, args, stop)
 
@@ -588,7 +606,7 @@ async def _by_thread(
 async def call_user(function: Callable[..., T], *args: Any) -> T:
     """Call *function*, which is code of the user, in a thread.
 
-    *function* may use filesystems: their requests do not wait for others, see
+    *function* may use filesystems. Their requests do not wait for others; see
     ``user_code``.
     """
     return await waiting(user_code()(function), *args)
@@ -596,10 +614,10 @@ async def call_user(function: Callable[..., T], *args: Any) -> T:
 
 @contextmanager
 def user_code() -> Iterator[None]:
-    """Mark the block as code of the user; no limit makes its requests wait.
+    """Mark the block as code of the user; its requests ignore all limits.
 
-    A request in flight may be waiting for this code, so waiting for that request could
-    last forever.
+    A request in flight may wait for this code, so this code must not wait for that
+    request.
     """
     token = is_user_code.set(True)
     try:
@@ -614,8 +632,9 @@ def user_code() -> Iterator[None]:
 async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
     """Await *work*, which a cancellation of the caller does not cancel.
 
-    A cancelled caller waits until *work* has ended, but at most ``GRACE`` seconds. After
-    that, or if it is cancelled again, *work* runs on alone.
+    A cancelled caller waits until *work* has ended, but at most ``GRACE`` seconds.
+    After that time, or after a second cancellation, the caller ends, and *work*
+    continues.
     """
     task = work if isinstance(work, asyncio.Task) else running().spawn(work)
     try:
@@ -627,7 +646,7 @@ async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await *coroutine*, which runs on alone if the caller is cancelled."""
+    """Await *coroutine*, which continues if the caller is cancelled."""
     return await _unharmed(running().spawn(coroutine))
 
 
@@ -639,7 +658,7 @@ async def _unharmed(task: asyncio.Task[T]) -> T:
 
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Call the coroutine *function* on the loop without waiting; finalizers may do so."""
+    """Call the coroutine *function* on the loop without waiting; safe in finalizers."""
     post_later(lambda: running().spawn(function(), contextvars.Context()))
 
 
@@ -650,7 +669,7 @@ def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
 
 
 def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Return the plain function of *method*: it runs *method*, and waits for its result.
+    """Return a synchronous function that runs *method* and waits for its result.
 
     *method* may await only ``awaited``.
     """
@@ -667,12 +686,12 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
             waits_in_thread.reset(token)
         raise RuntimeError("the verb awaits what no thread can wait for")
 
-    call.coroutine = method  # type: ignore[attr-defined]  # see below
+    call.coroutine = method  # type: ignore[attr-defined]  # a new attribute
     return call
 
 
 def with_coroutines(cls: type[T]) -> type[T]:
-    """Give *cls* the coroutine function ``_name`` of each verb *name* that it defines."""
+    """For each verb *name* of *cls*, add its coroutine function as ``_name``."""
     for name, method in list(vars(cls).items()):
         if hasattr(method, "coroutine") and f"_{name}" not in vars(cls):
             setattr(cls, f"_{name}", method.coroutine)

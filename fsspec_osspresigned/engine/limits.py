@@ -1,9 +1,9 @@
 """Limits of a process: requests in flight, and memory of the parts of open files.
 
-A call waits in this order: for the turn of a large file, for memory, for a request. While
-it holds one of them, it waits only for later ones. For memory, it waits only for its own
-parts. Code of the user waits for none of them, because the call that runs this code may
-hold one.
+A call waits for three things in this order: the turn of a large file, memory, and a
+place for its request. While it holds one of them, it waits only for later ones. A call
+that waits for memory waits only for its own parts. Code of the user waits for none of
+them, because the call that runs this code may hold one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from .engine import call_of_task, is_user_code, running
 class RequestLimits:
     """Maximum numbers of requests in flight, for the requests of one client."""
 
-    # Requests of this client, to all buckets: with small bodies, which the loop sends, and
-    # large ones, which worker threads send. The numbers depend on the bucket.
+    # Maximum requests of this client, for all buckets: small bodies, which the loop
+    # sends, and large ones, which worker threads send. The maximum depends on the
+    # bucket.
     small: Callable[[], int]
     large: Callable[[], int]
-    threads: int  # large requests in the whole process
-    total: int  # all requests in the whole process
+    threads: int  # maximum of large requests in the whole process
+    total: int  # maximum of all requests in the whole process
 
 
 @frozen(eq=False)
 class RequestPlace:
-    """Queue and counter of the requests of *client* with one bucket and one size."""
+    """Queue and counter of the requests of *client* to one bucket, small or large ones."""
 
     client: object
     limits: RequestLimits
@@ -43,29 +44,30 @@ class RequestPlace:
 class RequestLimiter:
     """Limits the requests in flight of a process, and shares them between its calls.
 
-    When a request ends, the next call in turn may send one. A call with many requests
-    therefore delays another call by one request, and not by all.
+    When a request ends, the next call in turn may send one. So a call with many
+    requests delays another call only by one request.
 
-    Requests wait in separate queues for each client, each bucket and each size, small or
-    large, because only some of these may have room. A client without a request in flight
-    can always send one.
+    Requests wait in separate queues for each client, each bucket, and each size (small
+    or large), because there may be room for only some of these. A client without a
+    request in flight can always send one.
     """
 
     def __init__(self) -> None:
-        # Client and size, small or large -> its requests in flight; none is 0.
+        # Client and size (small or large) -> requests in flight. Entries with 0 are
+        # left out.
         self._of_client: dict[tuple[int, bool], int] = {}
         self._small = self._large = 0
-        # Place -> call -> requests that wait.
+        # Place -> call -> waiting requests.
         self._waiting: OrderedDict[
             RequestPlace, OrderedDict[object, deque[asyncio.Future[None]]]
         ] = OrderedDict()
 
     @property
-    def in_flight(self) -> int:  # for tests
+    def in_flight(self) -> int:  # used only by tests
         return self._small + self._large
 
     def is_awaited(self, place: RequestPlace) -> bool:
-        """Return whether a request waits at *place* until it may be sent."""
+        """Return whether a request is waiting at *place*."""
         return place in self._waiting
 
     def enter_nowait(self, place: RequestPlace) -> bool:
@@ -76,13 +78,13 @@ class RequestLimiter:
         return may
 
     def leave(self, place: RequestPlace) -> None:
-        """Stop counting a request that has ended, and admit requests that wait."""
+        """Stop counting a request that has ended, and admit waiting requests."""
         self._count(place, -1)
         if self._waiting:
             self.admit()
 
     async def enter(self, place: RequestPlace) -> None:
-        """Wait until a request may be sent; it is in flight until ``leave``."""
+        """Wait until a request may be sent. It counts as in flight until ``leave``."""
         future = asyncio.get_running_loop().create_future()
         call = call_of_task.get()
         calls = self._waiting.setdefault(place, OrderedDict())
@@ -127,17 +129,17 @@ class RequestLimiter:
             self._large += change
 
     def admit(self) -> None:
-        """Let those requests that wait be sent that the limits permit by now."""
-        # The first request of each call, one call after another.
+        """Admit all waiting requests that the limits now permit."""
+        # Send the first request of each call, one call after another.
         while (place := next(filter(self._may, self._waiting), None)) is not None:
             calls = self._waiting.pop(place)
             call, queue = calls.popitem(last=False)
             future = queue.popleft()
             if queue:
-                calls[call] = queue  # at the end
+                calls[call] = queue  # put the call at the end of the queue
             if calls:
-                self._waiting[place] = calls  # this place, too, goes to the end
-            if not future.done():  # it was cancelled, and does not know yet
+                self._waiting[place] = calls  # put the place at the end, too
+            if not future.done():  # a cancelled request is removed later
                 self._count(place, 1)
                 future.set_result(None)
 
@@ -151,10 +153,11 @@ class MemoryBudget:
     """Memory that the parts of all open files of a process use."""
 
     def __init__(self) -> None:
-        # Account -> its bytes; without accounts that use none. A sum of these numbers
-        # costs little, also with a thousand files.
+        # Account -> bytes that it uses. Accounts with 0 bytes are left out, so a sum of
+        # them is quick, even with a thousand files.
         self.accounts: dict[object, int] = {}
-        self.lock = threading.RLock()  # a finalizer may change them at any time
+        # reentrant, because a finalizer may change the numbers at any time
+        self.lock = threading.RLock()
 
     @property
     def used(self) -> int:
@@ -185,12 +188,12 @@ class MemoryAccount:
                 self._budget.accounts.pop(self._key, None)
 
     def close(self) -> None:
-        """Count no memory any more, because the upload of the file has ended."""
+        """Set the memory to zero, because the upload of the file has ended."""
         self._is_closed = True
         self.add(0)
 
     def reserve(self, size: int, limit: int) -> bool:
-        """Count *size* more bytes if there is room, and return whether there was.
+        """If there is room for *size* more bytes, count them and return True; else False.
 
         See ``has_room``.
         """
@@ -202,8 +205,8 @@ class MemoryAccount:
     def has_room(self, size: int, limit: int) -> bool:
         """Return whether there is room for *size* more bytes.
 
-        All accounts together get *limit* bytes. Once they use half of it, each account gets
-        an equal share, so that later files get memory, too.
+        All accounts together may use *limit* bytes. Once half of this is in use, each
+        account gets an equal share, so later files get memory, too.
         """
         total, used = size + self._budget.used, self.used
         if total > limit:
@@ -212,10 +215,10 @@ class MemoryAccount:
         return total <= limit // 2 or used + size <= limit // owners
 
 
-# Keyed by process: a forked child never gives back what its parent uses.
+# Process ID -> budget. A forked child never gives back memory that its parent uses.
 _budgets: dict[int, MemoryBudget] = {}
 
 
 def memory_budget() -> MemoryBudget:
-    """Return the memory budget of this process, which the first call makes."""
+    """Return the memory budget of this process; the first call creates it."""
     return _budgets.setdefault(os.getpid(), MemoryBudget())

@@ -1,7 +1,7 @@
-"""Log records of the engine's threads, which the thread that waits for the call handles.
+"""Log records of the engine's threads, which are handled in the waiting thread.
 
-A handler of the program may wait for a lock, or write into the store. In a thread of the
-engine it could keep every filesystem from going on, so no handler is called there.
+A handler of the program may wait for a lock, or write into the store. In a thread of
+the engine, it could block every filesystem, so no handler is called there.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from functools import partial
 from .engine import in_waiting_thread
 from .threads import is_own_thread
 
-# Whether this code was called by a handler of our own records. What it logs is dropped: a
-# handler that writes into the store would log itself forever.
+# True if a log handler of this package's records called this code. Further records are
+# dropped, because a handler that writes into the store would log itself forever.
 _is_handling: ContextVar[bool] = ContextVar("osspresigned_log", default=False)
 
 
@@ -23,8 +23,8 @@ class Logger:
     """The logger *name* of the standard library, for a module of this package.
 
     A record of one of the engine's threads is handled by the thread that waits for the
-    call, in order, before the call returns. Its thread and place are those of the code
-    that logged it.
+    call, in order, before the call returns. The record names the thread and the line of
+    the code that logged it.
     """
 
     def __init__(self, name: str) -> None:
@@ -51,9 +51,10 @@ class Logger:
         if not self.shows(level) or _is_handling.get():
             return
         frame = inspect.currentframe()
-        for _ in range(2):  # this function, and the one that is named like the level
+        for _ in range(2):
+            # skip this function, and the method that has the name of the level
             frame = frame and frame.f_back
-        assert frame is not None  # noqa: S101 - for types
+        assert frame is not None  # noqa: S101 - for the type checker
         code, line = frame.f_code, frame.f_lineno
         record = self._logger.makeRecord(
             self._logger.name, level, code.co_filename, line, text, args, None, code.co_name
@@ -72,7 +73,7 @@ def _handle(record: logging.LogRecord) -> None:
 
 
 def route_records(name: str) -> None:
-    """Let records of another library's logger *name* go the same way in our threads."""
+    """Handle records of another library's logger *name* in the same way in our threads."""
     logging.getLogger(name).addFilter(_is_for_this_thread)
 
 

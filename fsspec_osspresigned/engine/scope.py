@@ -23,19 +23,20 @@ R = TypeVar("R")
 
 ON_ERROR = ("raise", "omit", "return")
 
-# Equal refusals in a row that end the scope: the other jobs would be refused, too.
+# After this number of equal refusals in a row, the scope ends, because the other jobs
+# would be refused, too.
 _REFUSALS = 16
-_REFUSED = (401, 403)  # HTTP status
-_NO_RESULT = object()  # of a job that has not ended, or failed
-_NOTES = 3  # that a cancellation shows of its jobs
-_CHUNK = 128  # jobs that a worker thread takes from an iterator at once
+_REFUSED = (401, 403)  # HTTP statuses that count as refusals
+_NO_RESULT = object()  # result of a job that has failed, or has not ended
+_NOTES = 3  # maximum number of jobs that the note of a cancellation lists
+_CHUNK = 128  # jobs that a worker thread takes from an iterator at a time
 
 
 async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
     if isinstance(jobs, Sequence):
         yield jobs
         return
-    source = iter(jobs)  # code of the user, which may wait for anything
+    source = iter(jobs)  # the iterator is code of the user, which may wait for anything
     while chunk := await waiting(lambda: list(islice(source, _CHUNK))):
         yield chunk
 
@@ -46,9 +47,9 @@ class Scope(Generic[T, R]):
     *name* returns the name of a job for errors. ``failures`` has the exceptions of failed
     jobs by name.
 
-    With *on_error* ``raise``, no further job begins after a failure (ReceiptFailedError
-    aside), and ``run`` raises at the end. With ``omit`` and ``return``, all jobs are done.
-    16 equal refusals (401, 403) in a row end the scope in any case.
+    With *on_error* ``raise``, no further job begins after a failure (except
+    ReceiptFailedError), and ``run`` raises at the end. With ``omit`` and ``return``,
+    all jobs are run. In all cases, 16 equal refusals (401, 403) in a row end the scope.
     """
 
     def __init__(
@@ -62,24 +63,24 @@ class Scope(Generic[T, R]):
         self._work, self._name = work, name
         self._width, self._on_error = width, on_error
         self._results: list[Any] = []
-        self._refusal: tuple[Any, ...] = ()  # the last failure
-        self._refusals = 0  # equal ones in a row
+        self._refusal: tuple[Any, ...] = ()  # key of the last failure
+        self._refusals = 0  # number of equal refusals in a row
         self._stops = self._is_given_up = self._is_terminated = False
-        self._notes: list[str] = []  # of cancelled jobs: what they may have left
+        self._notes: list[str] = []  # what cancelled jobs may have left in the store
         self.failures: dict[str, Exception] = {}
 
     async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
         """Call *work* for all *jobs*; return the results in the order of the jobs.
 
-        A list is read here, another iterable by a worker thread. An asynchronous iterator
-        yields chunks of jobs. Failed jobs have no result; with ``on_error="return"``, their
-        exceptions are results.
+        A list is read by this thread, any other iterable by a worker thread. An
+        asynchronous iterator yields chunks of jobs. Failed jobs have no result; with
+        ``on_error="return"``, their exceptions are results.
 
         Raises:
             UploadErrors: several jobs failed, and ``on_error`` is ``raise``, or 16 equal
                 refusals ended the scope.
-            Exception: the exception of the only job that failed, in the same cases.
-            UploadDiscardedError: SIGTERM left jobs undone.
+            Exception: if only one job failed, its exception, in the same cases.
+            UploadDiscardedError: SIGTERM was received before all jobs had run.
         """
         await self.run_all(jobs)
         failures, given_up = self.failures, self._is_given_up
@@ -100,8 +101,8 @@ class Scope(Generic[T, R]):
     ) -> dict[str, Exception]:
         """Call *work* for all *jobs*; return the exceptions of failed jobs by name.
 
-        Never raises the exception of a job. Raises UploadDiscardedError if SIGTERM left
-        jobs undone.
+        Never raises the exception of a job. Raises UploadDiscardedError if SIGTERM was
+        received before all jobs had run.
         """
         self._chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
         self._pending: deque[T] = deque()
@@ -121,7 +122,7 @@ class Scope(Generic[T, R]):
         return self.failures
 
     async def _child(self) -> None:
-        """Do jobs until there is no other; the first job of each child begins another child."""
+        """Run jobs until none is left; start another child with the first job."""
         pending, is_first = self._pending, True
         while (pending or await self._read()) and not self._stops:
             if abort_at_exit.is_terminating:
@@ -134,7 +135,7 @@ class Scope(Generic[T, R]):
             is_first = False
             try:
                 self._results[index] = await self._work(job)
-            except Exception as error:  # noqa: BLE001 - raised at the end
+            except Exception as error:  # noqa: BLE001 - the scope raises it at the end
                 self._add_failure(index, self._name(job), error)
             except asyncio.CancelledError as error:
                 self._notes += getattr(error, "__notes__", ())
@@ -155,7 +156,8 @@ class Scope(Generic[T, R]):
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         link: BaseException | None = error
-        while link is not None:  # frames keep their variables, the bodies of many files
+        while link is not None:
+            # frames keep their variables, and so the bodies of many files
             traceback.clear_frames(link.__traceback__)
             link = link.__context__
         self.failures[name] = error
@@ -179,7 +181,7 @@ class _Children:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
-        self.count = 0  # tasks that were begun
+        self.count = 0  # number of tasks that were started
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self.count += 1
@@ -189,7 +191,8 @@ class _Children:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # Only the first error is raised. asyncio logs no exception that was retrieved.
+        # Only the first error is raised. asyncio does not log an exception that was
+        # retrieved.
         error = None if task.cancelled() else task.exception()
         if self._over.done():
             return
@@ -210,7 +213,7 @@ class _Children:
         finally:
             await self._cancel_all()
             if not self._over.cancelled():
-                self._over.exception()  # a cancellation may have come before it
+                self._over.exception()  # a cancellation may have come before the error
 
     async def _cancel_all(self) -> None:
         cancelled: asyncio.CancelledError | None = None
@@ -230,7 +233,7 @@ async def in_parallel(
 ) -> list[R]:
     """Call *work* for all *jobs*, *width* at a time; return the results in order.
 
-    The first failure cancels all other calls, and is raised when they have ended.
+    The first failure cancels all other calls. It is raised when they have ended.
     """
     results: dict[int, R] = {}
     numbered = iter(enumerate(jobs))

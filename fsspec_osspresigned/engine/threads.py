@@ -1,4 +1,4 @@
-"""Worker threads of the engine, which are reused, and end when they are idle."""
+"""Worker threads of the engine; they are reused, and end after some idle time."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Job:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
-    def run(self) -> None:  # in a worker thread
+    def run(self) -> None:  # runs in a worker thread
         function, self._function = self._function, None
         try:
-            self.result = function()  # type: ignore[misc]  # it is called once
-        except BaseException as error:  # noqa: BLE001 - raised by the task that waits
+            self.result = function()  # type: ignore[misc]  # the task is called only once
+        except BaseException as error:  # noqa: BLE001 - the waiting task raises it
             self.error = error
 
-    def end(self) -> None:  # on the loop
+    def end(self) -> None:  # runs on the loop
         self.is_over = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 
 class _Thread:
-    """A daemon thread; it does the jobs that are put into its *inbox*, until None."""
+    """A daemon thread that runs the jobs in its *inbox*, and ends after None."""
 
     def __init__(self, threads: Threads, name: str) -> None:
         self.inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -84,7 +84,7 @@ class Threads:
     All methods but ``has_idled`` and ``has_ended`` are called on the loop.
 
     Attributes:
-        busy: number of threads that do a job.
+        busy: number of threads that run a job.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Threads:
         self._number = self.busy = 0
 
     def start(self, job: Job) -> None:
-        """Do *job* in an idle thread, in a new one, or in the next one that is done.
+        """Run *job* in an idle thread, in a new one, or in the next one that becomes idle.
 
         Raises:
             OSError: the system can start no thread (EAGAIN).
@@ -125,7 +125,7 @@ class Threads:
         return True
 
     def has_ended(self, thread: _Thread, job: Job) -> None:
-        """Tell the loop that *thread* has done *job*; called in that thread."""
+        """Tell the loop that *thread* has run *job*; called in that thread."""
         self._loop.call_soon_threadsafe(self._take_back, thread, job)
 
     def has_idled(self, thread: _Thread) -> None:

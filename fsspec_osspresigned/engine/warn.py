@@ -1,4 +1,4 @@
-"""Warnings to the user, which a plain method issues at the line that called it."""
+"""Warnings that point at the user's line that called a method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .engine import in_waiting_thread
 
 
 def warn_user(text: str, category: type[Warning]) -> None:
-    """Warn in the thread that waits for the call in progress, before the call returns.
+    """Issue a warning in the thread that waits for the current call, before it returns.
 
     The warning points at the innermost line outside this package and fsspec.
     """
@@ -19,7 +19,7 @@ def warn_user(text: str, category: type[Warning]) -> None:
 
 def _warn(text: str, category: type[Warning]) -> None:
     frame, level = inspect.currentframe(), 1
-    # The name of this package begins with that of fsspec.
+    # The frames of fsspec and of this package have names that begin with "fsspec".
     while frame is not None and frame.f_globals.get("__name__", "").startswith(
         "fsspec"
     ):

@@ -24,10 +24,10 @@ T = TypeVar("T")
 def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
     """Return *path*, or a list of paths, without the scheme that a subclass has.
 
-    *protocol* is the subclass's. The scheme ``osspresigned://`` stays.
+    *protocol* is the subclass's protocol. The scheme ``osspresigned://`` is kept.
     """
     if protocol == PROTOCOL:
-        return path  # the other functions know that one
+        return path  # other functions remove this scheme
     if isinstance(path, list | tuple):
         return [without_own(protocol, item) for item in path]
     text = stringify_path(path)
@@ -41,14 +41,14 @@ def without_protocol(path: Any) -> str:
     """Return *path* without ``osspresigned://``, ``oss://`` and leading slashes.
 
     Raises:
-        ConfigurationError: *path* is a web URL or has a signature, and the message hides
-            it; or it has another scheme.
+        ConfigurationError: *path* is a web URL, has a signature (which the message
+            hides), or has another scheme.
     """
     text = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://")
     name = text.removeprefix("oss://").lstrip("/")
     if is_web(name) or has_signature(name):
         raise ConfigurationError(
-            "a URL is in the place of the path bucket/key (it is not shown): give a "
+            "expected a path bucket/key, got a URL (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
     if scheme := scheme_of(name):
@@ -59,10 +59,10 @@ def without_protocol(path: Any) -> str:
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
     """Return *path* as ``bucket/key``; an empty one means the object of ``presigned_url``.
 
-    A trailing slash is removed, unless *keep_slash* is set: names of objects that
-    represent directories end in a slash.
+    A trailing slash is removed, unless *keep_slash* is set. Objects that represent
+    directories have such names.
     """
-    # Most paths hold neither a scheme nor a signature.
+    # Most paths contain neither a scheme nor a signature.
     is_plain = type(path) is str and ":" not in path and "=" not in path
     name = path.lstrip("/") if is_plain else without_protocol(path)
     stripped = name.rstrip("/")
@@ -86,7 +86,7 @@ def check_depth(maxdepth: int | None) -> None:
 class BulkOptions:
     """Options of a method for many files."""
 
-    batch_size: int | None = None  # files at a time; None, -1: up to 128
+    batch_size: int | None = None  # files at a time; None or -1 permits up to 128
     on_error: str = "raise"
 
     @classmethod
@@ -112,9 +112,10 @@ class BulkOptions:
     ) -> list[Any]:
         """Call *work* for all *jobs*, several at a time; return the results in order.
 
-        *jobs* is iterated as calls end. *name* returns a job's path for errors. *small*
-        means that each job is one small request: then up to ``max_small`` of them run
-        at a time, otherwise ``max_concurrency``. Raises like ``Scope.run``.
+        *jobs* is read step by step, as calls end. *name* returns a job's path for
+        errors. *small* means that each job is one small request. Then up to
+        ``max_small`` jobs run at a time, otherwise ``max_concurrency``. Raises like
+        ``Scope.run``.
         """
         usual = client.options.max_small if small else client.options.connections
         size = usual if self.batch_size in (None, -1) else int(self.batch_size or 1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SharedCallback:
-    """Wrapper by which worker threads call an fsspec callback, one thread at a time.
+    """Wrapper of an fsspec callback that only one thread at a time calls.
 
     The callback may use any filesystem. In a transfer of many files, a callback with
     branches counts the files, and its branches count the bytes. A callback without
@@ -30,7 +30,7 @@ class SharedCallback:
         self.is_heard = not isinstance(callback, NoOpCallback)
         self._callback = callback
         self._lock = lock or threading.Lock()
-        self.knows_size = False  # the total of many files
+        self.knows_size = False  # True once the total size of all files is known
         kind = type(callback)
         bases = Callback.branched, Callback.branch
         self._counts_bytes = (kind.branched, kind.branch) == bases
@@ -60,7 +60,7 @@ class SharedCallback:
         self.set_size(size if self._counts_bytes else files)
 
     def add(self, count: int) -> None:
-        """Add *count* bytes that were sent; a negative one takes back a failed try."""
+        """Add *count* sent bytes; a negative number subtracts those of a failed try."""
         with self._lock, user_code():
             self._callback.relative_update(count)
 
@@ -72,7 +72,8 @@ class SharedCallback:
         elif self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
         else:
-            branches: list[Any] = []  # stays empty if cancelled before the call
+            # stays empty if the call is cancelled before it begins
+            branches: list[Any] = []
             try:
                 await waiting(self._branch, branches, source, target)
                 yield SharedCallback(branches[0], self._lock)
@@ -94,7 +95,7 @@ class SharedCallback:
 
 
 class _OneOfMany(SharedCallback):
-    """Callback of one of many files, which adds its bytes to those of the others."""
+    """Callback of one file of many; it adds its bytes to a common count."""
 
     def __init__(
         self, whole: SharedCallback, callback: Callback, lock: threading.Lock
@@ -115,7 +116,7 @@ class BlockCopy:
     """Copies an open source into a sink block by block, in a worker thread."""
 
     def __init__(self, path: str, callback: SharedCallback) -> None:
-        self._path, self._callback = path, callback  # the object, for errors
+        self._path, self._callback = path, callback  # path of the object, for errors
         self._is_stopped = False
         self._sink: Any = None
 
@@ -132,8 +133,8 @@ class BlockCopy:
     def discards(self, sink: Any) -> None:
         """Let ``stop`` discard *sink*, a file of this filesystem open for writing.
 
-        ``stop`` then also interrupts the publishing of the object, which follows ``run``.
-        Raises UploadDiscardedError if ``stop`` was called before.
+        ``stop`` then also interrupts the publication of the object, which follows
+        ``run``. Raises UploadDiscardedError if ``stop`` was called before.
         """
         self._sink = sink
         self.check()

@@ -1,4 +1,4 @@
-"""Client factory: from storage options to a client with its signer and transport."""
+"""Client factory: makes a client, with signer and transport, from storage options."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from ..url_checks import is_web
 from .arguments import PROTOCOL
 
 _UPLOAD_SERVER = ("upload_server", "upload_server_options")
-# Sources of signatures in fsspec's configuration that an explicit source replaces.
-# A map or a grant may be combined with any signer.
+# Source of signatures -> sources in fsspec's configuration that it replaces if it is
+# given explicitly. A map or a grant may be combined with any signer.
 _REPLACED = {
     "presigned_url": {
         ALIAS,
@@ -50,7 +50,7 @@ _REPLACED = {
     },
 }
 
-# Modules that the verbs import on first use, here or in libraries.
+# Modules that this package or its libraries import on first use.
 _LAZY = (
     *("upload.journal", "client.error_codes", "dialects.s3"),
     *("signers.batching", "upload.codecs"),
@@ -64,12 +64,13 @@ _LAZY_WITH_PROXY = ("requests",)
 
 
 def read_url(reference: str, limit: int = MAX_MAP) -> bytes:
-    """Return the bytes of a URL map, read from *reference* by fsspec's filesystem for it.
+    """Return the bytes of a URL map that fsspec reads from *reference*.
 
     Raises:
         OSError: the map is longer than *limit* bytes, or cannot be read.
     """
-    # Without blocks HTTP is streamed; else the server decides how much arrives at once.
+    # Without blocks, HTTP is streamed. With blocks, the server decides how much arrives
+    # at once.
     options = {"block_size": 0} if is_web(reference) else {}
     pieces, left = [], limit + 1
     with fsspec.open(reference, "rb", **options) as file:
@@ -82,11 +83,11 @@ def read_url(reference: str, limit: int = MAX_MAP) -> bytes:
 
 
 def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options *given*, completed by fsspec's configuration for class *kind*.
+    """Return the options *given*, completed from fsspec's configuration for *kind*.
 
-    A source of signatures in *given* replaces configured ones (``_REPLACED``). Old names
-    of options are replaced by the current ones, which are sorted. Paths are absolute,
-    and secrets hidden.
+    A source of signatures in *given* replaces configured ones (``_REPLACED``). Old
+    names of options are replaced by the current ones. The result is sorted, paths are
+    absolute, and secrets are hidden.
     """
     set_up = apply_config(kind, {})
     for old in sorted(DEPRECATED.keys() & {*given, *set_up}):
@@ -105,8 +106,9 @@ def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     without = dict.fromkeys(replaced & configured.keys())
     options = portable({**configured, **without, **given})
     if ALIAS in configured:
-        options[ALIAS] = None  # fsspec applies its configuration once more
-    if options.get("anon") is True:  # pandas adds it when it repeats a refused call
+        options[ALIAS] = None  # fsspec applies its configuration a second time
+    if options.get("anon") is True:
+        # pandas adds anon=True when it repeats a refused call
         del options["anon"]
     return dict(sorted(options.items()))
 
@@ -118,7 +120,8 @@ def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> 
         return True
     if given.get("upload_server") not in (None, configured.get("upload_server")):
         return True
-    # The token stays with its signer if the grant is a file, which takes no token.
+    # If the grant is a file, the token stays with its signer, because a file takes no
+    # token.
     stays = configured.get("signer") is not None and not (
         isinstance(grant, str) and is_web(grant)
     )
@@ -137,7 +140,7 @@ def client_for(options: Options) -> Client:
 
 
 def _make(options: Options) -> Client:
-    abort_at_exit.watch()  # the first upload may begin in another thread
+    abort_at_exit.watch()  # here, because the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
         pool=options.max_connections,
@@ -147,13 +150,13 @@ def _make(options: Options) -> Client:
     )
     note = None
     if options.receipts is not None:
-        from .receipts import receipt_writer  # noqa: PLC0415 - only what is used
+        from .receipts import receipt_writer  # noqa: PLC0415 - only the used modules are loaded
 
         note = receipt_writer(options.receipts)
     if options.resume_dir is not None:
-        from ..upload.journal import ResumeDirectory  # noqa: PLC0415 - only what is used
+        from ..upload.journal import ResumeDirectory  # noqa: PLC0415 - only the used modules are loaded
 
-        # An unusable directory fails before an upload.
+        # An unusable directory must fail before an upload begins.
         ResumeDirectory(options.resume_dir)
     signer = make_signer(options, read_url)
     return Client(options, signer, transport, note=note)
@@ -162,14 +165,14 @@ def _make(options: Options) -> Client:
 def load_lazy_modules() -> None:
     """Import all modules that the verbs import on first use.
 
-    It runs before each fork: if another thread imports a module meanwhile, the lock of
-    that import stays taken in the child forever.
+    This runs before each fork. If another thread imported a module during the fork, the
+    import lock would stay locked in the child forever.
     """
     package = __name__.partition(".")[0]
     names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]
     for name in [*names, *(_LAZY_WITH_PROXY if may_have_proxy() else ())]:
         import_module(name)
-    time.strptime("", "")  # imports a module, too
+    time.strptime("", "")  # the call imports a module
 
 
 before_fork(load_lazy_modules)

@@ -1,7 +1,7 @@
 """Destinations of transfers, by fsspec's rules.
 
-Objects (for ``get`` and ``copy``) come first in this module, local trees (for ``put``)
-follow.
+The first part is for objects (``get`` and ``copy``), the second for local trees
+(``put``).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _MAX_SHOWN = 20
 class Match:
     """Objects and directories that the paths or patterns of a call match."""
 
-    source: Any  # as it was given
-    kinds: Mapping[str, str | None]  # sorted; None for what was not looked up
-    is_pattern: bool  # one pattern, and no object of that very name
+    source: Any  # the source, as the caller gave it
+    # name -> type, sorted by name; None for a name that was not looked up
+    kinds: Mapping[str, str | None]
+    is_pattern: bool  # True: one pattern, and no object has exactly this name
 
     @property
     def directories(self) -> list[str]:
@@ -45,8 +46,8 @@ class Match:
     ) -> list[Destination]:
         """Return the destination of each name at *target*, by fsspec's rules.
 
-        *is_directory* tells whether *target* is a directory. A list of sources goes
-        into the directory *target*, without the directories of their names.
+        *is_directory* tells whether *target* is a directory. The files of a list go
+        directly into the directory *target*.
         """
         names = list(self.kinds)
         targets = _targets(
@@ -66,7 +67,7 @@ def _targets(
     *,
     is_pattern: bool,
 ) -> list[str]:
-    """Return the destination of each of *names*, which were found for *source*."""
+    """Return the destination of each of the *names* that were found for *source*."""
     if not names:
         return []
     exists, is_one = False, isinstance(source, str)
@@ -98,10 +99,10 @@ def refuse_clashes(
 ) -> None:
     """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*), a destination must also not be a file and a directory at once,
-    nor need a directory where a file exists, nor have the name of an unfinished download.
-    *known* means that each source is known to be an object or a directory; only then may
-    no object replace an existing directory.
+    On a disk (*local*), three more things are refused: a destination that is both a
+    file and a directory, a directory where a file exists, and the name of an unfinished
+    download. *known* means that each source is known to be an object or a directory.
+    Only then is an object refused that would replace an existing directory.
     """
     seen: dict[str, str] = {}
     problems: list[str] = []
@@ -116,10 +117,9 @@ def refuse_clashes(
             pair = f"{before!r} and {item.path!r}"
             problems.append(f"{pair} would both be {item.target!r}")
         elif local and known and os.path.isdir(target):
-            problems.append(
-                f"{item.path!r} would be {target!r}, a directory that is there"
-            )
-        elif local and _is_unfinished(target):  # where the bytes of another may be
+            problems.append(f"{item.path!r} would be {target!r}, an existing directory")
+        elif local and _is_unfinished(target):
+            # another download may be writing to that name
             name = "the name of an unfinished download"
             advice = "get it alone, to a name of your own"
             problems.append(f"{item.path!r} has {name}: {advice}")
@@ -170,8 +170,8 @@ def local_path(path: Any) -> str:
 class Kind(Enum):
     """Kind of a local path for ``put``."""
 
-    FILE = "file"  # also an unreadable one: reading it raises the reason
-    PIPE = "pipe or device that the caller named"  # read as a stream
+    FILE = "file"  # includes unreadable files: reading one raises the reason
+    PIPE = "pipe or device that the caller named"  # is read as a stream
     DIRECTORY = "directory"
     LINK = "link to a directory"
     SPECIAL = "pipe, socket or device"
@@ -180,7 +180,7 @@ class Kind(Enum):
 
 _Found: TypeAlias = "tuple[Kind, OSError | None]"
 
-# Name of a file that ``get`` has begun.
+# Pattern for the name of a file that ``get`` has begun.
 _is_unfinished = re.compile(r"(?:^|[/\\])\.osspresigned-[0-9a-f]{16}\Z").search
 
 
@@ -195,12 +195,12 @@ class LocalEntry:
 
     @property
     def is_sent(self) -> bool:
-        """True if ``put`` tries to upload this entry: a file, or an unreadable one."""
+        """True if ``put`` tries to upload this entry, even if it is an unreadable file."""
         return self.kind in (Kind.FILE, Kind.PIPE) or self.problem is not None
 
     @property
     def is_pipe(self) -> bool:
-        """True if the caller named a pipe or device, which is read as a stream."""
+        """True if the caller named a pipe or a device, which is read as a stream."""
         return self.kind is Kind.PIPE
 
     @property
@@ -227,8 +227,8 @@ def local_entries(
 
     A name that exists is used literally, even if it looks like a pattern. *rpath* is a
     path without protocol, or a list as long as *lpath*. *is_directory* tells whether a
-    destination without a trailing slash is a directory. *path_of* turns a destination
-    into ``bucket/key``.
+    destination without a trailing slash is a directory. *path_of* converts a
+    destination to ``bucket/key``.
 
     Raises:
         FileNotFoundError: *lpath* does not exist.
@@ -247,8 +247,8 @@ def local_entries(
     is_pattern = any(map(_is_pattern, paths))
     depth = maxdepth if recursive else 0
     if is_one and is_pattern and depth:
-        depth -= 1  # the pattern is the first level
-    found: dict[str, _Found] = {}  # a name may be in several of the sources
+        depth -= 1  # the pattern counts as the first level
+    found: dict[str, _Found] = {}  # several sources may contain the same name
     for path in _tops(paths, maxdepth):
         top = path.rstrip("/") or "/"
         kind = _kind_of_top(top)
@@ -258,7 +258,8 @@ def local_entries(
         if kind is Kind.DIRECTORY and depth != 0:
             found.update(_walk(top, depth))
     names = list(found)
-    if is_one and (not recursive or maxdepth is not None):  # by fsspec, files alone
+    if is_one and (not recursive or maxdepth is not None):
+        # fsspec then lists only files
         directories = (Kind.DIRECTORY, None), (Kind.LINK, None)
         names = [name for name in names if found[name] not in directories]
     source = paths[0] if is_one else paths
@@ -290,7 +291,7 @@ def _tops(paths: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 
 def _kind_of_top(path: str) -> Kind:
-    """Return the kind of a path that the caller named, so symbolic links are followed."""
+    """Return the kind of a path that the caller named; symbolic links are followed."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -303,8 +304,8 @@ def _kind_of_top(path: str) -> Kind:
 def _walk(top: str, depth: int | None) -> Iterator[tuple[str, _Found]]:
     """Yield the entries below *top*, at most *depth* levels deep; None sets no limit.
 
-    Links to directories are not followed: they may lead outside, or in a circle. If a
-    directory cannot be read, it is yielded with the error.
+    Links to directories are not followed, because they may lead outside or in a circle.
+    An unreadable directory is yielded with the error.
     """
     try:
         with os.scandir(top) as entries:
@@ -330,6 +331,6 @@ def _kind(entry: os.DirEntry[str]) -> Kind:
             return Kind.UNFINISHED
         if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
             return Kind.FILE
-    except OSError:  # a link that leads in a circle
+    except OSError:  # the path is a link that leads in a circle
         return Kind.FILE
     return Kind.SPECIAL

@@ -79,15 +79,15 @@ MAX_INSTANCES = 256
 
 F = TypeVar("F", bound="OSSPresignedFileSystem")
 
-_KEY = "instance key"  # no option: the blank keeps a caller from giving it
+_KEY = "instance key"  # not an option: because of the blank, no caller can pass it
 
 
 class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
     """Metaclass: fsspec's instance cache compares options by value, and is bounded.
 
-    fsspec itself compares the ``repr`` of options, which different objects may share.
-    The environment variables that a client depends on are compared, too. Above
-    ``MAX_INSTANCES`` instances, the cache is cleared.
+    fsspec itself compares the ``repr`` of options, which may be equal for different
+    objects. Environment variables that a client depends on are compared, too. The cache
+    is cleared when it has more than ``MAX_INSTANCES`` instances.
     """
 
     def __call__(cls: type[F], **storage_options: Any) -> F:
@@ -105,13 +105,14 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
 
 
 def _id(value: Any) -> int | None:
-    """Return the ID of a signer or a callable, of which two may have equal hashes.
+    """Return the ID of a signer or a callable, because two of them may have equal hashes.
 
     Return None for other values.
     """
     if not (callable(value) or hasattr(value, "sign")):
         return None
-    return id(getattr(value, "__self__", value))  # each bound method is a new object
+    # each access to a bound method creates a new object
+    return id(getattr(value, "__self__", value))
 
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
@@ -136,8 +137,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     protocol = PROTOCOL
     transaction_type = Transaction
-    token: str  # set by the metaclass
-    _fs_token = property(lambda self: self.token)  # fsspec compares and hashes it
+    token: str  # the metaclass sets it
+    # fsspec compares and hashes this attribute
+    _fs_token = property(lambda self: self.token)
 
     def __init__(self, **storage_options: Unpack[StorageOptions]) -> None:
         given: dict[str, Any] = {**storage_options}
@@ -145,7 +147,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         self._options = Options.from_storage_options(given)
         names = ("batch_size", "use_listings_cache")
         known = {n: given[n] for n in names if n in given}
-        # False would start a thread for fsspec's loop, which few verbs need.
+        # With asynchronous=False, fsspec starts a thread for its loop, which few verbs
+        # need.
         super().__init__(asynchronous=True, **known)
         self.asynchronous = bool(given.get("asynchronous"))
         self._given_loop = (os.getpid(), given.get("loop"))
@@ -160,7 +163,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if pid not in self._clients:
             before, client = self._clients, client_for(self._options)
             self._clients = {pid: client}
-            for parent in before.values():  # this process is a fork of it
+            for parent in before.values():
+                # this process is a fork of the one that created them
                 client.written.add_unverified(parent.written.unverified())
         return self._clients[pid]
 
@@ -183,10 +187,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def __reduce__(self) -> Any:
         """Pickle the class, the options and the unverified prefixes.
 
-        Raises TypeError if the options contain a secret. A pickle is as trusted as
-        code, so its options are trusted when it is loaded. A prefix is unverified if the
-        index answered for it, because the store could not be asked; workers that write
-        there must not replace an object that the index did not know.
+        Raises TypeError if the options contain a secret. Loading a pickle is as safe as
+        running code, so its options are trusted. A prefix is unverified if the index
+        answered for it, because the store could not be asked. Workers that write there
+        must not replace objects that are missing in the index.
         """
         self._options.check_portable()
         unverified = self.client.written.unverified()
@@ -199,7 +203,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        # For fsspec's own code. A subclass that changes paths overrides ``_path`` too.
+        # fsspec's own code calls this method. A subclass that changes paths overrides
+        # ``_path``, too.
         if isinstance(path, list):
             return [cls._strip_protocol(item) for item in path]
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
@@ -218,7 +223,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @verb
     async def permissions(self) -> Permissions:
-        """Return what the token of ``signer="https://..."`` permits; asks each time.
+        """Return the permissions of the token for ``signer="https://..."``; asks each time.
 
         Raises:
             ConfigurationError: signatures come from another source.
@@ -230,9 +235,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def transaction(self) -> Transaction:
         """The transaction of this context, or a new one if there is none.
 
-        ``with fs.transaction`` publishes at its end what the block wrote; after an
-        exception in the block, nothing. Writes of the program's other threads are not
-        part of the transaction. Filesystems with equal options share it.
+        ``with fs.transaction`` publishes everything that the block wrote when the block
+        ends. After an exception in the block, nothing is published. Writes of the
+        program's other threads are not part of the transaction. Filesystems with equal
+        options share it.
         """
         return transaction.current(self.client) or Transaction(self.client)
 
@@ -265,7 +271,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def pipe_file(
         self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
     ) -> Receipt | None:
-        """Store *value* and return the receipt; None in a transaction.
+        """Upload *value* and return the receipt; None in a transaction.
 
         *value* is any buffer of bytes and must not change during the call. *mode*
         ``create`` never replaces an object. *kwargs* are options of the object, such as
@@ -279,13 +285,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def pipe(
         self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
     ) -> ReceiptList:
-        """Store one value, or a mapping of paths to values, several at a time.
+        """Upload one value, or a mapping of paths to values, several at a time.
 
         ``batch_size``, ``on_error`` and the returned receipts are as in :meth:`put`.
 
         Raises:
-            UploadErrors: several values failed. The error of a single one is raised
-                itself.
+            UploadErrors: several uploads failed. If only one failed, its own error is
+                raised.
         """
         bulk = BulkOptions.take_from(kwargs)
         values = {path: value} if isinstance(path, str) else path
@@ -303,11 +309,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         mode: str = "overwrite",
         **kwargs: Any,
     ) -> Receipt | None:
-        """Store one local file as the object *rpath*, and return the receipt.
+        """Upload one local file as the object *rpath*, and return the receipt.
 
-        Return None in a transaction, and for a directory: nothing is sent for it, only
-        a record is made in memory, with a warning. A file without a size, such as a
-        pipe, is stored as a stream. A trailing slash of *rpath* is ignored.
+        Return None in a transaction, and for a directory. A directory is only recorded
+        in memory, with a warning. A file without a size, such as a pipe, is uploaded as
+        a stream. A trailing slash of *rpath* is ignored.
 
         *callback* is an fsspec callback, which counts the bytes sent, or an OSS callback
         (a mapping or a text). *mode* and *kwargs* are as in :meth:`pipe_file`.
@@ -332,24 +338,24 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         mode: str = "overwrite",
         **kwargs: Any,
     ) -> ReceiptList:
-        """Store local files, several at a time, and return their receipts in order.
+        """Upload local files, several at a time, and return their receipts in order.
 
-        The layout is fsspec's if listing is granted. Otherwise only slashes decide: a
-        destination with a trailing slash is a directory. *recursive* includes
-        directories, *maxdepth* levels deep. *callback* counts the bytes of all files;
-        a callback with ``branched`` counts the files, and its branches count the
-        bytes. *mode* ``create`` never replaces an object. All uploads have ended when
-        this returns or raises.
+        If listing is granted, destinations follow fsspec's rules. Otherwise a
+        destination is a directory only if it has a trailing slash. *recursive* includes
+        directories, *maxdepth* levels deep. *callback* counts the bytes of all files; a
+        callback with ``branched`` counts the files, and its branches count the bytes.
+        *mode* ``create`` never replaces an object. All uploads have ended when this
+        returns or raises.
 
         *kwargs* are options of every object, ``batch_size`` (files at a time, by
         default up to 128, of which 16 are large) and ``on_error``: ``raise`` stops at
         the first failure, ``return`` returns exceptions in place of receipts, ``omit``
         omits them. After 16 equal refusals (401, 403) in a row, no further file is
-        sent, and the refusals are raised in any case. A transaction returns no receipts.
+        sent, and the refusals are always raised. A transaction returns no receipts.
 
         Raises:
-            UploadErrors: several files failed. The error of a single one is raised
-                itself.
+            UploadErrors: several files failed. If only one failed, its own error is
+                raised.
         """
         bulk = BulkOptions.take_from(kwargs)
         progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
@@ -371,17 +377,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @verb
     async def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        """Store an empty object; without *truncate*, FileExistsError if it exists."""
+        """Upload an empty object; without *truncate*, FileExistsError if it exists."""
         mode = "overwrite" if truncate else "create"
         await self._pipe_file(path, b"", mode=mode, **kwargs)
 
     @verb
-    async def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    async def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - a parameter of fsspec
         """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
 
     @verb
-    async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - a parameter of fsspec
         """Record a directory in memory, like :meth:`mkdir`.
 
         ``fsspec.open`` calls this before it opens a file. If its mode changes or
@@ -439,9 +445,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Modes are ``rb``, ``wb``, ``xb`` (never replaces), ``r``, ``w`` and ``x``;
         others raise ValueError. *compression* is a name that fsspec supports, or
         ``infer``. *block_size* and *cache_options* configure the read cache. With
-        ``autocommit=False``, only ``commit`` publishes. Other options are stored
-        with the object, such as ``content_type``, or belong to a text file, such as
-        ``encoding``.
+        ``autocommit=False``, only ``commit`` publishes. Other options are those of an
+        object, such as ``content_type``, or of a text file, such as ``encoding``.
         """
         if mode.replace("b", "").replace("t", "") == "r":
             sizes = {"block_size": block_size, "cache_options": cache_options}
@@ -468,7 +473,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return self.open(path, mode, autocommit=autocommit, **kwargs)
 
     async def set_session(self) -> None:
-        """Do nothing; other filesystems of fsspec open their connections here."""
+        """Do nothing; other fsspec filesystems open their connections here."""
 
     # -- queries -------------------------------------------------------------------------
 
@@ -481,7 +486,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Return name, size, type and further properties of an object or directory.
 
         If HEAD and GET are not granted, only objects written by this process are known.
-        Others are reported as missing, with a warning. With
+        Other objects are reported as missing, with a warning. With
         ``if_unverifiable="error"``, they raise PermissionError instead.
         """
         return await awaited(self._lookup.info, self._path(path))
@@ -518,7 +523,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     ) -> list[Any]:
         """Return the direct children of a directory, or the object *path* itself.
 
-        They are dictionaries as of :meth:`info`; with *detail* False, names. *markers*
+        Returns dictionaries like :meth:`info`; with *detail* False, names. *markers*
         includes the object that represents the directory itself, whose name ends in a
         slash.
 
@@ -537,9 +542,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         detail: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Return all objects under *path*: names, or with *detail* name -> ``info``.
+        """Return the names of all objects under *path*; with *detail*, name -> ``info``.
 
-        An object that represents a directory is one of them; its name ends in a slash.
+        This includes objects that represent directories; their names end in a slash.
         With ``prefix=``, only names that begin with it, relative to *path*, are listed.
         """
         check_depth(maxdepth)
@@ -556,15 +561,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that match a pattern.
 
-        The directory before the first special character is listed: only its children if
-        no slash follows in the pattern, otherwise all objects below it.
+        The directory before the first special character is listed. If no slash follows
+        in the pattern, only its children are listed, otherwise all objects below it.
         """
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
 
     def walk(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Yield path, directories and files of each directory, as fsspec does.
 
-        The object that represents a directory is one of its files, with an empty name.
+        An object that represents a directory is yielded as a file with an empty name.
         """
         return super().walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
 
@@ -630,7 +635,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
         """Return one item of :meth:`metadata`; None if it does not exist.
 
-        In *attr*, case is ignored, and an underscore stands for a hyphen.
+        The case of *attr* is ignored, and an underscore equals a hyphen.
         """
         return self.metadata(path).get(attr.lower().replace("_", "-"))
 
@@ -646,10 +651,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return run(trees.presigned_url, self.client, name, expiration, method, size)
 
     def url(self, path: str) -> str:
-        """Return the name or URL that a server of uploads (``upload_server=``) gave an object.
+        """Return the name or URL that an upload server (``upload_server=``) gave an object.
 
-        It is the receipt's ``location``. Raises FileNotFoundError unless this process
-        has stored the object through such a server.
+        This is the receipt's ``location``. Raises FileNotFoundError unless this process
+        uploaded the object through such a server.
         """
         receipt = self.client.written.receipt(self._path(path))
         if receipt is None or receipt.location is None:
@@ -700,8 +705,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Return the bytes of many ranges; each path has a range, from start to end.
 
         *starts* and *ends* are lists, or one value for all paths. ``on_error`` is
-        ``return`` by default: exceptions are returned in place of bytes. Any *max_gap* raises
-        NotImplementedError, as in other filesystems of fsspec.
+        ``return`` by default: exceptions are returned in place of bytes. A *max_gap*
+        raises NotImplementedError, as in other fsspec filesystems.
         """
         if max_gap is not None:
             raise NotImplementedError("max_gap: merge_offset_ranges of fsspec.utils")
@@ -720,10 +725,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     ) -> None:
         """Download one object into a file, which is replaced only when complete.
 
-        *lpath* may also be an open file, a pipe or a device, which get the bytes as
-        they come. If *rpath* is a directory, *lpath* is created as one. A large object
-        is read in ranges of one version. The CRC-64 of the received bytes is compared
-        with the store's.
+        *lpath* may also be an open file, a pipe or a device, which gets the bytes as
+        they arrive. If *rpath* is a directory, *lpath* is created as one. A large
+        object is read in ranges of one version. The CRC-64 of the received bytes is
+        compared with the store's.
         """
         path = self._path(rpath)
         local = lpath if isfilelike(lpath) else os.fspath(stringify_path(lpath))
@@ -741,8 +746,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     ) -> None:
         """Download objects, several at a time, with fsspec's layout.
 
-        Nothing is written if a name leads outside *lpath*, or two objects would become
-        the same file.
+        If a name leads outside *lpath*, or two objects would become the same file,
+        nothing is written.
         """
         bulk = BulkOptions.take_from(kwargs)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
@@ -792,7 +797,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         path1: Any,
         path2: Any,
         recursive: bool = False,
-        on_error: str | None = None,  # fsspec's order
+        on_error: str | None = None,  # the order of fsspec's parameters
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -847,8 +852,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     ) -> None:
         """Delete objects, one request each.
 
-        A missing object is no error, nor is a directory without *recursive*: no object
-        has its name, so nothing is deleted.
+        A missing object is no error. A directory without *recursive* is no error
+        either: no object has its name, so nothing is deleted.
         """
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
@@ -860,7 +865,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @verb
     async def rm_file(self, path: str) -> None:
-        """Delete one object by one request; a missing object is no error."""
+        """Delete one object with one request; a missing object is no error."""
         await awaited(self._lookup.remove, self._path(path))
 
 

@@ -1,4 +1,4 @@
-"""Files of ``open`` as type checkers see them; ``upload`` makes those to write."""
+"""Types of the files that ``open`` returns; ``upload`` creates those for writing."""
 
 from __future__ import annotations
 

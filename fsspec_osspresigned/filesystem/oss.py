@@ -18,7 +18,7 @@ from ..signing.canonical import Credentials
 from .filesystem import OSSPresignedFileSystem
 
 _KEY = ("key", "secret", "token")
-# Options of the key signer. A filesystem with a signer object refuses them.
+# Options of the key signer. A filesystem with a signer object rejects them.
 _SIGNING = ("region", "endpoint", "addressing_style", "signature_version", "expires_in")
 
 
@@ -26,7 +26,8 @@ class _TakesKeys(type(OSSPresignedFileSystem)):  # type: ignore[misc]  # fsspec 
     """Turns ``key``, ``secret`` and ``token`` into a signer before fsspec stores them."""
 
     def __call__(cls, **given: Any) -> Any:
-        given = _hidden(given)  # no frame of an error may hold the text
+        # no frame of a traceback may contain the text of a secret
+        given = _hidden(given)
         configured = _hidden(apply_config(cls, {}))
         trust(configured)
         own_key = {name: given.pop(name, None) for name in _KEY}
@@ -39,14 +40,15 @@ class _TakesKeys(type(OSSPresignedFileSystem)):  # type: ignore[misc]  # fsspec 
                     "key=, secret= and token= are an access key, and other options name "
                     "another source of signatures: give one of them"
                 )
-            if given.get("signer") != "keys":  # what is configured is for another one
+            if given.get("signer") != "keys":
+                # the configured options belong to the key signer
                 given = dict.fromkeys(configured.keys() & {*_SIGNING}) | given
         elif any(key.values()):
             given["signer"] = _signer_of(key, values, is_own=has_own_key)
             given |= dict.fromkeys(_SIGNING)
         elif not chosen(renamed(values).get):
             given["signer"] = "keys"
-        # fsspec applies its configuration once more.
+        # fsspec applies its configuration a second time.
         given |= dict.fromkeys(configured.keys() & {*_KEY})
         return super().__call__(**given)
 

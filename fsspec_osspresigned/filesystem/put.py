@@ -56,7 +56,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_READ_AHEAD = 64 * KIB  # largest file, in bytes, that is read ahead
+_READ_AHEAD = 64 * KIB  # bytes of the largest file that is read ahead
 
 _DUCKDB = (
     "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
@@ -72,15 +72,15 @@ _ZIP = (
 
 @frozen(eq=False)
 class PutCall:
-    """Options of one writing call, and the uploads that it makes.
+    """Options and uploads of one call that writes.
 
     Paths are ``bucket/key``.
     """
 
     client: Client
     options: ObjectOptions
-    create: bool = False  # never replaces an object
-    transaction: Transaction | None = None  # publishes later
+    create: bool = False  # True: an existing object is never replaced
+    transaction: Transaction | None = None  # publishes the objects at its end
 
     @classmethod
     def from_options(
@@ -97,7 +97,8 @@ class PutCall:
         if mode != "overwrite":
             check_choice("mode", mode, ("overwrite", "create"))
         create = mode == "create"
-        if client.signer.names_objects:  # so nothing is replaced
+        if client.signer.names_objects:
+            # the server chooses new names, so nothing is replaced
             options = ObjectOptions(evolve(options.options, overwrite=True))
             create = False
         return cls(client, options, create, transaction)
@@ -111,10 +112,10 @@ class PutCall:
         )
 
     async def checked_target(self, path: str) -> Target:
-        """Return ``target(path)``; if ``create`` is set, first check for an object there.
+        """Return ``target(path)``; if ``create`` is set, first check that no object exists.
 
-        The check asks HEAD, if granted, whether the object exists, so that no bytes are
-        sent in vain. The store's own check at the end decides.
+        If HEAD is granted, it shows early whether the object exists, before any bytes
+        are sent. The store's own check at the end decides.
 
         Raises:
             FileExistsError: the object exists, or is part of the transaction.
@@ -126,7 +127,7 @@ class PutCall:
 
     async def _refuse_existing(self, path: str) -> None:
         if self.transaction is not None and self.transaction.holds(path):
-            msg = "the transaction has an object for this path already"
+            msg = "the transaction already has an object for this path"
             raise ObjectExistsError(msg, path=path)
         with contextlib.suppress(FileNotFoundError, PermissionError):
             await OSSCalls(self.client, Target(path)).head()
@@ -140,9 +141,9 @@ class PutCall:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Await *function*, which writes *paths*, as ``awaited`` does.
+        """Await *function*, which writes *paths*, by ``awaited``.
 
-        If it is cancelled, the transaction fails.
+        If the call is cancelled, the transaction fails.
         """
         try:
             return await awaited(function, *args, **kwargs)
@@ -153,14 +154,15 @@ class PutCall:
             raise
 
     def pipe_file(self, path: str, value: Any) -> Coroutine[Any, Any, Receipt | None]:
-        """Store one buffer of bytes; the coroutine returns None in a transaction."""
+        """Upload one buffer of bytes; the coroutine returns None in a transaction."""
         return self._store(path, MemoryBody(value), ALONE)
 
     def _store(
         self, path: str, body: Source, context: TransferContext
     ) -> Coroutine[Any, Any, Receipt | None]:
         target = self.target(path)
-        if self.transaction is None and not target.kind.exclusive:  # nearly always
+        if self.transaction is None and not target.kind.exclusive:
+            # true for nearly all uploads
             return upload_source(self.client, target, body, context)
         return self._store_checked(target, body, context)
 
@@ -177,9 +179,9 @@ class PutCall:
     async def put_file(
         self, local: str, path: str, callback: SharedCallback
     ) -> Receipt | None:
-        """Store one local file; a pipe is stored as a stream.
+        """Upload one local file; a pipe is uploaded as a stream.
 
-        In a transaction, or for a directory, which is only recorded, return None.
+        Return None in a transaction, and for a directory, which is only recorded.
         """
         file = await blocking(local_file, local)
         return await self._put_file(file, path, callback, ALONE, may_be_pipe=True)
@@ -193,7 +195,7 @@ class PutCall:
         *,
         may_be_pipe: bool,
     ) -> Receipt | None:
-        """Store *file*; return None in a transaction, or for a directory.
+        """Upload *file*; return None in a transaction, or for a directory.
 
         Without *may_be_pipe*, a pipe or a device is not read, and raises
         SourceChangedError.
@@ -231,7 +233,8 @@ class PutCall:
             Stream(file.local, copying.check, regular=file.is_regular) as source,
             self.writer(target, autocommit=transaction is None) as sink,
         ):
-            sink.publish_always = False  # an error would truncate the object
+            # otherwise an error would publish a truncated object
+            sink.publish_always = False
             copying.discards(sink)
             if transaction is not None:
                 transaction.add(sink)
@@ -241,7 +244,7 @@ class PutCall:
     async def put(
         self, entries: Iterable[LocalEntry], callback: SharedCallback, bulk: BulkOptions
     ) -> ReceiptList:
-        """Store local files, several at a time; directories are only recorded."""
+        """Upload local files, several at a time; directories are only recorded."""
         sent = [entry for entry in entries if entry.is_sent]
         if callback.is_heard:
             await waiting(lambda: callback.expect(len(sent), _bytes_of(sent)))
@@ -265,7 +268,8 @@ class PutCall:
             large: asyncio.Semaphore,
         ) -> Coroutine[Any, Any, Receipt | None]:
             entry, file = job
-            if type(file.body) is MemoryBody and not callback.is_heard:  # most are
+            if type(file.body) is MemoryBody and not callback.is_heard:
+                # most files are small and have no callback
                 return self._store(entry.path, file.body, context)
             if file.body is not None and file.body.size > SMALL:
                 return in_turn(large, put_entry, entry, file, context)
@@ -281,14 +285,14 @@ class PutCall:
         if skipped := [entry for entry in entries if entry.is_skipped]:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
-            text = f"put left out what is neither a file nor a directory: {first}{more}"
+            text = f"put left out paths that are neither files nor directories: {first}{more}"
             warn_user(text, PublishWarning)
         return receipts
 
     async def pipe(
         self, pairs: Sequence[tuple[str, Any]], bulk: BulkOptions
     ) -> ReceiptList:
-        """Store values in memory, several at a time; raises like ``put``."""
+        """Upload values in memory, several at a time; raises like ``put``."""
 
         def store(
             pair: tuple[str, Any], context: TransferContext, large: asyncio.Semaphore
@@ -316,10 +320,11 @@ class PutCall:
     ) -> ReceiptList:
         """Call *store* for each of *jobs*, several at a time; return the receipts in order.
 
-        *store* also gets *large*, a semaphore that lets ``max_concurrency`` jobs larger than
-        ``SMALL`` run at a time. Its *context* has a prefetcher, which signs the first
-        requests of several jobs together; it has none in a transaction, or if the signer is
-        in this process. A receipt that is None, as in a transaction, is left out.
+        *store* also gets *large*, a semaphore that lets ``max_concurrency`` jobs larger
+        than ``SMALL`` run at a time. Its *context* has a prefetcher, which signs the
+        first requests of several jobs together. In a transaction, or with a signer in
+        this process, there is no prefetcher. Receipts that are None, as in a
+        transaction, are left out.
         """
         client = self.client
 
@@ -356,11 +361,11 @@ class PutCall:
         file: Any = self.writer(run(self.checked_target, path), autocommit)
         try:
             if name is not None:
-                from ..upload.codecs import ChainedWriter  # noqa: PLC0415 - or none
+                from ..upload.codecs import ChainedWriter  # noqa: PLC0415 - needed only for text or compression
 
                 file = ChainedWriter(compr[name](file, mode="w"), file)
             if not binary:
-                from ..upload.codecs import TextWriter  # noqa: PLC0415 - or none
+                from ..upload.codecs import TextWriter  # noqa: PLC0415 - needed only for text or compression
 
                 file = TextWriter(file, **(text or {}))
         except BaseException:
@@ -371,12 +376,12 @@ class PutCall:
         return file
 
     def of_opener(self, path: str) -> PutCall:
-        """Return the call with which to open a file for writing at *path*.
+        """Return the call that opens a file for writing at *path*.
 
-        It is this one, unless DuckDB opens the file in a thread of its own.
+        This is *self*, unless DuckDB opens the file in a thread of its own.
 
         Raises:
-            ConfigurationError: the tool that opens the file could publish a part of it.
+            ConfigurationError: the calling tool could publish an incomplete file.
         """
         if callers.is_called_by("fsspec.implementations.zip"):
             raise ConfigurationError(_ZIP, path=path)
@@ -388,10 +393,11 @@ class PutCall:
         return evolve(self, transaction=around)
 
     def check_cache(self, path: Any) -> None:
-        """Raise the exception that has ended the ``with`` block of a ``simplecache::`` file.
+        """Raise the exception that ended the ``with`` block of a ``simplecache::`` file.
 
-        The cache uploads its file in spite of the exception. Does nothing without such
-        an exception, for other callers, or with ``on_exception="publish"``.
+        The cache itself would upload its file despite the exception. Does nothing
+        without such an exception, for other callers, or with
+        ``on_exception="publish"``.
         """
         error = callers.leaving()
         if (
@@ -403,7 +409,8 @@ class PutCall:
         names = ", ".join([path] if isinstance(path, str) else path)
         text = f"{names} was not published: {type(error).__name__} left its with block"
         error.add_note(text)
-        with contextlib.suppress(DiscardWarning):  # -W error must not replace *error*
+        with contextlib.suppress(DiscardWarning):
+            # with -W error, the warning must not replace *error*
             warn_user(text, DiscardWarning)
         raise error
 
@@ -425,11 +432,11 @@ class PutCall:
         *size* is in bytes; None if it is not known. The caller must discard a file that
         gets fewer or more bytes.
         """
-        from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
+        from ..upload.writer import PresignedWriter  # noqa: PLC0415 - needed only for streams
 
         upload = run(Upload.begin, self.client, target, size=size, context=context)
         if size is not None and not upload.plan.multipart:
-            # A stream of one request waits on disk, not in memory.
+            # A stream that goes in one request waits on disk, not in memory.
             upload = run(Upload.begin, self.client, target, context=context)
         keep = None
         if self.transaction is not None and not autocommit:
@@ -447,17 +454,17 @@ class PutCall:
 
 @frozen
 class LocalFile:
-    """Result of ``local_file``: what a local path is."""
+    """Result of ``local_file``: the body of a local path, or why it has none."""
 
     local: str
     is_directory: bool = False
     is_regular: bool = True
     body: Source | None = None  # None for a stream, or if there is a problem
-    problem: Exception | None = None  # why the path cannot be read
+    problem: Exception | None = None  # the reason why the path cannot be read
 
 
 def local_file(local: str) -> LocalFile:
-    """Return what is at the path *local*; an error becomes its ``problem``.
+    """Return the file at the path *local*; an error becomes its ``problem``.
 
     It waits for the disk, so only worker threads may call it.
     """
@@ -474,8 +481,8 @@ def local_file(local: str) -> LocalFile:
 
 
 def _read_file(local: str) -> LocalFile:
-    """Do the same; the body of a regular file of up to 64 KiB is read into memory."""
-    with contextlib.suppress(OSError):  # ``local_file`` raises it again
+    """Like ``local_file``, but read a regular file of up to 64 KiB into memory."""
+    with contextlib.suppress(OSError):  # ``local_file`` raises the error again
         descriptor = os.open(local, READ_ONLY)
         try:
             before = os.fstat(descriptor)
@@ -483,7 +490,8 @@ def _read_file(local: str) -> LocalFile:
                 data = os.read(descriptor, before.st_size + 1)
                 after = os.fstat(descriptor)
                 times = {before.st_mtime_ns, after.st_mtime_ns}
-                # A file of another size, as in /proc, is a stream.
+                # A file whose content has another size than its metadata, as in /proc,
+                # is a stream.
                 if {len(data), after.st_size} == {before.st_size} and len(times) == 1:
                     return LocalFile(local, body=MemoryBody(data))
         finally:
@@ -492,7 +500,7 @@ def _read_file(local: str) -> LocalFile:
 
 
 def _files(entries: Iterable[LocalEntry]) -> Iterator[tuple[LocalEntry, LocalFile]]:
-    """Yield what is at *entries*, for a worker thread; small files are read here."""
+    """Yield the files at *entries*, and read small ones; runs in a worker thread."""
     for entry in entries:
         read = local_file if entry.is_pipe else _read_file
         yield entry, read(entry.local)
@@ -508,12 +516,12 @@ def _bytes_of(entries: Iterable[LocalEntry]) -> int:
 
 def media_type(name: str) -> str | None:
     if "." not in name and ":" not in name:
-        return None  # to fill the table would take longer than a PUT
+        return None  # filling the table would take longer than a PUT
     stem, _, ending = name.partition(".")
     return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
 
-@lru_cache(maxsize=64)  # files of one upload have few suffixes
+@lru_cache(maxsize=64)  # the files of an upload have few different suffixes
 def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
@@ -521,12 +529,12 @@ def _guessed(name: str) -> str | None:
     return guessed
 
 
-# Python's built-in table, which is the same on every machine.
+# Python's built-in table is the same on every machine.
 _media_types = cache(mimetypes.MimeTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
-    """Return *callback*, which is fsspec's, wrapped for worker threads.
+    """Return fsspec's *callback*, wrapped for worker threads.
 
     An OSS callback (a mapping or a text) is moved into *options* instead, as
     ``callback``.

@@ -32,19 +32,20 @@ from .destinations import Destination, Match
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
-    """File open for reading, of which fsspec's read cache requests ranges.
+    """File open for reading; fsspec's read cache requests its ranges.
 
     All ranges are of the version at the time of ``open``: each request requires its
     ETag. If the object was replaced, SourceChangedError is raised.
     """
 
-    cache: Any  # of fsspec, in whose steps the object is read
+    cache: Any  # fsspec's cache, which decides about the ranges that are read
 
     def __init__(self, fs: Any, info: dict[str, Any], **kwargs: Any) -> None:
         self._version = Version.of(info)
         self._cache_options = kwargs.get("cache_options")
         self._pid = os.getpid()
-        self._summed = 0, 0  # bytes from the start that were read, and their CRC-64
+        # number of bytes read in order from the start, and their CRC-64
+        self._summed = 0, 0
         super().__init__(fs, info["name"], mode="rb", size=info["size"], **kwargs)
         self.details = info
 
@@ -55,7 +56,8 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             IntegrityError: the whole object was read, and its CRC-64 differs.
         """
         if self._pid != os.getpid() and not self.closed:
-            # Version and cache of the parent of a fork may be half changed or locked.
+            # After a fork, the parent's version and cache may be half changed or
+            # locked.
             self._version = Version.of(self.details)
             options = self._cache_options or {}
             kind = type(self.cache)
@@ -72,7 +74,8 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         return data
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        # After a fork it is another client: no connection is shared with the parent.
+        # After a fork, ``client`` is a new client, which shares no connection with the
+        # parent.
         return run(reading.read, self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
@@ -105,9 +108,9 @@ def open_reader(
 ) -> Any:
     """Return a file open for reading.
 
-    If GetObject is not granted, it is the body that this process has kept. dask writes
-    ``default_cache`` for *cache_type*, and ``blocksize`` for *block_size*. An unknown
-    *cache_type* raises ValueError.
+    If GetObject is not granted, the file has the body that this process kept. dask's
+    names ``default_cache`` for *cache_type* and ``blocksize`` for *block_size* are
+    accepted. An unknown *cache_type* raises ValueError.
     """
     client: Client = filesystem.client
     options = ObjectOptions.from_call(client.options, given, path=path).options
@@ -117,7 +120,8 @@ def open_reader(
     size = block_size or given.get("blocksize") or options.default_block_size
     info = run(_readable_info, client, path)
     if info is None:
-        # GET is not granted: the body that this process kept, or the error.
+        # GetObject is not granted: return the body that this process kept, or raise the
+        # error.
         return io.BytesIO(run(Lookup(client).read, path))
     return PresignedReader(
         filesystem,
@@ -142,8 +146,8 @@ async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
 class SizeGuess:
     """Guess whether the next object is large, from the size of the last one.
 
-    A worker thread then reads the object. The engine's loop would request it in vain: it
-    gives up a large object, which is then requested again.
+    If so, a worker thread reads the object. The engine's loop would give up a large
+    object, which would then be requested again.
     """
 
     is_large: bool = False
@@ -155,7 +159,7 @@ class SizeGuess:
         start: int | None = None,
         end: int | None = None,
     ) -> bytes:
-        """Read like ``Lookup.read``, and note the size if all of the object was read."""
+        """Read like ``Lookup.read``, and note the size if the whole object was read."""
         is_whole = end is None and not start
         in_thread = self.is_large if is_whole else end is None
         data = await lookup.read(path, start, end, in_thread=in_thread)
@@ -198,8 +202,8 @@ async def cat_ranges(
 ) -> list[Any]:
     """Return the bytes of a range of each path; all ranges of a path have one version.
 
-    *starts* and *ends* are one value for all, or one for each of *paths*. Lists that
-    differ in length raise ValueError.
+    *starts* and *ends* are one value for all *paths*, or a list with one value for
+    each. Lists of different lengths raise ValueError.
     """
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
@@ -214,7 +218,7 @@ async def cat_ranges(
 
     async def work(job: tuple[int, str, int | None, int | None]) -> bytes:
         _, path, start, end = job
-        # A range without an end may be large.
+        # A range without an end may be large, so a worker thread reads it.
         return await lookup.read(
             path, start, end, versions.get(path), in_thread=end is None
         )
@@ -271,7 +275,7 @@ def _download(
 
 
 async def _run(job: Download, lookup: Lookup, publisher: Publisher) -> int | None:
-    """Do *job*, publish its file by *publisher*, and return the size in bytes.
+    """Run *job*, publish its file by *publisher*, and return the size in bytes.
 
     Return None if its path is a directory; nothing is created then.
     """
@@ -298,8 +302,8 @@ async def get(
 ) -> None:
     """Download the objects of *destinations*, several at a time; create directories.
 
-    *named* is the destination that the caller of ``fs.get`` named, None for a list. Only
-    that one may be a pipe or a device.
+    *named* is the destination in the call of ``fs.get``; None for a list. Only this
+    destination may be a pipe or a device.
     """
     if callback.is_heard:
         await waiting(callback.expect, len(destinations))

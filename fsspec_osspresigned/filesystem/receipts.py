@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..files import LineFile
 from ..model import Receipt
 
-_SHOWN = 20  # receipts of a long list
+_SHOWN = 20  # receipts that the ``repr`` of a long list shows
 
 
 class ReceiptList(list[Receipt | Exception]):
@@ -32,9 +32,9 @@ class ReceiptList(list[Receipt | Exception]):
 def receipt_writer(destination: object) -> Callable[[Receipt], None]:
     """Return a function that writes receipts to *destination*.
 
-    *destination* is a directory, which is created if it is missing, or a callable, which is
-    returned itself. ConfigurationError is raised for other values, and if the directory
-    cannot be created.
+    *destination* is a directory, which is created if it is missing. A callable is
+    returned as it is. ConfigurationError is raised for other values, and if the
+    directory cannot be created.
     """
     if callable(destination):
         return destination
@@ -55,7 +55,8 @@ class ReceiptFile:
     """Appends receipts to one file, one JSON object a line, without any URL.
 
     The file is created with mode 0600. *is_shared* means that other users may write to
-    its directory and can guess its name: then a link or a pipe of that name is refused.
+    the directory, and could guess the file's name. Then a link or a pipe with this name
+    is refused.
     """
 
     def __init__(self, path: Path, *, is_shared: bool = False) -> None:
@@ -66,7 +67,7 @@ class ReceiptFile:
 
     def __call__(self, receipt: Receipt) -> None:
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
-        with self._lock:  # opened for each line, since the file may be rotated
+        with self._lock:  # the file is opened for each line, because it may be rotated
             file = LineFile(self._opened(), is_torn=self._is_torn)
             self._is_torn = True
             try:

@@ -40,7 +40,8 @@ async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
         return sorted({item["name"] async for item in walk})
     items: dict[str, Info] = {}
     async for item in walk:
-        # An object hides the directory of the same name, so it records that one.
+        # An object hides the directory of the same name, so an entry for that object
+        # replaces it.
         before = items.setdefault(item["name"], item)
         if before["type"] != item["type"]:
             shown = item if item["type"] == "file" else before
@@ -76,7 +77,7 @@ async def expand(
         tops: list[str] = []
         depth = maxdepth
         if is_pattern:
-            matching = await filesystem._glob(pattern, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
+            matching = await filesystem._glob(pattern, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name for the method
             items = [
                 item
                 for item in matching.values()
@@ -122,7 +123,7 @@ async def layout(
     *,
     local: bool = False,
 ) -> list[Destination]:
-    """Return the destination of each object of ``get`` (*local*) or ``copy``.
+    """Return the destination of each object, for ``get`` (*local*) or ``copy``.
 
     Raises:
         ConfigurationError: two objects have the same destination, or a name leads
@@ -147,7 +148,8 @@ async def layout(
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
-        # A trailing slash of a path in the store means a directory, so it is kept.
+        # In the store, a path with a trailing slash is a directory, so the slash is
+        # kept.
         root = named(target) if local else without_protocol(target)
         is_directory = os.path.isdir if local else _is_directory(client)
         placed = await waiting(
@@ -171,9 +173,9 @@ def local_tree(
 ) -> list[LocalEntry]:
     """Return the local files and directories of a ``put``, with their destinations.
 
-    It reads directories, and blocks until the engine answers, so only worker threads may
-    call it. Directories at *rpath* no longer count as newly created ones. Warns if a
-    directory is all there is, and *recursive* is missing.
+    It reads directories, and blocks until the engine answers, so only worker threads
+    may call it. Directories at *rpath* no longer count as newly created ones. Warns if
+    the only source is a directory, and *recursive* is missing.
     """
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
@@ -229,7 +231,7 @@ async def presigned_url(
         expires_in=int(expiration),
     )
     signed = await client.signed(operation)
-    sent = ("host", "content-length")  # by every HTTP client
+    sent = ("host", "content-length")  # every HTTP client sends these headers
     needed = sorted(name for name in signed.headers if name.lower() not in sent)
     if needed:
         names = ", ".join(needed)

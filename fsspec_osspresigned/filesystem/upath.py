@@ -7,14 +7,14 @@ from upath import UPath
 
 from .filesystem import OSSPresignedFileSystem
 
-# UPath looks in fsspec's table of loaded classes for how to split a path, and warns
-# about a protocol that is missing there.
+# UPath takes the rules for splitting a path from fsspec's table of loaded classes, and
+# warns if a protocol is missing there.
 fsspec.register_implementation(
     OSSPresignedFileSystem.protocol, OSSPresignedFileSystem, clobber=True
 )
 
 
-class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
+class OSSPresignedPath(UPath):  # type: ignore[misc]  # the base class is Any without the optional library
     """Path of an object: ``UPath("osspresigned://bucket/key", signer=...)``."""
 
     __slots__ = ()
@@ -27,11 +27,11 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # Any: an optional library
         Raises FileExistsError if it exists and *exist_ok* is False.
         """
         if not exist_ok and self.exists():
-            raise FileExistsError(17, "it is there already", self.path)
+            raise FileExistsError(17, "it already exists", self.path)
         super().mkdir(mode=mode, parents=parents, exist_ok=True)
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
-        """Store an empty object, unless the object exists.
+        """Upload an empty object, unless the object exists.
 
         The store decides (``x-oss-forbid-overwrite``), because write-only URLs cannot
         check for existing objects. *mode* is ignored.

@@ -23,9 +23,10 @@ from ..compat import SpecialFileError, open_regular, read_at, write_at
 from ..errors import ConfigurationError, SourceChangedError
 
 BLOCK = 256 * 1024
-SMALL = 256 * 1024  # bytes of a body, of a request or a reply, that the loop sends
-SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
-_JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
+# bytes of the largest body, of a request or a reply, that the loop sends
+SMALL = 256 * 1024
+SLICE = 1024 * 1024  # bytes in memory that are hashed and sent at once
+_JOIN = 2 * SLICE  # bytes of small pieces that are joined without the interpreter lock
 _READ = 512 * 1024  # bytes of one read of a file, as many as libcurl asks for
 
 
@@ -36,7 +37,7 @@ class Body(Protocol):
     def size(self) -> int: ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start in blocks; each is valid until the next is read.
+        """Yield all bytes in blocks; each block is valid until the next one is read.
 
         Raises SourceChangedError if the source has changed.
         """
@@ -56,12 +57,12 @@ class Source(Body, Protocol):
 
 
 class MemoryBody:
-    """Body in any contiguous buffer, which nobody may change until the upload ends."""
+    """Body in any contiguous buffer, which the caller must not change during the upload."""
 
     __slots__ = ("__weakref__", "size", "view")
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self.view = memoryview(data).cast("B")  # without a copy
+        self.view = memoryview(data).cast("B")  # a view avoids a copy
         self.size = len(self.view)
 
     def blocks(self) -> Iterator[memoryview]:
@@ -96,12 +97,13 @@ class PartBody:
 
     pieces: tuple[memoryview | bytes, ...]
     size: int
-    # Called once when the memory of the pieces is no longer needed.
+    # Function that is called once, when the memory of the pieces is no longer needed.
     given_back: Callable[[], object] | None = None
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes: slices of large pieces, and small pieces joined."""
-        # A part may have thousands of pieces: nothing here runs for each small one.
+        """Yield all bytes; large pieces are sliced, and small pieces joined."""
+        # A part may have thousands of pieces, so no Python code here runs for each
+        # small one.
         sizes = [*map(len, self.pieces)]
         ends = [0, *accumulate(sizes)]
         first = 0
@@ -113,7 +115,7 @@ class PartBody:
             if stop - first > 1:
                 view = memoryview(b"".join(self.pieces[first:stop]))
                 yield view
-                view.release()  # else the next one needs new pages of memory
+                view.release()  # otherwise the next part needs new memory pages
             else:
                 view = memoryview(self.pieces[first])
                 for start in range(0, sizes[first], SLICE):
@@ -121,7 +123,7 @@ class PartBody:
             first = stop
 
     def release(self) -> None:
-        """Give the memory back, once; the body must not be read after this call."""
+        """Release the memory; idempotent. The body must not be read after this call."""
         given_back, self.given_back = self.given_back, None
         if given_back is not None:
             given_back()
@@ -134,7 +136,7 @@ class Fingerprint:
     device: int
     inode: int
     size: int
-    mtime_ns: int  # a program can reset it after an edit, but not ctime
+    mtime_ns: int  # a program can reset mtime after an edit, but not ctime
     ctime_ns: int | None = None  # None in old journals
 
     @classmethod
@@ -143,7 +145,7 @@ class Fingerprint:
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
     def fits(self, status: os.stat_result) -> bool:
-        # Replacing or removing the file changes ctime alone.
+        # Replacing or removing the file changes only ctime.
         is_same = not status.st_nlink or status.st_ctime_ns == self.ctime_ns
         return (
             is_same
@@ -155,12 +157,12 @@ class Fingerprint:
 
 
 def has_its_size(path: str, status: os.stat_result) -> bool:
-    """Return whether the content of a regular file has the size that its stat states.
+    """Return whether the content of a regular file is as long as its stat states.
 
-    Files in /proc do not. Only a small file without disk blocks is read for this check; a
-    large one is a sparse file, so its size is right.
+    False for files in /proc. Only a small file without disk blocks is read for this
+    check. A large file without disk blocks is sparse, so its size is right.
     """
-    # Systems without such files report no blocks either.
+    # File systems without sparse files also report no blocks.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
         return True
     with io.FileIO(path, opener=open_regular) as handle:
@@ -184,8 +186,9 @@ class FileBody:
     def of(cls, path: str, status: os.stat_result | None = None) -> FileBody:
         """Return a body of the whole file *path*; *status* is its current stat result.
 
-        Without *status*, the size that stat states is checked, too. With *status*, a small
-        file is not opened yet: what makes it unreadable is raised when the body is sent.
+        Without *status*, the size that stat states is checked, too. With *status*, a
+        small file is not opened yet, so if it is unreadable, the error is raised when
+        the body is sent.
 
         Raises:
             FileNotFoundError, PermissionError: the file cannot be read.
@@ -221,7 +224,7 @@ class FileBody:
                 if left:
                     yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        # The file is closed: a block that waits to be sent needs no descriptor.
+        # The file is closed, because a block that waits to be sent needs no descriptor.
         if block:
             yield memoryview(block)
 
@@ -280,7 +283,7 @@ class SpooledBody:
     """Body in a temporary file; *file* None creates one in ``TMPDIR``. Thread-safe."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
-        self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see close
+        self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close` closes the file
         self._lock = threading.Lock()
         self.size = 0
 
@@ -302,6 +305,6 @@ class SpooledBody:
         return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:
-        """Close the file, which deletes it; waits until nothing is appended."""
+        """Close the file, which deletes it; waits for a running ``append``."""
         with self._lock:
             self._file.close()

@@ -20,7 +20,7 @@ _MD5_HEADER = "content-md5"
 _MD5_BYTES = 16
 
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
-_ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
+_ONE = 1 << 63  # x^0: the highest bit of a reflected CRC is the lowest power
 _PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
 _MD5_OF_GOOGLE = re.compile(rb'"md5Hash"\s*:\s*"([A-Za-z0-9+/]{22}==)"')
 _ENCRYPTION = ("x-oss-server-side-encryption", S3_ENCRYPTION)
@@ -43,7 +43,8 @@ def digests_of(body: Body, names: Collection[str]) -> dict[str, str]:
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-# Returns the CRC-64/XZ of data, continuing from a second argument, if there is one.
+# Returns the CRC-64/XZ of the data. A second argument is the CRC-64 of the bytes
+# before.
 crc64: Callable[..., int] = _fastcrc.xz
 
 
@@ -66,7 +67,7 @@ def _power(k: int) -> int:
 
 @lru_cache(maxsize=64)
 def _shift(length: int) -> int:
-    """Return x^(8 * length), the factor by which *length* more bytes change a CRC."""
+    """Return x^(8 * length), the factor for appending *length* bytes to a CRC."""
     result = _ONE
     for k in range(length.bit_length()):
         if length >> k & 1:
@@ -100,18 +101,17 @@ def compare(
     """Compare the store's checksum in *headers* with the bytes sent; return its kind.
 
     The kind is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``.
-    The mode ``auto`` compares *crc* if both sides have it, else MD5 with a plain ETag.
-    The modes ``crc64`` and ``md5`` require that checksum; ``none`` compares nothing. The
-    mode None compares *crc* if both sides have it.
+    The mode ``auto`` compares *crc* if both sides have it, otherwise the MD5 with a
+    plain ETag. The modes ``crc64`` and ``md5`` require this checksum; ``none`` compares
+    nothing. The mode None compares *crc* if both sides have it.
 
     Raises:
-        IntegrityError: the checksums differ, or the one that *mode* requires is
-            missing.
+        IntegrityError: the checksums differ, or the required checksum is missing.
     """
     stated = headers.get(CRC_HEADER)
     if stated is not None and crc is not None and mode in (None, "auto", "crc64"):
         if stated != str(crc):
-            msg = f"{what}: the store has CRC-64 {stated[:24]}, {crc} was sent"
+            msg = f"{what}: the store has CRC-64 {stated[:24]}, but {crc} was sent"
             raise IntegrityError(msg, path=path)
         return "crc64"
     if mode == "crc64":
@@ -120,7 +120,7 @@ def compare(
     digest = None if md5 is None else _stated_md5(headers)
     if mode in ("auto", "md5") and md5 is not None and digest:
         if digest != (ours := md5()):
-            msg = f"{what}: the store has MD5 {digest}, {ours} was sent"
+            msg = f"{what}: the store has MD5 {digest}, but {ours} was sent"
             raise IntegrityError(msg, path=path)
         return "md5"
     if mode == "md5":
@@ -132,19 +132,21 @@ def compare(
 def etag_of_google(body: bytes) -> dict[str, str]:
     """Return the MD5 in *body* as an ETag; empty if none.
 
-    A resumable session of Google Cloud Storage replies with JSON, and its ETag is no MD5.
+    A resumable session of Google Cloud Storage replies with JSON; its header ETag is no
+    MD5.
     """
     stated = _MD5_OF_GOOGLE.search(body)
     return {"etag": base64.b64decode(stated[1]).hex()} if stated else {}
 
 
 def _stated_md5(headers: Mapping[str, str]) -> str | None:
-    """Return the MD5 of the object that the store states, in hexadecimal; None if none.
+    """Return the object's MD5 in the reply, in hexadecimal; None if the reply has none.
 
-    Azure states it as Content-MD5; OSS and others as the ETag of a plain object.
+    Azure sends it as Content-MD5. OSS and others send it as the ETag of a plain object.
     """
     digest = None
-    if AZURE_REQUEST_ID in headers:  # of others, it is the MD5 of the reply (RFC 1864)
+    if AZURE_REQUEST_ID in headers:
+        # on other stores, this header is the MD5 of the reply (RFC 1864)
         with suppress(ValueError):
             decoded = base64.b64decode(headers.get(_MD5_HEADER, ""), validate=True)
             digest = decoded.hex() if len(decoded) == _MD5_BYTES else None

@@ -1,8 +1,8 @@
 """Framing of a signed form: multipart/form-data around the data (RFC 7578).
 
-Fields are sent as in the samples of OSS's SDKs: ``name`` in quotes, no other header,
-the value in UTF-8, the key first. The data is the last part, because OSS ignores parts
-after the data.
+Fields are sent as in the samples of OSS's SDKs: ``name`` is quoted, there are no other
+headers, values are in UTF-8, and the key is the first field. The data is the last part,
+because OSS ignores parts after the data.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from ..units import KIB, MIB
 # Limits of OSS (API reference, PostObject; EC 0006-00000110 and 0006-00000112).
 MAX_NAME = 8 * KIB
 MAX_VALUE = 2 * MIB
-MAX_FIELDS = 8 * MIB  # bytes of all before the data
+MAX_FIELDS = 8 * MIB  # maximum bytes before the data
 MAX_KEY = 1023
 
-# Compiled by their first use. Servers differ in what they undo in quotes: names that need
-# no quoting mean the same to all of them.
+# Patterns are compiled on first use. Servers decode quoted names in different ways, so
+# only names are permitted that need no quoting.
 _NAME = r"(?:[!#$&-\[\]-~]|%(?![0-9A-Fa-f]{2}))+"
 _CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
-_HALF = r"[\ud800-\udfff]"  # half of a character, which UTF-8 cannot express
-# Values that are no header of the object later, so any character can be in them.
+_HALF = r"[\ud800-\udfff]"  # a surrogate, which UTF-8 cannot express
+# Fields that never become headers of the object, so their values may contain any
+# character.
 _FREE = ("policy", "callback")
 _FORBIDDEN = {
     "file": "is the data, which is sent last",
     "success_action_redirect": "hides whether the object is stored: leave it out",
 }
 _LOOKED_AT = {"key", *_FORBIDDEN}
-_SURELY_SHORT = MAX_VALUE // 4  # characters, of 4 bytes at most
-_TYPES = ("x-oss-content-type", "content-type")  # the first one wins at OSS
+_SURELY_SHORT = MAX_VALUE // 4  # characters, each with at most 4 bytes
+_TYPES = ("x-oss-content-type", "content-type")  # OSS uses the first of these fields
 _PLAIN_TYPE = r"[\x20-\x7e]+"
 
 
@@ -50,7 +51,7 @@ class FormFrame:
 
     before: memoryview
     after: memoryview
-    headers: Mapping[str, str]  # of the request: they describe the framing
+    headers: Mapping[str, str]  # headers of the request, which describe the framing
 
 
 NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
@@ -59,8 +60,8 @@ NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
 def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
     """Return the bytes around the data of *form*; the boundary has 128 random bits.
 
-    Raises ConfigurationError, which names all fields that cannot be sent unchanged, or says
-    that the fields have more than 8 MiB.
+    Raises ConfigurationError if some fields cannot be sent unchanged, and names them
+    all, or if the fields have more than 8 MiB.
     """
     boundary = os.urandom(16).hex()
     problems: list[str] = []
@@ -92,7 +93,7 @@ def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
         if not (plain and lower not in _LOOKED_AT) and (why := _problem(lower, text)):
             problems.append(f"the form: the field {name[:40]} {why}")
         if lower in seen:
-            problems.append(f"the form: the field {name[:40]} is there twice")
+            problems.append(f"the form: the field {name[:40]} appears twice")
         seen.add(lower)
         part = f'{start}"{name}"\r\n\r\n{text}'
         if name == "key":
@@ -105,7 +106,7 @@ def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
         problems.insert(0, "the form: the field key is missing")
     if problems:
         return b""
-    # OSS prefers the type of this part to the field, so both say the same.
+    # OSS prefers the type of this part to the field, so both have the same type.
     kind = next((kinds[name] for name in _TYPES if name in kinds), "")
     is_plain = kind and re.fullmatch(_PLAIN_TYPE, kind)
     typed = f"\r\nContent-Type: {kind}" if is_plain else ""
@@ -113,7 +114,7 @@ def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
     return "\r\n".join(parts).encode()
 
 
-@lru_cache(maxsize=256)  # the names of a grant are those of all its forms
+@lru_cache(maxsize=256)  # all forms of a grant have the same names
 def _is_name(text: str) -> bool:
     return len(text) <= MAX_NAME and re.fullmatch(_NAME, text) is not None
 
@@ -129,7 +130,7 @@ def _problem(name: str, text: str) -> str:
             return (
                 f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
             )
-        return "has ${, in whose place OSS puts something else" if "${" in text else ""
+        return "has ${, which OSS would replace" if "${" in text else ""
     is_free = name in _FREE or name.startswith("x:")
     if not is_free and re.search(_CONTROL, text):
         return "has the end of a line in its value, or another control character"

@@ -1,6 +1,6 @@
 """Handles: easy handles of libcurl, one for each connection, kept between requests.
 
-A route is the way to a server: direct, or through a proxy. The proxy is the one that the
+A route leads to a server, directly or through a proxy. The proxy is the one that the
 library requests would find in the environment.
 """
 
@@ -26,19 +26,19 @@ from ..engine.logs import Logger
 
 _log = Logger(__name__)
 
-MAX_ORIGINS = 16  # for which a pool keeps routes and connections
-_UNSENT = 256 * 1024  # bytes that the system may hold back for one connection
+MAX_ORIGINS = 16  # number of origins for which a pool keeps routes and connections
+_UNSENT = 256 * 1024  # bytes of one connection that the system may buffer unsent
 _NOTSENT_LOWAT = 25  # TCP_NOTSENT_LOWAT of Linux, which Python 3.11 does not name
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PORTS = {"http": 80, "https": 443}
 USER_AGENT = "fsspec-osspresigned"
 _ADDED = {"Accept-Encoding": "identity"}
-# libcurl adds these, unless a line without a value forbids it.
+# libcurl adds these headers, unless a line without a value forbids it.
 _NOT_ADDED = ("accept", "content-type", "expect", "transfer-encoding")
 
-# Handles of a parent process. A child that drops them would say goodbye, by TLS, on the
-# connections of its parent.
+# Handles of a parent process. If a child dropped them, libcurl would close the parent's
+# TLS connections.
 _INHERITED: list[Any] = []
 
 
@@ -48,31 +48,32 @@ class ProxyError(OSError):
 
 @frozen(eq=False)
 class Route:
-    """Way to an origin (scheme, host and port): direct, or through a proxy."""
+    """Route to an origin (scheme, host and port), direct or through a proxy."""
 
     origin: str  # scheme, host and port, as in the URL
-    proxy: str | None = field(repr=False)  # it may hold a password
+    # address of the proxy, which may contain a password
+    proxy: str | None = field(repr=False)
     # File or directory of certificate authorities; None without TLS.
     authorities: str | None
-    connect_seconds: float  # within which a connection must be open
-    # The first two different request IDs of replies. A simple server may send the same ID
-    # with every reply; then the ID proves nothing.
+    connect_seconds: float  # seconds within which a connection must be open
+    # The first two different request IDs in replies. A simple server may send the same
+    # ID with every reply; such an ID proves nothing.
     request_ids: set[str] = field(factory=set, repr=False)
     netloc: str = field(init=False)  # host and port, as in the URL
     # The header Host: *netloc* in lower case, without a default port.
     host: str = field(init=False)
-    # Lines of the head of each request, by the names of their headers in lower case; a
-    # signed header replaces its line.
+    # Lower-case header name -> line in the head of each request. A signed header
+    # replaces its line.
     lines: Mapping[str, bytes] = field(init=False, repr=False)
-    # Lines of the heads of requests, by the ``id`` of their signed and unsigned headers and
-    # the method.
+    # Lines of request heads. The key is the ``id`` of the signed and of the unsigned
+    # headers, and the method.
     kept_lines: dict[tuple[int, int, str], tuple[Any, Any, list[bytes]]] = field(
         factory=dict, init=False, repr=False
     )
-    # True without TLS and without a proxy: on such a connection, bytes that come before the
-    # request are an error.
+    # True without TLS and without a proxy. On such a connection, bytes that arrive
+    # before the request are an error.
     is_plain: bool = field(init=False)
-    # True if an HTTP proxy gets whole URLs; False for a tunnel, or without a proxy.
+    # True if an HTTP proxy gets whole URLs. False for a tunnel, or without a proxy.
     forwards: bool = field(init=False)
 
     @netloc.default
@@ -105,10 +106,10 @@ class Route:
         easy.setopt(pycurl.PROXY, "")
         if self.authorities is not None:
             is_directory = os.path.isdir(self.authorities)
-            encoded = os.fsencode(self.authorities)  # pycurl takes only ASCII as text
+            encoded = os.fsencode(self.authorities)  # pycurl accepts only ASCII text
             for file, directory in _AUTHORITIES:
                 easy.setopt(directory if is_directory else file, encoded)
-                # Otherwise libcurl would also trust its default.
+                # Otherwise libcurl would also trust its default authorities.
                 easy.unsetopt(file if is_directory else directory)
         if self.proxy is None:
             return
@@ -126,7 +127,7 @@ _AUTHORITIES = (
 
 
 def _of_proxy(text: str) -> bytes:
-    return unquote(text).encode("latin-1", "replace")  # as requests does
+    return unquote(text).encode("latin-1", "replace")  # requests does the same
 
 
 def origin_of(url: str) -> str:
@@ -152,7 +153,7 @@ def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
 def _proxy_for(origin: str) -> str | None:
     if not may_have_proxy():
         return None
-    # Imported here, because it takes a quarter of the time of a first upload.
+    # The import is here, because it takes a quarter of the time of a first upload.
     import requests  # noqa: PLC0415
     from requests.utils import select_proxy  # noqa: PLC0415
 
@@ -165,7 +166,7 @@ def _proxy_for(origin: str) -> str | None:
     try:
         parts = urlsplit(whole)
         usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # its text may hold a piece of the password
+    except ValueError:  # the error's text may contain a piece of the password
         raise ProxyError("the URL of the proxy is malformed") from None
     if not usable:
         raise ProxyError("the URL of the proxy has no host")
@@ -175,9 +176,9 @@ def _proxy_for(origin: str) -> str | None:
 def may_have_proxy() -> bool:
     """Return False only if neither the environment nor the system names a proxy."""
     if sys.platform in {"darwin", "win32"}:
-        from urllib.request import getproxies  # noqa: PLC0415 - only here
+        from urllib.request import getproxies  # noqa: PLC0415 - needed only here
 
-        return bool(getproxies())  # also those of the system's settings
+        return bool(getproxies())  # includes the proxies of the system's settings
     return any(name.lower().endswith("_proxy") for name in os.environ)
 
 
@@ -185,7 +186,7 @@ def _authorities() -> str:
     named = (os.environ.get(name) for name in _BUNDLES)
     bundle = next(filter(None, named), None)
     if bundle is None:
-        import certifi  # noqa: PLC0415 - only for TLS
+        import certifi  # noqa: PLC0415 - needed only for TLS
 
         bundle = certifi.where()
     if not os.path.exists(bundle):
@@ -193,15 +194,16 @@ def _authorities() -> str:
     return bundle
 
 
-# A TCP connection: address of the server, own address, and their ports.
+# Addresses and ports of a TCP connection: the server's address, the own address, then
+# both ports.
 Addresses: TypeAlias = tuple[str, str, int, int]
 
 
 class Callbacks(Protocol):
-    """Protocol of what libcurl calls during a request; ``Transfer`` is one."""
+    """Protocol of a request with functions that libcurl calls; ``Transfer`` is one."""
 
-    next_watch: float  # by time.monotonic; before it, watch need not be called
-    context: Context  # of the task that sends, for what is logged
+    next_watch: float  # time.monotonic; before it, ``watch`` need not be called
+    context: Context  # context of the sending task, for log records
 
     def may_send(self, addresses: Addresses) -> int: ...
     def read(self, size: int) -> bytes | memoryview | int: ...
@@ -212,15 +214,15 @@ class Callbacks(Protocol):
 class Handle:
     """An easy handle, and the file descriptor of its connection.
 
-    *descriptors* has the file descriptors of connections by their addresses; the handles
-    of one multi share it. None means that the handle belongs to no multi; libcurl then
-    calls ``watch`` of the request.
+    *descriptors* maps the addresses of connections to their file descriptors; the
+    handles of one multi share it. None means that the handle belongs to no multi; then
+    libcurl calls ``watch`` of the request.
 
     Attributes:
-        head: all lines that libcurl has received of heads since ``begin``.
+        head: all header lines that libcurl has received since ``begin``.
     """
 
-    request: Callbacks  # none between two requests
+    request: Callbacks  # missing between two requests
 
     def __init__(
         self,
@@ -231,7 +233,8 @@ class Handle:
         self.is_watched = descriptors is None
         self.head: list[bytes] = []
         self._opened_now: list[int] = []
-        # Settings of the handle: method and presence of a body, size, and header lines.
+        # Current settings of the handle: method and presence of a body, size, header
+        # lines.
         self._kind: tuple[str, bool] | None = None
         self._size: int | None = None
         self._lines: list[bytes] | None = None
@@ -243,7 +246,8 @@ class Handle:
         easy.setopt(pycurl.URL, f"{route.origin}/")
         route.set_up(easy)
         easy.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
-        # Set once: a request that is no longer in the handle can be freed at once.
+        # The callbacks are set only once. They refer to the handle, so a finished
+        # request can be freed at once.
         easy.setopt(
             pycurl.PREREQFUNCTION,
             lambda *addresses: self.request.may_send(addresses),
@@ -276,19 +280,19 @@ class Handle:
         source: Callable[[int], bytes] | None = None,
         is_fresh: bool = False,
     ) -> None:
-        """Set up *request*, to be sent next.
+        """Set up *request* as the next one to send.
 
-        *size* is the number of bytes of its body; None sends no body. *source* returns the
-        next bytes; without it, ``read`` of *request* does. *is_fresh* opens a new
-        connection, even if one is kept.
+        *size* is the number of bytes of its body; None sends no body. *source* returns
+        the next bytes of the body; None uses ``read`` of *request*. *is_fresh* opens a
+        new connection, even if one is kept.
         """
         easy, kind = self.easy, (method, size is None)
         self.request = request
         self.head.clear()
-        # Sockets of a request that ended before it was sent, or that was given up.
+        # Forget the sockets of a request that ended early or was given up.
         self._opened_now.clear()
         if kind != self._kind:
-            easy.setopt(pycurl.HTTPGET, 1)  # resets what an earlier method has set
+            easy.setopt(pycurl.HTTPGET, 1)  # resets the settings of an earlier method
             if size is not None:
                 easy.setopt(pycurl.UPLOAD, 1)
             elif method == "HEAD":
@@ -310,7 +314,7 @@ class Handle:
             self._is_fresh = is_fresh
 
     def shut(self) -> None:
-        """Make the connection of the last request unusable, if libcurl has kept it."""
+        """Make the connection of the last request unusable, if libcurl kept it."""
         descriptor = self.easy.getinfo(pycurl.ACTIVESOCKET)
         if descriptor >= 0:
             with suppress(OSError), socket.socket(fileno=descriptor) as kept:
@@ -334,8 +338,8 @@ class Handle:
     def connection(self, addresses: Addresses) -> tuple[int, bool]:
         """Return the file descriptor of the connection between *addresses*; -1 if unknown.
 
-        The second value is whether the current request opened the connection. libcurl may
-        have tried several addresses of a server, but only one led to a connection.
+        The second value says whether the current request opened the connection. libcurl
+        may have tried several addresses, of which one worked.
         """
         known, is_new = self._descriptors, bool(self._opened_now)
         if not is_new:
@@ -343,7 +347,7 @@ class Handle:
         for descriptor in self._opened_now:
             if addresses_of(descriptor) == addresses:
                 for old in [key for key, fd in known.items() if fd == descriptor]:
-                    del known[old]  # of a connection that was closed
+                    del known[old]  # remove closed connections
                 known[addresses] = descriptor
         self._opened_now.clear()
         return known.get(addresses, -1), True
@@ -372,13 +376,13 @@ _ALWAYS: tuple[tuple[int, Any], ...] = (
     (pycurl.MAXCONNECTS, 1),
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
     (pycurl.PROXY_SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
-    (pycurl.NOPROXY, ""),  # ``find_route`` has read the environment
+    (pycurl.NOPROXY, ""),  # ``find_route`` has already read the environment
     (pycurl.HTTP_CONTENT_DECODING, 0),
 )
 
 
 def addresses_of(descriptor: int) -> Addresses | None:
-    """Return the ends of a connection; None if *descriptor* is none."""
+    """Return the addresses of a connection; None if *descriptor* is not one."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:
@@ -396,8 +400,8 @@ def addresses_of(descriptor: int) -> Addresses | None:
 class IdleHandles:
     """Idle handles, the least recently used first; thread-safe.
 
-    At most *most* are kept, each for *seconds*, or for twice as long. Handles beyond these
-    limits are closed when a handle is next taken or added.
+    At most *most* are kept, each for one to two times *seconds*. Handles beyond these
+    limits are closed when the next handle is taken or added.
     """
 
     def __init__(
@@ -407,11 +411,14 @@ class IdleHandles:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
-        # A finalizer may come back in here, so no loop goes over what it may change.
+        # A finalizer may call this pool again, so no loop iterates over what a
+        # finalizer may change.
         self._lock = threading.RLock()
-        self._next_look = 0.0  # by *clock*; before it, no handle is closed for its age
+        # time of *clock* before which no handle is closed for its age
+        self._next_look = 0.0
         self._since: dict[Handle, float] = {}
-        self._along: dict[Route, list[Handle]] = {}  # the latest last; none is empty
+        # route -> idle handles, the newest last; no list is empty
+        self._along: dict[Route, list[Handle]] = {}
 
     def __len__(self) -> int:
         return len(self._since)
@@ -433,8 +440,8 @@ class IdleHandles:
     def keep(self, handle: Handle, most: int | None = None) -> None:
         """Add an idle *handle*; close it if *most* along its route are kept already.
 
-        A *most* above the limit for all routes raises that limit for this call. None is no
-        limit for one route.
+        A *most* above the limit for all routes raises that limit for this call. None
+        sets no limit for this route.
         """
         with self._lock:
             now = self._clock()
@@ -460,7 +467,7 @@ class IdleHandles:
 
     def reset(self) -> None:
         """Set the handles aside in a forked child, which must not use or close them."""
-        self._lock = threading.RLock()  # a thread of the parent may have had it
+        self._lock = threading.RLock()  # a thread of the parent may have held the lock
         _INHERITED.extend(self._since)
         self._since, self._along = {}, {}
 
@@ -473,7 +480,7 @@ class IdleHandles:
 
     def _close(self, handle: Handle) -> None:
         if self._since.pop(handle, None) is None:
-            return  # a finalizer was faster
+            return  # a finalizer has already closed it
         handles = self._along[handle.route]
         handles.remove(handle)
         if not handles:
@@ -489,7 +496,7 @@ def _drop(idle: IdleHandles, routes: dict[str, Route]) -> None:
 
 
 class HandlePool:
-    """Makes handles, and keeps those with a usable connection in *idle*.
+    """Creates handles, and keeps those with a usable connection in *idle*.
 
     *size* handles are kept for each origin; more may be in use. A connection that is not
     open after *connect_seconds* is an error.
@@ -533,12 +540,13 @@ class HandlePool:
 
     def close(self) -> None:
         routes = self._routes.copy()
-        self._routes.clear()  # first, so that no handle in use is kept after its request
+        # first, so that no handle in use is kept after its request
+        self._routes.clear()
         _drop(self._idle, routes)
 
     def reset(self) -> None:
         """Forget all routes in a forked child, so it never uses a parent's connection."""
-        self._lock = threading.Lock()  # a thread of the parent may have had it
+        self._lock = threading.Lock()  # a thread of the parent may have held the lock
         self._routes.clear()
 
 

@@ -1,12 +1,12 @@
-"""JSON services: small requests to signers and servers of grants, by the library requests.
+"""JSON services: small requests to signers and grant servers with the library requests.
 
-Each request is sent in the thread of its caller. Requests, urllib3 and their logs see
-the URL without its query, which may be secret: the connection itself adds the query.
+Each request is sent in the thread of its caller. Requests, urllib3 and their logs only
+get the URL without its query, which may be secret. The connection adds the query.
 """
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - the first exchange would import it, maybe during a fork
+import encodings.idna  # noqa: F401 - imported now, because a first exchange could import it during a fork
 import errno
 import http.client
 import math
@@ -36,18 +36,19 @@ _log = Logger(__name__)
 route_records("urllib3.connectionpool")
 route_records("urllib3.util.retry")
 
-_SECONDS = 60.0  # of one exchange, at most
-_WINDOWS = 10  # without progress, that fit into one exchange
-_CONNECTIONS = 64  # kept for each host
+_SECONDS = 60.0  # maximum seconds of one exchange
+_WINDOWS = 10  # periods without progress that fit into one exchange
+_CONNECTIONS = 64  # connections kept for each host
 _HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
 class _TimedCall:
     """Time limit of one exchange: after *seconds*, its connection is shut down.
 
-    A context manager; the connection used within it reports its socket to ``watch``. The
-    timeout of a socket is for each read, and does not end a reply that comes byte by byte.
-    *query* is the secret end of the URL, which the connection appends.
+    This is a context manager. The connection used within it passes its socket to
+    ``watch``. A socket's own timeout applies to each read, so it does not end a reply
+    that arrives byte by byte. *query* is the secret query of the URL, which the
+    connection appends.
     """
 
     def __init__(self, query: Secret, seconds: float) -> None:
@@ -72,7 +73,8 @@ class _TimedCall:
         self._watch(None)
 
     def watch(self, used: Any) -> None:
-        # A duplicate, because TLS replaces the first socket, and any may be closed.
+        # Watch a duplicate, because TLS replaces the first socket, and the connection
+        # may close any.
         self._watch(socket.fromfd(used.fileno(), socket.AF_INET, socket.SOCK_STREAM))
         if self.is_late:
             self._end()
@@ -93,13 +95,14 @@ class _TimedCall:
 _call: ContextVar[_TimedCall] = ContextVar("osspresigned_service_call")
 
 
-class _Connection:  # a mixin for connections of urllib3
-    debuglevel = 0  # else a switch of http.client would print the token
+class _Connection:  # a mixin for the connections of urllib3
+    # overrides a switch of http.client that prints headers, and so the token
+    debuglevel = 0
     _socket: Any = None
 
     @property
     def sock(self) -> Any:
-        """The socket, which urllib3 sets before and after the handshake of TLS."""
+        """The socket; urllib3 sets it before and after the TLS handshake."""
         return self._socket
 
     @sock.setter
@@ -111,7 +114,7 @@ class _Connection:  # a mixin for connections of urllib3
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         """Begin the head of a request; append the secret query, which *url* lacks."""
         call, connection = _call.get(), cast(Any, super())
-        if self.sock is not None:  # it was kept
+        if self.sock is not None:  # the connection was kept from an earlier request
             call.watch(self.sock)
         connection.putrequest(method, url + call.query.reveal(), *args, **kwargs)
 
@@ -131,7 +134,8 @@ class _Adapter(HTTPAdapter):
 
 def _pools(manager: Any) -> dict[str, Any]:
     def derived(pool: Any) -> Any:
-        bases = _Connection, pool.ConnectionCls  # such as that for SOCKS
+        # for example the connection class for SOCKS
+        bases = _Connection, pool.ConnectionCls
         return type("Pool", (pool,), {"ConnectionCls": type("Connection", bases, {})})
 
     return {
@@ -139,7 +143,7 @@ def _pools(manager: Any) -> dict[str, Any]:
     }
 
 
-# By process: a forked child must not use the connections of its parent.
+# Process ID -> adapter. A forked child must not use its parent's connections.
 _adapters: dict[int, _Adapter] = {}
 
 
@@ -153,11 +157,11 @@ def _adapter() -> _Adapter:
 class JSONService:
     """Sends small requests; thread-safe. All services of a process share connections.
 
-    A connection must be open within *connect_timeout* seconds, and bytes must come
-    within *progress_timeout* seconds; None is no limit. An exchange takes at most a minute
-    in all. *allow_http* permits plain http to other machines. Redirects, cookies and netrc
-    entries are ignored. Proxies and certificate authorities are those that the library
-    ``requests`` would use.
+    A connection must be open within *connect_timeout* seconds, and bytes must arrive
+    within *progress_timeout* seconds; None sets no limit. An exchange takes at most a
+    minute. *allow_http* permits plain http to other machines. Redirects, cookies and
+    netrc entries are ignored. Proxies and certificate authorities are those that the
+    library ``requests`` would use.
     """
 
     def __init__(
@@ -196,11 +200,12 @@ class JSONService:
                 reply = self._reply(call, method, shown, headers, body, limit)
         except SignerError:
             raise
-        except Exception as error:  # noqa: BLE001 - another one is raised
+        except Exception as error:  # noqa: BLE001 - another exception is raised below
             failure = self._failure(shown, call, error, outer)
         else:
             return reply
-        # Outside of the handler: the text of a foreign exception may show the URL.
+        # The error is raised outside of the handler, because the text of another
+        # library's exception may contain the URL.
         raise failure
 
     def _reply(
@@ -215,7 +220,7 @@ class JSONService:
         route = find_route(origin_of(shown))
         request = requests.PreparedRequest()
         request.prepare(method, shown, {**_HEADERS, **headers}, data=body)
-        request.url = shown  # as it was given
+        request.url = shown  # ``prepare`` may have changed the URL
         with _adapter().send(
             request,
             stream=True,
@@ -231,11 +236,11 @@ class JSONService:
                 max_size - len(received), decode_content=False
             ):
                 received += block
-        if call.is_late:  # what came may have been cut
+        if call.is_late:  # the reply may have been cut off
             raise TimeoutError
         _log.debug('"%s %s HTTP/1.1" %d', method, shown, reply.status)
         if len(received) > limit:
-            del received  # URLs are in it, and a traceback may show variables
+            del received  # the bytes contain URLs, and a traceback may show variables
             raise SignerError(f"{shown} answered more than {limit} bytes")
         names = {name.lower(): value for name, value in response.headers.items()}
         return evolve(reply, headers=names, body=received, host=route.netloc)
@@ -249,8 +254,9 @@ class JSONService:
     ) -> Exception:
         """Return the exception to raise for *error*, described by its first cause.
 
-        An error that is not of the network is returned as it is. *outer* is the exception
-        that was handled before the exchange; the search for causes ends there.
+        If *error* is no network error, it is returned unchanged. *outer* is the
+        exception that was handled before the exchange; the search for causes ends
+        there.
         """
         if not isinstance(error, OSError | of_urllib3.HTTPError):
             return error

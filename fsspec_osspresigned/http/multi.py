@@ -19,10 +19,10 @@ from ..compat import after_fork_in_child
 from .handle import Addresses, Handle, IdleHandles, addresses_of
 from .transfer import Transfer
 
-_CHECK = 1.0  # seconds between two checks for stalled requests, at most
-_CHECKS = 4  # within one window in which enough bytes must move
-_CONNECTIONS = 256  # that are kept; more may be in use
-_KEPT = 256  # idle handles
+_CHECK = 1.0  # maximum of seconds between two checks for stalled requests
+_CHECKS = 4  # checks within one window in which enough bytes must move
+_CONNECTIONS = 256  # connections that are kept; more may be in use
+_KEPT = 256  # idle handles that are kept
 
 _UNWATCHED = (pycurl.POLL_NONE, pycurl.POLL_REMOVE)
 _HAS_EPOLL = sys.platform == "linux"
@@ -36,37 +36,41 @@ if _HAS_EPOLL:
         select.EPOLLIN: pycurl.CSELECT_IN,
         select.EPOLLOUT: pycurl.CSELECT_OUT,
     }
-    _ALL = pycurl.CSELECT_IN | pycurl.CSELECT_OUT  # also errors and closed connections
+    # includes errors and closed connections
+    _ALL = pycurl.CSELECT_IN | pycurl.CSELECT_OUT
 
 
 class Multi:
     """Sends requests on the running loop; the engine owns it.
 
-    On Linux, libcurl's sockets are watched by an epoll of their own, which the loop watches
-    as one file. A socket stays in it between two requests. Elsewhere, the loop watches each.
+    On Linux, a separate epoll watches libcurl's sockets, and the loop watches this
+    epoll as one file. A socket stays in the epoll between two requests. On other
+    systems, the loop watches each socket.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timeout_at, self._acts_soon = math.inf, False
-        # Milliseconds that libcurl asked for; the last holds.
+        # Timeouts in milliseconds that libcurl asked for; only the last one applies.
         self._timeouts: list[int] = []
         self._descriptors: dict[Addresses, int] = {}
         self._idle = IdleHandles(_KEPT)
         self._busy: dict[Any, Transfer] = {}
         self._check: asyncio.TimerHandle | None = None
-        self._check_seconds = math.inf  # seconds for which it was set
+        # seconds after which the next check was scheduled
+        self._check_seconds = math.inf
         self._watched: set[int] = set()  # sockets that libcurl wants to be watched
         try:
             self._curl = pycurl.CurlMulti()
-        except pycurl.error as error:  # it lacks descriptors, but does not say so
+        except pycurl.error as error:
+            # pycurl does not say that the cause is a lack of descriptors
             text = f"{os.strerror(errno.EMFILE)}: {error}"
             raise OSError(errno.EMFILE, text) from None
         watch = self._watch if _HAS_EPOLL else self._watch_by_loop
         if _HAS_EPOLL:
             self._epoll = select.epoll()
-            # In an empty context: that of a task would live as long as the multi.
+            # An empty context: the context of a task would live as long as the multi.
             Context().run(self._loop.add_reader, self._epoll, self._act_on_ready)
             _multis.add(self)
         self._curl.setopt(pycurl.M_SOCKETFUNCTION, watch)
@@ -74,10 +78,10 @@ class Multi:
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
     def begin(self, transfer: Transfer, progress_seconds: float) -> None:
-        """Begin to send the request of *transfer*, whose ``ended`` tells its end.
+        """Begin to send the request of *transfer*; its future ``ended`` marks the end.
 
-        Enough bytes must move within *progress_seconds*. Call ``end`` when it has ended, or
-        is no longer awaited.
+        Enough bytes must move within *progress_seconds*. Call ``end`` when the transfer
+        has ended, or is no longer awaited.
         """
         route = transfer.route
         handle = self._idle.take(route) or Handle(route, self._descriptors)
@@ -94,14 +98,14 @@ class Multi:
         if len(self._busy) == 1:
             self._act(pycurl.SOCKET_TIMEOUT, 0)
         elif not self._acts_soon:
-            # Together with what other tasks begin in this turn of the loop.
+            # All tasks that begin requests in this turn of the loop share one call.
             self._acts_soon = True
             self._loop.call_soon(self._act_now)
         if self._check is None or window < self._check_seconds:
             self._check_within(window)
 
     def end(self, transfer: Transfer) -> None:
-        """Take back the handle of *transfer*; close its connection if it is in use."""
+        """Take back the handle of *transfer*; if it still runs, close its connection."""
         handle = transfer.handle
         del self._busy[handle.easy]
         self._curl.remove_handle(handle.easy)
@@ -111,24 +115,26 @@ class Multi:
     # -- sockets --------------------------------------------------------------------------
 
     def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
-        """Note what libcurl wants to know of a socket; libcurl calls this."""
+        """Watch a socket for the events that libcurl wants; libcurl calls this."""
         if what in _UNWATCHED:
-            # It stays in the epoll, for the next request.
+            # The socket stays in the epoll, for the next request.
             self._watched.discard(descriptor)
             return
         self._watched.add(descriptor)
         try:
-            # Ask the system: libcurl does not report sockets that it closes, nor
-            # that a new socket reuses the number of an old one.
+            # Ask the system. libcurl reports neither the sockets that it closes nor
+            # that a new socket has the number of an old one.
             try:
                 self._epoll.modify(descriptor, _MASKS[what])
             except FileNotFoundError:
                 self._epoll.register(descriptor, _MASKS[what])
-        except OSError as error:  # such as too many descriptors for the system to watch
+        except OSError as error:
+            # for example, the system can watch no more descriptors
             self._fail_all(error)
 
     def _fail_all(self, error: OSError) -> None:
-        # An exception would end libcurl's multi forever, and no request would learn it.
+        # An exception in a callback would end libcurl's multi forever, and no request
+        # would learn of it.
         for transfer in self._busy.values():
             if transfer.outcome is None:
                 transfer.finish(pycurl.E_ABORTED_BY_CALLBACK, str(error))
@@ -138,17 +144,18 @@ class Multi:
             if descriptor in self._watched:
                 action = _ACTIONS.get(events, _ALL)
                 self._curl.socket_action(descriptor, action)
-            else:  # an idle connection has ended; libcurl sees that before it is used
+            else:
+                # an idle connection has ended; libcurl notices that before it uses it
                 with suppress(OSError):
                     self._epoll.unregister(descriptor)
         self._take_ended()
 
     def forget_in_child(self) -> None:
-        """Let go of the sockets, which are those of the parent process.
+        """Close the sockets in a forked child, because they belong to the parent process.
 
-        They stay open as long as a process has them, and would then stay in the epoll of
-        the parent, always ready. Their numbers stay in use, so that nothing of libcurl
-        writes into another file.
+        A socket stays open as long as any process has it. It would then stay in the
+        parent's epoll, and always be ready. Its descriptor stays in use, so that
+        libcurl never writes into another file.
         """
         nothing = os.open(os.devnull, os.O_RDWR)
         for addresses, descriptor in self._descriptors.items():
@@ -166,7 +173,8 @@ class Multi:
                 remove(descriptor)
                 continue
             try:
-                # In an empty context: that of a task would live as long as the connection.
+                # An empty context: the context of a task would live as long as the
+                # connection.
                 Context().run(add, descriptor, self._act, descriptor, event)
             except OSError as error:
                 self._fail_all(error)
@@ -174,7 +182,7 @@ class Multi:
     # -- timers of libcurl ----------------------------------------------------------------
 
     def _take_timeouts(self) -> None:
-        # Most calls say "at once", or set a later time than a timer that runs already.
+        # Most calls ask for no delay, or for a later time than a running timer has.
         milliseconds = self._timeouts[-1]
         self._timeouts.clear()
         self._timeout_at = math.inf
@@ -246,10 +254,10 @@ class Multi:
         )
 
     def _end_stalled(self) -> None:
-        """End the requests that have stalled; libcurl calls nothing while no bytes move."""
+        """End stalled requests, because libcurl calls no function while no bytes move."""
         self._check = None
         for easy, transfer in self._busy.items():
-            if transfer.outcome is not None:  # it waits for its task
+            if transfer.outcome is not None:  # the request waits for its task
                 continue
             sent = easy.getinfo(pycurl.SIZE_UPLOAD_T)
             received = easy.getinfo(pycurl.SIZE_DOWNLOAD_T)

@@ -6,8 +6,9 @@ import time
 
 # Bytes a second below which a connection counts as stalled.
 SLOWEST = 256.0
-SOON = 0.05  # seconds between two checks, at least: libcurl offers many
-_STEP = 1.25  # seconds between two checks, at most: more time was not spent waiting
+SOON = 0.05  # minimum of seconds between two checks, because libcurl offers many
+# maximum of seconds that count between two checks; the process did not wait longer
+_STEP = 1.25
 
 
 class StalledError(TimeoutError):
@@ -25,8 +26,8 @@ class ProgressTimer:
     machine, is not mistaken for a slow network. A new window starts as soon as enough
     bytes have moved.
 
-    *seconds* is the length of a window; inf is no limit. *began* is the moment at which
-    the connection was open, by ``time.monotonic``.
+    *seconds* is the length of a window; inf sets no limit. *began* is the
+    ``time.monotonic`` at which the connection was open.
     """
 
     def __init__(self, seconds: float, began: float) -> None:
@@ -45,7 +46,7 @@ class ProgressTimer:
         ``time.monotonic``.
         """
         now = time.monotonic()
-        if now - self._looked < SOON:  # such as at the end, after the last bytes
+        if now - self._looked < SOON:  # for example at the end, after the last bytes
             return
         step = min(max(0.0, now - self._looked - self._paused), _STEP)
         self._waited += step
@@ -55,7 +56,7 @@ class ProgressTimer:
         if self._gained and self._gained >= SLOWEST * self.seconds:
             self._gained, self._waited = 0, 0.0
         late = now >= deadline
-        # Bytes that moved since the last check may be the last ones.
+        # The bytes that moved since the last check may be the last ones.
         waited = self._waited - step if gained else self._waited
         if late or waited >= self.seconds:
             raise StalledError(self.seconds, late=late)

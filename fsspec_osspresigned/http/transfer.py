@@ -1,8 +1,8 @@
 """Transfer: one try of one request by a handle of libcurl, and its reply.
 
-libcurl sends the target and the headers as they are given, and adds Content-Length. It
-passes on the reply: the lines of its head, and blocks of its body. This module reads the
-head, and decides what the reply proves: decision 16 lists each kind of reply.
+libcurl sends target and headers unchanged, and adds Content-Length. It passes the lines
+of the reply's head and the blocks of its body to this module. This module reads the
+head, and decides what the reply proves. Decision 16 lists all kinds of replies.
 """
 
 from __future__ import annotations
@@ -39,41 +39,43 @@ from .stall import SOON, ProgressTimer, StalledError
 
 _log = Logger(__name__)
 
-MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
-MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
+MAX_REPLY = 8 * 1024 * 1024  # enough for a listing of 1,000 keys of 1 KiB, URL-encoded
+MAX_ERROR = 64 * 1024  # bytes that are read from the body of an error
 _OK, _NO_CONTENT, _GOOD = 200, 204, range(200, 300)
-# Codes of libcurl without an errno if it could open no socket, or nothing at all.
+# Codes of libcurl if it could open no socket, or nothing at all, and gave no errno.
 _UNOPENED = (pycurl.E_COULDNT_CONNECT, pycurl.E_OUT_OF_MEMORY)
 _FEW_FILES = "too many open files? Raise ulimit -n, or lower max_concurrency"
 _TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl does not name
-# Blocks of a reply's body that may be tiny, and the bytes of a block that is not: each
-# block costs the loop the same time.
+# After this number of blocks, the mean size of a reply's blocks is checked; a smaller
+# mean than *_TINY* bytes is an error. Each block costs the loop the same time.
 _MAX_TINY, _TINY = 10_000, 16
 _MAX_REASON = 200
-_JOINED = 64 * 1024  # bytes of small blocks that are sent together
+_JOINED = 64 * 1024  # bytes of small blocks that are joined before they are sent
 _NOTHING = memoryview(b"")
-_WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
+# progress windows within which a reply must end, except for an object's body
+_WINDOWS = 10
 GRACE = 3.0  # seconds that a cancelled request waits for its reply
 _BLANK = b"\r\n"
-# Bytes of a body that libcurl takes together with the head; the loop has all of them.
+# Bytes of the largest body that libcurl takes together with the head; such a body is
+# whole in memory.
 _AT_ONCE = 64 * 1024
-_KEPT_LINES = 256  # heads of requests that a route keeps
+_KEPT_LINES = 256  # request heads that a route keeps
 _UNASKED = "the server answered before it was asked"
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
-# Characters that would end a line of the head, or cannot be sent in one byte.
+# Characters that would end a header line, or that one byte cannot express.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
 # Characters of a header that could forge lines when it is shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Lines of a head (RFC 9112, 5), some of them folded.
+# Lines of a head (RFC 9112, section 5), which may be folded.
 _VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
 _FIELDS = re.compile(
     rf"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:{_VALUE}(?:[ \t]{_VALUE})*+)*+"
 )
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
+_UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # the pattern is compiled on first use
 _AUTHORITY = "; REQUESTS_CA_BUNDLE names the file of a private authority"
-# Messages of OpenSSL, libcurl and Python, and their meaning.
+# Messages of OpenSSL, libcurl and Python -> their meaning.
 _TLS_WORDS = (
     ("certificate verify failed", _AUTHORITY),
     (
@@ -85,7 +87,7 @@ _TLS_WORDS = (
     ("EOF occurred in violation", "; TLS was cut before its end"),
 )
 
-# Request ID of the last reply on each open connection, by its file descriptor.
+# File descriptor of an open connection -> request ID of the last reply on it.
 _last_ids: dict[int, str | None] = {}
 
 
@@ -111,15 +113,19 @@ class Exchange:
     # Called in worker threads with the number of bytes sent, and with a negative number
     # after a failure.
     progress: Callable[[int], None] | None = None
-    # Such as Range.
+    # Headers that need no signature, such as Range.
     free_headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
-    # Receives the body of a 2xx reply block by block; None keeps it in the reply.
+    # Receives the body of a 2xx reply block by block. With None, the reply contains the
+    # body.
     sink: Sink | None = None
-    # Bytes of the reply's body. A longer body is an error; that of an error is cut off.
+    # Maximum bytes of the reply's body. A longer body is an error; the body of an error
+    # reply is cut off.
     limit: int = MAX_REPLY
-    in_thread: bool = False  # a worker thread sends it, because the reply may be large
-    is_fresh: bool = False  # it opens a connection, because kept ones may be broken
-    # Seconds that it waits for its reply after a cancellation, if the server may act.
+    # a worker thread sends the request, because the reply may be large
+    in_thread: bool = False
+    # the request opens a new connection, because the kept ones may be broken
+    is_fresh: bool = False
+    # Seconds that a cancelled request waits for its reply, if the server may act on it.
     grace: float = GRACE
 
 
@@ -129,18 +135,18 @@ FRESH = Exchange(is_fresh=True)
 
 
 class LargeReplyError(Exception):
-    """The body of a reply is large or of unknown size: a worker thread must read it.
+    """The reply's body is large or has an unknown size, so a worker thread must read it.
 
     This is control flow: the loop has not read the body, and the request is sent again.
     """
 
 
 class MalformedReplyError(OSError):
-    """The reply is malformed, cut off, or of another request."""
+    """The reply is malformed, cut off, or belongs to another request."""
 
 
 class UnaskedError(OSError):
-    """Bytes, or the end of the connection, came before the request was sent.
+    """Bytes, or the end of the connection, arrived before the request was sent.
 
     Such bytes are no reply to the request.
     """
@@ -150,41 +156,44 @@ class Transfer:
     """One request and its body, sent at most once; ``reply`` returns the reply.
 
     *path* is ``bucket/key`` for error messages; None if the request concerns no object.
-    *on_loop* is for a request that the engine's loop sends. It reports no progress. It
-    refuses a reply for a sink that has more than ``SMALL`` bytes, or states no length.
+    *on_loop* means that the engine's loop sends the request. Then no progress is
+    reported. A reply for a sink is refused if it has more than ``SMALL`` bytes, or
+    states no length.
 
-    Raises what *body* raises, because a small one is read at once.
+    Raises the errors of *body*, because a small body is read at once.
     """
 
-    # On the loop: what the sender waits for, and the reply or the error, once it is over.
+    # Attributes for the loop: the future on which the sender waits, and the reply or
+    # the error at the end.
     ended: asyncio.Future[None]
     outcome: Any = None
     window = 0.0  # seconds between two checks of the progress by the loop
 
-    next_watch = 0.0  # by time.monotonic; before it, watch need not be called
-    crc64: int | None = None  # of the bytes sent
-    _seconds = math.inf  # of a window in which enough bytes must move
-    _timer: ProgressTimer | None = None  # none before the first check
-    _deadline = math.inf  # of the whole request, by time.monotonic
-    _began = 0.0  # when the connection was open
+    next_watch = 0.0  # time.monotonic; before it, ``watch`` need not be called
+    crc64: int | None = None  # CRC-64 of the bytes sent
+    _seconds = math.inf  # seconds of a window in which enough bytes must move
+    _timer: ProgressTimer | None = None  # None before the first check
+    _deadline = math.inf  # time.monotonic at which the whole request must have ended
+    _began = 0.0  # time.monotonic when the connection was open
     _frame = NO_FRAME
-    _source: io.BytesIO | None = None  # of a small body
-    _blocks: Generator[memoryview, None, None]  # of any other
+    _source: io.BytesIO | None = None  # source of a small body
+    _blocks: Generator[memoryview, None, None]  # blocks of any other body
     _left = _NOTHING
-    _read_bytes = 0  # of the blocks that libcurl has taken, and of the form's frame
-    _sent = 0  # of the blocks that libcurl has taken
-    handle: Handle = cast(Handle, None)  # while the request is under way
+    # number of bytes that libcurl has taken, including the form's frame
+    _read_bytes = 0
+    _sent = 0  # number of bytes in the blocks that libcurl has taken
+    handle: Handle = cast(Handle, None)  # set while the request is under way
     _descriptor = -1
-    _requests = 0  # that libcurl began to send
-    _is_new = False  # whether this request opened the connection
+    _requests = 0  # times that libcurl began to send the request
+    _is_new = False  # True if this request opened the connection
     _is_stale = _is_paused = _is_stopped = False
-    _waits_until = 0.0  # by time.monotonic, once it is stopped
+    _waits_until = 0.0  # time.monotonic until which a stopped request waits
     _error: BaseException | None = None
     _status = 0
     _headers: Mapping[str, str] = NO_HEADERS
     _has_head = _has_body = _is_full = False
     _received: bytes | bytearray = b""
-    _body_bytes = _body_blocks = 0  # of the reply
+    _body_bytes = _body_blocks = 0  # bytes and blocks of the reply's body
 
     def __init__(
         self,
@@ -219,7 +228,8 @@ class Transfer:
         """
         method, self.handle, self._seconds = self.signed.method, handle, seconds
         source, target = self._source, self.signed.url.reveal()
-        if not self.route.forwards:  # byte for byte as in the URL (RFC 9112, 3)
+        if not self.route.forwards:
+            # the path must be sent byte for byte as in the URL (RFC 9112, section 3)
             target = target[len(self.route.origin) :]
             target = target if target[:1] == "/" else f"/{target}"
         handle.begin(
@@ -233,9 +243,9 @@ class Transfer:
         )
 
     def begins_again(self) -> bool:
-        """Return whether the handle must perform again, and forget that.
+        """Return whether the handle must perform again, and reset this.
 
-        This is so after a kept connection proved stale, before anything was sent.
+        True if a kept connection was stale and nothing was sent.
         """
         is_stale, self._is_stale = self._is_stale, False
         return is_stale
@@ -243,9 +253,10 @@ class Transfer:
     def stop(self) -> None:
         """Make the transfer end within a second; called in another thread.
 
-        While libcurl opens a connection, the transfer ends when that is open or has
-        failed. If ``may_act`` is True, the transfer waits for the reply, at most for the
-        seconds of grace: else the server would do something after the transfer has ended.
+        While libcurl opens a connection, the transfer ends when the connection is open
+        or has failed. If ``may_act`` is True, the transfer waits for the reply, at most
+        for the seconds of grace. Otherwise the server could act after the transfer has
+        ended.
         """
         self._waits_until = time.monotonic() + self.exchange.grace
         self._is_stopped = True
@@ -253,12 +264,12 @@ class Transfer:
 
     @property
     def may_act(self) -> bool:
-        """True if the server may have the whole request, and may change something by it."""
+        """True if the request changes something, and the server may have all of it."""
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 
     def note_silence(self, cancelled: BaseException) -> None:
-        """Add a note to *cancelled* if the server may have acted, and has not answered."""
+        """Add a note to *cancelled* if the server may have acted without a reply."""
         if self.may_act and not self._has_head:
             what = f"{self.signed.method} of {self._path or shown(self.signed)}"
             cancelled.add_note(
@@ -282,15 +293,15 @@ class Transfer:
         return self._taken >= self._total
 
     def finish(self, code: int, text: str) -> None:
-        """Decide the outcome, and wake the sender; called once, on the loop.
+        """Determine the outcome, and wake the sender; called once, on the loop.
 
-        *code* and *text* are as for ``reply``. A connection that must not be used again is
-        made unusable now, because another request could begin on it.
+        *code* and *text* are as for ``reply``. If the connection must not be used
+        again, it is made unusable now, before another request can use it.
         """
         try:
             self.outcome = self.reply(code, text)
-        except BaseException as error:  # noqa: BLE001 - raised by the sender
-            # The frames of its traceback would keep the body in memory.
+        except BaseException as error:  # noqa: BLE001 - the sender raises it
+            # The error's frames would keep the body in memory.
             self.outcome = error.with_traceback(None)
         if self._error is not None or self._is_full:
             self.handle.shut()
@@ -301,14 +312,14 @@ class Transfer:
         if self._source is None:
             self._blocks.close()
             self._left = _NOTHING
-        self._error = None  # its traceback would keep the body in memory
-        if self.handle is not None:  # else it has not begun
+        self._error = None  # the error's traceback would keep the body in memory
+        if self.handle is not None:  # None if the request has not begun
             del self.handle.request, self.handle
 
     def report(self, count: int) -> None:
         """Report *count* sent bytes to the callback; a negative number subtracts them.
 
-        Does nothing on the loop.
+        On the loop, it does nothing.
         """
         if self.exchange.progress is not None and count and not self._on_loop:
             self.exchange.progress(count)
@@ -316,7 +327,7 @@ class Transfer:
     def _head_lines(self) -> list[bytes]:
         route, headers = self.route, self.signed.headers
         free = self.exchange.free_headers
-        # Many requests share headers that cannot be changed.
+        # Many requests share the same unchangeable headers.
         is_shared = self._frame is NO_FRAME and type(free) is FrozenDict
         key = id(headers), id(free), self.signed.method
         kept = route.kept_lines.get(key) if is_shared else None
@@ -335,7 +346,7 @@ class Transfer:
         headers = {**self.signed.headers, **self._frame.headers}
         names = {name.lower(): name for name in headers}
         size = str(self._total)
-        # libcurl adds Content-Length.
+        # libcurl adds Content-Length itself.
         stated = headers.pop(names.get("content-length", ""), None)
         if free:
             headers |= {n: v for n, v in free.items() if n.lower() not in names}
@@ -344,7 +355,7 @@ class Transfer:
             raise ConfigurationError(problem, path=self._path)
         texts = self.signed.method, *headers, *headers.values()
         if _UNSENDABLE.search("".join(texts)):
-            problem = "a header holds the end of a line, or what is not Latin-1"
+            problem = "a header contains a line break, or characters outside Latin-1"
             raise ConfigurationError(problem, path=self._path)
         own = {name.lower() for name in headers}
         lines = [line for name, line in self.route.lines.items() if name not in own]
@@ -355,7 +366,7 @@ class Transfer:
         return lines, stated is not None
 
     def _load(self) -> None:
-        """Read a small body; libcurl takes all of it at once, together with the head."""
+        """Read a small body; libcurl takes it at once, together with the head."""
         whole = bytes_in(self.body)
         if len(whole) != self.body.size:
             raise self._too_short(len(whole))
@@ -399,25 +410,26 @@ class Transfer:
     # read when its body begins, or at the end.
 
     def may_send(self, addresses: Addresses) -> int:
-        """Return whether libcurl may send the request on this connection, as its code.
+        """Return libcurl's code for whether it may send the request on this connection.
 
-        The request is sent once: libcurl would send it again if a kept connection was
-        closed meanwhile, but the server may have acted on it. A kept connection with unread
-        bytes is stale, and is not used.
+        The request is sent only once. If a kept connection was closed meanwhile,
+        libcurl would send the request again, but the server may already have acted on
+        it. A kept connection with unread bytes is stale, and is not used.
         """
         self._requests += 1
         self._began = time.monotonic()
         handle = self.handle
-        # The progress is not checked while the connection is opened.
+        # The progress is not checked while the connection is being opened.
         if self._requests > 1 or self._is_stopped:
             return pycurl.PREREQFUNC_ABORT
         self._descriptor, self._is_new = handle.connection(addresses)
-        handle.head.clear()  # of a proxy that has opened a tunnel
+        handle.head.clear()  # removes the head of a proxy that has opened a tunnel
         if self._descriptor >= 0 and has_received(self._descriptor):
             if not self._is_new:
                 self._is_stale, self._requests = True, 0
                 return pycurl.PREREQFUNC_ABORT
-            if self.route.is_plain:  # TLS sends tickets, and a proxy its answer
+            if self.route.is_plain:
+                # with TLS, the server sends tickets; a proxy sends its own answer
                 self._error = UnaskedError(_UNASKED)
                 return pycurl.PREREQFUNC_ABORT
         return pycurl.PREREQFUNC_OK
@@ -428,22 +440,24 @@ class Transfer:
         try:
             self._check_stopped()
             if not self._has_head and self.handle.head:
-                self._read_head()  # libcurl asks for more, although an answer has begun
+                # libcurl asks for more bytes, although the reply has begun
+                self._read_head()
                 if self._error is not None:
                     return pycurl.READFUNC_ABORT
             if not self._left:
                 self._left = self._next_block()
-                # Reading took time; libcurl itself checks right before each call.
+                # Reading the block took time. libcurl itself checks for a reply right
+                # before each call.
                 is_known = not self._on_loop and self._descriptor >= 0
                 if is_known and has_received(self._descriptor):
-                    self._is_paused = True  # until libcurl has read the answer
+                    self._is_paused = True  # paused until libcurl has read the reply
                     self.next_watch = 0.0
                     return pycurl.READFUNC_PAUSE
             piece = self._take(size)
             self._read_bytes += len(piece)
             if self._read_bytes == self._total:
-                self._next_block()  # so that the last block counts as sent
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+                self._next_block()  # marks the last block as sent
+        except BaseException as error:  # noqa: BLE001 - `reply` raises it
             self._error = error
             return pycurl.READFUNC_ABORT
         finally:
@@ -459,7 +473,8 @@ class Transfer:
         left, max_joined = self._left, min(size, _JOINED)
         self._left = left[size:] or _NOTHING
         if len(left) >= max_joined:
-            return left[:size]  # libcurl copies it before the next block is read
+            # libcurl copies the bytes before it asks for the next block
+            return left[:size]
         piece = bytes(left)
         while len(piece) < max_joined and not self._left:
             self._left = self._next_block()
@@ -472,7 +487,7 @@ class Transfer:
         began = time.monotonic()
         try:
             self._write(block)
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+        except BaseException as error:  # noqa: BLE001 - `reply` raises it
             self._error = error
         if not self._on_loop:
             self._progress().exclude(time.monotonic() - began)
@@ -507,7 +522,7 @@ class Transfer:
     def watch(self, moved: int) -> int:
         """Continue a paused request, and check its progress; return 1 to end it, else 0.
 
-        *moved* is the number of bytes that were sent and received of both bodies.
+        *moved* is the number of sent and received bytes of both bodies.
         """
         self.next_watch = time.monotonic() + SOON
         try:
@@ -519,7 +534,7 @@ class Transfer:
             if self._requests:  # libcurl itself limits the time to open a connection
                 head = sum(map(len, self.handle.head))
                 self._progress().count(moved + head, self._deadline)
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+        except BaseException as error:  # noqa: BLE001 - `reply` raises it
             self._error = error
             return 1
         return 0
@@ -527,9 +542,9 @@ class Transfer:
     # -- the head of the reply ------------------------------------------------------------
 
     def _read_head(self) -> bool:
-        """Read and judge the head of the reply if it is complete; return whether it is.
+        """If the head of the reply is complete, read and check it; return whether it is.
 
-        1xx replies, which come before it, are forgotten; lines after it belong to a trailer.
+        Replies 1xx before it are ignored. Lines after it belong to a trailer.
         """
         lines, start = self.handle.head, 0
         for _ in range(lines.count(_BLANK)):
@@ -540,7 +555,7 @@ class Transfer:
                 self._has_head = True
                 try:
                     self._judge_head(lines[start:end])
-                except BaseException as error:  # noqa: BLE001 - raised by `reply`
+                except BaseException as error:  # noqa: BLE001 - `reply` raises it
                     self._error = error
                 return True
             start = end + 1
@@ -565,14 +580,16 @@ class Transfer:
         is_large = length is None or int(length) > SMALL
         if self._on_loop and is_good and self.exchange.sink is not None and is_large:
             raise LargeReplyError
-        # A reply that drips makes progress, and could take hours.
+        # A reply that arrives drop by drop makes progress, and could take hours.
         self._deadline = time.monotonic() + _WINDOWS * self._seconds
 
     def _check_length(self, length: str | None) -> None:
         coding = self._headers.get("transfer-encoding")
         if coding is not None and (length is not None or coding.lower() != "chunked"):
             what = (
-                "two ends" if length is not None else "a transfer coding not asked for"
+                "two ends"
+                if length is not None
+                else "a transfer coding that was not requested"
             )
             raise MalformedReplyError(f"The response has {what}")
         if length is not None and not _LENGTH.fullmatch(length):
@@ -582,13 +599,14 @@ class Transfer:
 
     def _begin_body(self) -> None:
         self._has_body = True
-        self._deadline = math.inf  # an object may take its time
+        self._deadline = math.inf  # the body of an object has no time limit
         sink, headers = self.exchange.sink, self._headers
         check = getattr(sink, "head", None)
         if check is not None:
             check(self._status, headers)
         if not {"content-length", "transfer-encoding"} & headers.keys():
-            # Such a body ends with the connection, so a cut one would pass for a whole one.
+            # Such a body ends when the connection ends, so a cut body would look
+            # complete.
             msg = f"{self.route.netloc} does not say how much it sends"
             raise NetworkError(msg, path=self._path)
         if sink is not None:
@@ -597,13 +615,13 @@ class Transfer:
     # -- the reply ------------------------------------------------------------------------
 
     def reply(self, code: int = 0, text: str = "") -> Reply:
-        """Return the reply, after libcurl has ended with *code*, 0 for success.
+        """Return the reply after libcurl has ended with *code*; 0 is success.
 
         Raises:
             LargeReplyError: a worker thread must send the request.
             NetworkError: there is no complete reply. The server may have acted, unless
                 ``sent`` of the error is False.
-            Exception: what the body or the sink has raised.
+            Exception: an exception of the body or the sink.
         """
         if not self._has_head and self._error is None and self._requests:
             self._read_head()
@@ -611,7 +629,8 @@ class Transfer:
         is_early = sent < self.body.size
         if self._error is not None:
             raise self._failure(code, text)
-        # A refusal that comes before all bytes were sent may be cut with its connection.
+        # A refusal that arrives before all bytes were sent may be cut off with its
+        # connection.
         is_refusal = is_early and self._has_head and not ok
         if code and not (self._is_full or is_refusal):
             raise self._failure(code, text)
@@ -665,7 +684,7 @@ class Transfer:
         is_repeated = last is not None and (is_missing or request_id == last)
         if is_repeated and len(ids) > 1 and "age" not in self._headers:
             raise MalformedReplyError("The response is not the one to this request")
-        if request_id and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
+        if request_id and len(ids) < 2:  # noqa: PLR2004 - two IDs suffice to see a difference
             ids.add(request_id)
         if self._descriptor >= 0:
             _last_ids[self._descriptor] = request_id or last
@@ -689,7 +708,8 @@ class Transfer:
         if code == pycurl.E_OPERATION_TIMEDOUT and not is_asked:
             msg = f"no connection to {host} within {self.route.connect_seconds:g} s"
             return NetworkTimeoutError(msg, path=path, sent=False)
-        # A server that has less than what was announced cannot have acted on it.
+        # If a server has received less than the announced size, it cannot have acted on
+        # the request.
         is_whole = is_asked and self.sent >= self.body.size
         if isinstance(error, StalledError):
             return self._stalled(error, host, is_whole=is_whole)
@@ -719,9 +739,9 @@ class Transfer:
         number = int(self.handle.easy.getinfo(pycurl.OS_ERRNO))
         if number:
             return os.strerror(number)
-        if code in _UNOPENED:  # libcurl does not say why
+        if code in _UNOPENED:  # libcurl gives no reason
             return f"{text}; {_FEW_FILES}"
-        if code == _TOO_LARGE:  # a multi gives no text
+        if code == _TOO_LARGE:  # a multi provides no error text
             return "The head of the response is too large"
         return text or f"error {code} of libcurl"
 
@@ -745,7 +765,8 @@ def _headers_of(fields: str) -> dict[str, str]:
         what = "control characters in a header" if is_control else "a malformed header"
         raise MalformedReplyError(f"The response has {what}")
     headers: dict[str, str] = {}
-    if "\r\n " in fields or "\r\n\t" in fields:  # the search costs more than the rest
+    if "\r\n " in fields or "\r\n\t" in fields:
+        # the search costs more than all other checks
         fields = _FOLD.sub(" ", fields)
     for line in fields.split("\r\n")[:-1]:
         name, _, value = line.partition(":")
@@ -760,7 +781,7 @@ def shown(signed: SignedRequest) -> str:
 
 
 def said(reason: str) -> str:
-    """Return foreign text for a message: shortened, without secrets.
+    """Return another program's text for a message: shortened, without secrets.
 
     Control characters become blanks.
     """

@@ -1,4 +1,4 @@
-"""HTTP transport: sends one signed request, and returns a reply or raises an error.
+"""HTTP transport: sends a signed request, and returns the reply or raises an error.
 
 libcurl sends. The query of a presigned URL never appears in a log or a message. Only
 Host, Content-Length, User-Agent and Accept-Encoding are added to the signed request.
@@ -29,10 +29,9 @@ class Transport:
     For worker threads, each transport keeps up to *pool* idle connections to each host.
     The connections of the loop are shared by all transports.
 
-    A request fails if *progress_timeout* seconds pass in which fewer than 256 bytes a
-    second have moved, be it while sending, waiting for the reply or reading it; None is no
-    limit.
-    *allow_http* permits plain http to other machines.
+    A request fails if fewer than 256 bytes a second move within *progress_timeout*
+    seconds, while it is sent, waits for its reply, or reads the reply. None sets no
+    limit. *allow_http* permits plain http to other machines.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Transport:
         window = math.inf if progress_timeout is None else progress_timeout
         self.pool = HandlePool(pool, connect_timeout, window)
         self._allow_http = allow_http
-        # Routes to origins that were checked, by the origins.
+        # Origin -> its route, after the origin was checked.
         self._allowed: dict[str, Route] = {}
 
     def close(self) -> None:
@@ -64,7 +63,7 @@ class Transport:
         exchange: Exchange = PLAIN,
         path: str | None = None,
     ) -> Reply:
-        """Send *signed* unchanged, or carry it out, and *body* once; return the reply.
+        """Send *signed* unchanged with *body*, or call its ``carry_out``; return the reply.
 
         *path* is ``bucket/key`` for error messages; None if the request concerns no object.
 
@@ -79,7 +78,8 @@ class Transport:
             LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; call
                 again with ``in_thread`` in the exchange.
         """
-        if signed.carry_out is not None:  # a cancelled caller does not wait for it
+        if signed.carry_out is not None:
+            # a cancelled caller does not wait for this call
             return await shielded(call_user(signed.carry_out, body))
         route = self._known_route(signed) or await self._route(signed, path)
         in_thread = exchange.in_thread or body.size > SMALL
@@ -94,7 +94,7 @@ class Transport:
         multi.begin(transfer, self.pool.progress_seconds)
         try:
             if transfer.ended.done():
-                await asyncio.sleep(0)  # other tasks get their turn anyway
+                await asyncio.sleep(0)  # lets other tasks run, even if the loop is busy
             await transfer.ended
         except asyncio.CancelledError as error:
             await _silence_after(error, transfer)
@@ -106,7 +106,8 @@ class Transport:
             try:
                 raise outcome
             finally:
-                # It and this frame would keep each other, and the body.
+                # The exception and this frame would keep each other, and the body,
+                # alive.
                 del outcome, transfer
         if exchange.progress is not None and transfer.sent and outcome.is_good:
             await call_user(exchange.progress, transfer.sent)
@@ -128,22 +129,23 @@ class Transport:
                 code, text = handle.perform()
             reply = transfer.reply(code, text)
             reusable = transfer.is_reusable and not code
-        except BaseException as error:  # noqa: BLE001 - it is raised again
+        except BaseException as error:  # noqa: BLE001 - the exception is raised again
             transfer.report(-transfer.sent)
-            # The frames below hold pieces of the body, and a traceback may show them.
-            raise error.with_traceback(None)  # noqa: B904 - the same error
+            # The frames below contain pieces of the body, and a traceback may show
+            # them.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
         finally:
             transfer.end()
             if transfer.has_connection:
                 self.pool.release(handle, reusable=reusable)
-            else:  # libcurl may wait in there until the system has looked up the name
+            else:  # libcurl may block in there while the system looks up the name
                 in_background(partial(blocking, handle.close))
         return reply
 
     def _known_route(self, signed: SignedRequest) -> Route | None:
-        """Return the route to the origin of *signed* if it was used before, and is allowed.
+        """Return the route to the origin of *signed* if it was used before and is allowed.
 
-        None means that ``_route`` has to look at the URL.
+        None means that ``_route`` must check the URL.
         """
         text = signed.url.reveal()
         end = text.find("/", _AFTER_SCHEME)
@@ -174,7 +176,8 @@ class Transport:
 async def _silence_after(cancelled: asyncio.CancelledError, transfer: Transfer) -> None:
     """Wait for the reply to a request that may have acted, at most for its grace.
 
-    So nothing happens after the cancellation; else *cancelled* gets a note.
+    So the server does not act after the cancellation. Without a reply, *cancelled* gets
+    a note.
     """
     try:
         if transfer.may_act and transfer.outcome is None:

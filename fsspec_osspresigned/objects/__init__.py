@@ -1,6 +1,6 @@
 """Operations on stored objects: HEAD, list, read, copy, delete.
 
-Begin with ``reading``, which reads one object. ``lookup`` finds out whether a path is an
+Begin with ``reading``, which reads one object. ``lookup`` checks whether a path is an
 object or a directory.
 """
 

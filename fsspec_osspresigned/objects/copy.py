@@ -33,13 +33,14 @@ from .ranges import changed, is_changed
 
 _log = Logger(__name__)
 
-# OSS API reference, CopyObject: larger objects need UploadPartCopy.
+# OSS API reference, CopyObject. Larger objects need UploadPartCopy.
 MAX_SINGLE_COPY = 1 * GIB
 COPY_PART = 128 * MIB
 
 # Headers that may be set while a copy keeps its source's Content-Type and metadata.
 _KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
-# Headers that CopyObject copies by itself, and a copy in parts must set (ibidem).
+# Headers that CopyObject copies by itself, and that a copy in parts must set (same
+# source).
 _CARRIED = (
     *("content-type", "cache-control", "content-disposition"),
     *("content-encoding", "content-language", "expires"),
@@ -50,11 +51,11 @@ _CARRIED = (
 class SourceHead:
     """HEAD reply for the source of a copy.
 
-    Two are equal if size, ETag and CRC-64 are: then the object was not replaced.
+    Two are equal if size, ETag and CRC-64 are equal. Then the object was not replaced.
     """
 
     size: int
-    etag: str  # as the header has it, like the CRC-64
+    etag: str  # as in the header, like the CRC-64
     crc64: str | None
     headers: Mapping[str, str] = field(eq=False)
 
@@ -85,8 +86,8 @@ class Copying:
     async def run(self) -> str | None:
         """Copy the object; up to 1 GiB takes one CopyObject call.
 
-        Content-Type and metadata are copied from the source, unless *target* sets any
-        of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
+        Content-Type and metadata are copied from the source. If *target* sets any of
+        them, none are copied (OSS API reference, ``x-oss-metadata-directive``).
 
         Returns the CRC-64 of the copy, in decimal; None if the store does not report it.
 
@@ -101,7 +102,7 @@ class Copying:
                 return await self._in_parts(source)
             return await self._at_once(source)
         except ObjectNotFoundError as error:
-            if error.code == "NoSuchKey":  # the target need not exist
+            if error.code == "NoSuchKey":  # the target may be missing
                 error.path = error.filename = self.path
             raise
         except InvalidRequestError as error:
@@ -130,7 +131,7 @@ class Copying:
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
-            # The existing object may be that of an earlier try whose reply was lost.
+            # The existing object may come from an earlier try whose reply was lost.
             try:
                 await prove(self.client, source, self.target.path)
             except (IntegrityError, PermissionError):
@@ -158,7 +159,7 @@ class Copying:
         upload = _UploadOfCopy(OSSCalls(self.client, self._carrying(source)))
         abort_at_exit.add(upload)
         try:
-            await to_its_end(upload.begin())  # else its upload ID would be unknown
+            await to_its_end(upload.begin())  # otherwise its upload ID would be unknown
             parts = await self._parts(source, upload.upload_id)
             await upload.calls.complete(
                 upload.upload_id, parts, source.number, MultipartGrant()
@@ -174,7 +175,7 @@ class Copying:
         if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:
-            text = "%s: HEAD does not tell the tags of %s, so they are not copied"
+            text = "%s: HEAD does not show the tags of %s, so they are not copied"
             _log.warning(text, self.target.path, self.path)
         carried = {
             name: value
@@ -189,7 +190,8 @@ class Copying:
     ) -> tuple[PartReceipt, ...]:
         """Copy all parts, several at a time; return their receipts in order.
 
-        Raises IntegrityError if they differ from *source*, or may be of two versions.
+        Raises IntegrityError if the parts differ from *source*, or may come from two
+        versions.
         """
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
@@ -207,7 +209,7 @@ class Copying:
             for crc_of_part, size_of_part in sums:
                 crc = combine(crc, crc_of_part, size_of_part)
             _compare(source, source.size, str(crc), self.target.path)
-        elif not source.etag:  # no condition has kept the parts to one version
+        elif not source.etag:  # no condition has kept all parts to one version
             msg = (
                 "without ETag and CRC-64, a copy in parts could mix two versions of "
                 f"{self.path}: nothing was published"
@@ -271,11 +273,11 @@ async def prove(client: Client, source: SourceHead, path: str) -> None:
     try:
         copy = await SourceHead.fetch(client, path)
     except FileNotFoundError as error:
-        raise IntegrityError("the copy is not there", path=path) from error
+        raise IntegrityError("the copy does not exist", path=path) from error
     if copy.crc64 is not None and source.crc64 is not None:
         _compare(source, copy.size, copy.crc64, path)
     elif copy.size != source.size or not copy.etag or copy.etag != source.etag:
-        msg = "the copy cannot be proved: neither CRC-64 nor ETag is that of its source"
+        msg = "the copy cannot be verified: neither CRC-64 nor ETag equals the source's"
         raise IntegrityError(msg, path=path)
 
 

@@ -37,7 +37,7 @@ from .ranges import MemorySink, Range, Version, WholeError
 
 _log = Logger(__name__)
 
-_EACH = 16  # files that a job publishes at once; more that wait begin another job
+_EACH = 16  # files that one job publishes; if more are waiting, another job begins
 
 
 def is_written_into(path: str) -> bool:
@@ -54,7 +54,7 @@ def _mode_of(path: str) -> int | None:
 
 
 def _must_stay(path: str, mode: int) -> bool:
-    # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
+    # Names of open files, such as /dev/stdout and /dev/fd/1, must stay, too.
     parent = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     is_open = parent == "/dev" or parent.startswith("/proc/")
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
@@ -72,9 +72,10 @@ class AtomicFile:
         self.path = path
         self._name, self._pid = "", os.getpid()
         self._descriptor = -1
-        self._held = b""  # the whole content of a small file, until it is created
-        self._writing = 0  # threads that use the descriptor
-        self._is_kept = False  # for a later process, if it is not published
+        self._held = b""  # whole content of a small file that is not created yet
+        self._writing = 0  # number of threads that use the descriptor
+        # True: if not published, the file is kept for a later process
+        self._is_kept = False
         self._is_discarded = False
         self._lock = threading.Lock()
 
@@ -84,7 +85,7 @@ class AtomicFile:
 
     @property
     def is_over(self) -> bool:
-        """True if this process has no temporary file that would be left if it ended now."""
+        """True if this process could end now and leave no temporary file behind."""
         return not self._name or os.getpid() != self._pid
 
     def resize(self, size: int) -> None:
@@ -92,7 +93,7 @@ class AtomicFile:
             os.ftruncate(descriptor, size)
 
     def adopt(self, partial: PartialFile) -> None:
-        """Write into *partial*, which stays unless the file is published or dropped."""
+        """Write into *partial*, which is kept unless the file is published or dropped."""
         with self._lock:
             self._descriptor, self._name = partial.descriptor, partial.name
             self._is_kept = True
@@ -100,7 +101,7 @@ class AtomicFile:
                 self._close()
 
     def drop(self) -> None:
-        """Let ``end`` remove what is written, also if a later process could use it."""
+        """Let ``end`` remove the written bytes, even if a later process could use them."""
         self._is_kept = False
 
     def hold(self, data: bytes) -> None:
@@ -117,7 +118,7 @@ class AtomicFile:
         """Yield the descriptor, and keep it open within the block.
 
         Otherwise, a thread that still writes after a cancellation could write into
-        another file, which got the same descriptor.
+        another file with the same descriptor.
         """
         with self._lock:
             descriptor = self._opened()
@@ -137,12 +138,13 @@ class AtomicFile:
         """
         mode = _mode_of(self.path)
         if mode is not None and _must_stay(self.path, mode):
-            msg = "a pipe or device is in the place of the file: remove it"
+            msg = "a pipe or device exists at the path of the file: remove it"
             raise FileExistsError(errno.EEXIST, msg, self.path)
         with self._lock:
-            descriptor = self._opened()  # created now if it is small
+            descriptor = self._opened()  # a small file is created only now
             if mode is not None:
-                # The file that is replaced keeps its mode, where the system has modes.
+                # The new file gets the mode of the file that it replaces, if the system
+                # has modes.
                 with contextlib.suppress(OSError, AttributeError):
                     os.fchmod(descriptor, mode & 0o777)
             if self._is_kept and not is_at(descriptor, self._name):
@@ -152,11 +154,12 @@ class AtomicFile:
                 self._close()
             os.replace(self._name, self.path)
             self._name = ""
-            self._close()  # and unlock it
+            self._close()  # the lock ends, too
 
     async def end(self) -> None:
         """Remove the file unless it was published; later writes raise an error."""
-        # Not here while a thread has the lock: it may wait for the disk.
+        # If another thread has the lock, a worker thread waits for it, because the
+        # other thread may wait for the disk.
         if self._name or self._lock.locked():
             await blocking(self.discard)
         else:
@@ -182,7 +185,7 @@ class AtomicFile:
                     os.unlink(self._name)
             self._name = ""
             if closes:
-                self._close()  # and unlock it, after its name is gone
+                self._close()  # the lock ends after the name is gone
 
     def _close(self) -> None:
         if self._writing:
@@ -209,18 +212,18 @@ class AtomicFile:
 
 
 class Publisher:
-    """Publishes many files: each job of a worker thread publishes those that wait.
+    """Publishes many files: each job of a worker thread publishes the waiting files.
 
-    A job takes longer than a small file. On a slow disk more files wait, and more jobs
-    publish at the same time.
+    Starting a job takes longer than publishing a small file. On a slow disk, more files
+    wait, so more jobs run at the same time.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[AtomicFile, asyncio.Future[None]]] = deque()
-        self._jobs = 0  # that run
+        self._jobs = 0  # number of running jobs
 
     async def publish(self, file: AtomicFile) -> None:
-        """Publish *file*; a caller that is cancelled ends it, so that it never appears."""
+        """Publish *file*; a cancelled caller must call ``end`` of the file."""
         published = asyncio.get_running_loop().create_future()
         self._waiting.append((file, published))
         if len(self._waiting) > _EACH * self._jobs:
@@ -234,10 +237,10 @@ class Publisher:
             entries = [self._waiting.popleft() for _ in range(count)]
             try:
                 errors = await blocking(_publish_all, [file for file, _ in entries])
-            except Exception as problem:  # noqa: BLE001 - such as no thread
+            except Exception as problem:  # noqa: BLE001 - for example, no thread can be started
                 errors = [problem] * count
             for (_, published), error in zip(entries, errors, strict=True):
-                if published.done():  # its caller was cancelled
+                if published.done():  # the caller was cancelled
                     continue
                 if error is None:
                     published.set_result(None)
@@ -253,7 +256,7 @@ def _publish_all(files: Iterable[AtomicFile]) -> list[Exception | None]:
         try:
             file.publish()
             errors.append(None)
-        except Exception as error:  # noqa: BLE001 - raised where the file is awaited
+        except Exception as error:  # noqa: BLE001 - the task that awaits the file raises it
             errors.append(error)
     return errors
 
@@ -271,8 +274,8 @@ class _FirstBytes(MemorySink):
 class RangeWriter:
     """Sink that writes a range into a file, and computes its CRC-64.
 
-    The range is that from *offset* to *stop*; None is the end of the object. A block that
-    would reach beyond it raises NetworkError, since the bytes there are another range's.
+    The range is *offset* to *stop*; None is the end of the object. A block that reaches
+    beyond the range raises NetworkError, because it would overwrite another range.
     """
 
     download: Download
@@ -288,13 +291,13 @@ class RangeWriter:
     def write(self, block: bytes, /) -> None:
         start = self.offset + self.size
         if self.stop is not None and start + len(block) > self.stop:
-            msg = "more bytes came than were asked for"
+            msg = "more bytes arrived than were requested"
             raise NetworkError(msg, path=self.download.path)
         self.download.file.write(block, start)
         self.take(block)
 
     def take(self, block: bytes) -> None:
-        """Count *block*, which the file has."""
+        """Count *block*, which is already in the file."""
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
         self.download.progress(len(block))
@@ -304,9 +307,10 @@ class RangeWriter:
 class Download:
     """Download of one object; *file* is complete when ``run`` returns.
 
-    *on_size* is called once with the size of the object. *heard* is called by several
-    threads with the number of bytes received, or with a negative number before a retry.
-    None disables them. A large object takes one of *turns*; None lets it begin at once.
+    *on_size* is called once with the size of the object. Several threads call *heard*
+    with the number of bytes received, or with a negative number before a retry. None
+    disables these calls. A large object takes one of *turns*; None lets it begin at
+    once.
     """
 
     client: Client
@@ -323,8 +327,9 @@ class Download:
     async def run(self) -> int:
         """Download the object, and return its size.
 
-        The first request is for the first ``SMALL`` bytes, or a part if that is smaller.
-        Worker threads read what follows in ranges of a part, all of the same version.
+        The first request is for the first ``SMALL`` bytes, or for one part if it is
+        smaller. Worker threads read the rest in ranges with the size of a part, all
+        from the same version.
 
         Raises:
             IntegrityError: the CRC-64 differs.
@@ -336,7 +341,7 @@ class Download:
         try:
             await self._get(first, sink, in_thread=False)
             is_all = not first.partial or first.total == sink.size
-        except WholeError:  # a large object, of a store without ranges
+        except WholeError:  # a large object, from a store without ranges
             is_all, first.partial = False, False
             sink.begin()
         if is_all:
@@ -348,23 +353,24 @@ class Download:
     async def _get_large(self, first: Range, sink: MemorySink) -> int:
         if first.partial and first.etag:
             return await self._add_rest(first, sink)
-        # Without an ETag, two ranges could be of two versions: get all in one.
+        # Without an ETag, two ranges could belong to two versions, so get the object in
+        # one request.
         writer = RangeWriter(self, 0)
         everything = Range(self.path, 0, None, writer, takes_whole=True)
         await self._get(everything, writer, in_thread=True)
-        # A failed try may have left more, if the object was larger then.
+        # A failed try may have left more bytes, if the object was larger then.
         await blocking(self.file.resize, writer.size)
         await self._tell(writer.size, 0)
         return writer.size
 
     async def fill(self, body: bytes) -> None:
-        """Take *body* as the whole object."""
+        """Use *body* as the whole object."""
         self.file.hold(body)
         if self.heard is not None or self.on_size is not None:
             await self._tell(len(body), len(body))
 
     async def _tell(self, size: int, count: int) -> None:
-        """Tell the callbacks the *size* of the object, and that *count* bytes came."""
+        """Report the *size* of the object and *count* received bytes to the callbacks."""
         if self.on_size is not None:
             await call_user(self.on_size, size)
         if self.heard is not None:
@@ -382,7 +388,7 @@ class Download:
         return reading.fetch(self.client, piece, check, in_thread=in_thread)
 
     async def _add_rest(self, first: Range, begun: MemorySink) -> int:
-        """Write the bytes of *first*, which *begun* has, and read all that follows."""
+        """Write the bytes of *first*, which *begun* has, and read the rest."""
         total, step = first.total or 0, self.client.options.piece_size
         version = Version(first.etag, total)
         await self._tell(total, begun.size)
@@ -402,7 +408,7 @@ class Download:
             try:
                 await reading.fetch(self.client, piece, in_thread=True)
             except WholeError:
-                raise piece.refused("the whole object came") from None
+                raise piece.refused("the whole object arrived") from None
             if partial is not None:
                 await blocking(self._mark, partial, index)
             return writer
@@ -455,7 +461,7 @@ class Download:
             partial.mark(descriptor, index)
 
     def _keep(self, partial: PartialFile, error: BaseException) -> None:
-        """Leave *partial* for a later process, unless its bytes are of no use."""
+        """Leave *partial* for a later process, unless its bytes are useless."""
         if isinstance(error, IntegrityError | SourceChangedError):
             self.file.drop()
             return

@@ -1,13 +1,14 @@
 """Lookup: information about objects, from the store or from this process's index.
 
-With write-only permission, only objects written by this process are known. Others do
-not exist for ``exists`` and lists, with one warning per bucket. All other questions
-raise ObjectNotVisibleError, or another PermissionError (``if_unverifiable="error"``). A
-403 reply of the store has the same effect as a refusal of the signer.
+With write-only permission, only objects written by this process are known. ``exists``
+and lists report other objects as missing, with one warning per bucket. All other
+methods raise ObjectNotVisibleError, or another PermissionError with
+``if_unverifiable="error"``. A 403 reply of the store has the same effect as a refusal
+of the signer.
 
 An answer of the index makes the path unverified. A tool acts on the answer, so a later
-write there must not replace an object that the index does not know: the upload forbids
-overwriting, if the signer signs that (``PutCall.target``).
+write there must not replace an object that is missing in the index. Therefore the
+upload forbids overwriting, if the signer permits this (``PutCall.target``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from .ranges import Version
 
 @frozen
 class Lookup:
-    """Answers whether objects exist, for one client; sends HeadObject or lists.
+    """Finds out which objects exist, for one client, by HeadObject or listing.
 
     Paths are ``bucket/key`` without a trailing slash. An object that cannot be checked
     raises ObjectNotVisibleError, or another PermissionError with
@@ -57,7 +58,7 @@ class Lookup:
         """
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
-            if bucket:  # a missing one is an error
+            if bucket:  # a missing bucket is an error
                 with contextlib.suppress(PermissionError):
                     await self._lists(path)
             return directory_info(path)
@@ -89,7 +90,7 @@ class Lookup:
     async def shows_object(self, path: str) -> bool:
         """Return whether the store shows an object of exactly this name.
 
-        False also if HEAD and GET are not granted: the index is not asked.
+        Also False if HEAD and GET are not granted, because the index is not used.
         """
         try:
             await reading.stat(self.client, path)
@@ -100,7 +101,7 @@ class Lookup:
     async def shows_directory(self, path: str) -> bool:
         """Return whether *path* is a bucket, or the store lists objects below it.
 
-        False also if listing is not granted: the index is not asked.
+        Also False if listing is not granted, because the index is not used.
         """
         bucket, key = split_path(path)
         if not key:
@@ -118,7 +119,7 @@ class Lookup:
         bucket, key = split_path(path)
         if not key:
             return False
-        try:  # an object is the first key that begins with its name
+        try:  # an existing object is the first key that begins with its name
             first: Info = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
@@ -127,8 +128,8 @@ class Lookup:
     async def holds(self, path: str, *, notes: bool = False) -> bool:
         """Return whether *path* is a bucket, has objects below it, or was just created.
 
-        If listing is not granted, the index answers. If it knows nothing, *notes* makes
-        what is below *path* unverified.
+        If listing is not granted, the index answers. If it has no record, *notes* makes
+        everything below *path* unverified.
         """
         is_bucket = not split_path(path)[1]
         try:
@@ -159,7 +160,7 @@ class Lookup:
         if not infos and has_key and not is_made(path):
             itself = self._remembered(path, reason) if reason else await self.info(path)
             infos = [itself] if itself["type"] == "file" else []
-        # A directory may have the name of an object.
+        # A directory and an object may have the same name.
         return sorted(infos, key=lambda item: (item["name"], item["type"]))
 
     async def walk(
@@ -176,8 +177,8 @@ class Lookup:
 
         *withdirs* includes directories, *markers* objects whose names end in a slash.
         Names relative to *path* must begin with *prefix*; without *prefix*, *path*
-        itself is included. *warns* issues a warning if listing is not granted, so that
-        the index answers.
+        itself is included. *warns* issues a warning if the index answers because
+        listing is not granted.
         """
         written = self.client.written
         delimiter = "/" if maxdepth == 1 else ""
@@ -205,10 +206,10 @@ class Lookup:
     ) -> tuple[AsyncIterator[Info], PermissionError | None]:
         """Return the entries of a listing, and None.
 
-        If listing is not granted, return what the index knows below *path*, and the
-        refusal. What is below *path* becomes unverified. If the index knows *path*, a
-        warning is issued if *warns* is set, or the refusal raised with
-        ``if_unverifiable="error"``.
+        If listing is not granted, return the records of the index below *path*, and the
+        refusal. Everything below *path* becomes unverified. If the index has a record
+        of *path*, *warns* issues a warning. With ``if_unverifiable="error"``, the
+        refusal is raised instead.
         """
         try:
             return await self._listed(path, prefix, delimiter=delimiter), None
@@ -245,7 +246,7 @@ class Lookup:
     async def fill(self, download: Download, refused: PermissionError) -> int:
         """Complete *download*, which was *refused*, with a body that this process kept."""
         if download.file.begun:
-            raise refused  # memory must not be mixed with what the store sent
+            raise refused  # the kept bytes must not be mixed with bytes of the store
         body = await self._kept(download.path, _unseen(refused))
         await download.fill(body)
         return len(body)
@@ -272,7 +273,7 @@ class Lookup:
         if self.client.written.receipt(path) is None:
             raise reason
         msg = (
-            "this process wrote it, but reading it back is not signed, and only small "
+            "this process wrote it, but reading it is not granted, and only small "
             "bodies that were in memory are kept"
         )
         refused = NotCoveredError(msg, path=path, action=Action.GetObject)
@@ -304,7 +305,7 @@ class Lookup:
     def unverifiable(
         self, path: str, reason: PermissionError, *, notes: bool = True
     ) -> NoReturn:
-        """Raise the error for an object that cannot be checked, because of *reason*.
+        """Raise the error for an object that cannot be checked because of *reason*.
 
         ObjectNotVisibleError is raised after one warning per bucket. The refusal alone
         (``_refuse``) is raised with ``if_unverifiable="error"``, or if this process may
@@ -321,9 +322,9 @@ class Lookup:
             denied = isinstance(reason, AccessDeniedError)
             why = f" ({reason.strerror})" if denied else ""
             text = (
-                f"looking into {root!r} is not signed ({_action(reason)}){why}: objects "
-                "that this process did not write count as missing, and are kept if the "
-                "signature can forbid replacing (if_unverifiable='error' raises an error "
+                f"{_action(reason)} is not granted in {root!r}{why}: objects that this "
+                "process did not write are reported as missing, and are not replaced if "
+                "the signature can forbid that (if_unverifiable='error' raises an error "
                 "instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
@@ -341,7 +342,7 @@ class Lookup:
     def _list_unverified(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
-        """Make what is below *path* unverified, and warn once per bucket.
+        """Make everything below *path* unverified, and warn once per bucket.
 
         With ``if_unverifiable="error"``, raise PermissionError instead of the warning.
         *warns* False does not warn. *reason* is the refusal of the listing.
@@ -352,7 +353,7 @@ class Lookup:
         root = split_path(path)[0]
         if warns and self.client.written.warn_once(f"list of {root}"):
             text = (
-                f"listing {root!r} is not signed (ListObjectsV2): only objects that this "
+                f"listing {root!r} is not granted (ListObjectsV2): only objects that this "
                 "process wrote are listed"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
@@ -362,7 +363,7 @@ class Lookup:
     ) -> AsyncIterator[Info]:
         """Return the entries of a listing, whose first page is requested here.
 
-        So PermissionError is raised here, not during the iteration.
+        Therefore PermissionError is raised here, not during the iteration.
         """
         bucket, key = split_path(path)
         within = f"{key}/{prefix}" if key else prefix
@@ -386,9 +387,9 @@ class Lookup:
     ) -> Info | None:
         """Return the ``info`` of the object *path*; None if there is none.
 
-        None also for a directory and for a bucket. *reason* is the refusal of a listing
-        of *path*, None if it was granted. After a refusal, what is below a missing object
-        becomes unverified (``_list_unverified``, which gets *warns*).
+        Also None for a directory and for a bucket. *reason* is the refusal of a listing
+        of *path*; None if it was granted. After a refusal, everything below a missing
+        object becomes unverified (``_list_unverified``, which gets *warns*).
 
         Raises PermissionError with ``if_unverifiable="error"``, or if this process may
         have stored *path*.
@@ -414,10 +415,10 @@ _UNKNOWN = {
 
 
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
-    """Raise PermissionError, because only the store knows about *path*.
+    """Raise PermissionError, because only the store knows whether *path* exists.
 
-    It is *reason* if the store replied 403, otherwise a NotCoveredError that names the
-    missing permission.
+    If the store replied 403, *reason* is raised, otherwise a NotCoveredError that names
+    the missing permission.
     """
     if isinstance(reason, AccessDeniedError):
         raise reason
@@ -430,7 +431,7 @@ def _refusal(
     action = _action(reason)
     why = f"{action} is not granted"
     if isinstance(reason, NotCoveredError) and reason.code is not None:
-        why = reason.message  # a signer service says what it permits instead
+        why = reason.message  # the message of a signer service says what it permits
     return kind(f"{why}{_UNKNOWN.get(action, '')}", path=path, action=action)
 
 
@@ -466,14 +467,14 @@ async def _below(
     async for item in listed:
         name = item["name"]
         if not name.startswith(root):
-            continue  # what begins with a slash has no directory of its own
+            continue  # a name that begins with a slash has no directory of its own
         parts = name.removeprefix(root).split("/")
         is_dir = item["type"] == "directory"
         above = (parts if is_dir else parts[:-1])[:maxdepth]
         for end in range(len(above), 0, -1):
             directory = root + "/".join(above[:end])
             if directory in seen:
-                break  # so were the directories above it
+                break  # all directories above were yielded, too
             seen.add(directory)
             if not directory.endswith("/"):
                 yield directory_info(directory)

@@ -1,7 +1,8 @@
-"""Partial file: the ranges of a large download that a later process need not get again.
+"""Partial file: ranges of a large download that a later process can reuse.
 
-It is beside the destination. Behind the bytes of the object, it has a digest of what they
-belong to, and one byte for each range: 1 after the range has reached the disk.
+It is in the directory of the destination. After the bytes of the object, it has a
+digest that identifies the object, and one byte for each range, which is 1 after the
+range has reached the disk.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from ..compat import NOFOLLOW, open_regular, read_at, write_at
 from ..files import is_at, lock
 from ..units import MIB
 
-PREFIX = ".osspresigned-"  # `put` and `sync` leave out such names
-_DIGEST = 32  # bytes
+PREFIX = ".osspresigned-"  # `put` and `sync` leave out names with this prefix
+_DIGEST = 32  # bytes of the digest
 
 
 @define(eq=False)
@@ -28,16 +29,17 @@ class PartialFile:
 
     name: str
     descriptor: int
-    total: int  # bytes of the object
+    total: int  # bytes of the whole object
     done: bytearray
 
     @classmethod
     def open(cls, path: str, content: str, total: int, ranges: int) -> Self | None:
         """Open or create the partial file of the destination *path*.
 
-        A new one gets the permissions that *path* has. If it belongs to something else than
-        *content*, it is emptied. Returns None if it cannot be used: another process uses
-        it, it is another user's or no regular file, or the directory has no locks.
+        A new file gets the permissions of *path*. If the file belongs to another
+        content than *content*, it is emptied. Returns None if the file cannot be used:
+        another process uses it, it belongs to another user, it is no regular file, or
+        the directory has no locks.
         """
         directory, base = os.path.split(os.path.abspath(path))
         os.makedirs(directory, exist_ok=True)
@@ -52,7 +54,7 @@ class PartialFile:
             return None
         try:
             lock(descriptor)
-            # Its last owner may have published it just now.
+            # The last owner may have just published the file.
             if is_at(descriptor, name) and _is_own(descriptor):
                 return cls(
                     name, descriptor, total, _marks(descriptor, content, total, ranges)

@@ -30,10 +30,10 @@ _is_range = re.compile(r"bytes ([0-9]{1,14})-([0-9]{1,14})/([0-9]{1,14})").fullm
 class Version:
     """Version of an object that all ranges of one read must have; thread-safe.
 
-    If ETag or size is unknown, that of the first reply is taken.
+    If ETag or size is unknown, the first reply determines it.
     """
 
-    etag: str = ""  # as the header has it
+    etag: str = ""  # the value of the header ETag
     total: int | None = None
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
@@ -73,7 +73,7 @@ class MemorySink:
         return b"".join(self._blocks)
 
 
-@lru_cache(maxsize=32)  # most files of a call begin with the same range
+@lru_cache(maxsize=32)  # most files of one call begin with the same range
 def _headers(start: int, stop: int | None, etag: str) -> Mapping[str, str]:
     last = "" if stop is None else stop - 1
     span = f"{start}" if start < 0 else f"{start}-{last}"
@@ -88,16 +88,19 @@ class Range:
     """
 
     path: str
-    start: int  # with *stop* None, a negative number counts from the end
+    start: int  # if *stop* is None, a negative number counts from the end
     stop: int | None  # exclusive; None reads to the end of the object
     sink: Sink
-    version: Version | None = field(default=None, kw_only=True)  # None accepts any
-    takes_whole: bool = field(default=False, kw_only=True)  # or the whole object
-    asks_whole: bool = field(default=False, init=False)  # sends no Range
+    # None accepts any version
+    version: Version | None = field(default=None, kw_only=True)
+    # True accepts the whole object, too
+    takes_whole: bool = field(default=False, kw_only=True)
+    asks_whole: bool = field(default=False, init=False)  # True sends no Range header
     expected: int | None = field(default=None, init=False)  # bytes of the reply
     total: int | None = field(default=None, init=False)  # bytes of the whole object
-    etag: str = field(default="", init=False)  # as the header has it
-    partial: bool = field(default=False, init=False)  # not the whole object
+    etag: str = field(default="", init=False)  # the value of the header ETag
+    # True if the reply is not the whole object
+    partial: bool = field(default=False, init=False)
     headers: Mapping[str, str] = field(factory=dict, init=False)
     _taken: int = field(default=0, init=False)
 
@@ -111,7 +114,7 @@ class Range:
         )
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Check that the reply has the accepted version and covers the range.
+        """Check that the reply has an accepted version and covers the range.
 
         Raises WholeError before the bytes of the whole object are received, unless
         ``takes_whole`` accepts them.
@@ -137,7 +140,8 @@ class Range:
 
     def _see(self, headers: Mapping[str, str], total: int | None) -> None:
         self.etag, self.total, self.headers = headers.get("etag", ""), total, headers
-        if self.etag.startswith("W/"):  # it may stay when the bytes change (RFC 9110)
+        if self.etag.startswith("W/"):
+            # a weak ETag may stay the same when the bytes change (RFC 9110)
             self.etag = ""
         if self.version is not None:
             self.version.check(self.etag, total, self.path)
@@ -157,7 +161,7 @@ class Range:
 
     def refused(self, why: str) -> StoreError:
         """Return the error for a reply that is not this range."""
-        msg = f"the reply to GetObject is not the range that was asked for: {why}"
+        msg = f"the reply to GetObject is not the requested range: {why}"
         return StoreError(msg, path=self.path, action=Action.GetObject)
 
 

@@ -1,4 +1,4 @@
-"""Reading of one object: what it is, a range of it, all of it (HeadObject, GetObject)."""
+"""Reads the properties, a range or all bytes of one object (HeadObject, GetObject)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .ranges import (
     is_changed,
 )
 
-_JOINED_HERE = 4 * MIB  # bytes of blocks that the loop joins; it takes a millisecond
+_JOINED_HERE = 4 * MIB  # bytes that the loop joins, which takes a millisecond
 
 
 async def stat(client: Client, path: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ async def stat(client: Client, path: str) -> dict[str, Any]:
     try:
         await fetch(client, piece)
     except WholeError:
-        pass  # an empty object, or a store without ranges: its head was seen
+        pass  # the object is empty, or the store has no ranges; the head has arrived
     except NotCoveredError:
         raise refused from None
     if piece.total is None:
@@ -79,14 +79,15 @@ async def fetch(
         known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if is_beyond and piece.start == 0 and known.total is None:
-            # Some stores have no range of an empty object. That it is empty is seen.
+            # Some stores support no range of an empty object. An empty reply shows that
+            # the object is empty.
             if piece.asks_whole:
                 raise
             piece.asks_whole = True
             await fetch(client, piece, check, in_thread=in_thread)
             return
         if is_beyond and (known.total is None or max(piece.start, 0) >= known.total):
-            piece.total = 0  # nothing exists at or after its start
+            piece.total = 0  # the object has no bytes at or after the start
             raise WholeError from error
         if is_beyond or (known.etag and is_changed(error)):
             raise changed(piece.path) from error
@@ -105,8 +106,8 @@ async def read(
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
     None means the start or the end of the object; negative numbers count from its end.
-    Only *version* is accepted; None accepts any. *in_thread* means that a worker thread
-    reads, because the object may be large.
+    Only *version* is accepted; None accepts any version. *in_thread* means that a
+    worker thread reads, because the object may be large.
 
     Raises:
         IntegrityError: the whole object was read and its CRC-64 differs.
@@ -153,7 +154,7 @@ async def _read_range(
     try:
         await fetch(client, piece, in_thread=in_thread)
     except WholeError:
-        # Request the part of the range that exists.
+        # Request only the part of the range that exists.
         total = piece.total or 0
         end = total if end is None else min(end, total)
         if first >= end or not end:
@@ -174,7 +175,7 @@ async def _bytes_of(sink: MemorySink) -> bytes:
 def check_whole(stated: str | int | None, crc: int, path: str) -> None:
     """Raise IntegrityError if *crc* differs from the CRC-64 that the store *stated*.
 
-    *stated* None means that the store reported none; then nothing is compared.
+    If the store reported no CRC-64, *stated* is None, and nothing is compared.
     """
     if stated is not None and str(stated) != str(crc):
         shown = str(stated)[:24]

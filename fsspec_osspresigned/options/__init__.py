@@ -1,4 +1,4 @@
-"""Storage options, and options of single calls, validated.
+"""Storage options and options of single calls, with their validation.
 
 Begin with ``options``.
 """

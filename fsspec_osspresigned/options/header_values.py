@@ -1,8 +1,8 @@
-"""Options of objects as headers: tags, encryption and callback, validated.
+"""Headers for the options of objects: tags, encryption and callback, validated.
 
-Names are those of the OSS API reference: PutObject, object tagging, server-side
-encryption, single-connection bandwidth throttling, and callback. OSS checks the limits of
-the values. Each function raises a ValueError whose text completes "must be ...".
+The names come from the OSS API reference: PutObject, object tagging, server-side
+encryption, single-connection bandwidth throttling, and callback. OSS itself checks the
+limits of values. Each function raises a ValueError with a text that follows "must be".
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from urllib.parse import quote, unquote_plus
 from ..model import frozen_mapping
 from ..url_checks import header_problems
 
-MIN_TRAFFIC, MAX_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
+# limits for one request, in bits per second
+MIN_TRAFFIC, MAX_TRAFFIC = 819_200, 838_860_800
 
 _ALGORITHMS = ("AES256", "KMS", "SM4")
 _ENCRYPTION = "x-oss-server-side-encryption"
@@ -64,7 +65,7 @@ def callback(value: Any) -> Mapping[str, str]:
         with suppress(ValueError):
             value = json.loads(value)
     if not isinstance(value, Mapping):
-        raise ValueError("a mapping of OSS's callback fields")  # noqa: TRY004 - a converter
+        raise ValueError("a mapping of OSS's callback fields")  # noqa: TRY004 - converters raise ValueError
     fields = {n: v for n, v in value.items() if n != _VARIABLES}
     if unknown := sorted(map(str, set(fields) - _CALLBACK_FIELDS)):
         raise ValueError(

@@ -41,16 +41,16 @@ from ..units import MIB, bytes_of
 from ..url_checks import header_problems
 from .header_values import MAX_TRAFFIC, MIN_TRAFFIC, callback, encryption, tagging
 
-# Keywords of fsspec, its caches and zarr, which every filesystem gets.
+# Keywords of fsspec, its caches and zarr that every filesystem gets.
 FOREIGN = {
     *("add_aliases", "add_docs", "asynchronous", "batch_size", "listings_expiry_time"),
     *("loop", "max_paths", "skip_instance_cache", "use_listings_cache"),
     "default_fill_cache",
 }
-# Keywords that arrive when a path holds "::", which fsspec takes for a chain.
+# Keywords that fsspec adds for a path with "::", which it takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
-ALIAS = "url"  # of presigned_url, which fsspec.url_to_fs cannot pass on
-DEPRECATED = {  # to be removed in 0.4
+ALIAS = "url"  # alias for presigned_url, which fsspec.url_to_fs cannot pass on
+DEPRECATED = {  # old names, to be removed in 0.4
     "broker": "upload_server",
     "broker_options": "upload_server_options",
     "unknown": "if_unverifiable",
@@ -59,7 +59,7 @@ DEPRECATED = {  # to be removed in 0.4
     "checkpoint": "resume_dir",
 }
 
-# Options of s3fs and ossfs that have no other name here.
+# Options of s3fs and ossfs that have no other name in this package.
 _OF_OTHERS = dict.fromkeys(
     ("key", "secret"),
     ": signer='keys' takes the access key from the environment "
@@ -69,7 +69,7 @@ _OF_OTHERS = dict.fromkeys(
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _MEMORY = 256 * MIB
-_HOST = re.compile(r"[^\s/?#@\\]+")  # with or without a port, or an IPv6 address
+_HOST = re.compile(r"[^\s/?#@\\]+")  # a host with or without a port, or an IPv6 address
 
 Convert = Callable[[Any], Any]
 
@@ -116,7 +116,7 @@ def _seconds(value: Any) -> float:
     number = float("nan")
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         number = float("nan") if isinstance(value, bool) else float(value)
-    if not 0 < number < 1e9:  # noqa: PLR2004 - refuses nan and inf too
+    if not 0 < number < 1e9:  # noqa: PLR2004 - the comparison also rejects nan and inf
         raise ValueError("a positive number of seconds")
     return number
 
@@ -129,7 +129,7 @@ def _timeout(value: Any) -> tuple[float, float]:
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
-    if len(value) != 2:  # noqa: PLR2004 - a pair
+    if len(value) != 2:  # noqa: PLR2004 - the value is a pair
         raise ValueError("seconds, or a pair [connect, no progress]")
     return _seconds(value[0]), _seconds(value[1])
 
@@ -236,8 +236,9 @@ def _option(
 ) -> Any:
     """Return the field of an option for attrs.
 
-    *convert* validates a value. *shown* is whether a repr shows the value, or a function
-    that makes its text. *per_object* permits the option in calls for one object.
+    *convert* validates a value. *shown* says whether a repr shows the value, or is a
+    function that makes its text. *per_object* permits the option in calls for one
+    object.
     """
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
@@ -307,7 +308,7 @@ class Options:
 
     @classmethod
     def from_storage_options(cls, given: Mapping[str, Any]) -> Options:
-        """Return validated options; None stands for the default of an option.
+        """Return validated options; the value None selects the default of an option.
 
         Raises:
             ConfigurationError: options are invalid; the message lists all problems.
@@ -341,7 +342,7 @@ class Options:
             raise ConfigurationError(problems)
         return cls(**values)
 
-    @functools.cached_property  # each upload asks
+    @functools.cached_property  # every upload needs the value
     def threshold(self) -> int:
         """Size in bytes above which an object is sent in parts."""
         return self.multipart_threshold or THRESHOLD
@@ -358,9 +359,10 @@ class Options:
 
     @property
     def max_small(self) -> int:
-        """Maximum number of small requests of one client in flight, if the link bears it.
+        """Maximum number of small requests in flight, if the link can carry them.
 
-        By default a quarter of the files that the process may open, 16 to 128.
+        It applies to one client. The default is a quarter of the files that the process
+        may open, from 16 to 128.
         """
         default = max(CONNECTIONS, min(MAX_SMALL, open_files() // 4))
         return self.max_concurrency or default
@@ -372,7 +374,7 @@ class Options:
 
     @property
     def max_memory(self) -> int:
-        """Number of bytes that all open files together may buffer before writers wait."""
+        """Bytes that all open files together may buffer before writers must wait."""
         default = max(_MEMORY, self.piece_size * (self.connections + 1))
         return self.memory_limit or default
 
@@ -406,10 +408,11 @@ class Options:
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with current names: those of ``DEPRECATED``, and ``presigned_url``.
+    """Return *given* with current names for ``DEPRECATED`` ones and for ``url``.
 
-    Its alias ``url`` is the first parameter of fsspec's ``url_to_fs``, whose callers
-    cannot pass an option of that name. If both names are given, both are kept.
+    ``url`` is an alias of ``presigned_url``. fsspec's ``url_to_fs`` has a parameter
+    ``url``, so its callers cannot pass an option of that name. If both names are given,
+    both are kept.
     """
     options = dict(given)
     for old in DEPRECATED.keys() & given.keys():
@@ -466,7 +469,7 @@ def _absolute(path: str) -> str:
 
 
 def _absolute_description(value: Any) -> Any:
-    from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for files
+    from ..signers.description import is_path, spelled  # noqa: PLC0415 - needed only for files
 
     path, url = spelled(value) if isinstance(value, str) else ("", None)
     return "+".join(filter(None, (_absolute(path), url))) if is_path(path) else value
@@ -502,8 +505,8 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message that names the most similar of *known*; "" if none is."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+    """Return the end of a message with the most similar of *known*, or ""."""
+    from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
     close = get_close_matches(name, list(known), n=1)
     return f": did you mean {close[0]!r}?" if close else ""
@@ -525,14 +528,15 @@ def _show(name: str, value: Any) -> str:
 
 
 def surroundings() -> tuple[str | None, ...]:
-    """Return the values of the environment variables that a client with keys depends on."""
+    """Return the environment variables that a client with access keys depends on."""
     return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
 
 
 def hashable(value: Any) -> Any:
     """Return a hashable key for *value*.
 
-    Keys are equal if the values are equal, or the same object if they cannot be hashed.
+    Keys are equal if the values are equal. Values that cannot be hashed are equal only
+    to themselves.
     """
     if isinstance(value, Mapping):
         return frozenset((k, hashable(v)) for k, v in value.items())

@@ -1,4 +1,4 @@
-"""Keywords of the filesystem as type checkers see them: a misspelt one is an error.
+"""Types of the filesystem's keywords, so a type checker reports a misspelt one.
 
 ``options`` validates and converts the values. A test compares the two lists, and the
 choices of each ``Literal``.
@@ -21,7 +21,7 @@ class Signs(Protocol):
 
 
 class Uploads(Protocol):
-    """A server of uploads: an ``UploadServer``."""
+    """An upload server (an ``UploadServer``)."""
 
     host: str
     signs: frozenset[Action]
@@ -29,7 +29,7 @@ class Uploads(Protocol):
 
 
 LocalPath: TypeAlias = str | os.PathLike[str]
-# Texts come from environment variables, files and URLs.
+# Values from environment variables, files and URLs are texts.
 Count: TypeAlias = int | str
 Seconds: TypeAlias = float | str
 Size: TypeAlias = int | str
@@ -38,10 +38,10 @@ Texts: TypeAlias = Mapping[str, str]
 
 
 class StorageOptions(TypedDict, total=False):
-    """Options of the filesystem's constructor; None stands for the default."""
+    """Options of the filesystem's constructor; None selects the default."""
 
     presigned_url: Secret | str | None
-    url: Secret | str | None  # the alias of presigned_url
+    url: Secret | str | None  # alias for presigned_url
     url_map: Secret | Mapping[str, Any] | Sequence[Any] | LocalPath | None
     grant: Secret | Mapping[str, Any] | LocalPath | None
     signer: Signs | Callable[..., Any] | str | None

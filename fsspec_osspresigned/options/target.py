@@ -1,4 +1,4 @@
-"""Options of one object: those of the filesystem, overridden by those of the call."""
+"""Options of one object: the filesystem's options, overridden by those of the call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _HEADERS = {
     "tagging": "x-oss-tagging",
     "traffic_limit": TRAFFIC_LIMIT,
 }
-# Keywords that fsspec and its users pass to every filesystem, without meaning here.
+# Keywords that fsspec and its users pass to every filesystem; they have no meaning
+# here.
 _FOREIGN = {
     *("autocommit", "batch_size", "block_size", "cache_options", "cache_type"),
     *("blocksize", "chunksize", "default_cache", "fill_cache"),
@@ -39,14 +40,14 @@ class ObjectOptions:
     """Validated options of one object."""
 
     options: Options
-    # Arguments of ``target`` -> the kind, which many objects share.
+    # Arguments of ``target`` -> the kind of the target. Many objects share a kind.
     _kinds: dict[Any, TargetKind] = field(factory=dict, init=False)
 
     @classmethod
     def from_call(
         cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
     ) -> ObjectOptions:
-        """Return the options *given* to a call, completed by those of the filesystem.
+        """Return the options *given* to a call, completed by the filesystem's options.
 
         ``headers`` and ``metadata`` of both are merged by name. Keywords that fsspec passes
         to every filesystem are ignored.
@@ -89,9 +90,9 @@ class ObjectOptions:
     ) -> Target:
         """Return the upload target *path*, with the headers that these options set.
 
-        *guessed* is a Content-Type for objects without one, which the signer may drop; None
-        sends none. *exclusive* forbids overwriting. *hidden* asks the signer to forbid it,
-        unless the option ``overwrite`` is given.
+        *guessed* is the Content-Type if the options set none; the signer may drop it.
+        None sends no Content-Type. *exclusive* forbids overwriting. *hidden* asks the
+        signer to forbid overwriting, unless the option ``overwrite`` is given.
         """
         wanted = guessed, exclusive, hidden
         kind = self._kinds.get(wanted)
@@ -134,7 +135,7 @@ class ObjectOptions:
 
 
 class _Picked(dict[Action, tuple[Mapping[str, str], ...]]):
-    """The entries of each of *headers* that a call takes, by calls."""
+    """For each call, the entries of *headers* that it accepts."""
 
     def __init__(self, *headers: Mapping[str, str]) -> None:
         super().__init__()
@@ -148,14 +149,14 @@ class _Picked(dict[Action, tuple[Mapping[str, str], ...]]):
 
 @frozen(eq=False)
 class TargetKind:
-    """The headers of a target, and what follows from them; many targets share it.
+    """Headers of a target, and properties that follow from them; many targets share a kind.
 
     Required headers must be signed; optional ones may be dropped by the signer.
 
     Attributes:
         exclusive: an existing object must not be replaced.
-        keeps_hidden: the signer is asked to forbid replacing an object that is hidden. An
-            object is hidden if no permission allows looking for it.
+        keeps_hidden: the signer is asked to forbid replacing a hidden object. An object
+            is hidden if the token has no permission to check for it.
     """
 
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
@@ -164,7 +165,7 @@ class TargetKind:
     exclusive: bool = field(init=False)
     keeps_hidden: bool = field(init=False)
     content_type: str | None = field(init=False)
-    # Action -> the required and the optional headers of its call.
+    # Action -> the required and the optional headers of this call.
     headers_of: _Picked = field(init=False)
 
     @exclusive.default
@@ -207,7 +208,7 @@ class Target:
         optional_headers: Mapping[str, str] | None = None,
         checksum: str = "auto",
     ) -> Target:
-        """Return the target *path* with these headers; None means none."""
+        """Return the target *path* with these headers; None means no headers."""
         return cls(path, TargetKind(headers, optional_headers, checksum))
 
     def operation(
@@ -222,8 +223,8 @@ class Target:
     ) -> Operation:
         """Return the operation *action* on the object, with its headers for that call.
 
-        *headers* are added to the required ones. *optional_headers* replace those of the
-        object; None keeps those of the object.
+        *headers* are added to the required ones. *optional_headers* replace the
+        object's optional headers; None keeps them.
         """
         bucket, _, key = self.path.partition("/")
         required, optional = self.kind.headers_of[action]

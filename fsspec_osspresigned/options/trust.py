@@ -21,11 +21,11 @@ from .options import Options, is_true, portable
 if TYPE_CHECKING:
     from ..signing.endpoint import Endpoint
 
-VARIABLE = "OSSPRESIGNED_TRUST"  # trusted values of options, comma-separated
+VARIABLE = "OSSPRESIGNED_TRUST"  # comma-separated values of options that are trusted
 _GUARDED = ("signer", "upload_server", "signer_token", "endpoint")
 _ALLOW_HTTP = "allow_http=True"
 _ENDPOINT = "OSS_ENDPOINT"
-_OURS = "osspresigned"  # in the name of a token's file, or of its directory
+_OURS = "osspresigned"  # part of the name of a token's file, or of the file's directory
 
 _trusted: set[str] = set()
 
@@ -79,7 +79,7 @@ def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
     if signer == "keys":
         yield from _endpoint_problems(options, trusted)
     if isinstance(options.upload_server, str) and options.upload_server not in trusted:
-        from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for descriptions
+        from ..signers.description import is_path, spelled  # noqa: PLC0415 - needed only for descriptions
 
         name, _ = spelled(options.upload_server)
         if (is_path(name) or ":" in name) and name not in trusted:
@@ -116,7 +116,7 @@ def _endpoint_problems(options: Options, trusted: set[str | None]) -> Iterator[s
 
 
 def _parsed(text: str | None, style: str | None) -> Endpoint | None:
-    from ..signing.endpoint import Endpoint  # noqa: PLC0415 - only for keys
+    from ..signing.endpoint import Endpoint  # noqa: PLC0415 - needed only for keys
 
     try:
         return Endpoint.parse(text or "", style=style)
@@ -127,8 +127,8 @@ def _parsed(text: str | None, style: str | None) -> Endpoint | None:
 def _is_safe(endpoint: Endpoint, name: str) -> bool:
     """Return whether requests go to this machine, or to the bucket's host at OSS.
 
-    With another addressing style, or another host, the request can reach the bucket of
-    another customer, who can read its signature.
+    With another addressing style or host, the request could reach another customer's
+    bucket, and this customer could read its signature.
     """
     is_oss = endpoint.scheme == "https" and is_oss_endpoint(endpoint.host)
     return is_loopback(name) or (is_oss and endpoint.style == "virtual")

@@ -1,6 +1,6 @@
 """Explanations of refusals that other programs got from OSS or an S3-compatible store.
 
-Class and causes are those of ``client.error_codes`` and ``client.causes``.
+``client.error_codes`` provides the class, and ``client.causes`` the causes.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ from .refusal import read_refusal
 class Explained:
     """An explained refusal; no text of it holds a signature, a token or a key ID."""
 
-    kind: type[StoreError]  # what this package would raise
+    kind: type[StoreError]  # the exception that this package would raise
     status: int | None
     code: str
     ec: str
     request_id: str
-    message: str  # of the store
-    url: tuple[tuple[str, str], ...]  # as ``doctor`` describes it; empty if not known
-    sent: str  # what a signature can include of the request; empty if not known
-    received: str  # the same, by the store; empty if it does not say
-    differences: tuple[str, ...]  # of what was received from the URL and what was sent
-    causes: tuple[Cause, ...]  # the best one first, at least one
+    message: str  # message of the store
+    # the description by ``doctor``; empty if there is no URL
+    url: tuple[tuple[str, str], ...]
+    sent: str  # the parts of the request that a signature can include; empty if unknown
+    # the same parts, as the store received them; empty if the store does not say
+    received: str
+    # differences of the received request from the URL and from the sent request
+    differences: tuple[str, ...]
+    causes: tuple[Cause, ...]  # at least one cause, the most likely one first
 
     def as_dict(self) -> dict[str, Any]:
         """Return the keys and values of a JSON object."""

@@ -24,7 +24,7 @@ from ..signing.post_policy import (
 )
 from ..units import shown_moment
 
-_VERSION = 1  # of the file
+_VERSION = 1  # version of the file format
 
 
 @frozen(kw_only=True)
@@ -35,11 +35,12 @@ class GrantTerms:
     prefix: str  # prefix of every key, with a final slash; empty is the whole bucket
     expires_in: int = 3600  # lifetime in seconds, 7 days at most
     sizes: tuple[int, int] = (0, MAX_SINGLE_PUT)  # minimum and maximum in bytes
-    overwrite: bool = True  # False protects objects, unless the bucket has versioning
-    acl: str | None = "default"  # of every object; None leaves it to the holder
-    # Permitted types; a single one with a final slash is a prefix; empty permits all.
+    # False protects existing objects, unless the bucket has versioning
+    overwrite: bool = True
+    acl: str | None = "default"  # ACL of every object; None lets the holder choose
+    # Permitted types. A single type with a final slash is a prefix. Empty permits all.
     content_types: Sequence[str] = ()
-    # Further form fields with their only permitted value.
+    # Further form fields, each with its only permitted value.
     fields: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
 
     def problems(self) -> Iterator[str]:
@@ -66,7 +67,7 @@ class GrantTerms:
             yield f"content type {prefixes[0]!r} is a prefix, which must be the only content type"
 
     def conditions(self) -> list[PolicyCondition]:
-        """Return the policy conditions for these terms, without those of the signature.
+        """Return the policy conditions for these terms, without those for the signature.
 
         The holder can still add fields that no condition names: metadata, headers of
         the object, a callback. OSS has no condition that forbids a field.
@@ -103,7 +104,7 @@ class SignedGrant:
     bucket: str  # name of the bucket
     prefix: str  # prefix of every key
     expires_at: float  # expiry time, seconds since the epoch
-    fields: Mapping[str, Secret]  # all except the key, in the order of sending
+    fields: Mapping[str, Secret]  # all fields except the key, in the order of sending
 
     def text(self) -> str:
         """Return the grant file as text, which is a secret."""

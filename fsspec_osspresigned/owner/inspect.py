@@ -41,12 +41,13 @@ _VERSIONS = {
     "gcs-v4": "V4 of Google Cloud Storage",
     "unknown": "none that is known: this may be no presigned URL",
 }
-_MAX_ONE = 2 * url_checks.MAX_URL  # bytes of a file that may hold one URL and no map
-# Other parameters decide what a URL does.
+# bytes of a file that may contain a single URL instead of a map
+_MAX_ONE = 2 * url_checks.MAX_URL
+# Parameters of signatures. All other parameters decide what a URL does.
 _OF_OTHER_STORES = (S3_HEADER, GOOGLE_QUERY.lower())
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 _TYPE_FIELDS = (TYPE_FIELD, "content-type")
-_HTML = ("text/html", "image/svg+xml")  # run scripts in a browser
+_HTML = ("text/html", "image/svg+xml")  # types with scripts that a browser would run
 _ALWAYS = {"bucket", "key", RANGE, *SIGNATURE_FIELDS}
 
 
@@ -96,7 +97,7 @@ class Fact:
 
 
 def described(source: MapRequest | URLMap | PostGrant, now: float) -> Iterator[Fact]:
-    """Yield what *source* permits; of a map, one fact for each object.
+    """Yield what *source* permits; for a map, one fact for each object.
 
     *now* is seconds since the epoch.
     """
@@ -142,7 +143,7 @@ def about_url(
 
 
 def _object_shown(url: SecretURL) -> str:
-    """Return ``bucket/key`` of the object of *url*, as far as the URL shows it."""
+    """Return ``bucket/key`` for the object of *url*, as far as the URL shows it."""
     try:
         bucket, key = url_checks.object_of(url.reveal())
     except ValueError:
@@ -254,21 +255,21 @@ def warnings_of(grant: PostGrant) -> Iterator[str]:
     policy, is_v1 = grant.policy, grant.version == "v1"
     if not policy.named("bucket"):
         where = "" if is_v1 else " of its region"
-        yield f"no bucket is bound: it works for every bucket{where} that its key may write"
+        yield f"no bucket is fixed: it works for every bucket{where} that its key may write"
     yield from _prefix_warnings(policy.named("key"))
     if not policy.named(RANGE):
-        yield "no size is bound: every object may have 5 GiB"
+        yield "no size is fixed: every object may have 5 GiB"
     if not policy.named(OBJECT_ACL):
-        yield "the ACL is not bound: the holder can make objects public"
+        yield "the ACL is not fixed: the holder can make objects public"
     types = [c for name in _TYPE_FIELDS for c in policy.named(name)]
     scripts = [kind for kind in _HTML if all(c.allows(kind) for c in types)]
     if types and scripts:
-        yield f"its types admit {', '.join(scripts)}, in which scripts can run"
+        yield f"its types include {', '.join(scripts)}, in which scripts can run"
     if is_v1 and not grant.has(TOKEN_FIELD):
         yield "V1 with a lasting key: the key itself signs, for every region; use V4"
     for name in ("callback", "success_action_redirect"):
         if grant.has(name):
-            yield f"it has a {name}: an address of its owner's choice is called"
+            yield f"it has a {name}: OSS calls an address that its owner chose"
 
 
 def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
@@ -277,7 +278,7 @@ def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
     starts = [c.values[0] for c in conditions if c.operator == "starts-with"]
     longest = max(starts, key=len, default="")
     if not longest:
-        yield "no prefix is bound: every object of the bucket can be written"
+        yield "no prefix is fixed: every object of the bucket can be written"
     elif not longest.endswith("/"):
         why = "it has no slash at its end, so that longer names begin with it too"
-        yield f"the prefix {longest[:80]!r} is wide: {why}"
+        yield f"the prefix {longest[:80]!r} is broad: {why}"

@@ -1,7 +1,7 @@
-"""Refusals as people paste them: what a store replied, and what is known of the request.
+"""Refusals in pasted text: the reply of a store, and facts about the request.
 
 The text may be an error document in XML or JSON, a dump of ``curl -v``, an exception of
-an SDK, a line of a log, or several of them; a presigned URL may be among it.
+an SDK, a log line, or several of these. It may also contain the presigned URL.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from ..url_checks import has_signature, url_problem
 
 MAX_TEXT = 64 * KIB
 
-# Members of error documents that are read; all others are ignored.
+# Fields of error documents that are read; all others are ignored.
 _MEMBERS = """
     Code Message RequestId EC Endpoint Region ServerTime RequestTime Expires
     StringToSign CanonicalRequest SignatureProvided
     OSSAccessKeyId AWSAccessKeyId SecurityToken HeadersNotSigned MaxSizeAllowed
 """.split()  # noqa: SIM905 - a list of many quoted names is not readable
-# Outside of XML, only in a dictionary: settings have the same names.
+# Outside of XML, these names are read only in a dictionary, because settings have the
+# same names.
 _PLACES = ("Endpoint", "Region", "Expires")
 _NAMES = {member.lower(): member for member in _MEMBERS}
 _ELEMENT = re.compile(rf"<({'|'.join(_MEMBERS)})>([^<]*)</\1>")
-# As in JSON, in a dictionary of Python or JavaScript, or as ``ErrorCode=...`` of Go.
+# A field in JSON, in a dictionary of Python or JavaScript, or as Go's
+# ``ErrorCode=...``.
 _MEMBER = re.compile(
     rf"""(?ix) (?<![A-Za-z]) ["']? (?:error[ ]?)?
     ( {"|".join([*_MEMBERS, "request[ -]id"]).lower()} )
@@ -62,7 +64,7 @@ _URL = re.compile(r"https?://[^\s\"'<>`\\]+")
 _SIGNED = re.compile(
     r"(?i)[?&](x-(oss|amz|goog)-(date|credential|algorithm)|\w*AccessKeyId|GoogleAccessId)="
 )
-# V1's text with its lines run together or indented, as browsers and logs show it.
+# V1's string to sign, with its lines joined or indented, as browsers and logs show it.
 _LOOSE_V1 = re.compile(
     r"""(?x) (PUT|POST|GET|HEAD|DELETE) \s+ (?:(\S{22}==)\s+)?
     (?: ( [\w.+-]+/[\w.+-]+ (?:;[^\n/]{1,80}?)? | false ) \s+ )?
@@ -70,7 +72,8 @@ _LOOSE_V1 = re.compile(
     re.DOTALL,
 )
 _KEY_IDS = ("OSSAccessKeyId", "AWSAccessKeyId")
-_VAGUE = ("InvalidArgument", "InvalidRequest", "NotImplemented")  # without a meaning
+# codes without a specific meaning
+_VAGUE = ("InvalidArgument", "InvalidRequest", "NotImplemented")
 _REFUSED = 300  # the lowest status of a reply that stored nothing
 _FORM = re.compile("according to Policy|Invalid Policy|MaxSizeAllowed")
 
@@ -84,21 +87,21 @@ def read_refusal(text: str, now: float) -> Refusal:
     if len(text) > MAX_TEXT:
         del text
         raise ConfigurationError(
-            f"the text is longer than {MAX_TEXT // KIB} KiB: give the refusal only"
+            f"the text is longer than {MAX_TEXT // KIB} KiB: give only the refusal"
         )
     text = _unescaped(text)
     headers = {n.lower(): value.strip() for n, value in _HEADER.findall(text)}
     document = _document(text, headers)
     statuses = [int(next(filter(None, match))) for match in _STATUS.findall(text)]
-    # A dump begins with the replies of proxies, and with "100 Continue".
+    # A dump begins with replies of proxies and with "100 Continue", so the last status
+    # counts.
     status = next((s for s in reversed(statuses) if s >= _REFUSED), None)
     if status is None and statuses:
         status = statuses[-1]
     if not document.get("Code") and "EC" not in document and (status or 0) < _REFUSED:
         del text, headers, document  # a traceback may show variables
         raise ConfigurationError(
-            "the text holds no refusal, neither the code of an error nor its status: give "
-            "all that the store or the program printed; osspresigned doctor describes "
+            "the text contains no refusal (neither an error code nor a status): give everything that the store or the program printed; osspresigned doctor describes "
             "a URL alone"
         )
     request = _REQUEST.search(text)
@@ -107,8 +110,8 @@ def read_refusal(text: str, now: float) -> Refusal:
     url = _presigned(text, request and request[2], sent or {})
     method = request[1] if request else "PUT"
     if url is not None and sent is None:
-        # Only the received request is known. The host is in the URL. Otherwise
-        # assume that no signed header was missing.
+        # Only the request that the store received is known, and the host of the URL.
+        # Assume that no signed header was missing.
         sent = dict.fromkeys(describe(url).additional_headers, "")
         if pieces := received_request(document, url):
             sent = {n: v for n, v in pieces.headers.items() if n != "host"}
@@ -128,18 +131,19 @@ def read_refusal(text: str, now: float) -> Refusal:
         signed=signed,
         is_sent=request is not None,
         url=describe(url or SecretURL("")),
-        # The refusal is of another day, so the only clock is the store's.
+        # The refusal may be old, so the only useful clock is the store's.
         now=now if server is None else server,
         offset=None if server is None else 0.0,
     )
 
 
 def _unescaped(text: str) -> str:
-    # Parts of a long bytes literal, as pprint writes them.
+    # Parts of a long bytes literal, as pprint writes it.
     text = re.sub(r"'[ \r]{0,9}\n {0,99}b'", "", text)
     if "&lt;Code&gt;" in text or "&lt;Error&gt;" in text:
         text = html.unescape(text)
-    # A log may show the document as a string with escapes, and another log that line again.
+    # A log may show the document as a string with escapes, and another log may escape
+    # that line again.
     for _ in range(2):
         start = re.search(r"<Error\b|<Code>", text)
         if start and re.search(r"\\n\s*<|\\\"", text[start.start() :]):
@@ -156,7 +160,7 @@ def _document(text: str, headers: Mapping[str, str]) -> dict[str, str]:
             known = _NAMES[re.sub("[ -]", "", key.lower())]
             if known in _PLACES and (bare or key != known):
                 continue
-            # "code" is also the name of exit codes and statuses.
+            # The name "code" is also used for exit codes and statuses.
             if value and (known != "Code" or re.fullmatch("[A-Z][A-Za-z]+", value)):
                 document.setdefault(known, value)
     if match := _OF_BOTO.search(text):
@@ -174,7 +178,8 @@ def _document(text: str, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _code_in(text: str) -> str:
-    # Exceptions are named after codes: oss2.exceptions.AccessDenied, AccessDeniedError.
+    # Exceptions have the names of codes: oss2.exceptions.AccessDenied,
+    # AccessDeniedError.
     words = re.findall(r"\b[A-Z][A-Za-z]{3,63}\b", text)
     bare = (re.sub("(Error|Exception)$", "", word) for word in words)
     return next((w for w in bare if w in MEANINGS or w in _VAGUE), "")

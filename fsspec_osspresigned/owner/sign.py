@@ -1,4 +1,4 @@
-"""Presigned URLs for whole objects or multipart uploads, made by the owner."""
+"""Owners: presigned URLs for whole objects or multipart uploads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .commands import Shell, command
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
 
-_MAPPED = ("PUT", "GET", "HEAD")  # methods that an entry of a map can be of
+_MAPPED = ("PUT", "GET", "HEAD")  # methods that a URL map can contain
 
 
 @frozen(kw_only=True)
@@ -51,20 +51,20 @@ class Cut:
     def from_sizes(
         cls, *, part_size: int, parts: int | None, file_size: int | None
     ) -> Cut:
-        """Return the division into *parts* parts; with None, that of *file_size* bytes.
+        """Return the division into *parts* parts; None divides *file_size* bytes.
 
         ConfigurationError if OSS does not accept the size or the number of the parts.
         """
         if not MIN_PART <= part_size <= MAX_PART:
             wrong = f"parts of {shown_bytes(part_size)}"
-            raise ConfigurationError(f"{wrong}: OSS takes 100 KiB to 5 GiB")
+            raise ConfigurationError(f"{wrong}: OSS accepts 100 KiB to 5 GiB")
         size = file_size or 0
         count = max(1, -(-size // part_size)) if parts is None else parts
         if parts is None and count > MAX_PARTS:
             enough = max(MIN_PART, -(-size // MAX_PARTS))
             raise ConfigurationError(
                 f"{shown_bytes(size)} in parts of {shown_bytes(part_size)} are {count} "
-                f"parts, OSS takes {MAX_PARTS}: use --part-size {enough} or more"
+                f"parts, but OSS accepts {MAX_PARTS}: use --part-size {enough} or more"
             )
         return cls(parts=count, part_size=part_size)
 
@@ -75,16 +75,19 @@ class Order:
 
     method: Method = "PUT"
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    cut: Cut | None = None  # how the object is cut into parts; None signs one request
-    owner_completes: bool = False  # no Complete of the parts is handed out
+    # how the object is cut into parts; None signs a single request
+    cut: Cut | None = None
+    # True signs no Complete; the owner completes the parts
+    owner_completes: bool = False
 
 
 @frozen(kw_only=True)
 class Signed:
     """Signed requests of the owner, by object path."""
 
-    requests: Mapping[str, SignedRequest]  # empty if the object goes in parts
-    entries: Mapping[str, MapEntry]  # the same for a URL map; empty for DELETE
+    # single requests; empty if the object goes in parts
+    requests: Mapping[str, SignedRequest]
+    entries: Mapping[str, MapEntry]  # the same requests for a URL map; empty for DELETE
     method: Method
 
     @property
@@ -107,9 +110,9 @@ class Signed:
         return dump(self.entries)
 
     def url_text(self, shell: Shell | None = None) -> str:
-        """Return the URL and its headers, a secret, if there is only one object.
+        """Return the URL and its headers, if there is only one object; this is a secret.
 
-        With *shell*, it is a command of curl for that shell (``commands.command``).
+        With *shell*, return a curl command for that shell (``commands.command``).
         """
         ((path, request),) = self.requests.items()
         if shell is not None:
@@ -153,10 +156,10 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
 
 
 def _is_left_out(local: str, path: str) -> bool:
-    """Return whether *local* cannot be stored as *path*; warn if so."""
+    """Return whether *local* cannot be uploaded as *path*; warn if so."""
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
-        problem = "is a link to nothing"
+        problem = "is a broken link"
     elif path.encode(errors="ignore").decode() != path:
         problem = "has a name that is not UTF-8: rename the file"
     if problem:
@@ -175,11 +178,11 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     """Sign the requests of *order* for each of *paths*.
 
-    With parts, there must be one path, and its multipart upload is begun.
+    With parts, there must be exactly one path; its multipart upload is initiated.
 
     Raises:
         ConfigurationError: OSS would refuse a request; the message lists all paths.
-        OSSPresignedError: the multipart upload could not be begun.
+        OSSPresignedError: the multipart upload could not be initiated.
     """
     if order.cut is not None:
         (path,) = paths
@@ -190,7 +193,9 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     buckets = sorted({split_path(path)[0] for path in paths})
     if signer.endpoint.style == "cname" and len(buckets) > 1:
         named = ", ".join(buckets)
-        problems.append(f"{signer.endpoint.host} is of one bucket, not of {named}")
+        problems.append(
+            f"{signer.endpoint.host} is the domain of one bucket, not of {named}"
+        )
     action = PLAIN_ACTIONS[order.method]
     for path in paths:
         try:
@@ -240,7 +245,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
 
 
 def forget(signer: KeySigner, signed: Signed) -> None:
-    """Abort the multipart uploads of *signed*, whose URLs will not be handed out."""
+    """Abort the multipart uploads of *signed*, because their URLs will not be used."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
             target = Target.of(

@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 class SignerKind:
     """One kind of signer, a row of ``SIGNERS``."""
 
-    option: str  # the storage option that selects it
-    # ``module:function``, called with the options, and a function that opens remote URL
-    # maps. The module is loaded only if this kind is selected.
+    option: str  # the storage option that selects this kind
+    # ``module:function``. The function is called with the options and with a function
+    # that opens remote URL maps. The module is loaded only if this kind is selected.
     maker: str
-    # Whether a value of the option selects it; the first kind that accepts one wins.
+    # Returns whether a value of the option selects this kind. The first kind that
+    # accepts the value applies.
     accepts: Callable[[Any], bool] = lambda _: True
-    # Errors, unless a kind that lists them is selected.
+    # Options that are errors unless a kind that lists them is selected.
     own_options: tuple[str, ...] = ()
     hint: str = ""  # an example value of the option, for messages
 
 
-# In the order in which they are asked: what was signed beforehand first.
+# Kinds in the order in which they are asked. Requests signed in advance come first.
 SIGNERS = (
     SignerKind("presigned_url", "presigned_urls:one_url_signer"),
     SignerKind("url_map", "presigned_urls:url_map_signer"),
@@ -111,12 +112,12 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
         signers.append(make(options, opener))
     if len(signers) == 1:
         return signers[0]
-    from .base import ChainSigner  # noqa: PLC0415 - only for several
+    from .base import ChainSigner  # noqa: PLC0415 - needed only for several signers
 
     return ChainSigner(*signers)
 
 
-_DEPRECATED = {  # to be removed in 0.4
+_DEPRECATED = {  # old names, to be removed in 0.4
     "Broker": "UploadServer",
     "BrokerContext": "UploadServerContext",
 }

@@ -18,7 +18,7 @@ from ..secret import FormValue
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
+MAX_REQUESTS = 100  # operations in one call, for signers that sign several at once
 
 Outcome: TypeAlias = SignedRequest | OSSPresignedError
 
@@ -80,7 +80,7 @@ _ALL_WAYS = Grant()
 
 
 class OtherPartSizeError(ConfigurationError):
-    """The server wants parts of another size, which its grants name from now on."""
+    """The server requires another part size; its grants state this size from now on."""
 
 
 @frozen(kw_only=True)
@@ -113,20 +113,20 @@ class Permissions:
 class Signer:
     """Base class of signers: turns operations into signed requests, in order.
 
-    A subclass has ``sign``, and overrides the defaults of the other members that do not
-    fit. All methods are called in worker threads of the package, or, if they do not
-    wait, on its event loop. An object with ``sign`` that is no subclass may have the
+    A subclass defines ``sign``, and overrides other methods and attributes as needed.
+    Worker threads of the package call all methods. If ``waits`` is False, its event
+    loop also calls them. An object that is no subclass needs ``sign``; it may have the
     other methods and ``remote``, too.
 
     Attributes:
-        remote: True if each call costs a round trip; operations are then signed in
-            batches, and ahead.
+        remote: True if each call costs a round trip. Then operations are signed in
+            batches, and some in advance.
         waits: False if no method ever waits for a network, a disk or a lock.
-        grants_by_prefix: False for a subclass with a ``preflight`` of its own, which is
+        grants_by_prefix: False if a subclass overrides ``preflight``, which is then
             called for each object.
-        names_objects: True if a server gives each object a name of its own, so that no
-            upload replaces an object.
-        notice: what a user must know of stored objects, such as their lifetime; may be
+        names_objects: True if a server gives each object a new name, so no upload
+            replaces an object.
+        notice: a text about stored objects for the user, such as their lifetime; may be
             empty.
         digests: names of digests, sha256 and md5, that an operation which opens an upload
             must have.
@@ -155,9 +155,10 @@ class Signer:
         raise NotImplementedError
 
     def sign_at_once(self, operation: Operation) -> SignedRequest | None:
-        """Return *operation* signed, if that needs neither a wait nor a check; else None.
+        """Return *operation* signed, if this needs neither a wait nor a check; else None.
 
-        It is called on the event loop. The default returns None: ``sign`` is called then.
+        The event loop calls this method. The default returns None. In this case,
+        ``sign`` is called.
         """
         del operation
         return None
@@ -165,7 +166,7 @@ class Signer:
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
         """Return a signed request for each operation, or NotCoveredError in its place.
 
-        By default, a batch that is refused is signed again one by one.
+        By default, the operations of a refused batch are signed again one by one.
         """
         try:
             return self.sign(operations)
@@ -176,25 +177,25 @@ class Signer:
 
     @property
     def grant_of_all(self) -> Grant | None:
-        """The grant if it is the same for all objects; None if ``grant`` must be called."""
+        """The grant for all objects; None if ``grant`` must be called for each."""
         return _ALL_WAYS if type(self).grant is Signer.grant else None
 
     def grant(self, path: str) -> Grant:
-        """Return how the object *path* can be uploaded; by default in all ways."""
+        """Return the ways in which the object *path* can be uploaded; by default, all."""
         del path
         return _ALL_WAYS
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error of ``sign`` if that is certain; the default raises nothing.
+        """Raise the error of ``sign`` if it is certain; the default raises nothing.
 
-        An implementation should decide by what it has, without a call to a service.
+        An implementation should not call a service for this.
         """
 
     def invalidate(self, refused: SignedRequest) -> None:
-        """Do not use the credentials of *refused* again: the store says they expired."""
+        """Do not use the credentials of *refused* again; the store says they expired."""
 
     def permissions(self) -> Permissions:
-        """Return what the token permits; only a signer service knows.
+        """Return the permissions of the token, which only a signer service knows.
 
         Raises:
             ConfigurationError: this is another kind of signer.
@@ -205,7 +206,7 @@ class Signer:
 
 
 class AdaptedSigner(Signer):
-    """Signer that takes the methods of *signer*, which has at least ``sign``."""
+    """Signer with the methods of *signer*, an object with at least ``sign``."""
 
     def __init__(self, signer: Any) -> None:
         for name in ("sign", "sign_each", "grant", "preflight", "invalidate", "remote"):
@@ -221,7 +222,7 @@ class AdaptedSigner(Signer):
 class ChainSigner(Signer):
     """Signs each operation with the first of *signers* that can sign it.
 
-    If none can, the error of the last signer is raised, with the reasons of all.
+    If none can, the last signer's error is raised, with the reasons of all signers.
     """
 
     def __init__(self, *signers: Signer) -> None:
@@ -229,7 +230,7 @@ class ChainSigner(Signer):
         self.remote = any(signer.remote for signer in signers)
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the signers
         return any(signer.waits for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -265,7 +266,7 @@ class ChainSigner(Signer):
             signer.invalidate(refused)
 
     def permissions(self) -> Permissions:
-        """Return what the last signer permits, because maps and grants come first."""
+        """Return the permissions of the last signer, because maps and grants come first."""
         return self._signers[-1].permissions()
 
     def _first(self, ask: Callable[[Signer], T]) -> T:
@@ -310,8 +311,9 @@ def signed_each(
 ) -> list[Outcome]:
     """Return a checked request, or an error, for each of *operations*.
 
-    If ``sign_each`` of *signer* raises an error of the class *caught*, *signer* is asked
-    again for each operation alone, and the error takes the place of its request.
+    If ``sign_each`` of *signer* raises an error of the class *caught*, it is called
+    again for each operation alone. If it then raises again, the result of this
+    operation is the error.
     """
     try:
         outcomes = signer.sign_each(operations)
@@ -356,12 +358,13 @@ def check_signed(operation: Operation, request: Any) -> None:
         SignerError: *request* is for another call or key, or no SignedRequest.
         NotCoveredError: a required header is not signed.
     """
-    if not isinstance(request, SignedRequest):  # any object can call itself a signer
+    if not isinstance(request, SignedRequest):
+        # a signer of the user may return anything
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)
     if missing := missing_headers(operation, request):
         msg = (
-            f"the signer did not sign the demanded header {', '.join(missing)} for "
+            f"the signer did not sign the required header {', '.join(missing)} for "
             f"{operation}: leave it out, or let the signer allow it"
         )
         raise NotCoveredError(msg, path=operation.path, action=operation.action)
@@ -382,7 +385,7 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 
 def missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
-    """Return the required headers that *request* lacks, or has with another value."""
+    """Return the required headers that *request* lacks or has with another value."""
     if not operation.headers:
         return []
     sent = {name.lower(): value for name, value in request.headers.items()}
@@ -390,7 +393,7 @@ def missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
         sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
     is_form = operation.action.spec.form
-    # A server of uploads may sign for S3, which has other names for it.
+    # An upload server may sign for S3, which has another name for this header.
     sent.setdefault(OBJECT_ACL, sent.get("acl" if is_form else S3_ACL, ""))
     missing = []
     for name, value in operation.headers.items():
@@ -401,7 +404,7 @@ def missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
 
 
 def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers* of a PutObject as the equivalent fields of a form.
+    """Return the *headers* of a PutObject as the equivalent form fields.
 
     Variables of a callback become separate fields (OSS API reference, "Callback").
     Raises ConfigurationError if they are not a JSON object of texts in base64.

@@ -21,8 +21,8 @@ from .base import MAX_REQUESTS, Outcome, Signer, signed_each
 
 T = TypeVar("T")
 
-# A batch grows to this multiple of the last one, from one part to a full call in three
-# steps.
+# Factor by which a batch may be larger than the one before. One part becomes a full
+# call in three steps.
 _GROWTH = 8
 
 
@@ -32,14 +32,16 @@ class _Waiter:
 
     operation: Operation
     alone: bool = (
-        False  # what was prefetched for it does not fit: the last part of a stream
+        # True if the prefetched signature does not fit, as for the last part of a
+        # stream
+        False
     )
     future: asyncio.Future[SignedRequest] = field(
         factory=lambda: asyncio.get_running_loop().create_future()
     )
 
     def settle(self, outcome: Outcome | BaseException) -> None:
-        """Give *outcome* to the coroutine, unless it was cancelled."""
+        """Give *outcome* to the coroutine, unless the coroutine was cancelled."""
         if self.future.done():
             return
         if isinstance(outcome, SignedRequest):
@@ -48,7 +50,7 @@ class _Waiter:
             self.future.set_exception(outcome)
 
     def forget(self) -> None:
-        """Keep asyncio from logging an error that the coroutine did not take."""
+        """Keep asyncio from logging an error that the coroutine did not retrieve."""
         if self.future.done() and not self.future.cancelled():
             self.future.exception()
 
@@ -63,13 +65,14 @@ def _slot(operation: Operation) -> Slot:
 class Prefetcher:
     """Batches the operations of several coroutines, and signs further ones in advance.
 
-    One worker thread at a time calls the signer; operations that arrive meanwhile go into
-    the next call. A call has the operations that coroutines wait for, and is filled with
-    those of *coming*; their number grows from call to call. If the operation that is
-    requested differs from that of *coming* (another length), it is signed in its place.
+    One worker thread at a time calls the signer. Operations that arrive meanwhile go
+    into the next call. Each call has the operations that coroutines wait for, and
+    further ones from *coming*, whose number grows from call to call. If a requested
+    operation has another length than the one from *coming*, it is signed again.
 
     Args:
-        coming: returns the next operation to sign in advance, None if none is known yet.
+        coming: returns the next operation to sign in advance; None if none is known
+            yet.
         first: number of operations in the first batch.
         low: number of requests left at which the next batch is signed.
         now: returns seconds since the epoch.
@@ -86,13 +89,16 @@ class Prefetcher:
     ) -> None:
         self._signer, self._coming, self._low = signer, coming, low
         self._now = now
-        self._size = max(1, min(first, MAX_REQUESTS))  # of the next batch
+        # number of operations in the next batch
+        self._size = max(1, min(first, MAX_REQUESTS))
         self._waiting: list[_Waiter] = []
         self._held: dict[Slot, tuple[Operation, Outcome]] = {}
-        self._next: deque[Operation] = deque()  # before those of *coming*
-        self._invalidated = -math.inf  # issue of the last refused request in this call
+        # operations to sign before those of *coming*
+        self._next: deque[Operation] = deque()
+        # issue time of the last request that was refused during this call
+        self._invalidated = -math.inf
         self._is_calling = False
-        self._works = True  # the last call succeeded
+        self._works = True  # True if the last call succeeded
 
     async def sign(self, operation: Operation) -> SignedRequest:
         waiter = _Waiter(operation)
@@ -126,16 +132,16 @@ class Prefetcher:
                 if not batch:
                     break
                 await self._sign(batch, awaited)
-        except BaseException as error:  # noqa: BLE001 - raised by the coroutines that wait
+        except BaseException as error:  # noqa: BLE001 - the waiting coroutines raise it
             for waiter in self._waiting:
                 waiter.settle(error)
         finally:
             self._is_calling = False
 
     def _next_batch(self) -> tuple[list[Operation], int]:
-        """Return the operations of the next call, and how many of them are waited for.
+        """Return the operations of the next call, and the number of awaited ones.
 
-        Those come first. After a call that failed, there are no others.
+        The awaited ones come first. After a failed call, there are no others.
         """
         waiting = [waiter for waiter in self._waiting if not waiter.future.done()]
         batch = [waiter.operation for waiter in waiting[:MAX_REQUESTS]]
@@ -158,14 +164,14 @@ class Prefetcher:
         return self._next.popleft() if self._next else self._coming()
 
     async def _sign(self, batch: Sequence[Operation], awaited: int) -> None:
-        """Sign *batch*, and give the results to the coroutines that wait.
+        """Sign *batch*, and give the results to the waiting coroutines.
 
-        Keep those of the others, after the first *awaited* ones.
+        The first *awaited* results are given away, the others are kept.
         """
         self._invalidated = -math.inf
         try:
             outcomes = await call_user(signed_each, self._signer, batch)
-        except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - raised by those who wait
+        except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - the waiting coroutines raise it
             self._works = False
             slots = set(map(_slot, batch))
             for waiter in self._waiting:
@@ -190,7 +196,7 @@ class Prefetcher:
             self._serve(waiter)
 
     def _serve(self, waiter: _Waiter) -> None:
-        """Give *waiter* its request that was signed in advance, unless that expires soon.
+        """Give *waiter* a request that was signed in advance, unless it expires soon.
 
         A request for another length is dropped.
         """
@@ -199,7 +205,7 @@ class Prefetcher:
         if held is not None and _is_signed(
             held[1], lambda signed: signed.is_stale(now)
         ):
-            # Requests that were signed with it are stale, too.
+            # Requests that were signed in the same call are stale, too.
             self._put_back(lambda signed: signed.is_stale(now))
         held = self._held.pop(slot, None)
         if held is not None and held[0] == waiter.operation:
@@ -230,8 +236,8 @@ async def announced(
 ) -> AsyncIterator[list[T]]:
     """Yield *jobs* in chunks, after adding the first requests of later jobs to *coming*.
 
-    A worker thread reads up to 200 jobs ahead. An error of *opening* is ignored here,
-    because the job itself raises it again.
+    A worker thread reads up to 200 jobs in advance. An error of *opening* is ignored
+    here, because the job itself raises it again.
     """
     source = iter(jobs)
 

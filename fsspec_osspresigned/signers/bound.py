@@ -1,4 +1,4 @@
-"""Signed requests from servers of uploads, each checked against the call it is for."""
+"""Signed requests from upload servers, each checked against its operation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..signing.signed_url import describe
 from ..url_checks import decoded_path, header_problems, url_problem
 from .wire_protocol import URLBinding, acl_problem
 
-_DROPPED = {"host", "content-length", "cache-control"}  # the client sends its own
+# headers for which the client sends its own value
+_DROPPED = {"host", "content-length", "cache-control"}
 _SENT_ANYWAY = {"host", "content-length", *CHECKSUMS}
 _COPIES = ("copy-source", "symlink-target")
 
@@ -31,20 +32,20 @@ def bound_request(
     location: str | None = None,
     is_own: bool = False,
 ) -> SignedRequest:
-    """Return the signed request with *url* and *headers* from a server of uploads.
+    """Return the signed request with *url* and *headers* from an upload server.
 
-    *operation* has the upload ID of the store. *key* is the server's name of the object;
-    None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
-    the URL names. *is_own* means that the URL is one of the server itself, which may
-    then give an Authorization for it. Raises WrongRequestSignedError if the URL is for
-    another call or host.
+    *operation* has the upload ID of the store. *key* is the server's name for the
+    object; None accepts any key. *lifetime* is in seconds from *issued_at*; None uses
+    the expiry time in the URL. *is_own* means that the URL leads to the server itself,
+    so the server may add an Authorization header. Raises WrongRequestSignedError if the
+    URL is for another call or host.
     """
     signed = describe(url)
     sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}
     if "content-type" in signed.additional_headers and "content-type" not in {
         name.lower() for name in sent
     }:
-        sent["Content-Type"] = type_of(operation)  # the type that the server was given
+        sent["Content-Type"] = type_of(operation)  # the type that the server was told
     acl, own = acl_problem(sent, operation), {"authorization"} if is_own else set()
     problems = (
         *_target_problems(operation, url, binding, key),
@@ -83,8 +84,8 @@ def _target_problems(
     if problem := url_problem(url.reveal()):
         yield f"the URL {problem}"
         return
-    # Any bucket and key of the server's, at a permitted host; a form has them in fields,
-    # and its path is empty or names the bucket.
+    # Permits any bucket and key that the server chooses, at a permitted host. The
+    # fields of a form contain bucket and key, so its path is empty or names the bucket.
     path = decoded_path(url.reveal(), "replace")
     target = evolve(operation, bucket="", key=path, query={})
     if operation.action.spec.form:

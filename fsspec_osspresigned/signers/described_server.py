@@ -1,4 +1,4 @@
-"""A server that a description in TOML explains: its calls, and what their replies say."""
+"""Upload server that is described in TOML: its calls and their replies."""
 
 from __future__ import annotations
 
@@ -64,11 +64,12 @@ from .wire_protocol import (
     without_token,
 )
 
-_MAX_REPLY = 16 * MIB  # bytes; URLs of 10,000 parts
-_MAX_ITEM = 16 * KIB  # bytes; in the mean, what a reply says about a part
-_BATCH = 100  # parts, of which one call may sign
-_STREAM_PARTS = 1000  # for which URLs are requested at once if the size is unknown
-_LIFE = 3600  # seconds
+_MAX_REPLY = 16 * MIB  # bytes; enough for the URLs of 10,000 parts
+_MAX_ITEM = 16 * KIB  # bytes that a reply has for each part, on average
+_BATCH = 100  # maximum parts that one call signs
+# parts for which URLs are requested at once if the size is unknown
+_STREAM_PARTS = 1000
+_LIFE = 3600  # seconds that a URL is valid if it does not say so
 _UNAUTHORIZED = 401
 _EXISTS = (409, 412)
 _LAST = ("single_finish", "finish", "register", "abort")
@@ -82,14 +83,15 @@ _TABLES = {
 
 @frozen
 class _HeldGrant(HeldGrant):
-    """A grant with which several objects can be stored, and other facts of its reply."""
+    """A grant for several objects, and further values from its reply."""
 
     saved: Mapping[str, str]
-    keys: dict[str, object] = field(factory=dict, eq=False)  # that it was used for
+    # keys of objects that were stored with this grant
+    keys: dict[str, object] = field(factory=dict, eq=False)
 
 
 class DescribedServer(UploadServer):
-    """Upload server that *description* explains."""
+    """Upload server that works as *description* says."""
 
     def __init__(self, description: Description, context: UploadServerContext) -> None:
         self._base = base_url(description, context.url)
@@ -99,9 +101,10 @@ class DescribedServer(UploadServer):
         self._context, self._description = context, description
         self._binding = context.binding(urlsplit(self._base).hostname or "")
         self._grants = RenewedGrant(self._fetched, context.clock)
-        # Path -> key of its upload in parts at the server.
+        # Path -> key at the server of the multipart upload for that path.
         self._keys: dict[str, str] = {}
-        self._part_size: int | None = None  # that the server wants, once it has said so
+        # part size that the server requires, once known
+        self._part_size: int | None = None
         self._origin = urlsplit(self._base)[:2]
         self.host = self._origin[1]
         self.names_objects = description.names_objects
@@ -136,13 +139,13 @@ class DescribedServer(UploadServer):
         try:
             held = self._grants.current()
         except (NetworkError, ServerRefusedError):
-            return grant  # ``request`` asks the server again
+            return grant  # ``request`` then asks the server for a new grant
         return evolve(
             grant, largest=held.grant.largest, expires_at=held.grant.expires_at
         )
 
     def _names(self, path: str) -> dict[str, str]:
-        """Return the pieces of *path*, by the names that the description gives them."""
+        """Return the segments of *path*, by their names in the description."""
         names, pieces = self._description.segments or ["path"], path.split("/")
         is_short = len(pieces) < len(names) or not all(pieces[: len(names)])
         if is_short or not {".", ".."}.isdisjoint(pieces):
@@ -179,7 +182,8 @@ class DescribedServer(UploadServer):
             **operation.digests,
         }
         for name, value in saved.items():
-            # A fact about the object when its upload began, or a value of a reply.
+            # The value is a fact that was known when the upload began, or it comes from
+            # a reply.
             values[name[1:] if name.startswith(".") else f"upload.{name}"] = value
         return values
 
@@ -208,7 +212,7 @@ class DescribedServer(UploadServer):
         values = self._values(operation, held.saved)
         key, mine = filled(call.key or "{path}", values), object()
         if self.names_objects and held.keys.setdefault(key, mine) is not mine:
-            # By this grant, the store would refuse a second object of the name.
+            # With this grant, the store would refuse a second object of the same name.
             self._grants.drop(held.issued_at)
             return self._form_of_grant(call, operation)
         check_acl(held.grant.fields, operation)
@@ -254,7 +258,7 @@ class DescribedServer(UploadServer):
         table, values = "single" if is_single else "open", self._values(operation)
         call: Call = getattr(self._description, table)
         count = operation.part_count
-        if count is None and call.urls is not None:  # no others come later
+        if count is None and call.urls is not None:  # later calls return no more URLs
             count = values["part_count"] = _STREAM_PARTS
         numbers = range(1, (count or 0) + 1)
         if call.repeats:
@@ -304,7 +308,7 @@ class DescribedServer(UploadServer):
             raise answer.refused(f"names no part at {answer.call.urls!r}")
         if not upload.is_single:
             named = upload.values.get("id") or upload.values.get(".id")
-            if named is None:  # then all URLs must be for the upload of the first one
+            if named is None:  # all URLs must have the upload ID of the first one
                 named = _upload_id_in(next(iter(items.values()), None))
                 upload.values = {**upload.values, ".id": named}
             call = evolve(operation, action=Action.UploadPart, upload_id=named)
@@ -326,7 +330,7 @@ class DescribedServer(UploadServer):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        size = sum(upload.sizes.values())  # the size of a stream is known now
+        size = sum(upload.sizes.values())  # by now, the size of a stream is known
         values = self._values(operation, {".size": str(size), **upload.values})
         values |= rows[0] if upload.is_single else {}
         values[PARTS] = rows
@@ -359,9 +363,9 @@ class DescribedServer(UploadServer):
     ) -> Answer:
         """Send the call *table* of the description, and return the reply.
 
-        *parts* is the number of parts that the reply may speak of. *creates* means that
-        no object may be replaced. *reread* permits a second try with the token read
-        again. Raises ServerRefusedError for a reply with an error.
+        *parts* is the number of parts that the reply may contain. *creates* means that
+        no object may be replaced. *reread* permits a second try, for which the token is
+        read again. Raises ServerRefusedError for a reply with an error.
         """
         call: Call = getattr(self._description, table)
         url, is_server = self._target(call, values)
@@ -371,7 +375,8 @@ class DescribedServer(UploadServer):
         if table in _LAST:
             more = HiddenMapping(more | filled_json(call.send, values))
         sent_at = self._context.clock()
-        # No variable of a frame that a traceback may show holds the token's header.
+        # The header contains the token. No variable of a frame may hold it, because a
+        # traceback could show it.
         headers = HiddenMapping(
             {**JSON_HEADERS, "Content-Type": kind}
             | self._own_headers(token)
@@ -392,7 +397,7 @@ class DescribedServer(UploadServer):
             return answer
         text = answer.at(self._description.error) if failure is None else failure
         if text is None:
-            text = answer.at("/detail")  # of a problem document (RFC 9457)
+            text = answer.at("/detail")  # detail of a problem document (RFC 9457)
         problem = problem_of_reply(reply.status, reply.headers, b"")
         raise ServerRefusedError(
             reply.status,
@@ -404,10 +409,10 @@ class DescribedServer(UploadServer):
         )
 
     def _target(self, call: Call, values: Values) -> tuple[SecretURL, bool]:
-        """Return the URL of *call*, and whether it is at the server that the user named.
+        """Return the URL of *call*, and whether it leads to the user's server.
 
-        A URL that a reply has named may also be at a host that the user permits. It gets
-        no token.
+        A URL from a reply may also lead to another host that the user permits. Such a
+        host gets no token.
         """
         is_named = call.path.startswith("{")
         url = SecretURL(
@@ -431,7 +436,7 @@ class DescribedServer(UploadServer):
         return url, False
 
     def _own_headers(self, token: Secret | None) -> dict[str, str]:
-        """Return the headers of the description and the token; secret, as of ``bearer``."""
+        """Return the description's headers with the token; secret, as for ``bearer``."""
         own = self._description.headers
         with_token = {name for name, text in own.items() if "{token}" in text}
         if token is None:
@@ -450,7 +455,7 @@ class DescribedServer(UploadServer):
         etag = f'"{values[call.compares]}"' if call.compares else None
         location = None if operation.part_number else self._location(values)
         url = answer.url()
-        if url is None:  # the server has the object already
+        if url is None:  # the server already has the object
             return SignedRequest(
                 method=operation.action.method,
                 url=f"https://{self.host}/",
@@ -461,7 +466,7 @@ class DescribedServer(UploadServer):
         is_own = urlsplit(url.reveal())[:2] == self._origin
         if is_own and HIDDEN in headers.get(
             "Authorization", ""
-        ):  # it repeats the token
+        ):  # the reply repeats the token
             headers = HiddenMapping(headers | bearer(self._context.token()))
         signed = bound_request(
             operation,
@@ -521,7 +526,7 @@ def _actions(read: Description) -> tuple[frozenset[Action], frozenset[Action]]:
     carried = {action for action, table in _TABLES.items() if getattr(read, table)}
     if _is_finished(read):
         carried |= {Action.InitiateMultipartUpload, Action.CompleteMultipartUpload}
-    if carried:  # without such a call, there is nothing to remove
+    if carried:  # without such a call, there is nothing to abort
         carried.add(Action.AbortMultipartUpload)
     signs = {Action.UploadPart} if carried else set()
     if read.single is not None and not _is_finished(read):
@@ -544,10 +549,10 @@ def _check_options(description: Description, given: Mapping[str, str]) -> None:
 
 
 def _own_token(description: Description, given: str | None) -> str:
-    """Return the reference to the token that *description* names.
+    """Return the reference to the token in *description*.
 
-    *given* is the user's URL of the server. Raises ConfigurationError if the token is for
-    other hosts; this machine may have it.
+    *given* is the user's URL of the server. Raises ConfigurationError if the token is
+    only for other hosts. A server on this machine may always get it.
     """
     parts, token = urlsplit(base_url(description, given)), str(description.token)
     name = parts.hostname or ""

@@ -1,4 +1,4 @@
-"""Descriptions of servers of uploads: TOML files with templates and JSON pointers.
+"""Descriptions of upload servers: TOML files with templates and JSON pointers.
 
 A description says which calls open, sign, finish and abort an upload.
 docs/existing-servers.md describes all keys.
@@ -23,10 +23,11 @@ from ..url_checks import header_problems, url_problem
 from .templates import OF_PART, names_in
 
 SUFFIX = ".toml"
-DIGESTS = frozenset(("sha256", "md5"))  # of the object, which is read for them first
+# digests of the object, which need a read of the whole object before
+DIGESTS = frozenset(("sha256", "md5"))
 _METHODS = ("get", "post", "put", "delete")
 _BODIES = ("json", "form", "multipart")
-# Names that every call may use.
+# Names that every call may use in its templates.
 _FACTS = frozenset(
     (
         *("path", "dir", "name", "content_type", "expires_at"),
@@ -46,11 +47,13 @@ def _words(text: str) -> list[str]:
 class _Table:
     """Keys that the table of a call may have, separated by spaces."""
 
-    keys: list[str] = field(converter=_words)  # apart from those of the request
-    # Calls whose replies may have named what this one uses.
+    # permitted keys, besides those of the request
+    keys: list[str] = field(converter=_words)
+    # Calls before this one, whose replies may define names for this one.
     before: list[str] = field(default="", converter=_words)
-    own: list[str] = field(default="", converter=_words)  # further names in braces
-    # Names of each part, in what is repeated.
+    # further names that templates may contain
+    own: list[str] = field(default="", converter=_words)
+    # Names with a value for each part, in repeated pieces of the body.
     each: list[str] = field(default="", converter=_words)
 
 
@@ -71,11 +74,11 @@ _MEMBER = re.compile(r"\s*\"?([\w.-]+)\"?\s*=")
 
 
 def _json(_: Any, __: Any, value: Any) -> None:
-    json.dumps(value)  # TypeError for a date of TOML
+    json.dumps(value)  # raises TypeError for a date of TOML
 
 
 _TEXT = instance_of(str)
-# Description of a valid value, by the annotation of its field; text by default.
+# Annotation of a field -> description of a valid value. Other fields are texts.
 _KINDS: Mapping[Any, Any] = {
     "Mapping[str, str]": deep_mapping(_TEXT, _TEXT),
     "Mapping[str, Any]": and_(instance_of(dict), _json),
@@ -88,31 +91,41 @@ _KINDS: Mapping[Any, Any] = {
 
 @frozen(kw_only=True)
 class Call:
-    """One call to the server. Members that read the reply are JSON pointers."""
+    """One call to the server. Attributes that read the reply are JSON pointers."""
 
     method: str
-    # A template: a path below the base URL, or a URL that an earlier reply has named.
+    # Template for a path below the base URL, or for a URL that an earlier reply
+    # contained.
     path: str
-    query: Mapping[str, str] = Factory(dict)  # templates
-    json: Any = None  # templates; None sends no body
-    form: Mapping[str, str] = Factory(dict)  # the body as a form, in place of JSON
-    multipart: Mapping[str, Any] = Factory(dict)  # a form, each field JSON or a text
-    create_only: Mapping[str, str] = Factory(dict)  # headers: replace no object
-    save: Mapping[str, str] = Factory(dict)  # name -> pointer, for later calls
-    failure: str | None = None  # pointer that exists only in a refusal
-    url: str = ""  # of the signed request; in each of *urls* if several
-    urls: str | None = None  # list, or object by part number
-    number: str | None = None  # of a part, in each of *urls* or *list*
-    headers: str | None = None  # to send: an object, or a list of name and value
-    # Templates of headers: of this call, or of the signed request if its URL signs them.
+    query: Mapping[str, str] = Factory(dict)  # templates for parameters
+    json: Any = None  # template for the body; None sends no body
+    form: Mapping[str, str] = Factory(dict)  # body as a form, instead of JSON
+    # body as multipart/form-data; each field is JSON or a text
+    multipart: Mapping[str, Any] = Factory(dict)
+    # headers that prevent replacing an object
+    create_only: Mapping[str, str] = Factory(dict)
+    # name -> pointer to a value for later calls
+    save: Mapping[str, str] = Factory(dict)
+    failure: str | None = None  # pointer to a field that only a refusal has
+    # pointer to the signed URL, relative to each of *urls* if there are several
+    url: str = ""
+    urls: str | None = None  # pointer to a list, or to an object by part number
+    # pointer to the part number, relative to each of *urls* or *list*
+    number: str | None = None
+    # pointer to the headers to send: an object, or a list of name and value
+    headers: str | None = None
+    # Templates for headers of this call, or of the signed request if its URL signs
+    # them.
     send: Mapping[str, str] = Factory(dict)
-    fields: str | None = None  # of a form
-    grant: str | None = None  # grant for a form of OSS
-    key: str | None = None  # template for the key; None is the saved key, if any
-    part_bytes: str | None = None  # size that the server gives the parts
-    compares: str | None = None  # the digest with which the server compares the bytes
-    list: str = ""  # of stored parts
-    size: str = ""  # in each of *list*, like *number* and *etag*
+    fields: str | None = None  # pointer to the fields of a form
+    grant: str | None = None  # pointer to a grant for an OSS form
+    key: str | None = None  # template for the key; None uses the saved key, if any
+    part_bytes: str | None = None  # pointer to the part size that the server chooses
+    # name of the digest that the server compares with the bytes
+    compares: str | None = None
+    list: str = ""  # pointer to the list of stored parts
+    # pointer to the size, relative to each of *list*; so are *number* and *etag*
+    size: str = ""
     etag: str = ""
 
     def __str__(self) -> str:
@@ -134,39 +147,40 @@ class Call:
 
     @property
     def repeats(self) -> bool:
-        """True if the body has a piece for each part."""
+        """True if a piece of the body is repeated for each part."""
         return any(is_repeated for _, is_repeated in names_in(self.body))
 
 
 @frozen(kw_only=True)
 class Description:
-    """Content of a description: calls to a server of uploads, and facts about the server.
+    """Content of a description: calls to an upload server, and facts about the server.
 
-    ``name`` is the built-in name or the file, and stands in messages.
+    ``name``, for messages, is the built-in name or the file.
     """
 
     name: str
-    url: str | None = None  # of the server, unless the user gives another
-    hosts: Sequence[str] = ()  # the only ones that get *token*
-    base: str = ""  # path below which the calls are
-    token: str | None = None  # env:NAME, if the user gives none
-    headers: Mapping[str, str] = Factory(dict)  # of each call; one may have {token}
-    segments: Sequence[str] = ()  # names for segments of a path
+    url: str | None = None  # URL of the server, unless the user gives another
+    hosts: Sequence[str] = ()  # the only hosts that get *token*
+    base: str = ""  # path below which the calls are made
+    token: str | None = None  # env:NAME, used if the user gives no token
+    # headers of each call; one may contain {token}
+    headers: Mapping[str, str] = Factory(dict)
+    segments: Sequence[str] = ()  # names for the segments of a path
     location: str | None = None  # template for the server's name of the object
-    error: str = "/message"  # pointer to the message in an error
+    error: str = "/message"  # pointer to the message of an error
     notice: str = ""
     names_objects: bool = False
     resumes: bool = False
-    min_part: int = MIN_PART  # bytes
-    options: Mapping[str, str] = Factory(dict)  # name -> what it is
-    request: Call | None = None  # signs any call of the store
+    min_part: int = MIN_PART  # minimum bytes of a part
+    options: Mapping[str, str] = Factory(dict)  # name of an option -> its description
+    request: Call | None = None  # signs any request to the store
     single: Call | None = None  # signs a PUT or a form
     single_finish: Call | None = None  # publishes what the PUT has stored
     open: Call | None = None
     sign: Call | None = None
     parts: Call | None = None
     finish: Call | None = None
-    register: Call | None = None  # the last call, after a PUT and after *finish*
+    register: Call | None = None  # the last call, made after a PUT or after *finish*
     abort: Call | None = None
 
     @property
@@ -195,7 +209,7 @@ class _Problems:
                 self._lines.setdefault((table, member[1].partition(".")[0]), number)
 
     def add(self, text: str, where: str = "") -> None:
-        """Add *text* about *where*: a table, a key, or ``table.key``."""
+        """Add the problem *text* at *where*, which is a table, a key, or ``table.key``."""
         table, _, key = where.partition(".")
         places = ((table, key), (where, ""), (table, ""), ("", table))
         line = next((self._lines[p] for p in places if p in self._lines), None)
@@ -218,7 +232,7 @@ def load(name: str) -> Description:
             known = ", ".join(built_in_names())
             msg = f"upload_server={name!r}: known are {known}, a file.toml, or module:function"
         raise ConfigurationError(msg) from None
-    except ValueError as error:  # no TOML, or no UTF-8
+    except ValueError as error:  # the file is not TOML, or not UTF-8
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{shown} is nested too deeply") from None
@@ -261,12 +275,12 @@ def is_path(name: str) -> bool:
 
 
 def is_function(name: str) -> bool:
-    """Return whether *name* names a function, ``module:function``."""
+    """Return whether *name* has the form ``module:function``."""
     return ":" in name and not is_path(name)
 
 
 def names_objects(upload_server: str) -> bool:
-    """Return whether the server that the option *upload_server* describes names objects itself.
+    """Return whether the server of the option *upload_server* names objects itself.
 
     Returns False for a function, which only the filesystem calls. Raises like ``load``.
     """
@@ -277,7 +291,7 @@ def names_objects(upload_server: str) -> bool:
 def base_url(description: Description, given: str | None) -> str:
     """Return the URL to which the paths of calls are appended.
 
-    *given* is the user's URL of the server; None takes that of the description.
+    *given* is the user's URL of the server; None uses the URL in the description.
     """
     url = given or description.url
     if url is None:
@@ -338,13 +352,13 @@ def _valid(
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """Return the end of a message that names the most similar of *known*, if any."""
+    """Return the end of a message with the most similar of *known*, or ""."""
     close = get_close_matches(name, sorted(known), 1)
     return f": did you mean {close[0]}?" if close else ""
 
 
 def _check(read: Description, problems: _Problems) -> None:
-    """Add to *problems* what is missing, misplaced, or never filled."""
+    """Add to *problems* all keys and names that are missing, misplaced or never filled."""
     single, opened, token = read.single, read.open, read.token or ""
     options = {f"option.{name}" for name in read.options}
     by_grant = single.names if single and single.grant else set()
@@ -376,7 +390,7 @@ def _check(read: Description, problems: _Problems) -> None:
         problems.add(f"headers: {problem}", "headers")
     for table, call in read.calls.items():
         where, path = f"{table}.{call.method.lower()}", call.path
-        # Anything else could name another host, or another port.
+        # Any other text could change the host or the port.
         if path and not path.startswith("/") and table not in named:
             problems.add(
                 f"{where} = {path!r} must be empty, begin with '/', or be a URL that a "

@@ -29,7 +29,8 @@ class FunctionSigner(Signer):
     result is a SignedRequest, a mapping or a URL. A mapping has ``url`` and optionally
     ``headers`` (exactly these are sent), ``expires_in`` (seconds from now) and
     ``method``. With a URL as a string, the required headers of the operation are sent.
-    The function refuses an operation by NotCoveredError or any other PermissionError.
+    To refuse an operation, the function raises NotCoveredError or another
+    PermissionError.
     """
 
     _function: Callable[[Sequence[Operation]], Any]
@@ -40,13 +41,13 @@ class FunctionSigner(Signer):
         path = operations[0].path
         now = self._clock()
         try:
-            # Hidden at once, so that no frame of a traceback shows a URL.
+            # The answers are hidden at once, so no frame of a traceback shows a URL.
             answers = _hide(self._function(list(operations)))
         except OSSPresignedError:
             raise
         except PermissionError as error:
             raise NotCoveredError(_raised(error), path=path) from error
-        except Exception as error:  # any function of the user's
+        except Exception as error:  # a function of the user can raise anything
             raise SignerError(_raised(error), path=path) from error
         single = isinstance(answers, (SecretURL, Mapping, SignedRequest))
         if single and len(operations) == 1:
@@ -142,7 +143,7 @@ def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
 
 
 def imported(reference: str, option: str = "signer") -> Any:
-    """Return the object that ``module:name`` names; None if the module lacks it.
+    """Return the object at ``module:name``; None if the module lacks it.
 
     Raises ConfigurationError if *reference* has another form, or the import fails.
     """
@@ -153,7 +154,7 @@ def imported(reference: str, option: str = "signer") -> Any:
         raise ConfigurationError(msg)
     try:
         loaded: Any = importlib.import_module(module)
-    except Exception as error:  # a module of the user's can raise anything
+    except Exception as error:  # a module of the user can raise anything
         msg = (
             f"{option}={reference!r}: importing {module} raised {type(error).__name__}"
         )

@@ -36,14 +36,16 @@ from .base import Outcome, Permissions, Signer, all_signed
 from .wire_protocol import SignerProblem, SignerReply, URLBinding
 
 TokenSource = Callable[[], Secret | None]
-# Sends method, URL, headers and body, and returns any answer of at most so many bytes;
-# NetworkError without one, SignerError if it is longer. Redirects are not followed.
+# Sends method, URL, headers and body, and returns any reply. The last argument is the
+# maximum number of bytes of the reply; a longer one raises SignerError. Without a
+# reply, NetworkError is raised. Redirects are not followed.
 SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
 
-# Seconds for which a refusal to read is remembered: long enough for a loop over many names,
-# short enough that a new grant is soon seen.
+# Seconds for which a refusal to read is remembered. This is long enough for a loop over
+# many names, and short enough to notice a new grant soon.
 _REFUSAL_LIFE = 5.0
-# Headers that a signer may not add: they would read, link or open something else.
+# Headers that a signer may not add, because they would read, link or publish something
+# else.
 _NEVER_ADDED = (
     *("x-oss-copy-source", "x-oss-symlink-target", "x-oss-object-acl", "x-oss-acl"),
     *(S3_COPY_SOURCE, S3_ACL, S3_GRANT),
@@ -63,8 +65,9 @@ def token_source(
     """Return a function that reads the bearer token again at each call.
 
     *reference* is ``env:OSSPRESIGNED_...``, ``file:PATH``, or a callable that returns a
-    string, a Secret or None; None is no token. *pairs* also permits ``user:password``.
-    *is_own* permits any variable, because *reference* comes from a trusted description.
+    string, a Secret or None; None means no token. *pairs* also permits
+    ``user:password``. *is_own* permits any variable, because *reference* comes from a
+    trusted description.
     """
     if reference is None:
         return lambda: None
@@ -85,7 +88,8 @@ def _from_callable(answer: object, *, pairs: bool) -> Secret | None:
         msg = f"the function of signer_token= returned a {type(answer).__name__}"
         raise ConfigurationError(msg)
     held = as_secret(answer)
-    del answer  # what is refused must not stay in a variable: tracebacks may show them
+    # a refused answer must not stay in a variable, because tracebacks may show it
+    del answer
     return _checked(held, "the function of signer_token=", pairs=pairs)
 
 
@@ -146,7 +150,8 @@ class HTTPSigner(Signer):
             signer_host=self._host, allowed_hosts=hosts, allow_http=allow_http
         )
         self._clock = clock
-        # Here, not in the client: a URL map before this signer may have such a URL.
+        # Refusals are kept here, not in the client, because a URL map that is asked
+        # before this signer may have a URL.
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -157,7 +162,7 @@ class HTTPSigner(Signer):
 
         Each call to the service has up to 100 operations. If the service replies that
         it never grants HEAD, GET or a listing in a bucket, such operations are refused
-        here for 5 seconds, without a call.
+        for 5 seconds without a call.
         """
         errors = [_misnamed(o) or self._remembered(o) for o in operations]
         sent = [operations[i] for i, error in enumerate(errors) if error is None]
@@ -171,7 +176,7 @@ class HTTPSigner(Signer):
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
         slot = operation.action, operation.bucket
         refused_at, problem = self._refused.get(slot, (0.0, None))
-        # A clock that was set back must not lengthen it.
+        # A clock that was set back must not extend the time.
         if problem is None or not 0 <= self._clock() - refused_at < _REFUSAL_LIFE:
             return None
         return wire_protocol.error_of_item(problem, operation)
@@ -181,7 +186,8 @@ class HTTPSigner(Signer):
     ) -> OSSPresignedError:
         """Return the error for *problem*.
 
-        A refusal of HEAD, GET or a listing that holds for the bucket is remembered.
+        A refusal of HEAD, GET or a listing is remembered if it applies to the whole
+        bucket.
         """
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
@@ -197,7 +203,7 @@ class HTTPSigner(Signer):
     ) -> Sequence[Outcome]:
         """Send one call to the service, and return its results.
 
-        A call is sent again in halves if the service finds it too large.
+        If the service finds a call too large, it is sent again in two halves.
         """
         try:
             data = wire_protocol.body(items)
@@ -236,9 +242,9 @@ class HTTPSigner(Signer):
     def _reply(
         self, method: str, call: str, data: bytes, *, reread: bool = True
     ) -> tuple[Reply, float, bool]:
-        """Send one call; return its reply, when it was sent, and if it had a token.
+        """Send one call; return its reply, its time, and whether it had a token.
 
-        It is sent again with a new token if the token is refused.
+        If the token is refused, the call is sent again with a new token.
 
         Raises:
             ConfigurationError: there is no valid token.
@@ -246,7 +252,8 @@ class HTTPSigner(Signer):
         """
         token, sent_at = self._token(), self._clock()
         try:
-            # No variable of a frame that a traceback may show holds the headers.
+            # The headers contain the token. No variable of a frame may hold them,
+            # because a traceback could show it.
             reply = self._exchange(
                 method,
                 SecretURL(f"{self._url}/{call}"),
@@ -299,7 +306,8 @@ class HTTPSigner(Signer):
         )
         expires_at = signed.expires_at
         if answer.expires_in is not None:
-            # Counted from when the call left, so that a wrong clock does no harm.
+            # The lifetime counts from the start of the call, so a wrong clock does no
+            # harm.
             expires_at = sent_at + answer.expires_in
         if problem is None and expires_at is not None and expires_at <= self._clock():
             problem = "the URL had expired when it arrived"
@@ -331,7 +339,7 @@ def _answer_problem(
     for name, value in answer.headers.items():
         lower = name.lower()
         if lower.startswith(_NEVER_ADDED) and requested.get(lower) != value:
-            return f"the header {name!r} was not asked for"
+            return f"the header {name!r} was not requested"
     return own_header_problem(
         answer.headers, answer.url, additional, operation.content_length
     )

@@ -1,4 +1,4 @@
-"""Key signer: signs on this machine, with an access key from a credential provider."""
+"""Key signer: signs in this process, with an access key from a credential provider."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
 _TOKEN = "OSS_SESSION_TOKEN"  # noqa: S105 - a variable's name
 _END = "OSS_SESSION_EXPIRATION"
 _OWN = frozenset().union(*(spec.parameters for spec in OPERATIONS.values()))
-# Bind the connection rather than the object: signed only on demand.
+# These headers bind the connection, not the object, so they are signed only if
+# requested.
 _ON_DEMAND = frozenset({"content-length", "host"})
-_MAX_KINDS = 64  # of requests, for which a signer keeps what they share
+_MAX_KINDS = 64  # maximum kinds of requests for which a signer keeps templates
 
 
 def environment_credentials() -> Credentials:
@@ -37,14 +38,14 @@ def environment_credentials() -> Credentials:
     (``2026-11-25T10:00:00Z``, as STS returns it). Raises ConfigurationError, which lists
     all variables that are missing or invalid.
     """
-    # The end means something only for a temporary key.
+    # The expiry time is only meaningful for a temporary key.
     token = Secret(os.environ[_TOKEN]) if os.environ.get(_TOKEN) else None
     expiration = "" if token is None else os.environ.get(_END, "")
     secret = Secret(os.environ.get(_SECRET, ""))
     return _credentials(os.environ.get(_ID, ""), secret, token, expiration)
 
 
-@lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
+@lru_cache(maxsize=1)  # the variables are read for each signature, and rarely change
 def _credentials(
     name: str, secret: Secret, token: Secret | None, expiration: str
 ) -> Credentials:
@@ -65,14 +66,14 @@ def _missing_keys() -> list[str]:
     ]
 
 
-# The official chain renews a temporary key this long before its end
+# Seconds before its end at which the official chain renews a temporary key
 # (alibabacloud-credentials, RefreshCachedSupplier.STALE_TIME).
 _RENEWED_BEFORE = 900
 
 
 def _with_end(provider: Any) -> Any:
-    # The provider chain and the profiles of alibabacloud_credentials forward credentials
-    # of an inner provider without the expiry time.
+    # The provider chain and the profiles of alibabacloud_credentials lose the expiry
+    # time of an inner provider's credentials.
     credentials = provider.get_credentials()
     if credentials.get_security_token() and not credentials.get_expiration():
         for inner in getattr(provider, "__dict__", {}).values():
@@ -85,16 +86,16 @@ def _with_end(provider: Any) -> Any:
 
 @frozen(kw_only=True)
 class ChainCredentials:
-    """Access key from the official provider chain, which is asked for each batch."""
+    """Access key from the official provider chain, which is called for each batch."""
 
-    chain: Any = field(repr=False)  # a provider with get_credentials()
+    chain: Any = field(repr=False)  # a provider with the method get_credentials
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
     def __call__(self) -> Credentials:
         try:
             key = _with_end(self.chain)
-        except Exception as error:  # noqa: BLE001 - every provider has its own
-            # Its message may quote what a metadata service answered.
+        except Exception as error:  # noqa: BLE001 - each provider raises its own classes
+            # The error's message may quote the reply of a metadata service.
             msg = f"the credential chain has no access key now ({type(error).__name__})"
             raise SignerUnavailableError(msg) from None
         name = key.get_access_key_id()
@@ -121,7 +122,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         msg = f"credentials {name[:40]!r}: use environment or alibabacloud"
         raise ConfigurationError(msg)
     try:
-        from alibabacloud_credentials import provider  # noqa: PLC0415 - an extra
+        from alibabacloud_credentials import provider  # noqa: PLC0415 - it needs an extra
     except ImportError:
         msg = (
             "credentials 'alibabacloud' needs the package alibabacloud-credentials: "
@@ -130,24 +131,24 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         raise ConfigurationError(msg) from None
     try:
         return ChainCredentials(chain=provider.DefaultCredentialsProvider())
-    except Exception as error:  # noqa: BLE001 - what it dislikes in the environment
+    except Exception as error:  # noqa: BLE001 - a provider can raise anything
         msg = f"credentials 'alibabacloud': the chain fails ({type(error).__name__})"
         raise ConfigurationError(msg) from None
 
 
 @frozen(kw_only=True, eq=False)
 class _Template:
-    """A signature without its object key, and the requests of one second that it fits."""
+    """A template for signatures of one second, and the requests to which it applies."""
 
     template: PresignTemplate
-    second: int  # since the epoch
+    second: int  # seconds since the epoch
     method: str
     headers: Mapping[str, str]
     expires_at: float | None
 
 
 def _kind(operation: Operation) -> object:
-    """Return what the signatures of requests depend on, beside their keys and the time."""
+    """Return all values on which a signature depends, except the key and the time."""
     return (
         operation.action,
         operation.bucket,
@@ -164,15 +165,15 @@ def _kind(operation: Operation) -> object:
 class KeySigner(Signer):
     """Signs every operation with an access key that this process holds."""
 
-    # Called for each batch, so that temporary keys can be renewed.
+    # Is called for each batch, so temporary keys can be renewed.
     credentials: Callable[[], Credentials] = environment_credentials
     endpoint: Endpoint
-    region: str | None = None  # None for V1
-    version: str = "v4"  # or v1
+    region: str | None = None  # needed for V4; None for V1
+    version: str = "v4"  # signature version: v4 or v1
     expires_in: int = 3600  # lifetime in seconds, unless the operation has its own
     clock: Callable[[], float] = field(default=time.time, repr=False)
     _bound: dict[str, str] = field(factory=dict, init=False, repr=False, eq=False)
-    # Templates of this second, by the common parts of their requests.
+    # Templates for the current second, by the common parts of their requests.
     _templates: dict[object, _Template] = field(
         factory=dict, init=False, repr=False, eq=False
     )
@@ -190,17 +191,18 @@ class KeySigner(Signer):
     ) -> KeySigner:
         """Create the signer, with defaults from the environment.
 
-        The default region is ``OSS_REGION``, or that of the endpoint. The default
-        endpoint is ``OSS_ENDPOINT``, or the public one of the region. The default
-        *style* depends on the endpoint. Raises ConfigurationError, which lists all values
-        that are missing or invalid.
+        The default region is ``OSS_REGION``, or the endpoint's region. The default
+        endpoint is ``OSS_ENDPOINT``, or the region's public endpoint. The default
+        *style* depends on the endpoint. Raises ConfigurationError, which lists all
+        values that are missing or invalid.
         """
         region = region or os.environ.get("OSS_REGION") or None
         text = endpoint or os.environ.get("OSS_ENDPOINT")
         problems = _missing_keys() if credentials is None else []
         parsed = None
         if text or region:
-            # Without an endpoint, a text with dots would be the host of another bucket.
+            # If no endpoint is given, the region becomes part of the host. A region
+            # with dots would lead to the host of another bucket.
             is_used = not text or (region and version != "v1")
             if is_used and (problem := region_problem(region)):
                 problems.append(problem)
@@ -234,7 +236,7 @@ class KeySigner(Signer):
         )
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the credentials
         return self.credentials is not environment_credentials
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -242,9 +244,10 @@ class KeySigner(Signer):
         return [self._sign(credentials, operation) for operation in operations]
 
     def sign_at_once(self, operation: Operation) -> SignedRequest | None:
-        """Sign *operation* if one that differs only in its key was signed in this second.
+        """Sign *operation* if a similar one was signed in this second; else return None.
 
-        So credentials are read once a second, and all but the key was checked then.
+        Similar operations differ only in their keys. So credentials are read once a
+        second, and only the key must be checked now.
         """
         now = self.clock()
         known = self._templates.get(_kind(operation))
@@ -333,7 +336,7 @@ class KeySigner(Signer):
             return
         host, bucket = self.endpoint.host, operation.bucket
         first = self._bound.setdefault(host, bucket)
-        if first != bucket:  # the host is a custom domain of another bucket
+        if first != bucket:  # the host is the custom domain of another bucket
             yield (
                 f"{host} is the domain of one bucket, and {first!r} was used first: "
                 f"use another filesystem for {bucket!r}, with its own endpoint"
@@ -348,10 +351,12 @@ class KeySigner(Signer):
             problems += [f"V1 cannot sign the header {n}: use v4" for n in required]
         length = operation.content_length or 0
         if required.get("content-length") not in (None, str(length)):
-            problems.append(f"the demanded Content-Length is not the body's: {length}")
+            problems.append(
+                f"the required Content-Length is not the body's size: {length}"
+            )
         host = self.endpoint.netloc(operation.bucket)
         if required.get("host") not in (None, host):
-            problems.append(f"the demanded Host is not that of the URL: {host}")
+            problems.append(f"the required Host is not the host of the URL: {host}")
         return problems
 
 
@@ -365,7 +370,7 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield what *operation* lacks or must not have, such as "needs a key"."""
+    """Yield the problems of *operation*, such as "needs a key"."""
     spec, number = operation.action.spec, operation.part_number
     if spec.upload_id and not operation.upload_id:
         yield "needs the upload_id"
@@ -380,7 +385,8 @@ def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
     if not spec.on_bucket and not operation.key:
         yield "needs a key"
     sources = (v for n, v in headers.items() if n.lower() == COPY_SOURCE)
-    if spec.copies and not next(sources, ""):  # it would be signed as an upload
+    if spec.copies and not next(sources, ""):
+        # without a source, the URL would permit an upload
         yield f"needs the header {COPY_SOURCE}"
     if spec.form:
         yield "is not a URL: its policy is signed as a form"

@@ -38,13 +38,13 @@ _SSE = "x-oss-server-side-"
 _TYPE = "content-type"
 _TAGS = "x-oss-tagging"
 _PREFIXES = (_META, _SSE)
-# Headers that have a field in a form, most of the same name.
+# Headers that a form sends as a field, most of them with the same name.
 _SAME = {
     *("cache-control", "content-disposition", "content-encoding", "expires", _TYPE),
     *(OBJECT_ACL, STORAGE_CLASS, FORBID_OVERWRITE, TRAFFIC_LIMIT, _TAGS),
     *("x-oss-callback", "x-oss-callback-var"),
 }
-# The option that sets a field which a policy requires.
+# Field that a policy may require -> the option that sets it.
 _OPTIONS = {
     _TYPE: "content_type=",
     OBJECT_ACL: "acl=",
@@ -56,7 +56,7 @@ _OPTIONS = {
     _SSE: "server_side_encryption=",
 }
 _ANY_TYPE = "application/octet-stream"
-# Statuses with which OSS can confirm a form; 201 has a body, which is not needed.
+# Statuses by which OSS can confirm a form. The body of 201 is not needed.
 _STATUSES = ("200", "204", "201")
 
 
@@ -114,7 +114,7 @@ def _allowed(grant: PostGrant, field: str, *values: str) -> str | None:
 
 
 def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
-    # The payer of the request is no form field.
+    # A form has no field for x-oss-request-payer.
     return {n: v for n, v in headers.items() if n.lower() != REQUEST_PAYER}
 
 
@@ -126,10 +126,11 @@ def _guessed_type(operation: Operation) -> str | None:
 def _types(
     grant: PostGrant, required: str | None, guessed: str | None
 ) -> dict[str, str]:
-    """Return the form fields with the content type: those that the policy names.
+    """Return the form fields with the content type that the policy names.
 
-    If the policy names none, this is the field ``Content-Type``. *required* is sent in any
-    case. If the policy forbids *guessed*, application/octet-stream is sent if allowed.
+    If the policy names none, this is the field ``Content-Type``. *required* is always
+    sent. If the policy forbids *guessed*, application/octet-stream is sent if it is
+    allowed.
     """
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
     if required is not None:
@@ -160,7 +161,7 @@ def _problems(
         if lower not in _SAME and not lower.startswith(_PREFIXES):
             yield f"the header {name} has no field in a form: leave it out"
         elif lower == _TAGS and not (grant.policy.named(_TAGS) or grant.has(_TAGS)):
-            # OSS documents no such field, and would lose them silently.
+            # OSS documents no form field for tags, and would silently drop them.
             yield "it does not name x-oss-tagging: leave tagging= out"
     fields = {**new, **{name: value.reveal() for name, value in kept.items()}}
     size = operation.content_length

@@ -39,16 +39,16 @@ from .wire_protocol import (
 )
 
 _ONE_FORM = Grant(single=True, multipart=None, action=Action.PostObject)
-# Seconds for which a server is not asked again that answers with an old grant, or does
-# not answer while a grant is left.
+# Seconds for which the server is not asked again. The pause begins when it returned an
+# old grant, or did not answer while a grant was valid.
 _PAUSE = 5.0
 
 
 @frozen
 class HeldGrant:
     grant: PostGrant
-    issued_at: float  # when it was received, seconds since the epoch
-    fetched: bool  # from a server, which is trusted less than a file
+    issued_at: float  # time when the grant was received, seconds since the epoch
+    fetched: bool  # True if a server sent it; a server is trusted less than a file
 
 
 Held = TypeVar("Held", bound=HeldGrant)
@@ -56,7 +56,7 @@ Held = TypeVar("Held", bound=HeldGrant)
 
 @define(eq=False, repr=False)
 class LocalGrant:
-    """A grant from a file or another place that the user named."""
+    """A grant from a file or from another local source."""
 
     file: FileSource[PostGrant]
     allow_http: bool = False
@@ -67,7 +67,7 @@ class LocalGrant:
 
     @property
     def waits(self) -> bool:
-        """True if ``current`` would read the file again, because it has changed."""
+        """True if the file has changed, so that ``current`` would read it again."""
         return self.file.has_changed
 
     def current(self) -> HeldGrant:
@@ -84,9 +84,9 @@ class LocalGrant:
 
 
 class RenewedGrant(Generic[Held]):
-    """A grant from *fetch*, which is called again before the grant expires.
+    """A grant that *fetch* returns; *fetch* is called again before the grant expires.
 
-    *fetch* gets the time in seconds since the epoch.
+    The argument of *fetch* is the time in seconds since the epoch.
     """
 
     waits = True  # ``current`` may ask the server
@@ -97,7 +97,8 @@ class RenewedGrant(Generic[Held]):
         self._fetch, self._clock = fetch, clock
         self._lock = threading.Lock()
         self._held: Held | None = None
-        self._asked_at = -_PAUSE  # the server is not asked again for *_PAUSE* seconds
+        # the server is not asked again until *_PAUSE* seconds later
+        self._asked_at = -_PAUSE
 
     def current(self) -> Held:
         """Return the current grant; call *fetch* if there is none or it expires soon.
@@ -108,7 +109,8 @@ class RenewedGrant(Generic[Held]):
                 not a grant, or WrongRequestSignedError for a host that is not
                 permitted.
         """
-        # Without the lock, which another thread holds while it fetches a grant.
+        # This check needs no lock, because another thread holds the lock while it
+        # fetches a grant.
         if (usable := self._in_hand(self._clock())) is not None:
             return usable
         with self._lock:
@@ -133,19 +135,19 @@ class RenewedGrant(Generic[Held]):
         held = self._held
         if held is None or 0 <= now - self._asked_at < _PAUSE:
             return held
-        # As for every signed request.
+        # The same rule applies to every signed request.
         life = held.grant.expires_at - held.issued_at
         return held if held.grant.expires_at - now >= min(30.0, life / 4) else None
 
     def drop(self, issued_at: float) -> None:
-        """Forget the grant if it was fetched no later than *issued_at*."""
+        """Forget the grant, unless it was fetched after *issued_at*."""
         with self._lock:
             if self._held is not None and self._held.issued_at <= issued_at:
                 self._held = None
 
 
 class FetchedGrant(RenewedGrant[HeldGrant]):
-    """A grant from a server, by one call without a body.
+    """A grant from a server, which returns it to a call without a body.
 
     Args:
         url: URL of the server, with an optional query.
@@ -182,7 +184,8 @@ class FetchedGrant(RenewedGrant[HeldGrant]):
     def _fetched(self, now: float, *, reread: bool = True) -> HeldGrant:
         token = self._token()
         try:
-            # No variable of a frame that a traceback may show holds the headers.
+            # The headers contain the token. No variable of a frame may hold them,
+            # because a traceback could show it.
             headers = {"Accept": "application/json"}
             reply = self._exchange(
                 "GET", self._url, HiddenMapping(headers | bearer(token)), b"", MAX_GRANT
@@ -233,7 +236,7 @@ class PostGrantSigner(Signer):
     clock: Callable[[], float] = time.time
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the source
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the source
         return self.source.waits
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

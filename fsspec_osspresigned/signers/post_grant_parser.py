@@ -1,4 +1,4 @@
-"""Reader of grants from owners and application servers, which are untrusted.
+"""Reader of untrusted grants, from owners and from application servers.
 
 Names are compared without case and separators. The reader accepts the package's own
 format, ``{url, fields}`` of ali-oss and boto3, and the flat formats of OSS's sample
@@ -44,14 +44,15 @@ _VERSION = 1
 _MAX_DEPTH = 8
 _NEVER = float("inf")
 _REDIRECT = "success_action_redirect"
-_REPLACED = {"key", "file", "bucket", _REDIRECT}  # by the upload, or of no use to it
+# the upload sets these fields itself, or has no use for them
+_REPLACED = {"key", "file", "bucket", _REDIRECT}
 
 
 def _flat(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-# Members of a grant by the names that are in use for them.
+# Known names for each key of a grant.
 _MEMBERS = {
     name: member
     for member, names in {
@@ -69,7 +70,7 @@ _MEMBERS = {
     }.items()
     for name in names.split()
 }
-# Form fields that a flat shape may have, by their names without separators.
+# Form fields that a flat JSON object may have, by their names without separators.
 _PLAIN_FIELDS = {
     _flat(name): name
     for name in (
@@ -83,15 +84,15 @@ _WRAPPERS = ("data", "output", "result", "body")
 
 @frozen(kw_only=True)
 class PostGrant:
-    """Grant: a signed POST policy with all form fields except those of the object."""
+    """Grant: a signed POST policy with all form fields that do not depend on the object."""
 
     url: str  # root URL of the bucket, to which the form is sent
     bucket: str
     policy: PostPolicy
-    # Sent unchanged, without ``key``; names as OSS documents them.
+    # Fields that are sent unchanged, without ``key``, by OSS's names.
     fields: Mapping[str, Secret] = field(repr=False)
-    version: str  # of the signature: v1 or v4
-    starts_at: float  # OSS accepts it from then on, seconds since the epoch
+    version: str  # signature version: v1 or v4
+    starts_at: float  # start of validity, seconds since the epoch
     expires_at: float  # seconds since the epoch
 
     @property
@@ -139,17 +140,17 @@ def read_grant(
 ) -> PostGrant:
     """Return the grant in *document*, which is parsed JSON.
 
-    *allowed_hosts* may map a custom domain to its bucket. Raises ConfigurationError,
-    which lists all problems, if *document* is no grant or cannot work.
+    *allowed_hosts* may map a custom domain to its bucket. If *document* is no grant or
+    cannot work, raises ConfigurationError, which lists all problems.
     """
     read = _Reader(allowed_hosts or {})
     grant = read.grant(document)
-    del document  # tracebacks may show it
+    del document  # a traceback may show the document
     return read.result(grant)
 
 
 class _Reader:
-    """Reader of one grant; its methods record what is wrong in ``problems``."""
+    """Reader of one grant; its methods record all mistakes in ``problems``."""
 
     def __init__(self, allowed_hosts: Mapping[str, str | None]) -> None:
         self.problems: list[str] = []
@@ -220,7 +221,7 @@ class _Reader:
         return {**members, "all": document}
 
     def _own_end(self, document: Mapping[str, Any]) -> float:
-        """Return when a grant in the package's own format expires; else infinity."""
+        """Return the expiry time of a grant in the package's own format; else infinity."""
         version = document.get("version")
         if not parsing.is_int(version):
             return _NEVER
@@ -329,7 +330,8 @@ class _Reader:
     ) -> None:
         has = lower_names(fields)
         for condition in policy.conditions:
-            # Missing fields can still be set with the object.
+            # Conditions on missing fields are skipped, because an option may set these
+            # fields later.
             if condition.field in has:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]
@@ -340,7 +342,7 @@ class _Reader:
                 self.note(f"{problem}: ask for one without {_REDIRECT}")
         region = region_of(urlsplit(url).hostname or "")
         signed = has.get(V4_FIELDS[1], "").split("/")
-        if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - id/day/region
+        if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - ID/day/region
             problem = f"it is signed for the region {signed[2][:40]!r}"
             self.note(f"{problem}, but its host is for {region!r}")
 
@@ -348,7 +350,7 @@ class _Reader:
 def _unwrapped(document: Any) -> Any:
     """Return the inner object of ``{code, msg, data}`` and similar wrappers.
 
-    An object with a policy may have any name if it is the only one.
+    If only one inner object has a policy, it may have any name.
     """
     if not isinstance(document, Mapping) or _is_grant(document):
         return document
@@ -407,7 +409,7 @@ def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
 def root_of(
     host: str, bucket: str | None, allowed_hosts: Mapping[str, str | None]
 ) -> tuple[str, str] | str:
-    """Return the bucket's root URL at *host*, and the bucket; a text if *host* is invalid.
+    """Return the bucket's root URL at *host*, and the bucket, or a text about the problem.
 
     *host* may lack its scheme, have slashes around it, or be the host of a region
     without the bucket.
@@ -431,7 +433,8 @@ def root_of(
     is_path = shown == "" or bool(parts.path.strip("/"))  # the host serves all buckets
     if is_path and not (bucket := shown or bucket):
         return f"its host {name} names no bucket, and neither does the grant"
-    if is_path and name.endswith(".aliyuncs.com"):  # where OSS takes no path style
+    if is_path and name.endswith(".aliyuncs.com"):
+        # OSS hosts do not support path style
         return f"{parts.scheme.lower()}://{bucket}.{parts.netloc.lower()}/", str(bucket)
     if is_path or shown:
         return (f"{root}{bucket}/" if is_path else root), str(shown or bucket)

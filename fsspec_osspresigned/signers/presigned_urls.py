@@ -35,13 +35,13 @@ from ..url_map.url_file import headers_in, split_url_file
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant, Signer
 
-# Actions that begin an upload; None asks for the grant.
+# Actions that begin an upload. None means that only the grant is requested.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
-# A page size may be ignored; every other parameter would change what the URL means.
+# A page size may be ignored. Every other parameter would change the meaning of the URL.
 _HARMLESS_QUERY = {"max-parts"}
-# Options that stand for a header, in messages.
+# Header -> its name in messages, with the option that sets it.
 _OF_OPTIONS = {FORBID_OVERWRITE: f"{FORBID_OVERWRITE} (of overwrite=False)"}
-# Parameters that choose what a listing shows must be those that were signed.
+# Parameters that decide what a listing shows. They must equal the signed ones.
 _SHOWN = ("prefix", "delimiter", "start-after", "continuation-token")
 _PAGING = {"max-keys", "encoding-type"}
 # Every HTTP request has these headers.
@@ -54,7 +54,8 @@ class _PresignedSigner(Signer, ABC):
 
     waits = False
     allow_http: bool = False
-    is_local: bool = True  # the URLs come from this machine, and may lead to it
+    # True: the URLs come from this machine, so they may lead to this machine
+    is_local: bool = True
     clock: Callable[[], float] = time.time
 
     @abstractmethod
@@ -84,22 +85,22 @@ class _PresignedSigner(Signer, ABC):
 class URLMapSigner(_PresignedSigner):
     """Signer that returns the presigned requests of a URL map."""
 
-    source: MapSource  # checked for changes at each call
-    # Whether a URL may lead to another object than the path in the map says.
+    source: MapSource  # source of the map; each call checks whether it has changed
+    # True permits a URL for another object than the path in the map.
     allow_path_mismatch: bool = field(default=True, kw_only=True)
-    # Number of unknown paths for which similar keys are searched. The search takes time,
-    # and with another signer after the map, most paths are not in the map.
+    # Number of unknown paths for which similar keys are searched. The search takes
+    # time. If another signer follows the map, most paths are not in the map.
     guesses: int = field(default=1000, kw_only=True)
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the file
+    def waits(self) -> bool:  # type: ignore[override]  # the value depends on the file
         return self.source.has_changed
 
     def _request(self, operation: Operation) -> SignedRequest:
         signed = super()._request(operation)
         if self.allow_path_mismatch or _names(signed.url, operation):
             return signed
-        # OSS would read a plus in the path as a blank.
+        # OSS reads a plus in the path as a blank.
         literal = SecretURL(with_plus(signed.url.reveal()))
         if _names(literal, operation):
             return evolve(signed, url=literal)
@@ -125,7 +126,7 @@ class URLMapSigner(_PresignedSigner):
 
 @lru_cache(maxsize=16)
 def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
-    """Return map entry, bucket (None if unknown) and key for a presigned URL."""
+    """Return the map entry, bucket (None if unknown) and key for a presigned URL."""
     line, lines = split_url_file(text.reveal())
     url = SecretURL(line)
     headers = headers_in(lines) if is_web(line) else None
@@ -152,7 +153,8 @@ def _one_object(text: Secret) -> tuple[MapEntry, str | None, str]:
         msg = f"{shown} is for one step of a multipart upload: use url_map="
         raise ConfigurationError(msg)
     if problem := damage(url):
-        # No colon after "signature": what follows one is hidden as if it were its value.
+        # There is no colon after "signature", because the text after it would be hidden
+        # like a value.
         msg = (
             f"{shown} {problem}; it was cut off or changed: copy the whole URL again, "
             "and quote it in a shell"
@@ -167,7 +169,7 @@ def _name(bucket: str | None, key: str) -> str:
 
 
 def _is_named(path: str, bucket: str | None, key: str) -> bool:
-    """Return whether *path* is the object; without a bucket, its key is compared."""
+    """Return whether *path* is the object; *bucket* None compares only the key."""
     is_key = bucket is None and path.partition("/")[2] == key
     return is_key or path == _name(bucket, key)
 
@@ -176,12 +178,13 @@ def _is_named(path: str, bucket: str | None, key: str) -> bool:
 class OneURLSigner(_PresignedSigner):
     """Signer that returns a single presigned URL for its object.
 
-    The path must be empty or that of the object, so that two different files are never
+    The path must be empty, or the path of the object. So two different files are never
     stored as one object.
     """
 
-    read: Callable[[], Secret]  # asked for each call, so that the URL can be renewed
-    waits: bool = field(default=False, kw_only=True)  # to read a file
+    # returns the URL; is called each time, so the URL can be renewed
+    read: Callable[[], Secret]
+    waits: bool = field(default=False, kw_only=True)  # True if *read* reads a file
 
     def __attrs_post_init__(self) -> None:
         _one_object(self.read())
@@ -191,13 +194,13 @@ class OneURLSigner(_PresignedSigner):
         """``bucket/key`` of the URL's object; only the key if the bucket is unknown."""
         return _name(*_one_object(self.read())[1:])
 
-    def _entry(self, path: str, action: Action | None = None) -> MapEntry:  # noqa: ARG002 - the URL has its own
+    def _entry(self, path: str, action: Action | None = None) -> MapEntry:  # noqa: ARG002 - the URL has its own action
         text = self.read()
         entry, bucket, key = _one_object(text)
         if not path or _is_named(path, bucket, key):
             return entry
         own = _name(bucket, key)
-        # A plus in the path of the URL, which OSS would read as a blank.
+        # OSS reads a plus in the URL's path as a blank.
         entry, bucket, key = _one_object(Secret(with_plus(text.reveal())))
         if _is_named(path, bucket, key):
             return entry
@@ -210,14 +213,14 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer, which reads a reference such as ``file:PATH`` at each call."""
+    """Return the signer for ``presigned_url``; it reads ``file:PATH`` at each call."""
     url = options.presigned_url
     if isinstance(url, Secret):
         return OneURLSigner(lambda: url, allow_http=options.allow_http)
     from_file = url.startswith("file:")
     if from_file:
         path = Path(os.path.expanduser(url.removeprefix("file:")))
-        with suppress(OSError):  # reading it says more
+        with suppress(OSError):  # ``read`` raises a better error
             warn_if_exposed(path, "presigned URL")
     return OneURLSigner(
         lambda: resolve_text(url), allow_http=options.allow_http, waits=from_file
@@ -237,9 +240,10 @@ def url_map_signer(options: Any, opener: Callable[[str], bytes]) -> URLMapSigner
 def _names(url: SecretURL, operation: Operation) -> bool:
     try:
         bucket, key = object_of(url.reveal())
-    except ValueError:  # its path is not UTF-8
+    except ValueError:  # the path is not UTF-8
         return False
-    if bucket is None:  # a host of one bucket, or one that has it in the path
+    if bucket is None:
+        # the host belongs to one bucket, or the path begins with the bucket
         return key in (operation.key, operation.path)
     return (bucket, key) == (operation.bucket, operation.key)
 
@@ -291,7 +295,7 @@ def _takes_all(complete: MapRequest) -> bool:
 def complete_problem(complete: MapRequest) -> str | None:
     """Return why the Complete request of a map cannot succeed; None if it can.
 
-    Some SDKs sign a Content-MD5 of an empty body, but a Complete has a part list.
+    Some SDKs sign the Content-MD5 of an empty body, but a Complete has a part list.
     """
     if "content-md5" not in _lower(complete.headers) or _takes_all(complete):
         return None
@@ -304,8 +308,8 @@ def complete_problem(complete: MapRequest) -> str | None:
 def expiry(request: MapRequest, entry: MapEntry) -> float | None:
     """Return the expiry time of *request* in seconds since the epoch; None if unknown.
 
-    The time stated for the request wins over that of its entry, and both over the
-    URL's.
+    The time of the request precedes the time of its entry, which precedes the time in
+    the URL.
     """
     ends = (request.expires_at, entry.expires_at, describe(request.url).expires_at)
     return next((end for end in ends if end is not None), None)
@@ -356,7 +360,7 @@ def _check_listing(request: MapRequest, operation: Operation) -> None:
         raise _refused(operation, why)
     query = parse_query(urlsplit(request.url.reveal()).query)
     signed = {name: value for name, value in query if name in _SHOWN}
-    del query  # the signature is in it, and tracebacks may show variables
+    del query  # the query contains the signature, and tracebacks may show variables
     for name in _SHOWN:
         if signed.get(name, "") != operation.query.get(name, ""):
             why = f"its URL lists with another {name} than this call needs"
@@ -364,7 +368,8 @@ def _check_listing(request: MapRequest, operation: Operation) -> None:
 
 
 def _refused(operation: Operation, why: str) -> NotCoveredError:
-    # Never final: another entry of the map may well have what this one lacks.
+    # The refusal is never final, because another entry of the map may permit the
+    # request.
     msg = f"{operation}: {why}"
     return NotCoveredError(msg, path=operation.path, action=operation.action)
 
@@ -386,7 +391,7 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
 
 
 def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
-    """Return the headers to send: those in the map, or else those of *operation*."""
+    """Return the headers to send, from the map or from *operation*."""
     required = operation.headers
     sent = required if request.headers is None else request.headers
     signed = _lower(sent)
@@ -397,7 +402,7 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
         remedy = "leave it out, or ask the owner for a URL that is signed with it"
         raise _refused(operation, f"{why}: {remedy}")
     additional = describe(request.url).additional_headers
-    # The client adds the checksums that it can compute.
+    # The client itself adds the checksums that it can compute.
     known = _SENT_ANYWAY.union(
         CHECKSUMS if operation.action.spec.body == "data" else ()
     )
@@ -405,7 +410,7 @@ def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
         why = f"its URL was signed with the header {', '.join(lacking)}, which is not given"
         remedy = "name it in the map, or give it with headers="
         raise _refused(operation, f"{why}: {remedy}")
-    # Before the body of a PUT is known, its length is not known either.
+    # Until the body of a PUT is known, its length is unknown, too.
     unknown = operation.content_length is None and operation.action.method == "PUT"
     later = {"content-length"} if unknown else set()
     checked = {n: v for n, v in sent.items() if n.lower() not in later}

@@ -1,4 +1,4 @@
-"""Replies of servers of uploads, read by the pointers of a description."""
+"""Replies of upload servers, read by the pointers of a description."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _MAX_DIGITS = 9
 
 @frozen(repr=False)
 class Answer:
-    """Reply to *call*, and when the call was sent, seconds since the epoch.
+    """Reply to *call*, and the time when the call was sent, in seconds since the epoch.
 
-    It has no repr, because the reply contains URLs. Methods raise ServerRefusedError if the
-    reply lacks what must be there.
+    It has no repr, because the reply contains URLs. Methods raise ServerRefusedError if
+    the reply lacks a required value.
     """
 
     call: Call
@@ -54,7 +54,7 @@ class Answer:
         return saved
 
     def url(self) -> SecretURL | None:
-        """Return the URL; None if it may be absent, and the server has the object already."""
+        """Return the URL; None if the server sends none, because it has the object."""
         value = self.at(self.call.url)
         if isinstance(value, str):
             return SecretURL(value)
@@ -65,9 +65,9 @@ class Answer:
     def headers(self, url: SecretURL, more: Mapping[str, str]) -> dict[str, str]:
         """Return the headers to send with *url*, by name.
 
-        In the reply, they are an object, or a list of objects with name and value. *more*
-        are added if the signature of *url* includes them; OSS does not say so of the
-        content type.
+        In the reply, they are an object, or a list of objects with name and value.
+        *more* are added if the signature of *url* includes them. URLs of OSS do not
+        show whether the content type is signed.
         """
         value = self.at(self.call.headers)
         if isinstance(value, list):
@@ -98,9 +98,9 @@ class Answer:
         return SignedForm(fields=hidden)
 
     def items(self, numbers: Sequence[int]) -> Mapping[int, Answer]:
-        """Return what the reply says about the parts *numbers*, by part number.
+        """Return the reply's items for the parts *numbers*, by part number.
 
-        A list whose items have no number has them in this order.
+        If the items of a list have no number, they are in the order of *numbers*.
         """
         call = self.call
         if call.urls is None:
@@ -140,12 +140,13 @@ class Answer:
 def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
     """Return *reply* to *call* as an Answer.
 
-    The reply with an error may be empty, or no JSON. Raises ServerRefusedError if any other
-    reply is not JSON, or holds a lone surrogate.
+    An error reply may be empty, or no JSON. Raises ServerRefusedError if any other
+    reply is not JSON, or contains a lone surrogate.
     """
     try:
         document = parsing.loads(reply.body, max_depth=_MAX_DEPTH)
-        if re.search(rb"(?i)\\ud[89a-f]", reply.body):  # else each text can be sent
+        if re.search(rb"(?i)\\ud[89a-f]", reply.body):
+            # without an escaped surrogate, each text can be sent
             json.dumps(document, ensure_ascii=False).encode()
     except ValueError:
         document = None

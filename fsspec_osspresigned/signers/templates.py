@@ -1,11 +1,11 @@
 """Templates of calls, and JSON pointers into replies.
 
 A template such as ``/multipart/{upload.id}`` has names in braces: ``{+name}`` keeps
-slashes in a path, ``{name:int}`` is a number in JSON, and a member with ``{name?}`` is
-left out if the name has no value. What names a part is repeated for each part: an element
-of a list with ``{number}``, ``{etag}`` or ``{bare_etag}`` in it, and a member of an object
-with one of them in its own name. All else in JSON is sent as written. A pointer
-(RFC 6901) that ends in ``?`` may lead nowhere.
+slashes in a path, ``{name:int}`` is a number in JSON. A field with ``{name?}`` is left
+out if the name has no value. Two pieces are repeated for each part: an element of a
+list that contains ``{number}``, ``{etag}`` or ``{bare_etag}``, and a field of an object
+whose own name contains one of them. Everything else in JSON is sent as written. If a
+pointer (RFC 6901) ends in ``?``, its value may be missing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from urllib.parse import quote, urlencode
 
 from ..errors import ConfigurationError
 
-# Names whose values differ for each part.
+# Names with a separate value for each part.
 OF_PART = frozenset(("number", "etag", "bare_etag"))
-# Names whose values a stream has only at its end.
+# Names whose values are known only at the end of a stream.
 OF_OBJECT = frozenset(("size", "part_size", "part_count", "sha256", "md5"))
-PARTS = "parts"  # the value that has these names for each part of a call
+PARTS = "parts"  # value with these names for each part of a call
 _NAME = r"[a-z_][a-z0-9_]*"
 _HOLE = re.compile(rf"\{{(\+?)({_NAME}(?:\.{_NAME})?)(:int)?(\??)\}}")
 _ABSENT: Any = object()
@@ -32,7 +32,7 @@ Values = Mapping[str, Any]
 def names_in(template: Any, *, repeated: bool = False) -> Iterator[tuple[str, bool]]:
     """Yield each name in *template*, a text or JSON, and whether it is repeated.
 
-    *repeated* says that *template* is in a piece that is repeated for each part.
+    *repeated* means that *template* is within a piece that is repeated for each part.
     """
     if isinstance(template, str):
         yield from ((match[2], repeated) for match in _HOLE.finditer(template))
@@ -51,7 +51,7 @@ def _is_alike(item: Any) -> bool:
 
 
 def filled(template: str, values: Values, *, in_url: bool = False) -> str:
-    """Return *template* with *values*, which are percent-encoded in a URL."""
+    """Return *template* filled with *values*, which are percent-encoded in a URL."""
 
     def text(match: re.Match[str]) -> str:
         value = _value(match, values)
@@ -69,9 +69,9 @@ def filled_url(path: str, query: Mapping[str, Any], values: Values) -> str:
 
 
 def filled_json(template: Any, values: Values) -> Any:
-    """Return *template* with *values* in place of its names.
+    """Return *template* filled with *values*.
 
-    ``values["parts"]`` has the values of each part, for what is repeated.
+    ``values["parts"]`` has the values of each part, for repeated pieces.
     """
     if isinstance(template, str):
         match = _HOLE.fullmatch(template)
@@ -110,7 +110,7 @@ def _value(match: re.Match[str], values: Values) -> Any:
 
 
 def at(document: Any, pointer: str) -> Any:
-    """Return the value to which the JSON *pointer* leads in *document*; None if nowhere."""
+    """Return the value at the JSON *pointer* in *document*; None if there is none."""
     for token in pointer.removesuffix("?").split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(document, dict):

@@ -1,9 +1,10 @@
-"""Upload servers: they open, sign, finish and abort uploads by protocols of their own.
+"""Upload servers, which open, sign, finish and abort uploads by their own protocols.
 
-``UploadServer`` is the interface. ``described_server`` implements it for servers that a
-description in TOML explains; a user's own module may do so for others. ``UploadServerSigner``
-translates: the upload asks for calls of OSS, and gets signed requests, or the replies
-that OSS would send. So retries, limits, journals and errors are those of every upload.
+``UploadServer`` is the interface. ``described_server`` implements it for servers with a
+description in TOML. A module of the user can implement it for others.
+``UploadServerSigner`` translates calls of OSS into calls to the server, and returns
+signed requests, or the replies that OSS would send. So these uploads have the usual
+retries, limits, journals and errors.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ from .base import Grant, Outcome, Signer, all_signed, missing_headers
 from .http import SignerExchange, TokenSource
 from .wire_protocol import URLBinding, clean, signer_error
 
-_STREAM_BATCH = 16  # parts of a stream that are signed together: it may end soon
+# parts of a stream that are signed together; few, because the stream may end soon
+_STREAM_BATCH = 16
 _GONE = (404, 410)
-_OPTIONS = {FORBID_OVERWRITE: "overwrite=False"}  # by which a header is asked for
-_EXISTS = "the object exists, and overwrite=False permits no replacement"
+_OPTIONS = {FORBID_OVERWRITE: "overwrite=False"}  # header -> option that sets it
+_EXISTS = "the object exists, and overwrite=False forbids replacing it"
 _HINTS = {
     **dict.fromkeys((401, 403), "check signer_token="),
     404: "check its URL",
@@ -53,12 +55,13 @@ _HINTS = {
 
 
 class ServerRefusedError(Exception):
-    """A server of uploads answered with an error, or with a reply that is not usable.
+    """An upload server answered with an error, or with an unusable reply.
 
-    An upload server raises it; what the caller of the filesystem gets depends on the call.
-    *text* is shown after it was redacted. *status* is the HTTP status. *call* names the
-    call, as in "POST /uploads". *refuses* means that a reply with HTTP 200 has an error in
-    it. *exists* means that an object exists which must not be replaced.
+    Upload servers raise this error. The filesystem converts it to an error that depends
+    on the call. *text* is shown after it was redacted. *status* is the HTTP status.
+    *call* names the call, as in "POST /uploads". *refuses* means that a reply with HTTP
+    200 contains an error. *exists* means that the object exists and must not be
+    replaced.
     """
 
     def __init__(
@@ -81,13 +84,13 @@ class OpenUpload:
     """A multipart upload at a server.
 
     Attributes:
-        values: what the server's replies have named; ``id`` is the upload ID of the
-            store, if there is one.
+        values: values from the server's replies; ``id`` is the upload ID of the store,
+            if there is one.
         part_count: number of parts; None for a stream.
         is_single: True if one PUT sends the object, and a last call publishes it.
         requests: signed requests of parts by number.
         sizes: sizes of the parts that were signed, in bytes.
-        ended: last calls that have succeeded, with what their replies have named: they are
+        ended: final calls that have succeeded, with values from their replies; they are
             not repeated.
     """
 
@@ -102,13 +105,14 @@ class OpenUpload:
 
 @frozen(kw_only=True)
 class UploadServerContext:
-    """Settings of the user and functions that an upload server is made with.
+    """The user's settings, and functions, with which an upload server is created.
 
     Attributes:
         url: URL of the server, as the user gave it; None if it was left out.
         options: the option ``upload_server_options``.
         exchange: sends one call to the server; see ``SignerExchange``.
-        token: returns the token of the server, read again at each call; None without one.
+        token: reads and returns the token of the server at each call; None if there is
+            none.
         allowed_hosts: further hosts that signed URLs may have, host -> its bucket; None
             for any bucket.
         allow_http: permits plain http to other machines.
@@ -124,7 +128,7 @@ class UploadServerContext:
     clock: Callable[[], float] = time.time
 
     def binding(self, host: str) -> URLBinding:
-        """Return the check of URLs from the server at *host*."""
+        """Return a check of the URLs that the server at *host* returns."""
         return URLBinding(
             signer_host=host,
             allowed_hosts=self.allowed_hosts,
@@ -133,10 +137,10 @@ class UploadServerContext:
 
 
 class UploadServer(ABC):
-    """Server of uploads. Its methods are called in worker threads, several at a time.
+    """Upload server. Several worker threads at a time call its methods.
 
-    They raise ServerRefusedError for the server's errors, NetworkError without a reply,
-    and other errors of this package as they are.
+    The methods raise ServerRefusedError for errors of the server, NetworkError without
+    a reply, and other errors of this package.
 
     Attributes:
         host: name of the server, for messages.
@@ -144,7 +148,7 @@ class UploadServer(ABC):
         carries_out: store calls that the server carries out itself; their replies are
             translated.
         batch: number of parts that one call signs; 0 if all URLs come at the beginning.
-        resumes: True if a later process can continue an upload, with ``values`` alone.
+        resumes: True if a later process can continue an upload with only ``values``.
         names_objects, notice, digests: as for a ``Signer``.
     """
 
@@ -159,23 +163,24 @@ class UploadServer(ABC):
 
     @abstractmethod
     def grant(self, path: str) -> Grant:
-        """Return how the object *path* can be uploaded."""
+        """Return the ways in which the object *path* can be uploaded."""
 
     def invalidate(self, refused: SignedRequest) -> None:
-        """Do not return *refused* or older requests again: the store refused it."""
+        """Do not return *refused* or older requests again, because the store refused it."""
         del refused
 
     def request(self, operation: Operation) -> SignedRequest:
         """Return the signed request for *operation*.
 
-        It has no upload ID, unless the upload server carries out no calls itself.
+        *operation* has an upload ID only if the upload server carries out no calls
+        itself.
         """
         raise NotImplementedError
 
     def fulfilled(
         self, operation: Operation, upload: OpenUpload | None
     ) -> Collection[str]:
-        """Return names, in lower case, of headers that the server takes care of.
+        """Return lower-case names of the headers that the server sets itself.
 
         *operation* opens or finishes an upload; *upload* is None before it is open.
         """
@@ -201,7 +206,7 @@ class UploadServer(ABC):
     def finish(
         self, operation: Operation, upload: OpenUpload, parts: Mapping[int, str]
     ) -> str | None:
-        """Publish the object; return the server's name or URL of it, if it has one.
+        """Publish the object; return the name or URL that the server gave it, or None.
 
         *parts* are ETags as received, by part number.
         """
@@ -213,7 +218,7 @@ class UploadServer(ABC):
 
 
 class UploadServerSigner(Signer):
-    """Signer that translates between the calls of OSS and those of *server*."""
+    """Signer that translates calls of OSS into calls of *server*."""
 
     def __init__(
         self, server: UploadServer, *, clock: Callable[[], float] = time.time
@@ -222,7 +227,8 @@ class UploadServerSigner(Signer):
         self.digests = server.digests
         self._server, self._clock = server, clock
         self._uploads: dict[str, OpenUpload] = {}
-        self._refused_at = -1.0  # issue of the newest request that the store refused
+        # issue time of the newest request that the store refused
+        self._refused_at = -1.0
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         return all_signed(self.sign_each(operations))
@@ -248,7 +254,7 @@ class UploadServerSigner(Signer):
                 return self._carried_out(operation)
             if action not in server.signs:
                 raise self._not_offered(
-                    operation, "takes new objects, and no other calls"
+                    operation, "accepts only new objects, no other calls"
                 )
             is_part = operation.upload_id is not None and server.carries_out
             signed = self._part(operation) if is_part else server.request(operation)
@@ -262,7 +268,7 @@ class UploadServerSigner(Signer):
         return NotCoveredError(text, path=operation.path, action=operation.action)
 
     def _check_headers(self, operation: Operation, names: Collection[str]) -> None:
-        """Raise NotCoveredError if *names* has headers, which the server does not set."""
+        """Raise NotCoveredError if *names* is not empty; these headers cannot be set."""
         if names:
             shown = ", ".join(_OPTIONS.get(name, name) for name in names)
             raise self._not_offered(operation, f"cannot set {shown}: leave it out")
@@ -270,7 +276,7 @@ class UploadServerSigner(Signer):
     def _failure(
         self, error: ServerRefusedError | OSSPresignedError, path: str
     ) -> OSSPresignedError:
-        """Return the exception for *error*, raised by a call that asks for signatures."""
+        """Return the exception for *error* of a call that requests signatures."""
         if isinstance(error, ServerRefusedError):
             return signer_error(error.status)(
                 self._told(error),
@@ -307,7 +313,8 @@ class UploadServerSigner(Signer):
         upload, number = self._upload(operation), operation.part_number or 0
         upload.sizes[number] = operation.content_length or 0
         batch = self._server.batch
-        # Parts that one call signs wait for it; those with calls of their own do not.
+        # If one call signs several parts, they share a lock. Parts with calls of their
+        # own do not wait.
         with upload.lock if batch > 1 else contextlib.nullcontext():
             held = upload.requests.get(number)
             if held is None or (batch and self._is_over(held)):
@@ -343,7 +350,7 @@ class UploadServerSigner(Signer):
                 failure = error
             raise failure
 
-        # Headers that the last call cannot set are refused before the first byte.
+        # Refuse headers that the last call cannot set before the first byte is sent.
         wanted = {**operation.final_headers, **operation.headers}
         upload = self._upload(operation) if operation.upload_id else None
         names = self._server.fulfilled(operation, upload)
@@ -359,7 +366,7 @@ class UploadServerSigner(Signer):
     def _open(self, operation: Operation, _: Body) -> Reply:
         upload = self._server.open(operation)
         name = upload.values.get("id") or secrets.token_hex(8)
-        if self._server.resumes:  # all that a later process needs
+        if self._server.resumes:  # a later process needs these values to resume
             name = urlencode(upload.values)
         self._uploads[name] = upload
         text = f"<UploadId>{escape(name)}</UploadId>"
@@ -400,7 +407,7 @@ class UploadServerSigner(Signer):
         elif error.refuses:
             status = 403
         elif status // 100 == 2:  # noqa: PLR2004 - a reply that cannot be used
-            # It may have published the object.
+            # The server may have published the object.
             status = 502 if operation.action.publishes else 400
         text = f"<Code>{code}</Code><Message>{escape(self._told(error))}</Message>"
         wait = error.retry_after

@@ -1,4 +1,4 @@
-"""Client side of signer protocol 1: requests, results, errors, checks of signed URLs."""
+"""Client side of signer protocol 1: requests, results, errors, and checks of URLs."""
 
 from __future__ import annotations
 
@@ -45,20 +45,21 @@ JSON_HEADERS = {
 }
 _MAX_DEPTH = 16
 _MAX_DETAIL = 300
-_MAX_WAIT = 1_000_000  # seconds, eleven days
+_MAX_WAIT = 1_000_000  # seconds; eleven days
 _MAX_NUMBER = 2**53
 _NUMBERS = ("expires_in", "max_expires_in", "max_size", "objects_left", "bytes_left")
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
-HIDDEN = "<hidden>"  # replacement for a token that a reply repeats
-# A character in JSON, or in JSON in JSON; a byte in a URL, or in a URL in a URL.
+HIDDEN = "<hidden>"  # replaces a token that a reply repeats
+# An escaped character in JSON, or in JSON in JSON; an escaped byte in a URL, or in a
+# URL in a URL.
 _ESCAPE = re.compile(
     rb"(?s)\\{1,4}(?:u00([0-9a-fA-F]{2})|(.))|%(?:25){0,2}([0-9a-fA-F]{2})"
 )
-_ANY = "BUCKET"  # in a message, if a server may choose the bucket
+_ANY = "BUCKET"  # placeholder in messages if a server may choose the bucket
 _FRAME = len('{"requests": []}')
 
 _UNGRANTED = "action_not_granted"
-# Codes of a refused item, and their HTTP status.
+# Code of a refused item -> HTTP status.
 ITEM_STATUS = {
     "invalid_request": 400,
     **dict.fromkeys((_UNGRANTED, "forbidden", "header_refused"), 403),
@@ -82,9 +83,10 @@ _PARTS_NEEDED = (
     f"objects above multipart_threshold= ({shown_bytes(THRESHOLD)}) go in parts: ask for "
     "InitiateMultipartUpload, UploadPart and CompleteMultipartUpload, or raise it"
 )
-# Parameters that a signer may add, because they change no meaning: signatures, limits of
-# rate and of addresses, payer and callback. Any other may select another call,
-# of today or of tomorrow. The last one signs for Alibaba Cloud CDN, x-id for S3's SDKs.
+# Parameters that a signer may add, because they do not change the call: signatures,
+# limits of rate and of addresses, payer, callback, CDN signatures (auth_key) and x-id
+# of S3's SDKs. Any other parameter may select a different call, now or in a later
+# version of OSS.
 _SIGNERS_OWN = {
     *OWN_PARAMETERS,
     S3_KEY_V2,
@@ -94,7 +96,8 @@ _SIGNERS_OWN = {
     x-oss-traffic-limit x-id auth_key
     """.split(),  # noqa: SIM905 - a list of quoted names is not readable
 }
-# Headers, form fields and parameters of S3 that give others access to an object.
+# S3's names of headers, form fields and parameters that give others access to an
+# object.
 _is_acl = re.compile(
     rf"acl|x-oss-acl|{OBJECT_ACL}|{S3_ACL}|{S3_GRANT}.*", re.DOTALL
 ).fullmatch
@@ -102,13 +105,13 @@ _CLOSED = ("default", "private", "bucket-owner-full-control", "bucket-owner-read
 
 
 def acl_problem(given: Mapping[str, str], operation: Operation) -> str | None:
-    """Return why *given*, headers or fields from a server, make an object public.
+    """Return why *given* (headers or fields from a server) would make an object public.
 
-    None if they do not, or if *operation* asks for it.
+    None if they would not, or if *operation* requests this.
     """
     requested = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
     for name, value in given.items():
-        # A value that is unknown here may be one of a store's.
+        # A value outside this list may be a public ACL of some store.
         if _is_acl(name.lower()) and value not in (*_CLOSED, requested):
             shown = repr(value[:40])
             return f"{name} gives others access: give acl={shown} to confirm"
@@ -119,7 +122,7 @@ def bearer(token: Secret | None) -> dict[str, str]:
     """Return the header with the bearer *token*; empty for None.
 
     A token ``user:password``, which few sources permit, is sent as Basic (RFC 7617).
-    Callers must not assign the result to a variable, which a traceback could show.
+    Callers must not assign the result to a variable, because a traceback could show it.
     """
     if token is None:
         return {}
@@ -132,8 +135,8 @@ def bearer(token: Secret | None) -> dict[str, str]:
 def without_token(reply: Reply, token: Secret | None) -> Reply:
     """Return *reply* with *token* hidden in its body, because a server may repeat it.
 
-    Of a pair, the password alone is hidden only in a reply with an error, because it may
-    be a word that URLs have, too.
+    The password of ``user:password`` is hidden only in error replies, because it may be
+    a common word that is also in URLs.
     """
     body = reply.body
     for form in _repeated(token, is_good=reply.is_good):
@@ -142,7 +145,7 @@ def without_token(reply: Reply, token: Secret | None) -> Reply:
 
 
 def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
-    """Yield what a server may make of *token*, apart from escapes."""
+    """Yield the forms in which a server may repeat *token*, apart from escapes."""
     if token is None:
         return
     yield token
@@ -151,26 +154,28 @@ def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
         password = Secret(token.reveal().partition(":")[2])
         if not is_good:
             yield password
-            yield Secret(password.reveal().replace(" ", "+"))  # in a form
+            # a form sends blanks as pluses
+            yield Secret(password.reveal().replace(" ", "+"))
 
 
 def without(data: bytes, secret: Secret) -> bytes:
-    """Return *data* with *secret* blanked out, also if characters of it are escaped.
+    """Return *data* with *secret* hidden, even if some of its characters are escaped.
 
-    JSON and URLs escape, and so does JSON in JSON. Time and memory grow with *data* only.
+    Characters may be escaped for JSON, for URLs, and for JSON in JSON. Time and memory
+    are proportional to *data*.
     """
     size = len(secret.reveal().encode())
     plain = _ESCAPE.sub(_unescaped, data)
     at = plain.find(secret.reveal().encode()) if size else -1
     if at >= 0:
         data = _cut(data, plain, at, secret)
-    # A password may have what looks like an escape.
+    # The password itself may contain text that looks like an escape.
     return data.replace(secret.reveal().encode(), HIDDEN.encode()) if size else data
 
 
 def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
-    """Return *data* without *secret*, which is first at *at* in *plain*."""
-    # Positions of escapes in *plain*, and the extra bytes of *data* before each.
+    """Return *data* without *secret*, whose first position in *plain* is *at*."""
+    # Positions of escapes in *plain*, and how many extra bytes *data* has before each.
     starts, excess = [], [0]
     for escape in _ESCAPE.finditer(data):
         starts.append(escape.start() - excess[-1])
@@ -215,7 +220,7 @@ def encode(operation: Operation) -> str:
         operation,
         filter=lambda each, value: bool(each.eq) and value not in (None, "", {}),
     )
-    return json.dumps(members, default=dict)  # its mappings are read-only ones
+    return json.dumps(members, default=dict)  # ``dict`` converts the read-only mappings
 
 
 def batches(items: Sequence[str]) -> Iterator[range]:
@@ -244,7 +249,7 @@ def decode(data: bytes, count: int) -> list[SignerReply | SignerProblem]:
     reply = parsing.loads(data, max_depth=_MAX_DEPTH)
     results = reply.get("results") if isinstance(reply, dict) else None
     if not isinstance(results, list):
-        raise ValueError("it has no list of results")  # noqa: TRY004 - bad data
+        raise ValueError("it has no list of results")  # noqa: TRY004 - the reply is invalid
     if len(results) != count:
         raise ValueError(f"it has {len(results)} results for {count} requests")
     return [_result(result, f"results[{i}]") for i, result in enumerate(results)]
@@ -252,7 +257,7 @@ def decode(data: bytes, count: int) -> list[SignerReply | SignerProblem]:
 
 def _result(result: Any, pointer: str) -> SignerReply | SignerProblem:
     if not isinstance(result, dict):
-        raise ValueError(f"{pointer} is {parsing.kind(result)}")  # noqa: TRY004 - bad data
+        raise ValueError(f"{pointer} is {parsing.kind(result)}")  # noqa: TRY004 - the reply is invalid
     if "error" in result:
         error = result["error"]
         if not isinstance(error, dict) or not parsing.is_int(error.get("status")):
@@ -263,7 +268,7 @@ def _result(result: Any, pointer: str) -> SignerReply | SignerProblem:
     for name, expected in (("method", str), ("url", str), ("headers", dict)):
         if not isinstance(result.get(name, {}), expected):
             shown = parsing.kind(result[name]) if name in result else "missing"
-            raise ValueError(f"{pointer}.{name} is {shown}")  # noqa: TRY004 - bad data
+            raise ValueError(f"{pointer}.{name} is {shown}")  # noqa: TRY004 - the reply is invalid
     return SignerReply(
         method=result["method"],
         url=result["url"],
@@ -280,7 +285,7 @@ def decode_permissions(data: bytes, sent_at: float) -> Permissions:
     """
     reply = parsing.loads(data, max_depth=_MAX_DEPTH)
     if not isinstance(reply, dict):
-        raise ValueError(f"it is {parsing.kind(reply)}")  # noqa: TRY004 - bad data
+        raise ValueError(f"it is {parsing.kind(reply)}")  # noqa: TRY004 - the reply is invalid
     for name in ("prefixes", "actions", "content_types"):
         values = reply.get(name, [] if name == "content_types" else None)
         if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
@@ -306,7 +311,7 @@ def decode_permissions(data: bytes, sent_at: float) -> Permissions:
 
 
 def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
-    """Return the problem in the JSON *members*, without members that are invalid."""
+    """Return the problem in the JSON object *members*; ignore invalid values."""
     code, wait = members.get("code"), members.get("retry_after")
     detail = members.get("detail") or members.get("title") or ""
     if isinstance(wait, bool) or not isinstance(wait, (int, float)):
@@ -360,7 +365,7 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
 def error_of_call(
     problem: SignerProblem, operation: Operation | None, host: str, *, had_token: bool
 ) -> OSSPresignedError:
-    """Return the exception for *problem* of a whole call; *operation* is one of it."""
+    """Return the exception for *problem* of a whole call, which contains *operation*."""
     status, hint = problem.status, _HINTS.get(problem.status)
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
         hint = "no token was given: set signer_token="
@@ -396,27 +401,28 @@ def _error(
 
 @frozen(kw_only=True)
 class URLBinding:
-    """Checks that a signed URL permits the requested operation, and no other."""
+    """Checks that a signed URL permits the requested operation and no other."""
 
     signer_host: str  # the store may be on the same host
-    # Host, with or without port -> its bucket; None is any bucket.
+    # Host, with or without port -> its bucket; None permits any bucket.
     allowed_hosts: Mapping[str, str | None]
     allow_http: bool = False
 
     def problem(self, operation: Operation, url: str) -> str | None:
-        """Return why *url* is not for exactly *operation*; None if it is.
+        """Return why *url* does not match *operation* exactly; None if it does.
 
-        An operation without a bucket permits any bucket at a permitted host. The text names
-        the host, rule or option, never a part of the query.
+        An operation without a bucket permits any bucket at a permitted host. The text
+        names the host, rule or option, but no part of the query.
         """
-        # A signer on this machine may lead to this machine.
+        # Only a signer on this machine may return URLs of this machine.
         problem = url_problem(url) or http_problem(
             url, allow_http=self.allow_http, local=is_loopback(self.signer_host)
         )
         if problem:
             return f"the URL {problem}"
         try:
-            # A blank or a plus: what is sent is made to mean the key (as_read).
+            # A plus may mean a blank or a plus; the request is changed so that it means
+            # the key (as_read).
             paths = {decoded_path(url), decoded_path(with_plus(url))}
         except ValueError:
             return "the path of the URL is not UTF-8"
@@ -430,7 +436,7 @@ class URLBinding:
         host = (parts.hostname or "").lower()
         allowed, spec = self.allowed_hosts, operation.action.spec
         names = [name for name in (parts.netloc.lower(), host) if name in allowed]
-        # A form names the key itself, and goes to the root.
+        # A form contains the key as a field, and is sent to the root of the bucket.
         bucket, key = operation.bucket, "" if spec.form else operation.key
         keys = {key}
         bound = allowed[names[0]] if names else oss_bucket(host)
@@ -465,7 +471,8 @@ def _query_problem(operation: Operation, url: str) -> str | None:
         if value not in (unquote(raw[name]), unquote(raw[name].replace("+", " "))):
             return f"the parameter {name!r} of the URL differs from the request"
     for name in sorted(raw.keys() - wanted.keys() - _SIGNERS_OWN):
-        if name and not name.lower().startswith(S3_HEADER):  # of its signatures
+        if name and not name.lower().startswith(S3_HEADER):
+            # parameters of S3 signatures are permitted
             return f"the parameter {name[:40]!r} may turn the URL into another call"
         if problem := acl_problem({name: unquote(raw[name])}, operation):
             return f"the parameter {problem}"

@@ -26,10 +26,10 @@ from ..secret import Secret, SecretURL
 
 ALGORITHM = "OSS4-HMAC-SHA256"
 TERMINATOR = "aliyun_v4_request"
-MAX_V4_LIFE = 604_800  # seconds; OSS, "Include a V4 signature in a URL"
+MAX_V4_LIFE = 604_800  # seconds (OSS, "Include a V4 signature in a URL")
 SKEW = 900  # seconds that two clocks may differ (OSS EC 0002-00000235 and -504)
 
-# Parameters that V1 signs, beside every x-oss-*: the union over the official SDKs.
+# Parameters that V1 signs besides x-oss-*. This is the union over the official SDKs.
 SUBRESOURCES = frozenset(
     """
     accessPoint accessPointPolicy acl append asyncFetch bucketArchiveDirectRead
@@ -49,7 +49,8 @@ SUBRESOURCES = frozenset(
     """.split()  # noqa: SIM905 - a list of a hundred quoted names is not readable
 )
 
-# Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
+# Secret query parameters of a signature: those of OSS V4, of other stores, and of V1
+# and V2.
 SIGNATURES = ("x-oss-signature", *other_stores.SIGNATURES, "Signature")
 TOKENS = ("x-oss-security-token", other_stores.S3_TOKEN, "security-token")
 OWN_PARAMETERS = frozenset(
@@ -57,7 +58,7 @@ OWN_PARAMETERS = frozenset(
     Expires OSSAccessKeyId Signature security-token x-oss-access-key-id
     x-oss-additional-headers x-oss-credential x-oss-date x-oss-expires
     x-oss-security-token x-oss-signature x-oss-signature-version
-    """.split()  # noqa: SIM905 - as the list above
+    """.split()  # noqa: SIM905 - a list of many quoted names is not readable
 )
 _S3_V4, _S3_V2 = f"{other_stores.S3_ALGORITHM}=", f"{other_stores.S3_KEY_V2}="
 SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
@@ -92,12 +93,13 @@ def is_of_s3(url: SecretURL) -> bool:
 
 def quote(text: str) -> str:
     """Percent-encode everything but unreserved characters (RFC 3986)."""
-    if _is_unreserved(text):  # most are, and the library takes twenty times as long
+    if _is_unreserved(text):
+        # most texts are unreserved, and the library takes twenty times as long
         return text
     return urllib.parse.quote(text, safe="", errors="surrogateescape")
 
 
-@lru_cache(maxsize=16)  # the URL and the signed text hold the same path
+@lru_cache(maxsize=16)  # the URL and the string to sign contain the same path
 def quote_path(text: str) -> str:
     """Percent-encode everything but unreserved characters and ``/``."""
     if _is_plain_path(text):
@@ -107,7 +109,8 @@ def quote_path(text: str) -> str:
 
 def parse_query(raw: str) -> list[tuple[str, str]]:
     """Return the decoded parameters of a query in order; without ``=``, the value is ""."""
-    # Bytes that are no UTF-8 become lone surrogates, and ``quote`` gives them back.
+    # Bytes that are not UTF-8 become lone surrogates, which ``quote`` turns back into
+    # the bytes.
     return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 
 
@@ -149,8 +152,8 @@ def string_to_sign_v1(
     """Return the string to sign of V1 (OSS, "Include a V1 signature in a URL").
 
     *headers* have lower-case names; *key* and *query* are decoded. Headers and
-    parameters that V1 does not sign are left out here. *bucket* is empty for a call on
-    the service.
+    parameters that V1 does not sign are left out. *bucket* is empty for a call on the
+    service.
     """
     md5 = headers.get("content-md5", "").strip()
     content_type = headers.get("content-type", "").strip()
@@ -189,8 +192,8 @@ def canonical_request_v4(
     """Return the canonical request of V4 (OSS, "Include a V4 signature in a URL").
 
     The path consists of bucket and key, regardless of the URL's style. *query* is
-    canonical and without the signature. *headers* have lower-case names; those that are
-    neither always signed nor in the sorted *additional* are left out here.
+    canonical and without the signature. *headers* have lower-case names. Headers that
+    are neither always signed nor in the sorted *additional* are left out.
     """
     path = f"/{bucket}/{quote_path(key)}" if bucket else "/"
     if not headers:

@@ -24,8 +24,9 @@ _REGION = re.compile(
       | ([a-z0-9-]+)\.oss(?:-internal)?  # dual stack
     ) \.aliyuncs\.com (?::\d+)? """
 ).fullmatch
-# Regions in public hosts of the finance cloud, and other names of them: OSS,
-# "Regions and endpoints", of 2026-02-05. All other hosts name the region itself.
+# Regions in public hosts of the finance cloud, and other names of the same regions:
+# OSS, "Regions and endpoints", of 2026-02-05. All other hosts contain the region
+# itself.
 _PUBLIC_NAMES = {
     "cn-hangzhou-finance": "cn-hzfinance",
     "cn-shenzhen-finance-1": "cn-szfinance",
@@ -39,7 +40,8 @@ _REGIONS = {
     "cn-shenzhen-finance": "cn-shenzhen-finance-1",
 }
 
-_OFFSHORE = "cn-hongkong"  # the only region in China whose public hosts serve everybody
+# the only region in China whose public hosts every account may use
+_OFFSHORE = "cn-hongkong"
 
 
 def region_of(host: str) -> str | None:
@@ -83,7 +85,7 @@ def check_key(key: str) -> str | None:
             key.encode(errors="surrogateescape")
         except UnicodeEncodeError:
             return f"key {key[:80]!r} is not valid Unicode: it holds a lone surrogate"
-        # Python's text for bytes of a file name that are not UTF-8.
+        # Python replaces bytes of a file name that are not UTF-8 by surrogates.
         why = "is from a file name that is not UTF-8 (it holds a lone surrogate)"
         return f"key {key[:80]!r} {why}: rename the file"
     if not size:
@@ -100,7 +102,7 @@ def _style_problems(name: str, style: str | None) -> Iterator[str]:
     """Yield why the host *name* cannot be used with *style*."""
     if style == "virtual" and is_address(name):
         yield "an IP address cannot carry a bucket name: use path style"
-    # OSS would take the first segment of a key for the bucket.
+    # OSS would read the first segment of the key as the bucket.
     if style == "cname" and name.endswith(".aliyuncs.com") and oss_bucket(name) is None:
         yield f"{name[:80]} is not the domain of one bucket: use virtual style"
 
@@ -111,8 +113,8 @@ class Endpoint:
 
     scheme: str
     host: str  # lower case, with the port if there is one; IPv6 in brackets
-    # The bucket is part of the host (virtual) or of the path (path), or the host is for
-    # one bucket (cname).
+    # Position of the bucket: in the host (virtual), in the path (path), or nowhere,
+    # because the host belongs to one bucket (cname).
     style: Style
 
     @classmethod
@@ -165,6 +167,6 @@ class Endpoint:
 
         The URL has no query.
         """
-        # Dots and double slashes stay: they are part of the name.
+        # Dots and double slashes stay, because they are part of the name.
         path = f"{bucket}/" if self.style == "path" and bucket else ""
         return f"{self.scheme}://{self.netloc(bucket)}/{path}{quote_path(key)}"

@@ -1,4 +1,4 @@
-"""Signature mismatch: comparison of the request as sent and as the store received it.
+"""Signature mismatch: comparison of the sent request with the received one.
 
 The store computes its string to sign from the request that it *received*. A comparison
 with the request *sent* proves what changed in transit. The *signed* request cannot be
@@ -21,10 +21,10 @@ from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
 
-# The transport writes them, so their values are not known here.
+# The transport writes these headers, so their values are unknown here.
 _TRANSPORTS = frozenset(("host", "content-length", "user-agent", "accept-encoding"))
 _METHOD, _PATH, _PARAMETER = "the method", "the path", "query parameter "
-# Their values hold no secret; of all other pieces only the names are shown.
+# Values of these pieces contain no secret. For all other pieces, only names are shown.
 _SHOWN = frozenset((_METHOD, _PATH, "Content-Type", "Content-MD5"))
 _SPELT = {"content-md5": "Content-MD5", "content-type": "Content-Type"}
 _is_v1_signature = re.compile(r"[A-Za-z0-9+/]{27}=").fullmatch
@@ -36,9 +36,10 @@ _MAX_SHOWN = 80
 class Comparison:
     """Differences between the request sent and the request that the store received."""
 
-    changed: tuple[str, ...] = ()  # on the way, one line each
-    spoilt: tuple[str, ...] = ()  # wrong as it was sent, one line each
-    sent: str = ""  # the signed pieces of what was sent, for people
+    changed: tuple[str, ...] = ()  # differences that arose on the way, one line each
+    # mistakes in the request as it was sent, one line each
+    spoilt: tuple[str, ...] = ()
+    sent: str = ""  # the signed pieces of the sent request, as text for people
 
 
 @frozen(kw_only=True)
@@ -59,8 +60,8 @@ def compare(
 ) -> Comparison:
     """Compare the string to sign in the store's error *document* with the request sent.
 
-    *key* is that of the object, empty if it is unknown. *hide* removes the secrets of the
-    request, before texts are shortened.
+    *key* is the object key; empty if it is unknown. *hide* removes the request's
+    secrets before texts are shortened.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
@@ -69,12 +70,12 @@ def compare(
     received = received_request(document, signed.url)
     changed: list[str] = []
     if received is not None:
-        # A bare plus is a blank for some stores and a plus for others.
+        # Some stores read a bare plus as a blank, others as a plus.
         blank = " " if "+" in parts.query else "+"
         ours, theirs = _named(sent, url, blank), _named(received, url, blank)
         changed += _changes(ours, theirs, url, hide)
     spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
-    # Another key is none of our business: a URL map may send a path anywhere.
+    # A different key is no mistake here, because a URL map may send a path to any key.
     end = f"/{key}"
     if key and not sent.path.endswith(end) and unquote(sent.path).endswith(end):
         means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
@@ -87,7 +88,7 @@ def compare(
 
 
 def sent_request(signed: SignedRequest) -> SignedPieces:
-    """Return what a signature can include of *signed*."""
+    """Return the parts of *signed* that a signature can include."""
     url = signed.url.reveal()
     headers = signed.headers.items()
     return SignedPieces(
@@ -99,7 +100,7 @@ def sent_request(signed: SignedRequest) -> SignedPieces:
 
 
 def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
-    """Return the headers that the URL lists as signed but that were not sent."""
+    """Return the headers that the URL lists as signed, but that were not sent."""
     sent = {name.lower() for name in signed.headers} | _TRANSPORTS
     return tuple(
         name for name in describe(signed.url).additional_headers if name not in sent
@@ -109,10 +110,10 @@ def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
 def received_request(
     document: Mapping[str, str], url: SecretURL
 ) -> SignedPieces | None:
-    """Return the request that the store received, by its error *document*.
+    """Return the received request according to the store's error *document*.
 
-    *url* is the presigned URL of the request; it may be empty if it is not known. None
-    if the document does not say what was received.
+    *url* is the presigned URL of the request; empty if it is unknown. Returns None if
+    the document does not contain the received request.
     """
     if describe(url).is_v4 or "CanonicalRequest" in document:
         return _read_canonical(document.get("CanonicalRequest", ""))
@@ -122,7 +123,7 @@ def received_request(
 
 def _read_v1(text: str, sent: Mapping[str, str]) -> SignedPieces | None:
     lines = text.split("\n", 4)
-    if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry, the rest
+    if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry and the rest
         return None
     method, md5, content_type, expires, rest = lines
     headers = {"content-md5": md5, "content-type": content_type}
@@ -139,7 +140,7 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> SignedPieces | None:
 def _split_resource(
     text: str, sent: Mapping[str, str]
 ) -> tuple[str, Mapping[str, str]]:
-    """Return path and parameters of *text*, the resource that ends V1's string to sign.
+    """Return path and parameters of *text*, the last line of V1's string to sign.
 
     The resource is not encoded, so values may contain ``&`` and ``?``; *sent* has the
     parameters that were sent.
@@ -172,7 +173,7 @@ def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _named(request: SignedPieces, url: SignedURL, blank: str) -> dict[str, str]:
-    """Return the pieces of *request* that were signed, by the names that people know."""
+    """Return the signed pieces of *request*, by common names such as "the method"."""
     named = {_METHOD: request.method, _PATH: request.path}
     for name, value in request.query.items():
         if name not in SIGNATURES:
@@ -193,7 +194,7 @@ def _changes(
     bucket = re.escape(oss_bucket(url.host) or "") or "[^/]+"
     for name in sorted(ours.keys() | theirs.keys()):
         sent, arrived = ours.get(name), theirs.get(name)
-        # The store adds the bucket to the path if the host names the bucket.
+        # If the host contains the bucket, the store adds the bucket to the path.
         with_bucket = f"/{bucket}{re.escape(ours[_PATH])}"
         if name == _PATH and re.fullmatch(with_bucket, theirs[_PATH]):
             continue
@@ -218,7 +219,7 @@ def _is_unknown(
     name: str, sent: str | None, arrived: str | None, url: SignedURL
 ) -> bool:
     """Return whether the signature need not include *name*, or its value is unknown."""
-    if name.startswith(_PARAMETER):  # stores differ in what they sign by V1
+    if name.startswith(_PARAMETER):  # stores differ in which parameters V1 signs
         return arrived is None and not url.is_v4
     if name in (_METHOD, _PATH):
         return False
@@ -252,7 +253,7 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
 
 
 def summary(sent: SignedPieces, url: SignedURL) -> str:
-    """Return the signed pieces of *sent*, for people; values that may be secret are not shown."""
+    """Return a text with the signed pieces of *sent*, without values that may be secret."""
     headers = [
         f"{shown} {_cut(value)}" if shown in _SHOWN else shown
         for name, value in sorted(sent.headers.items())

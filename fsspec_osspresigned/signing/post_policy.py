@@ -1,7 +1,7 @@
 """POST policies: make, sign, parse and check them; the caller passes the time.
 
-A policy is a JSON text in base64. Its signature covers exactly that text, so the text
-is passed on unchanged. The conditions are those of the API reference, PostObject.
+A policy is a JSON text in base64. Its signature covers exactly this text, so the text
+is never changed. The conditions are those of the API reference, PostObject.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ V4_FIELDS = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
 TOKEN_FIELD = "x-oss-security-token"  # noqa: S105 - the name of a field
 STATUS_FIELD = "success_action_status"
 TYPE_FIELD = "x-oss-content-type"
-# Fields with a value that grants access, and all fields of the signature; lower case.
+# Lower-case names of fields with a value that grants access, and of all signature
+# fields.
 SECRET_FIELDS = frozenset(("policy", "signature", "x-oss-signature", TOKEN_FIELD))
 SIGNATURE_FIELDS = SECRET_FIELDS | {"ossaccesskeyid", *V4_FIELDS}
-# Fields whose values no message shows: secrets, and values of no use in a message.
+# Fields whose values no message shows, because they are secret or useless to the
+# reader.
 _UNSHOWN = SECRET_FIELDS | {"x-oss-credential", "ossaccesskeyid", "callback"}
-# Other fields than x-oss-*, by their names in lower case.
+# Field names that do not begin with x-oss-, by their lower-case names.
 _SPELLED = {
     name.lower(): name
     for name in (
@@ -57,7 +59,7 @@ _SPELLED = {
         *("key", "policy", "success_action_redirect", STATUS_FIELD),
     )
 }
-MAX_CONDITIONS = 1000  # far more than any policy needs
+MAX_CONDITIONS = 1000  # policies need far fewer
 _MAX_PROBLEMS = 20
 _MAX_DEPTH = 4
 _HIDDEN = "<hidden>"
@@ -65,7 +67,7 @@ _MAX_SHOWN = 200
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return *fields* with values that no repr shows.
+    """Return *fields* with values that are hidden in a repr.
 
     A value that grants access becomes a Secret, any other one a FormValue.
     """
@@ -89,8 +91,8 @@ class PolicyRefusal:
     """One violation of a POST policy by a form."""
 
     fault: PolicyFault
-    text: str  # without secrets
-    field: str = ""  # of the violated condition
+    text: str  # the text, which contains no secrets
+    field: str = ""  # field of the violated condition
 
     def __str__(self) -> str:
         return self.text
@@ -99,9 +101,10 @@ class PolicyRefusal:
 @frozen(repr=False)
 class PolicyCondition:
     operator: str  # one of OPERATORS
-    field: str  # the form field, in lower case; ``bucket`` is the bucket of the host
-    values: tuple[str, ...] = ()  # one value, or those of a list; empty for a range
-    sizes: tuple[int, int] | None = None  # of a range: minimum and maximum in bytes
+    field: str  # lower-case form field; ``bucket`` is the bucket of the host
+    # one value, or a list of permitted values; empty for a range
+    values: tuple[str, ...] = ()
+    sizes: tuple[int, int] | None = None  # minimum and maximum in bytes, for a range
 
     @classmethod
     def range(cls, low: int, high: int) -> PolicyCondition:
@@ -111,7 +114,7 @@ class PolicyCondition:
         """Return the condition as in the policy, for JSON; *hidden* omits secrets."""
         if self.sizes is not None:
             return [RANGE, *self.sizes]
-        # A dollar sign would begin a variable such as ${filename}.
+        # A dollar sign would begin a variable, such as ${filename}.
         values = [value.replace("$", "\\$") for value in self.values]
         if hidden:
             secret = self.field in _UNSHOWN
@@ -139,8 +142,8 @@ class PolicyCondition:
     ) -> PolicyRefusal | None:
         """Return the violation of the condition by a form; None if the form meets it.
 
-        Names in *fields* are lower case. A *bucket* or *size* that is None is unknown
-        and not checked.
+        Names in *fields* are lower case. *bucket* and *size* are not checked if they
+        are None.
         """
         if self.sizes is not None:
             low, high = self.sizes
@@ -163,10 +166,10 @@ class PolicyCondition:
 
 
 def read_condition(item: Any) -> PolicyCondition | None:
-    """Return the condition in *item*, a member of a policy; None if it is invalid."""
+    """Return the condition in *item* of a policy; None if it is invalid."""
     if isinstance(item, dict) and len(item) == 1:
         item = ["eq", *next(iter(item.items()))]
-    if not isinstance(item, list) or len(item) != 3:  # noqa: PLR2004 - operator and two more
+    if not isinstance(item, list) or len(item) != 3:  # noqa: PLR2004 - an operator and two operands
         return None
     operator, name, value = item
     if operator == RANGE:
@@ -174,7 +177,7 @@ def read_condition(item: Any) -> PolicyCondition | None:
         return PolicyCondition.range(name, value) if is_range else None
     if operator not in OPERATORS or not isinstance(name, str):
         return None
-    # OSS does not document a field without "$"; here it counts as one.
+    # OSS does not document names without "$". Here they count as fields, too.
     field = name.removeprefix("$").lower()
     values = value if operator in LISTS else [value]
     if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
@@ -187,7 +190,7 @@ def read_condition(item: Any) -> PolicyCondition | None:
 
 @frozen
 class PostPolicy:
-    text: Secret  # the base64 text to send
+    text: Secret  # the base64 text that is sent
     expires_at: float  # seconds since the epoch
     conditions: tuple[PolicyCondition, ...]
 
@@ -221,8 +224,9 @@ class PostPolicy:
     ) -> list[PolicyRefusal]:
         """Return every reason to refuse a form, in the order of the conditions.
 
-        *fields* are all before the file, with names in any case. A *bucket* or *size* in
-        bytes that is None is not checked. *now* is in seconds since the epoch.
+        *fields* are all fields before the file, with names in any case. *bucket* and
+        *size* (in bytes) are not checked if they are None. *now* is in seconds since
+        the epoch.
         """
         lower = lower_names(fields)
         refusals = []
@@ -301,7 +305,7 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
 
 
 def _without_escaped_dollars(data: bytes) -> bytes:
-    r"""Return *data* with ``$`` for ``\$``, which is valid in OSS but not in JSON."""
+    r"""Return *data* with ``$`` for ``\$``, which OSS accepts, but JSON does not."""
     pieces = data.split(b"\\\\")
     return b"\\\\".join(piece.replace(b"\\$", b"$") for piece in pieces)
 
@@ -332,7 +336,8 @@ def signature_conditions(
 ) -> list[PolicyCondition]:
     """Return the conditions that a policy of :func:`sign_policy` must have; none for V1."""
     fields = _signature_fields(credentials, version, region, now)
-    if version == "v1":  # whether V1 takes the token among them is not documented
+    if version == "v1":
+        # OSS does not document whether V1 needs a condition for the token
         return []
     return [PolicyCondition("eq", name, (value,)) for name, value in fields.items()]
 
@@ -347,8 +352,9 @@ def sign_policy(
 ) -> dict[str, str]:
     """Return the form fields of a signed policy, in the order in which they are sent.
 
-    *text* is a result of :func:`policy_text`. V4 needs *region* (without ``oss-``), and
-    :func:`signature_conditions` in the text for the same *now*, in seconds since the epoch.
+    *text* is a result of :func:`policy_text`. *now* is in seconds since the epoch. V4
+    needs *region* (without ``oss-``), and *text* must contain
+    :func:`signature_conditions` for the same *now*.
 
     Raises ConfigurationError, which lists all reasons, if a key or the region is invalid.
     """
@@ -381,7 +387,7 @@ def _signature_fields(
 
 
 def spelled(name: str) -> str:
-    """Return the name of a form field in the spelling of OSS."""
+    """Return the name of a form field in OSS's spelling."""
     lower = name.lower()
     return lower if lower.startswith("x-oss-") else _SPELLED.get(lower, name)
 

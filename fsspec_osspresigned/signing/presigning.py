@@ -48,22 +48,24 @@ _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"}
 class PresignRequest:
     credentials: Credentials
     endpoint: Endpoint
-    method: str = field(kw_only=True)  # in upper case
-    bucket: str = field(kw_only=True)  # always part of the signature
-    key: str = field(kw_only=True, default="")  # not encoded; empty for the bucket
-    # To send. Content-Type, Content-MD5 and x-oss-* are signed, others only if
+    method: str = field(kw_only=True)  # upper case
+    bucket: str = field(kw_only=True)  # bucket; always part of the signature
+    # key, not encoded; empty for a call on the bucket
+    key: str = field(kw_only=True, default="")
+    # Headers to send. Content-Type, Content-MD5 and x-oss-* are signed; others only if
     # additional_headers names them.
     headers: Mapping[str, str] = field(kw_only=True, default=_NONE)
-    # Decoded, without the parameters of the signature.
+    # Decoded parameters, without those of the signature.
     query: Mapping[str, str] = field(kw_only=True, default=_NONE)
     version: str = field(kw_only=True, default="v4")  # OSS refuses v1 for new buckets
     region: str | None = field(kw_only=True, default=None)  # V4: required, without oss-
     now: float = field(kw_only=True)  # start of the lifetime, seconds since the epoch
     expires_in: int = field(kw_only=True)  # seconds; 1 to 604,800 for V4
-    additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
+    # names of further signed headers; V4 only
+    additional_headers: Collection[str] = field(kw_only=True, default=())
 
     def url(self) -> SecretURL:
-        """Return the presigned URL, also if OSS would refuse it; see ``problems``."""
+        """Return the presigned URL, even if OSS would refuse it; see ``problems``."""
         if self.version != "v1":
             return self.template().url(self.key)
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -71,7 +73,7 @@ class PresignRequest:
         return SecretURL(f"{base}?{self._query_v1(headers)}")
 
     def template(self) -> PresignTemplate:
-        """Return what signs requests that differ from this one only in their keys, by V4.
+        """Return a template for V4 signatures of requests that differ only in their keys.
 
         Nothing is checked.
         """
@@ -127,7 +129,7 @@ class PresignRequest:
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield the reasons for which OSS would refuse the request."""
+        """Yield the reasons why OSS would refuse the request."""
         yield from _lasting_problems(
             self.credentials,
             self.method,
@@ -170,9 +172,9 @@ class PresignRequest:
 
 
 class PresignTemplate:
-    """Signs requests of one second, by V4, that differ only in their keys.
+    """Signs requests of one second that differ only in their keys, with V4.
 
-    It signs as ``sign_v4`` does; the signing key is hashed once.
+    It signs like ``sign_v4``, but hashes the signing key only once.
     """
 
     def __init__(
@@ -193,7 +195,7 @@ class PresignTemplate:
         return SecretURL(f"{self._base}{path}{self._query.reveal()}{signature}")
 
 
-@lru_cache(maxsize=64, typed=True)  # one signer asks for few of them, again and again
+@lru_cache(maxsize=64, typed=True)  # a signer uses few combinations again and again
 def _lasting_problems(
     credentials: Credentials,
     method: str,
@@ -257,9 +259,9 @@ def _problems_of_query(query: Mapping[str, str]) -> Iterator[str]:
 def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem if the V1 signature is also valid for another request.
 
-    V1 signs without encoding, so the key ``a?acl`` and the sub-resource ``acl`` of the
-    key ``a`` have the same signature; a value such as ``x&tagging`` is ambiguous too.
-    Permission for one must not include the other.
+    V1 signs without encoding. So the key ``a?acl`` and the sub-resource ``acl`` of the
+    key ``a`` have the same signature. A value such as ``x&tagging`` is ambiguous, too.
+    Permission for one request must not include the other.
     """
     if "?" in key and re.search(rf"\?{_signed()}", key):
         yield f"key {key[:80]!r} reads like a key with sub-resources in V1: use v4"
@@ -272,6 +274,6 @@ def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
 
 @cache
 def _signed() -> str:
-    """Return the pattern of a parameter that V1 signs, without ``?`` or ``&`` before it."""
+    """Return the pattern of a parameter that V1 signs, without a leading ``?`` or ``&``."""
     names = "|".join(map(re.escape, sorted(SUBRESOURCES)))
     return rf"(?:x-oss-[^=&?]*|{names})(?:[=&?]|$)"

@@ -31,7 +31,7 @@ from .canonical import (
 )
 
 URLVersion = Literal["v1", "v2", "v4", "s3-v2", "s3-v4", "gcs-v2", "gcs-v4", "unknown"]
-_DATED = ("v4", "s3-v4", "gcs-v4")  # with a date, and a lifetime in seconds
+_DATED = ("v4", "s3-v4", "gcs-v4")  # versions with a date and a lifetime in seconds
 _OF_SIGNATURES = ("x-oss-", S3_HEADER, "ossaccesskeyid", S3_KEY_V2.lower())
 _is_start_of_v4 = re.compile(r"[0-9a-f]{1,63}").fullmatch
 _is_number = re.compile(r"[0-9]{1,15}").fullmatch
@@ -41,20 +41,22 @@ _is_number = re.compile(r"[0-9]{1,15}").fullmatch
 class SignedURL:
     """Facts in a presigned URL, without its signature, token and key.
 
-    None means that the URL does not contain the fact. More headers than listed may be
-    signed.
+    None means that the URL does not contain the fact. More headers than the listed ones
+    may be signed.
     """
 
-    version: URLVersion  # s3-* of S3-compatible stores, gcs-* of Google Cloud Storage
-    host: str = ""  # with the port if there is one; empty if it is no URL
-    path: str = ""  # percent-encoded, as in the URL
+    version: URLVersion  # s3-* for S3-compatible stores, gcs-* for Google Cloud Storage
+    host: str = ""  # with the port, if any; empty if the text is no URL
+    path: str = ""  # percent-encoded path, as in the URL
     signed_at: float | None = None  # seconds since the epoch
     expires_at: float | None = None  # seconds since the epoch
-    additional_headers: tuple[str, ...] = ()  # lower-case names, listed as signed
+    # lower-case names of the signed headers that the URL lists
+    additional_headers: tuple[str, ...] = ()
     upload_id: str | None = None
     part_number: int | None = None
     region: str | None = None
-    has_token: bool = False  # a temporary (STS) key signed it, which may end earlier
+    # True if a temporary (STS) key signed it; the key may expire earlier
+    has_token: bool = False
 
     @property
     def is_v4(self) -> bool:
@@ -67,13 +69,14 @@ class SignedURL:
 
     def covers(self, name: str) -> bool:
         """Return whether the signature includes the header *name* (lower case)."""
-        if self.version in ("s3-v4", "gcs-v4"):  # they sign exactly what the URL lists
+        if self.version in ("s3-v4", "gcs-v4"):
+            # these versions sign exactly the headers that the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith(S3_HEADER)
         return is_signed or name in self.additional_headers
 
 
-@lru_cache(maxsize=256)  # a URL of a map is described five times on its way out
+@lru_cache(maxsize=256)  # a URL of a map is described five times before it is sent
 def describe(url: SecretURL) -> SignedURL:
     """Return the facts in *url*; unreadable facts are None, never an error."""
     try:
@@ -99,7 +102,7 @@ def describe(url: SecretURL) -> SignedURL:
         additional_headers=tuple(n for n in listed.lower().split(";") if n),
         upload_id=query.get("uploadId") or None,
         part_number=_number(query.get("partNumber")),
-        region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key id and four
+        region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key ID and four more pieces
         has_token=not query.keys().isdisjoint(TOKENS),
     )
 
@@ -107,14 +110,14 @@ def describe(url: SecretURL) -> SignedURL:
 def damage(url: SecretURL) -> str | None:
     """Return how *url* was damaged when it was copied; None if no damage is visible.
 
-    A URL without any trace of a signature may lead to a gateway, so it is damaged only
-    if its host is one of OSS.
+    A URL without any trace of a signature may lead to a gateway. It counts as damaged
+    only if its host belongs to OSS.
     """
     parts = urlsplit(url.reveal())
     query = dict(parse_query(parts.query))
     names = [name.lower() for name in query]
     signature = next((query[name] for name in SIGNATURES if query.get(name)), "")
-    del query, parts  # the signature is in them, and tracebacks may show variables
+    del query, parts  # they contain the signature, and tracebacks may show variables
     if any(name.startswith("amp;") for name in names):
         return "has &amp; instead of &"
     if signature:
@@ -125,7 +128,7 @@ def damage(url: SecretURL) -> str | None:
     return "has no signature" if is_oss or is_signed else None
 
 
-# Date, life, listed headers and credential.
+# Parameters for date, lifetime, listed headers and credential.
 _OSS_NAMES = tuple(
     f"x-oss-{name}" for name in ("date", "expires", "additional-headers", "credential")
 )

@@ -1,7 +1,7 @@
-"""Language of the command line: Chinese by the locale or ``OSSPRESIGNED_LANG``, or English.
+"""Language of the command line: English, or Chinese by locale or ``OSSPRESIGNED_LANG``.
 
-``chinese.toml`` has the translations, by their English texts. Only what people read is
-translated: JSON, names, and what another program prints stay as they are.
+``chinese.toml`` maps English texts to Chinese ones. Only texts for people are
+translated. JSON, names, and the output of other programs are not changed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from typing import Any
 
 import click
 
-# As of gettext, with one of our own first.
+# gettext's variables, after one of this package.
 _VARIABLES = ("OSSPRESIGNED_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 _HOLE = re.escape("{}")
-_WHOLE = "whole"  # the section of texts that are translated only as a whole
-_GLUE = "\u2060"  # in the place of a blank at which no line may end
-_WIDE = re.compile("([\u3001-\u9fff\uff00-\uff60])")  # two columns each
-# After an opening bracket; before a closing one, a comma, colon or full stop.
+_WHOLE = "whole"  # section with texts that are translated only as a whole
+_GLUE = "\u2060"  # replaces a blank at which no line may break
+# characters that take two columns each
+_WIDE = re.compile("([\u3001-\u9fff\uff00-\uff60])")
+# Blanks after an opening bracket, and before a closing bracket, comma, colon or full
+# stop.
 _NO_BREAK = re.compile("(?<=\uff08) | (?=[\u3001\u3002\uff09\uff0c\uff1a\uff1b\uff1f])")
 _FILLED = re.compile(f"{_WIDE.pattern}[ {_GLUE}]")
 
 
 def is_chinese() -> bool:
-    """Return whether the first variable of the language that is set names Chinese."""
+    """Return whether the first language variable that is set selects Chinese."""
     named = (os.environ.get(name) for name in _VARIABLES)
     return next(filter(None, named), "").lower().startswith("zh")
 
 
 @cache
 def catalogue() -> Mapping[str, Mapping[str, str]]:
-    """Return the sections: Chinese texts by English ones; ``{}`` stands for any text."""
+    """Return the sections, which map English texts to Chinese; ``{}`` is any text."""
     text = files(__package__).joinpath("chinese.toml").read_text("utf-8")
     return tomllib.loads(text)
 
@@ -50,13 +52,13 @@ def translated(text: str) -> str:
         if section != _WHOLE
         for row in texts.items()
     ]
-    # The last hole of a phrase ends with its clause.
+    # The last placeholder of a phrase ends with its clause.
     pattern = _pattern(tuple(rows), "[^;:]+")
     return pattern.sub(lambda match: _filled(match, rows), text)
 
 
 def translated_whole(text: str) -> str:
-    """Return *text*, such as ``3 failed``, in Chinese if it is known as a whole."""
+    """Return *text*, such as ``3 failed``, in Chinese if the whole text is known."""
     if not is_chinese():
         return text
     rows = [*catalogue()[_WHOLE].items()]
@@ -71,11 +73,11 @@ def translated_list(texts: Iterable[str], mark: str = ", ") -> str:
 
 @cache
 def _pattern(rows: tuple[tuple[str, str], ...], last: str) -> re.Pattern[str]:
-    """Return a pattern of the English texts of *rows*; the name of a group is its number.
+    """Return a pattern of the English texts in *rows*; each group is named by its number.
 
-    *last* is the pattern of a hole at the end of a text.
+    *last* is the pattern for a placeholder at the end of a text.
     """
-    # The longest first, because it may contain a shorter one.
+    # The longest text comes first, because it may contain a shorter one.
     ordered = sorted(enumerate(rows), key=lambda row: -len(row[1][0]))
     each = (f"(?P<r{number}>{_as_pattern(row[0], last)})" for number, row in ordered)
     return re.compile(f"(?:{'|'.join(each)})(?:[:;,] )?")
@@ -83,9 +85,11 @@ def _pattern(rows: tuple[tuple[str, str], ...], last: str) -> re.Pattern[str]:
 
 def _as_pattern(english: str, last: str) -> str:
     whole = re.escape(english)
-    if whole.startswith(_HOLE):  # a number, so that nothing before it is swallowed
+    if whole.startswith(_HOLE):
+        # a leading placeholder matches only a number, so it takes no other text before
+        # it
         whole = rf"(?<!\S)(\d\S*){whole.removeprefix(_HOLE)}"
-    elif english[0].isalnum():  # no part of a word
+    elif english[0].isalnum():  # a match within a word does not count
         whole = rf"(?<![\w-]){whole}"
     if whole.endswith(_HOLE):
         whole = f"{whole.removesuffix(_HOLE)}({last})"
@@ -106,8 +110,9 @@ def _filled(match: re.Match[str], rows: Sequence[tuple[str, str]]) -> str:
 class HelpFormatter(click.HelpFormatter):
     """Formatter of click that writes help in the language of the user.
 
-    click wraps lines only at blanks, and counts a Chinese character as one column. Until
-    the text is complete, a blank or glue after each character mends both.
+    click wraps lines only at blanks, and counts a Chinese character as one column.
+    Until the text is complete, each character is followed by a blank or glue, which
+    solves both problems.
     """
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
@@ -138,7 +143,7 @@ class HelpFormatter(click.HelpFormatter):
 def _paragraph(text: str) -> str:
     if not is_chinese():
         return text
-    if text.startswith("\b"):  # its lines stay as they are
+    if text.startswith("\b"):  # the lines of such a paragraph are not wrapped
         text = "\n".join(map(translated, text.split("\n")))
     else:
         text = translated(" ".join(text.split()))

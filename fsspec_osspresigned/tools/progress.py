@@ -36,15 +36,15 @@ from .terminal import ExitCode, Failure, code_of
 if TYPE_CHECKING:
     from ..upload.resume import UploadEvent
 
-_BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
-_NAP = 0.1  # seconds after which a wait checks whether the limit was lifted
-_EVENT_EVERY = 1.0  # seconds between two events of progress
+_BURST = 0.25  # after a pause, this many seconds' worth of bytes may go at once
+_NAP = 0.1  # seconds after which a wait checks whether the limit was removed
+_EVENT_EVERY = 1.0  # seconds between two progress events
 _BAR_AFTER = 0.2  # seconds before a bar is drawn
-_WIDE = 72  # columns that a bar and the names of files need
-# If so many files in a row get no answer, the rest is not tried: each of these files has
-# taken the time of all its retries.
+_WIDE = 72  # minimum columns for a bar and the names of files
+# If this many files in a row get no answer, the remaining files are not tried, because
+# each has used up the time of all retries.
 MAX_SILENT = 16
-# Verbs of commands that transfer bytes, and the word before the other end.
+# Verb of a command that transfers bytes -> the preposition before the other end.
 MOVING = {"uploaded": "from", "fetched": "to"}
 _ENDS = {**MOVING, "copied": "to", "moved": "to"}
 
@@ -83,15 +83,15 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         verb: what is done to a file, such as ``uploaded``. For verbs that transfer no
             bytes, such as ``deleted``, the bar counts files.
         bar: draw a bar on standard error, if that is a terminal.
-        say: is called with a line for each finished file; None says nothing.
+        say: is called with a line for each finished file; None prints nothing.
         event: is called with the name and the members of each event; None calls nothing.
         files: number of files.
         size: size of all files in bytes; None adds up the sizes of files as they start.
         rate: limit of the rate.
         fetching: True for downloads.
-        skips: a file that fails with this class of error is no failure; None: every
-            error is one.
-        skip_word: what such a file is called, as in the event and the summary.
+        skips: a file that fails with this class of error does not count as a failure.
+            None counts every error.
+        skip_word: word for such files in the event and in the summary.
         places: True keeps the common directory of stored objects.
     """
 
@@ -113,15 +113,19 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     ) -> None:
         super().__init__()
         self.files, self.files_done, self.files_failed = files, 0, 0
-        self.bytes, self.bytes_done = size or 0, 0  # with those of an earlier run
-        self.bytes_resumed = 0  # that an earlier run stored
-        self.failures: dict[str, Failure] = {}  # by bucket/key
+        # bytes include those of an earlier run
+        self.bytes, self.bytes_done = size or 0, 0
+        self.bytes_resumed = 0  # bytes that an earlier run stored
+        self.failures: dict[str, Failure] = {}  # bucket/key -> failure
         self.interrupted = False
-        self.given_up = False  # no server replies, or all is refused: the rest is left
-        self._silent = 0  # files in a row that no server has answered
+        # True if the remaining files are not tried: no server replies, or all files are
+        # refused
+        self.given_up = False
+        self._silent = 0  # number of files in a row that got no answer
         self._skips, self._skip_word, self._skipped = skips or (), skip_word, 0
-        self._places, self._common = places, ""  # of all paths that were stored
-        self._running: dict[str, None] = {}  # paths under way, oldest first
+        self._places, self._common = places, ""  # common directory of all stored paths
+        # paths of running transfers, the oldest first
+        self._running: dict[str, None] = {}
         self._knows_size = size is not None
         self.verb = verb
         self._say: Callable[..., object] = say if say is not None else _nothing
@@ -129,7 +133,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._rate, self._fetching = rate, fetching
         self._lock = threading.Lock()
         self._clock, self._started = clock, clock()
-        self._told = self._started  # when the last event was
+        self._told = self._started  # time of the last event
         console = Console(stderr=True)
         self._bar = Progress(
             *_columns(in_bytes=verb in MOVING, wide=console.width >= _WIDE),
@@ -144,7 +148,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         (self._task,) = self._bar.tasks
 
     def close(self) -> None:
-        """Remove the bar; what comes later draws no other one."""
+        """Remove the bar; later updates draw no new one."""
         if self._bar.live.is_started:
             self._bar.stop()
         self._bar.disable = True
@@ -199,7 +203,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._running[path] = None
 
     def end_one(self, path: str, local: str, size: int | None) -> None:
-        """Count a file as successful; *size* is that of the file in bytes, if known."""
+        """Count a file as successful; *size* is in bytes, None if unknown."""
         with self._lock:
             self._silent = 0
             self._stored(path)
@@ -207,7 +211,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             end = f" {_ENDS[self.verb]} {shown_local(local)}" if is_named else ""
             moved = f", {short_bytes(size)}" if size else ""
             self._say(f"{shown_text(path)}: {self.verb}{end}{moved}")
-            self._show()  # the bar names this file until the next one begins
+            self._show()  # keeps the file's name in the bar until the next file begins
             self._running.pop(path, None)
 
     def stored(self, local: str, receipt: Receipt) -> None:
@@ -267,7 +271,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         done, total = self.moved, self.bytes - self.bytes_resumed
         if self.verb not in MOVING:
             done, total = self.files_done, self.files
-        # A new total given to update() would make it forget the rate.
+        # Passing a new total to update() would reset the rate.
         self._task.total, self._task.finished_time = total or None, None
         files = [f"{self.files_done}/{self.files} files"] if self.files else []
         if self.files and self.files_failed:
@@ -296,13 +300,13 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             )
 
     def _under_way(self) -> str:
-        """Return the name of the oldest running file, and the number of other ones."""
+        """Return the name of the oldest running file, and the number of others."""
         name = shown_text(next(iter(self._running), "").rstrip("/").rpartition("/")[2])
         return f"{name} +{len(self._running) - 1}" if len(self._running) > 1 else name
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Progress callback of one file; a download without a size was of a prefix."""
+    """Progress callback of one file; a download without a size was a directory."""
 
     def __init__(
         self, root: TransferProgress, path: str, local: str, *, is_download: bool
@@ -336,16 +340,17 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 class RateLimit:
     """Limit of bytes per second over all threads.
 
-    A thread that exceeds the limit waits until its excess is worked off, so blocks of
-    any size keep the rate.
+    A thread that exceeds the limit waits until the average is within the limit again.
+    So blocks may have any size.
     """
 
-    per_second: float  # bytes
+    per_second: float  # bytes per second
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     _lifted: bool = field(default=False, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
-    _paid: float = field(init=False, default=-math.inf)  # when all was worked off
+    # time when all bytes so far are within the limit
+    _paid: float = field(init=False, default=-math.inf)
 
     def take(self, size: int) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Summary of a command: the failures, each reason once, and a last line with counts."""
+"""Summary of a command: failures grouped by reason, and a last line with counts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .language import translated, translated_list, translated_whole
 from .progress import MOVING, TransferProgress
 from .terminal import ExitCode, Failure, code_of_all, told
 
-# The only difference between messages that are equal otherwise.
+# Request IDs are the only difference between otherwise equal messages.
 _REQUEST = re.compile(
     r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
 )
 _DOCTOR = "to find the cause, run: osspresigned doctor BUCKET/KEY (or --url-file FILE)"
 _IGNORE = "put --ignore-existing skips files whose object exists"
-_MAX_PATHS = 10  # shown of equal failures
+_MAX_PATHS = 10  # paths shown for each group of equal failures
 
 
 @frozen
 class Summary:
     progress: TransferProgress
     also: Sequence[str] = ()  # more counts for the last line, such as "2 same"
-    terminated: bool = False  # SIGTERM ends the process
+    terminated: bool = False  # True if SIGTERM ends the process
 
     @property
     def failures(self) -> Collection[Failure]:
@@ -76,7 +76,8 @@ class Summary:
         return reasons
 
     def _reason(self, failure: Failure) -> str:
-        if failure.outcome is Outcome.STORED:  # its reason begins with that word
+        if failure.outcome is Outcome.STORED:
+            # the reason already begins with that word
             return told(failure.error)
         is_unknown = failure.outcome is Outcome.UNKNOWN
         word = f"{'unknown whether' if is_unknown else 'not'} {self.progress.verb}"
@@ -103,18 +104,18 @@ class Summary:
         return translated_list([begin, *ends], "; ")
 
     def _moved(self, of: str) -> Iterator[str]:
-        """Yield how much was moved, how fast, and to where."""
+        """Yield texts about transferred bytes, rate and target."""
         progress = self.progress
         size, seconds = progress.moved, progress.seconds
         if progress.verb not in MOVING or not (size or progress.files_done):
             return
         took = f"{max(seconds, 0.1):.1f} s"
-        if seconds >= 60:  # noqa: PLR2004 - a minute
+        if seconds >= 60:  # noqa: PLR2004 - seconds of a minute
             took = shown_seconds(seconds)
         is_part = bool(of or progress.bytes_resumed)
         sent = " sent" if progress.verb == "uploaded" and is_part else ""
         moved = translated_whole(f"{short_bytes(size)}{sent} in {took}")
-        if size >= MIB:  # the rate of so little would be noise
+        if size >= MIB:  # the rate of a few bytes would be noise
             moved += f" ({short_bytes(size / max(seconds, 1e-3))}/s)"
         where = f" to {shown_text(progress.place)}" if progress.place else ""
         yield moved + translated_whole(where)

@@ -55,7 +55,7 @@ class Output:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        # While a bar is drawn, sys.stderr writes above it.
+        # While a bar is drawn, sys.stderr prints above it.
         self._is_stderr = stream is sys.stderr
         self._lock = threading.RLock()
         self.closed = False
@@ -89,7 +89,7 @@ def silence(stream: TextIO) -> None:
 
 
 class _LogLines(logging.Handler):
-    """Log handler that passes records of exactly one level to *take*."""
+    """Log handler that passes the records of a single level to *take*."""
 
     def __init__(self, level: int, take: Callable[[logging.LogRecord], object]) -> None:
         super().__init__(level)
@@ -151,7 +151,7 @@ _ALIKE = (
     *("resume_dir", "state", "ignore_times", "max_delete", "grant", "upload_server"),
     "max_concurrency",
 )
-FLAGS = {  # storage option -> flag
+FLAGS = {  # storage option -> command-line flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
     "presigned_url": "--url-file",
     "url_map": "--map",
@@ -161,15 +161,16 @@ FLAGS = {  # storage option -> flag
     "headers": "--header",
     "expires_in": "--expires",
     "size": "--size",
-    "overwrite": "--no-overwrite",  # overwrite=False
+    "overwrite": "--no-overwrite",  # the flag means overwrite=False
 }
-_REWORDED = {  # advice of Python -> of the command line
+_REWORDED = {  # advice for Python -> advice for the command line
     "leave the path empty": "leave DEST out",
     "give allow_path_mismatch=True": "set FSSPEC_OSSPRESIGNED_ALLOW_PATH_MISMATCH=true",
     "give overwrite=True": "set FSSPEC_OSSPRESIGNED_OVERWRITE=true",
-    "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",  # no flag permits replacing
+    # no flag permits replacing objects
+    "overwrite=True": "FSSPEC_OSSPRESIGNED_OVERWRITE=true",
 }
-_ALONE = ("", "True", "False")  # values for which the flag alone is shown
+_ALONE = ("", "True", "False")  # for these values, only the flag is shown
 _OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
 
 
@@ -205,8 +206,8 @@ def code_of(error: BaseException) -> ExitCode:
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
     """Return the exit code that all *errors* share; FAILED if codes differ.
 
-    *went_well* is a number of files; unless it is 0, any error means FAILED. Without
-    errors, the code is OK.
+    *went_well* is the number of successful files; unless it is 0, any error means
+    FAILED. Without errors, the code is OK.
     """
     codes = {code_of(error) for error in errors}
     if not codes:
@@ -230,9 +231,9 @@ def why(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Return the reason of *error* in the words of the command line.
+    """Return the reason of *error* in the terms of the command line.
 
-    It has flags in place of storage options: ``--map`` for ``url_map=``.
+    It has flags instead of storage options, such as ``--map`` for ``url_map=``.
     """
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
@@ -250,7 +251,7 @@ def told(error: BaseException) -> str:
 
 
 def in_flags(text: str) -> str:
-    """Return *text* with flags in place of storage options."""
+    """Return *text* with flags instead of storage options."""
     for ours, theirs in _REWORDED.items():
         text = text.replace(ours, theirs)
     return re.sub(_OPTION, _flag, text)
@@ -264,12 +265,12 @@ def _flag(match: re.Match[str]) -> str:
 @frozen
 class Failure:
     path: str
-    local: str  # the local file: "-" for a stream, empty if there is none
+    local: str  # local file: "-" for a stream, empty if there is none
     error: BaseException
 
     @property
     def name(self) -> str:
-        """Shown name: the local file if it cannot be read or written, else the object."""
+        """Name for messages: the local file if its access failed, else the object."""
         error = self.error
         is_local = isinstance(error, OSError) and not (
             isinstance(error, OSSPresignedError) or error.filename == self.path
@@ -334,7 +335,8 @@ def interruptible(
     handles_sigterm = signal.getsignal(signal.SIGTERM) in usual
     if handles_sigterm:
         signal.signal(signal.SIGTERM, terminated)
-    if at_interrupt is not signal.SIG_IGN:  # as in the background of a script
+    if at_interrupt is not signal.SIG_IGN:
+        # a script that runs in the background ignores SIGINT
         signal.signal(signal.SIGINT, first)
     try:
         yield

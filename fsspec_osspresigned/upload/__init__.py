@@ -1,4 +1,4 @@
-"""Uploads: the code that stores bytes as an object, in one request or in parts.
+"""Uploads: sends bytes as an object, in one request or in parts.
 
 Begin with ``upload``. ``plan`` decides how to split an object into parts, ``modes`` sends
 it in one request or in parts. ``writer`` is the file that ``open`` returns. ``journal``

@@ -1,6 +1,6 @@
 """Part buffer: collects written bytes into parts of the planned size.
 
-Immutable bytes are kept without a copy, unless they are so few that copying is cheaper.
+Immutable bytes are kept without a copy, except small ones, which are cheaper to copy.
 Other bytes are copied into reusable buffers.
 """
 
@@ -19,23 +19,23 @@ from ..units import KIB
 if TYPE_CHECKING:
     from .upload import Upload
 
-KEPT = 4 * KIB  # bytes from which on to keep an object costs less than to copy it
-_FIRST = 64 * KIB  # bytes of the first buffer: most files are small
-_IDLE = 8  # free buffers kept for the next parts, because parts end in bursts
+KEPT = 4 * KIB  # minimum bytes for which keeping an object costs less than copying it
+_FIRST = 64 * KIB  # bytes of the first buffer; small, because most files are small
+_IDLE = 8  # free buffers that are kept for later parts, because parts finish in bursts
 
 
 class PartBuffer:
-    """Buffer of the next part: objects kept without a copy, and a chunk for copies.
+    """Buffer for the next part: objects that are kept, and a chunk for copies.
 
-    At most one of ``_room`` and ``free`` is positive. So two copies in a row, or two kept
-    objects in a row, need one check of memory.
+    At most one of ``_room`` and ``free`` is positive. So two copies in a row, or two
+    kept objects in a row, need only one memory check.
 
-    The buffers of all open files share the memory of the process. If it is short, the
-    buffer waits for the parts of *upload* that are in flight.
+    The buffers of all open files share the memory of the process. If memory is short,
+    the buffer waits for the parts of *upload* that are in flight.
     """
 
     def __init__(self, upload: Upload) -> None:
-        self.number = 1  # of the part
+        self.number = 1  # number of the part
         self._upload, self._limit = upload, upload.memory_limit
         self._account = MemoryAccount(memory_budget())
         self._idle: deque[memoryview] = deque()  # chunks for later parts
@@ -45,15 +45,17 @@ class PartBuffer:
     def _reset(self) -> None:
         self._size = self._upload.plan.size_of(self.number)
         self.pieces: list[memoryview | bytes] = []  # what was written so far, in order
-        self._filling = 0  # bytes of memory that are counted for the part
-        self._copied = 0  # bytes of the part that are copies
-        self._leased = 0  # bytes that kept pieces may have in all
+        self._filling = 0  # bytes of memory that are reserved for the part
+        self._copied = 0  # bytes of the part that were copied
+        self._leased = 0  # maximum bytes of all kept pieces
         # Bytes of immutable objects that the caller may append to *pieces* without a
-        # check of memory; the caller subtracts them. ``_max_kept`` has the kept ones, too.
+        # memory check; the caller subtracts what it appends. ``_max_kept`` also
+        # includes the pieces already kept.
         self.free = self._max_kept = 0
-        self._room = 0  # bytes that may be copied now without a check of memory
+        self._room = 0  # bytes that may be copied now without a memory check
         self._chunk: memoryview | None = None
-        self._begin = self._end = 0  # of the copied bytes that are no piece yet
+        # range of copied bytes that are not in *pieces* yet
+        self._begin = self._end = 0
 
     @property
     def held(self) -> int:
@@ -67,12 +69,12 @@ class PartBuffer:
     def copy(self, data: memoryview | bytes, size: int) -> bool:
         """Append a copy of *data*, which has *size* bytes; return False if it does not fit.
 
-        False also means that ``fill`` must first make room, which may take memory.
+        It also returns False if ``fill`` must first make room.
         """
         if not 0 < size <= self._room:
             return False
         end = self._end + size
-        self._chunk[self._end : end] = data  # type: ignore[index]  # there is room
+        self._chunk[self._end : end] = data  # type: ignore[index]  # there is a chunk if there is room
         self._end = end
         self._copied += size
         self._room -= size
@@ -81,8 +83,9 @@ class PartBuffer:
     def fill(self, view: memoryview, *, whole: int | None) -> int:
         """Append some bytes of *view*, and return their number; 0 if the part must be sent.
 
-        If it must be sent although it is not full, memory is short: the caller then
-        sends it with the next ``lacking`` bytes of *view*, and waits until it is stored.
+        If memory is short, a part may have to be sent before it is full. Then the
+        caller sends it with the next ``lacking`` bytes of *view*, and waits until it is
+        stored.
 
         *whole* is the size of the immutable object that contains *view*; None if the
         bytes of *view* can change.
@@ -112,7 +115,7 @@ class PartBuffer:
     def take(self, last: memoryview | None = None) -> PartBody:
         """Return the collected part, and start the next one.
 
-        *last* are more bytes of the part, which are not copied.
+        *last* are further bytes of the part, which are not copied.
         """
         self._end_piece()
         chunk, size = self._chunk, self.held
@@ -128,19 +131,19 @@ class PartBuffer:
         return body
 
     def close(self) -> None:
-        """Free the part and all idle chunks; those of parts in flight when they return."""
+        """Free the part and all idle chunks; chunks of parts in flight are freed later."""
         self._closed = True
         self._account.add(-self._filling)
         self._reset()
         self._free_idle()
 
     def end(self) -> None:
-        """Close the buffer after the end of the upload, and count none of its memory."""
+        """Close the buffer after the upload has ended, and stop counting its memory."""
         self.close()
         self._account.close()
 
     def _make_free(self, size: int, lacking: int) -> bool:
-        """Lease memory to keep *size* more bytes without a copy; return False without room.
+        """Lease memory to keep *size* more bytes; return False if there is no room.
 
         *lacking* is the number of bytes until the part is full.
         """
@@ -172,22 +175,23 @@ class PartBuffer:
         return True
 
     def _take_room(self, min_size: int, max_size: int) -> int:
-        """Lease memory for *min_size* to *max_size* bytes; return how many, 0 without room.
+        """Lease memory for *min_size* to *max_size* bytes; return its size, or 0.
 
-        Without room, first wait for parts of this file.
+        If there is no room, first wait for parts of this file.
         """
         doubled = min(max_size, max(_FIRST, self.held, min_size))
         usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
             self._free_idle()
-            # For parts of this file only: one thread may write to all files.
+            # Wait only for parts of this file, because one thread may write to several
+            # files.
             run(self._upload.wait_for_memory, lambda: self._has_room(usual))
             if not self._reserve(usual):
                 return doubled if doubled < usual and self._reserve(doubled) else 0
         return usual
 
     def _take_min(self, size: int, lacking: int) -> int:
-        """Lease memory beyond the limit, and return how many bytes.
+        """Lease memory beyond the limit, and return its size in bytes.
 
         Return 0 if the part, with the next *size* bytes, is large enough to be sent.
         """
@@ -211,7 +215,7 @@ class PartBuffer:
         return has_room
 
     def _give_back(self, size: int, chunk: memoryview | None) -> None:
-        # *chunk* is None unless it is all of the part's memory.
+        # *chunk* is given only if it is all of the part's memory.
         self._account.add(-size)
         if (
             chunk is not None

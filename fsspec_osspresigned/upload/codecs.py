@@ -1,7 +1,7 @@
 """Text and compression layers on a writable file, closed together with the file.
 
 fsspec itself never closes the file under a codec, and its text layer does not report
-how a ``with`` block ended. These layers do both, by the rules of ``writer``.
+how a ``with`` block ended. These layers do both, and follow the rules of ``writer``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ..model import Receipt
 
 _MARK = "\ufeff"  # the byte order mark
-_MARKED = ("utf-16", "utf-32")  # encodings that begin with it, in either byte order
+# encodings that begin with this mark, in either byte order
+_MARKED = ("utf-16", "utf-32")
 
 
 class _Layer:
@@ -78,7 +79,7 @@ class _Layer:
 
 
 class ChainedWriter(_Layer, io.BufferedIOBase):
-    """File that compresses with *codec* into the file *inner*; ``close`` closes both."""
+    """File that compresses into *inner* with *codec*; ``close`` closes both."""
 
     def __init__(self, codec: Any, inner: PresignedWriter) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         try:
             self._codec.write(view)
         except BaseException as error:
-            self._inner.give_up(error)  # the codec may have lost some of it
+            self._inner.give_up(error)  # the codec may have lost some of the data
             raise
         self._position += view.nbytes
         return view.nbytes
@@ -111,7 +112,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
     def flush(self) -> None:
         """Raise the first failure of the upload; write nothing.
 
-        To flush a codec would make the compressed data larger.
+        Flushing a codec would make the compressed data larger.
         """
         self._inner.flush()
 
@@ -136,7 +137,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         self._drop_codec()
 
     def __del__(self) -> None:
-        # The writer below warns of an unclosed file.
+        # The writer below warns about an unclosed file.
         if not getattr(self, "_ended", True):
             try:
                 self._inner.__del__()
@@ -146,7 +147,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
     def _finish(self) -> None:
         """Write the end of the compressed stream to the file below; idempotent.
 
-        If that fails, the upload is discarded, and the error raised.
+        If this fails, the upload is discarded, and the error is raised.
         """
         if self._ended:
             return
@@ -164,13 +165,14 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
     def _drop_codec(self) -> None:
         self._ended = True
         self._inner.silence()
-        # Now, and not in the codec's finalizer.
-        with contextlib.suppress(Exception):  # whatever it raises, the file is gone
+        # Close the codec now, not in its finalizer.
+        with contextlib.suppress(Exception):
+            # the file is discarded anyway, so the error does not matter
             self._codec.close()
 
 
 class TextWriter(_Layer, io.TextIOWrapper):
-    """Text layer on the file *binary*, which ``close`` closes and publishes, too.
+    """Text layer on the file *binary*; ``close`` also closes and publishes *binary*.
 
     An exception in its ``with`` block discards the file below.
     """
@@ -181,7 +183,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
         self._inner = binary
         raw: Any = binary
         super().__init__(raw, **text_options)
-        # Python leaves the mark out where a file cannot seek.
+        # Python omits the byte order mark if a file cannot seek.
         self._mark = _MARK if codecs.lookup(self.encoding).name in _MARKED else ""
 
     def write(self, text: str, /) -> int:
@@ -194,7 +196,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Raise UnsupportedOperation, as the file below does."""
-        self.flush()  # the position of the file below counts
+        self.flush()  # so that the position of the file below is current
         return self._inner.seek(offset, whence)
 
     def close(self) -> None:
@@ -203,12 +205,13 @@ class TextWriter(_Layer, io.TextIOWrapper):
         The file below publishes its object; an exception in flight discards it.
         """
         if self.closed:
-            self._inner.close()  # raises again what failed
+            self._inner.close()  # raises the earlier failure again
         else:
             super().close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(ValueError, AttributeError):  # detached, never made
+        with contextlib.suppress(ValueError, AttributeError):
+            # the layer was detached, or its constructor failed
             if self.buffer is self._inner and not self._inner.closed:
                 self._inner.__del__()
 

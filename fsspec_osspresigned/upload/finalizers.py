@@ -1,7 +1,7 @@
-"""Finalizers: whether one of them, and not the program, closes a file.
+"""Finalizers: finds out whether a finalizer, not the program, closes a file.
 
 A wrapper of another library may close the file when the program drops it, for example
-after an exception. What it wrote until then is not the whole object.
+after an exception. The bytes written until then are not the whole object.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 
-# Instructions that drop a reference. None of them calls a function, but ``__setattr__``
-# and its kin, which a program may write in Python and then have a frame of their own.
+# Instructions that drop a reference. They call no function, except ``__setattr__`` and
+# similar methods. If a program defines these in Python, they have a frame of their own.
 _DROPS = ("POP_", "STORE_", "DELETE_", "END_")
 
 
 class _Collection:
-    """The run of the garbage collector, which this thread or another may be in."""
+    """A run of the garbage collector, in this thread or another one."""
 
     thread: int | None = None
 
@@ -36,12 +36,13 @@ gc.callbacks.append(_collection.note)
 def in_finalizer() -> bool:
     """Return whether a finalizer is running in this thread.
 
-    It is a method ``__del__``, one that the garbage collector calls, or one of compiled
-    code: then the Python code that runs is at an instruction that calls nothing.
-    ``close`` methods of wrappers may be in between.
+    A finalizer is a method ``__del__``, a function that the garbage collector calls, or
+    compiled code. In the last case, the running Python code is at an instruction that
+    calls nothing. ``close`` methods of wrappers may be in between.
 
-    Not recognized is a finalizer of compiled code that runs because a call returns, as
-    that of a local variable does. It looks as if the call had closed the file.
+    One case is not recognized: a finalizer of compiled code that runs when a call
+    returns, for example for a local variable. It looks as if the call had closed the
+    file.
     """
     if _collection.thread == threading.get_ident():
         return True
@@ -62,5 +63,5 @@ def _is_own(frame: FrameType) -> bool:
 def _instruction(frame: FrameType) -> str:
     """Return the name of the instruction that *frame* executes; "" if it has none."""
     code, at = frame.f_code.co_code, frame.f_lasti
-    # Code of other compilers than CPython's may have none.
+    # Code from another compiler may have no instruction at this position.
     return "".join(dis.opname[op] for op in code[at : at + 1])

@@ -5,9 +5,8 @@ upload and the local file. Each further line is one part, appended after the sto
 confirmed it. A truncated or damaged line counts as missing, and that part is sent
 again. The file contains no URL, no signature and no header.
 
-The path of the object and the local file identify an upload. Only one process at a
-time can use a journal. After a disk error the journal is no longer written, but the
-upload continues.
+The path of the object and the local file identify an upload. Only one process at a time
+can use a journal. After a disk error, the upload continues without a journal.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _log = Logger(__name__)
 VERSION = 2
 SUFFIX = ".upload.jsonl"
 _LOCK = ".lock"
-_LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
+_LIMIT = 32 * 1024 * 1024  # bytes; 10,000 parts, each sent a dozen times, need 16 MiB
 _LINE = re.compile(rb'(\{.+),"check":"([0-9a-f]{16})"\}')
 
 
@@ -53,7 +52,7 @@ def _text() -> Any:
 
 @frozen(kw_only=True)
 class JournalHead:
-    """First line of a journal: the upload and its local file when it began."""
+    """First line of a journal: the upload, and its local file at the beginning."""
 
     path: str = _text()  # ``bucket/key``
     source: str = _text()  # absolute path of the local file
@@ -62,11 +61,11 @@ class JournalHead:
     parts: int = _int_from(1, MAX_PARTS)
     demands: str = _text()  # SHA-256 of the required headers
     upload_id: str = _text()
-    # True if the owner initiated the upload, so the client must not abort it.
+    # True if the owner initiated the upload. The client must not abort such an upload.
     owners: bool = field(validator=instance_of(bool))
     created: float = field(validator=instance_of(float))  # seconds since the epoch
-    # Host and port of the store where the upload was begun; empty if the owner began
-    # the upload, or if version 1 wrote the journal.
+    # Host and port of the store where the upload began. Empty if the owner initiated
+    # the upload, or if the journal has version 1.
     host: str = field(default="", validator=instance_of(str))
     version: int = field(default=VERSION, validator=in_((1, VERSION)))
 
@@ -74,7 +73,7 @@ class JournalHead:
     def size(self) -> int:
         return self.fingerprint.size
 
-    def size_of(self, number: int) -> int:  # from 1
+    def size_of(self, number: int) -> int:  # numbers begin with 1
         start = (number - 1) * self.part_size
         return min(self.part_size, self.size - start)
 
@@ -82,13 +81,13 @@ class JournalHead:
 @frozen
 class JournalPart:
     part: PartReceipt
-    verified: str  # how: ``crc64``, ``md5`` or ``none``
+    verified: str  # kind of check: ``crc64``, ``md5`` or ``none``
 
 
 @frozen
 class JournalRecord:
     head: JournalHead
-    parts: Mapping[int, JournalPart]  # the stored ones by number
+    parts: Mapping[int, JournalPart]  # part number -> stored part
 
 
 def line_of(members: Mapping[str, Any]) -> bytes:
@@ -113,7 +112,8 @@ def parse(data: bytes) -> JournalRecord | None:
     parts: dict[int, JournalPart] = {}
     for line in others:
         if (kept := _part(line, head)) is not None:
-            parts[kept.part.part_number] = kept  # the last one wins, as in the store
+            # the last upload of a part wins, as in the store
+            parts[kept.part.part_number] = kept
     return JournalRecord(head, MappingProxyType(parts))
 
 
@@ -172,8 +172,9 @@ class HeldJournal:
 
     def __init__(self, path: str, file_path: str) -> None:
         self.file_path = file_path
-        self.record: JournalRecord | None = None  # of an earlier process, if readable
-        self.keeps = False  # whether a later process can resume the current upload
+        # record of an earlier process, if it is readable
+        self.record: JournalRecord | None = None
+        self.keeps = False  # True if a later process can resume the current upload
         self._path = path
         self._is_torn = self._warned = False
         self._lock: FileLock | None = None
@@ -182,7 +183,7 @@ class HeldJournal:
 
     @property
     def is_ours(self) -> bool:
-        """True if this process has locked the journal."""
+        """True if this process holds the lock of the journal."""
         return self._lock is not None
 
     @property
@@ -197,7 +198,7 @@ class HeldJournal:
     def acquire(self) -> Self:
         """Lock the journal, read its content into ``record``, and return the object.
 
-        An OSError of the disk is logged, and the upload continues without a journal.
+        A disk error is logged, and the upload continues without a journal.
 
         Raises:
             UploadInProgressError: another process or thread has the journal.
@@ -236,7 +237,7 @@ class HeldJournal:
                 self.keeps = True
 
     def resume(self) -> None:
-        self.keeps = True  # its lines count, even if no other can be added
+        self.keeps = True  # its lines are valid, even if no other line can be added
         with self._warning():
             self._file = LineFile.reopen(
                 self.file_path, is_torn=self._is_torn, sync=True
@@ -262,7 +263,7 @@ class HeldJournal:
     def release(self) -> None:
         """Unlock the journal for other processes; idempotent."""
         if os.getpid() != self._pid:
-            return  # a thread lock may be stuck in a forked child
+            return  # in a forked child, a thread lock may be locked forever
         self._close()
         if self._lock is not None:
             self._lock.release()
@@ -285,8 +286,7 @@ class HeldJournal:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "%s: the resume file %s cannot be used (%s): the upload goes on; if it "
-                "fails, parts that the file does not list are sent again",
+                "%s: the resume file %s cannot be used (%s): the upload continues; if it fails, parts that the file does not list are sent again",
                 self._path,
                 self.file_path,
                 error.strerror or error,
@@ -298,16 +298,18 @@ class FoundJournal:
     """One journal of a resume directory."""
 
     name: str
-    record: JournalRecord | None  # None if it cannot be read
-    in_use: str | None  # description of the process that uses it; None if it is free
+    record: JournalRecord | None  # None if the journal cannot be read
+    # description of the process that uses the journal; None if it is free
+    in_use: str | None
 
 
 def _other_writers(status: os.stat_result) -> str | None:
-    # Root may use a directory of another user, as a container does with one of its host.
+    # Root may use another user's directory, for example a container with a directory of
+    # its host.
     if status.st_uid not in (0, os.geteuid()) and os.geteuid():
         return "its owner"
     if status.st_mode & stat.S_IWOTH:
-        return "everybody"  # as Windows says of all directories
+        return "everybody"  # Windows reports such permissions for all directories
     is_foreign = status.st_gid != os.getegid()
     return "its group" if status.st_mode & stat.S_IWGRP and is_foreign else None
 
@@ -338,8 +340,7 @@ class ResumeDirectory:
     def _refuse_others(self, status: os.stat_result) -> None:
         if os.name == "posix" and (others := _other_writers(status)):
             raise ConfigurationError(
-                f"resume_dir={self.directory}: {others} can write there: use a "
-                "directory of your own"
+                f"resume_dir={self.directory}: {others} can write there: use your own directory"
             )
 
     def hold(self, path: str, source: str) -> HeldJournal:
@@ -350,8 +351,9 @@ class ResumeDirectory:
             ConfigurationError: other users can now write to the directory.
         """
         status = None
-        with contextlib.suppress(OSError):  # taking the lock raises the reason
-            status = self._make()  # a cleaner of old files may have removed it
+        with contextlib.suppress(OSError):  # taking the lock raises the error
+            # a cleanup of old files may have removed the directory
+            status = self._make()
         if status is not None:
             self._refuse_others(status)
         return HeldJournal(path, self._file_of(path, source)).acquire()

@@ -1,4 +1,4 @@
-"""Modes of an upload: one call, one call from a file on disk, or a multipart upload."""
+"""Modes of an upload: one request, one request from a spool file, or a multipart upload."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ if TYPE_CHECKING:
 
 _log = Logger(__name__)
 
-# Parts of a stream that are signed first: it may end soon.
+# Parts of a stream that are signed first. They are few, because the stream may end
+# soon.
 _FIRST_BATCH = 4
-# Seconds of an upload after which its rate says something.
+# Seconds of an upload before its rate is meaningful.
 _WARMED_UP = 2.0
 
 
 def as_failure(error: BaseException, path: str) -> Exception:
     """Return the exception that later calls of an upload of *path* raise after *error*.
 
-    It is *error* itself, or UploadDiscardedError if *error* is an interrupt.
+    This is *error* itself, or UploadDiscardedError if *error* is an interrupt.
     """
     if isinstance(error, Exception):
         return error
@@ -57,8 +58,8 @@ class ExpiryWatch:
     """Estimates when an upload will end, and warns once if its URLs expire before.
 
     It is for uploads whose URLs were all signed in advance. Only the thread of the
-    engine's loop may use it. *size* is None for a stream, which is not watched;
-    *expires_at* is in seconds since the epoch, None if unknown.
+    engine's loop may use it. *size* None means a stream, which is not watched.
+    *expires_at* is in seconds since the epoch; None if unknown.
     """
 
     def __init__(self, path: str, size: int | None, expires_at: float | None) -> None:
@@ -85,7 +86,7 @@ class ExpiryWatch:
 
 
 class PartList:
-    """Numbers the parts of one upload and records stored parts."""
+    """Numbers the parts of one upload, and records stored parts."""
 
     def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
         self._target, self._max_parts = target, max_parts
@@ -127,7 +128,7 @@ class PartList:
         return len(self._stored)
 
     def crc64(self) -> int | None:
-        """Return the CRC-64 of the whole object; None if that of a part is unknown."""
+        """Return the CRC-64 of the whole object; None if a part's CRC-64 is unknown."""
         total = 0
         for part in self.parts:
             if part.crc64 is None:
@@ -143,9 +144,10 @@ class PartList:
         verified: str = "none",
         upload_id: str = "",
     ) -> Receipt:
-        """Return the receipt of the object that the parts have become; see ``receipt_of``.
+        """Return the receipt of the completed object; see ``receipt_of``.
 
-        *verified* ``none`` stands for the kind of checksum compared for the parts.
+        If *verified* is ``none``, the receipt states the kind of checksum that was
+        compared for the parts.
         """
         if verified == "none" and len(self._verified) == 1:
             (verified,) = self._verified
@@ -177,7 +179,7 @@ class UploadJob:
 
 
 class SinglePut:
-    """Upload in one call, which keeps at most one body in memory until the end."""
+    """Upload in one request; at most one body is kept in memory until the end."""
 
     def __init__(self, job: UploadJob) -> None:
         self.body: Body = EMPTY
@@ -196,7 +198,7 @@ class SinglePut:
             await calls.client.preflight(known)
 
     async def wait_for_memory(self, may: Callable[[], bool]) -> None:
-        pass  # no part is in flight
+        pass  # with one request, no part is in flight
 
     async def publish(self) -> Receipt:
         job = self._job
@@ -209,7 +211,7 @@ class SinglePut:
 
 
 class SpooledPut(SinglePut):
-    """Upload in one call of a stream, which is first written to an unnamed local file."""
+    """Upload of a stream in one request; the stream is first written to an unnamed file."""
 
     def __init__(self, job: UploadJob) -> None:
         super().__init__(job)
@@ -226,14 +228,15 @@ class SpooledPut(SinglePut):
             body.release()
 
     async def close(self) -> None:
-        await blocking(self._spool.close)  # a cancelled call may be writing to it
+        # a cancelled call may still write to the spool
+        await blocking(self._spool.close)
 
 
 class Multipart:
     """Multipart upload, whose parts are tasks of the engine.
 
-    *resumption* has the journal of the upload; None means an upload without a journal.
-    The first failure of a part cancels the others, and becomes ``failure``.
+    *resumption* has the journal of the upload; None means that there is none. The first
+    failure of a part cancels the others, and becomes ``failure``.
     """
 
     body = EMPTY
@@ -258,7 +261,7 @@ class Multipart:
     async def begin(self, is_over: Callable[[], bool]) -> None:
         """Initiate the upload, unless its owner or an earlier process has initiated it.
 
-        It is not tried again once *is_over* returns True.
+        If *is_over* returns True, the call is not retried.
 
         Raises NotCoveredError if a multipart upload is not granted.
         """
@@ -295,8 +298,8 @@ class Multipart:
     async def add(self, body: Body) -> None:
         """Begin to send *body* as the next part; first wait while too many are in flight.
 
-        If memory is short, a part that holds memory waits until there is memory again,
-        or no other part is in flight. Raises the first failure of any part.
+        If memory is short, a part in memory waits until there is enough again, or until
+        no other part is in flight. Raises the first failure of any part.
         """
         memory = memory_budget()
         while self.in_flight and (
@@ -307,8 +310,8 @@ class Multipart:
             self._check()
         self._check()
         number = self._parts.next_number()
-        # A part may outlive the call that added it; all parts of an upload wait for
-        # their turn as one call.
+        # A part may outlive the call that added it. All parts of an upload share one
+        # call, so they wait for their turn together.
         context = contextvars.copy_context()
         context.run(call_of_task.set, self._call)
         task = running().spawn(self._send_part(number, body), context)
@@ -338,9 +341,10 @@ class Multipart:
             self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:
-            # A traceback keeps the variables of its frames, and so the bytes of the part.
+            # A traceback keeps the variables of its frames alive, and so the bytes of
+            # the part.
             traceback.clear_frames(error.__traceback__)
-            if self.failure is None:  # raised by the caller's next step
+            if self.failure is None:  # the caller's next step raises it
                 self.failure = as_failure(error, self._calls.target.path)
             self.cancel()
             if isinstance(error, asyncio.CancelledError):
@@ -352,7 +356,8 @@ class Multipart:
 
     def cancel(self) -> None:
         for task in list(self.in_flight):
-            if not task.cancelling():  # a second time, it would leave its thread alone
+            if not task.cancelling():
+                # a second cancellation would abandon the thread of the task
                 task.cancel()
 
     async def wait(self) -> None:
@@ -388,8 +393,8 @@ class Multipart:
         """Abort the multipart upload, unless it is the owner's or can be resumed.
 
         The option ``abort_owner_uploads`` aborts the owner's, too. *reason* is the
-        error that ended the upload, which gets a note if parts are kept; None if there
-        is none. With *once*, a failed abort is not retried.
+        error that ended the upload, or None; if parts are kept, it gets a note. With
+        *once*, a failed abort is not retried.
         """
         if not self.upload_id or self._is_discarded:
             return
@@ -402,7 +407,7 @@ class Multipart:
             await self._calls.abort(self.upload_id, once=once)
             return
         if isinstance(reason, UploadNotFoundError):
-            return  # nothing is kept
+            return  # the upload no longer exists, so nothing is kept
         kept = (
             f"its owner's multipart upload {self.upload_id} is kept, with "
             f"{self._parts.stored_count} parts: its URLs can be used again"
@@ -412,4 +417,4 @@ class Multipart:
             reason.add_note(kept)
 
     async def close(self) -> None:
-        pass  # each part is freed when it has been sent
+        pass  # each part is freed after it was sent

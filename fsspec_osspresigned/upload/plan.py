@@ -1,6 +1,6 @@
-"""Upload plan: the size of parts, and errors that are certain before the first byte.
+"""Upload plan: part sizes, and errors that are certain before the first byte.
 
-All functions are pure: from options, grant and size they make a plan or an error.
+The functions derive a plan, or an error, from options, grant and size.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ from ..other_stores import S3_MIN_PART
 from ..signers.base import Grant, MultipartGrant
 from ..units import MIB, shown_bytes, shown_moment
 
-# A stream keeps its part size for the first half of the 10,000 parts, then doubles it
-# every 500 parts: 8 MiB parts reach 39 GiB unchanged and 7 TiB in all.
+# A stream keeps its part size for the first half of the 10,000 parts, and then doubles
+# it every 500 parts. With parts of 8 MiB, it reaches 39 GiB before the first doubling
+# and 7 TiB in all.
 _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
-# Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
+# Number of parts that may be as small as OSS permits if memory is short. They hold 200
+# MB.
 _SMALL_PARTS = 2_000
-# Parts of a file up to 256 MiB: one for each of 16 connections. The size of the file alone
-# decides, because a resumed upload must have the same parts.
+# Number of parts of a file up to 256 MiB: one for each of 16 connections. It depends
+# only on the size of the file, because a resumed upload must have the same parts.
 _PARTS = 16
 
 
@@ -44,17 +46,20 @@ _PARTS = 16
 class UploadPlan:
     """Decision on how one object is split and sent."""
 
-    action: Action = Action.PutObject  # stores the whole object if it needs no parts
-    largest: int = MAX_SINGLE_PUT  # bytes of a stream in that call
-    multipart: bool  # True sends parts from the start; False sends one call if possible
+    # request that stores the whole object if it needs no parts
+    action: Action = Action.PutObject
+    largest: int = MAX_SINGLE_PUT  # maximum bytes of a stream in that request
+    # True sends parts from the start; False sends one request if possible
+    multipart: bool
     part_size: int  # bytes of every part except the last
-    min_part: int = MIN_PART  # bytes of every part except the last
+    min_part: int = MIN_PART  # minimum bytes of every part except the last
     max_parts: int = MAX_PARTS
-    grows: bool = False  # later parts of a stream get larger
-    spools: bool = False  # a stream goes to disk first: only one call is granted
+    grows: bool = False  # True: later parts of a stream get larger
+    # True: a stream is spooled to disk, because only one request is granted
+    spools: bool = False
 
     def size_of(self, number: int) -> int:
-        """Return the size in bytes of part *number*, from 1; the last may be smaller."""
+        """Return the size in bytes of part *number*; the last part may be smaller."""
         if not self.grows or number <= _CONSTANT_PARTS:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
@@ -65,7 +70,7 @@ class UploadPlan:
 
         None means that the part must have its planned size.
         """
-        if self.spools:  # a file on disk has no parts
+        if self.spools:  # a spooled stream has no parts
             return MIN_PART
         if not self.grows or number > _CONSTANT_PARTS:
             return None
@@ -87,7 +92,7 @@ class UploadPlan:
                 return
 
 
-_WHOLE = {  # what one request stores, however many bytes there are
+_WHOLE = {  # plans for a single request, which stores an object of any permitted size
     action: UploadPlan(action=action, multipart=False, part_size=MAX_SINGLE_PUT)
     for action in (Action.PutObject, Action.PostObject)
 }
@@ -97,11 +102,11 @@ _PUT = _WHOLE[Action.PutObject]
 def plan_for(
     grant: Grant, options: Options, size: int | None, *, path: str
 ) -> UploadPlan:
-    """Return the plan for an object of *size* bytes; None stands for a stream.
+    """Return the plan for an object of *size* bytes; None means a stream.
 
     Above the threshold, an object is sent in parts. If neither options nor grant fix
-    their size, it is a sixteenth of the object, in whole MiB, from 1 to 16 MiB; or more, if
-    there would be too many parts. Equal arguments give equal plans.
+    the part size, it is a sixteenth of the object, in whole MiB, from 1 to 16 MiB. It
+    is larger if there would be too many parts. Equal arguments give equal plans.
 
     Raises:
         ConfigurationError: the granted requests cannot store the object; the message
@@ -137,9 +142,9 @@ def plan_for(
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return a text for errors that tells the largest body of *action*.
+    """Return a text for errors with the largest body of *action*.
 
-    That is *largest* bytes; None stands for the limit of OSS.
+    The limit is *largest* bytes; None means the limit of OSS.
     """
     name = "the form of a grant" if action.spec.form else "one PUT"
     maximum = action.spec.largest if largest is None else largest
@@ -169,7 +174,7 @@ def _whole_mib(size: int) -> int:
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
     minimum = max(parts.min_part, -(-size // parts.max_parts))
     if parts.is_owners:
-        return minimum  # the URL map's rule: as many parts as there are URLs
+        return minimum  # a URL map needs as many parts as it has URLs
     return wanted if minimum <= wanted else _whole_mib(minimum)
 
 
@@ -216,21 +221,23 @@ async def planned(
 ) -> tuple[UploadPlan, Grant]:
     """Return the plan for an upload of *size* bytes to *target*, and its grant.
 
-    *size* None stands for a stream. Nothing is sent to the store. Raises like ``plan_for``,
+    *size* None means a stream. Nothing is sent to the store. Raises like ``plan_for``,
     ``refuse_expired`` and ``check_plan``, and NotCoveredError if a request that the
     upload needs is not granted.
     """
     grant = client.grant_of_all
     is_small = size is not None and size <= client.options.threshold
     if grant is not None and is_small and client.signer.grants_by_prefix:
-        return _PUT, grant  # which permits all ways; what follows would find the same
+        # this grant permits all ways, so the checks below would not change the plan
+        return _PUT, grant
     grant = await granted(client, target.path)
     if grant.expires_at is not None:
         refuse_expired(grant, target.path)
     plan = plan_for(grant, client.options, size, path=target.path)
-    if plan is not _PUT:  # which has no conditions
+    if plan is not _PUT:  # this plan has no conditions
         check_plan(client.options, target, grant, plan)
-    if not client.signer.grants_by_prefix:  # else the requests need not be made
+    if not client.signer.grants_by_prefix:
+        # for such a signer, all requests are granted
         for operation in needed_requests(target, grant, plan, size):
             await client.preflight(operation)
     return plan, grant
@@ -269,7 +276,7 @@ def refuse_expired(grant: Grant, path: str) -> None:
 def check_plan(
     options: Options, target: Target, grant: Grant, plan: UploadPlan
 ) -> None:
-    """Raise ConfigurationError with every reason why *plan* cannot be carried out."""
+    """Raise ConfigurationError with every reason why *plan* cannot work."""
     problems: list[str] = []
     if plan.multipart:
         parts = grant.multipart or MultipartGrant()
@@ -298,9 +305,10 @@ def needed_requests(
 ) -> Iterator[Operation]:
     """Yield requests that the upload needs, to check that they are granted.
 
-    A stream may need them; its *size* is None. Parts are represented by the first one.
+    For a stream, *size* is None, and the requests are those that it may need. Only the
+    first part is yielded.
     """
-    # A form of known size is judged where it is signed, right before it is sent.
+    # A form of known size is checked when it is signed, right before it is sent.
     is_form = plan.action.spec.form and size is not None
     if grant.single and not plan.multipart and not is_form:
         yield target.operation(grant.action, content_length=size)

@@ -1,9 +1,9 @@
 """Resumption: completes the upload of a local file that an earlier process began.
 
-The journal lists the stored parts. If ListParts is granted, the store is asked too, and
-parts that differ are sent again. A part is skipped only if its bytes in the file have
-the CRC-64 of the stored part: reading is much cheaper than sending, and a timestamp
-proves nothing.
+The journal lists the stored parts. If ListParts is granted, the store's list is
+compared too, and parts that differ are sent again. A part is skipped only if its bytes
+in the file have the CRC-64 of the stored part. Reading is much cheaper than sending,
+and a timestamp proves nothing.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ _log = Logger(__name__)
 
 @frozen(kw_only=True)
 class UploadEvent:
-    """Event for listeners: an upload was resumed, or has ended early and can be resumed."""
+    """Event for listeners: an upload was resumed, or ended early and can be resumed."""
 
-    kind: Literal["resumed", "kept"]  # kept: the stored parts wait for a later process
+    # kept: the stored parts remain for a later process
+    kind: Literal["resumed", "kept"]
     path: str  # ``bucket/key``
     upload_id: str
     parts_stored: int  # number of parts that need not be sent again
@@ -55,7 +56,7 @@ class UploadEvent:
 
     @property
     def text(self) -> str:
-        """The numbers of parts and bytes, for a person."""
+        """The numbers of parts and bytes, as text for people."""
         sizes = f"{short_bytes(self.bytes_stored)} of {short_bytes(self.bytes)}"
         return f"{self.parts_stored} of {self.parts} parts, {sizes}"
 
@@ -70,10 +71,10 @@ def agreed(
 ) -> dict[int, JournalPart]:
     """Return the parts that need not be sent again, by number.
 
-    *kept* are those of the journal. Such a part counts if the listing has the same part,
-    or is incomplete and ends before it. Any other part in the listing counts if it has
-    the planned size and the store reports its CRC-64, because the process may have been
-    killed before it wrote the journal.
+    *kept* are the parts in the journal. Such a part counts if the listing has the same
+    part, or if the listing is incomplete and ends before it. Any other part in the
+    listing counts if it has the planned size and a CRC-64, because the process may have
+    been killed before it wrote the journal.
     """
     last = max(listing.parts, default=0)
     stored: dict[int, JournalPart] = {}
@@ -99,9 +100,10 @@ def _is_same(ours: PartReceipt, theirs: PartReceipt) -> bool:
 
 
 def is_stale(error: BaseException | None) -> bool:
-    """Return whether *error* means that the journaled upload can never be resumed."""
+    """Return whether *error* means that the upload can never be resumed."""
     if isinstance(error, OutcomeUnknownError):
-        # The first try found it gone: completed by an earlier process, or aborted.
+        # The first try found no upload: an earlier process completed it, or it was
+        # aborted.
         error = error.__context__
         return isinstance(error, UploadNotFoundError) and error.tries == 1
     if isinstance(error, InvalidRequestError):
@@ -123,14 +125,15 @@ class Resumption:
         on_event: Callable[[UploadEvent], object] | None = None,
     ) -> None:
         self.journal, self._head, self._on_event = journal, head, on_event
-        self._stored: set[int] = set()  # parts, of earlier processes and of this one
+        # numbers of parts that earlier processes and this one stored
+        self._stored: set[int] = set()
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
 
     async def find(self, client: Client, target: Target) -> bool:
         """Resume the upload in the journal, or abort it and start over.
 
-        Returns True if the journal can be used for this upload, also if it is new.
+        Returns True if the journal can be used for this upload, even if it is new.
         Returns False if it belongs to an upload in another store, and must be kept.
 
         Raises:
@@ -153,9 +156,11 @@ class Resumption:
                         await blocking(self.journal.remove)
                         raise
                     reason = "its upload no longer exists in the store"
-                # Otherwise a process may have completed it and ended right after.
+                # Otherwise an earlier process may have completed it and ended right
+                # after that.
             except OSSPresignedError as error:
-                is_usual = isinstance(error, NotCoveredError)  # few policies grant it
+                # few policies grant ListParts
+                is_usual = isinstance(error, NotCoveredError)
                 say = _log.debug if is_usual else _log.info
                 say("%s: the store could not be asked: %s", old.path, error.message)
             else:
@@ -178,7 +183,7 @@ class Resumption:
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*; otherwise None.
 
-        It reads *body*, to compare the CRC-64.
+        This reads *body*, to compare the CRC-64.
         """
         kept = self.kept.get(number)
         if kept is not None and crc_of(body) != kept.part.crc64:
@@ -197,7 +202,7 @@ class Resumption:
         self._stored.add(part.part_number)
 
     def keeps_parts(self, error: BaseException | None) -> bool:
-        """Return whether the stored parts are kept for a later process after *error*.
+        """Return whether to keep the stored parts for a later process after *error*.
 
         If so, *error* gets a note, and the listener is called. If *error* means that the
         upload can never be resumed, its journal is removed.
@@ -237,8 +242,8 @@ class Resumption:
 
 def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
     """Return why the journaled upload *old* cannot be resumed as *new*; None if it can."""
-    # The device number does not count, because it may change when the machine
-    # restarts, nor does ctime, which chmod changes. Stored parts are compared later.
+    # The device number is ignored, because it may change when the machine restarts.
+    # ctime is ignored, because chmod changes it. Stored parts are compared later.
     was, now = old.fingerprint, new.fingerprint
     reasons = {
         f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
@@ -297,10 +302,10 @@ async def resumption_of(
 ) -> Resumption | None:
     """Return the journal and the stored parts of an upload, locked until ``release``.
 
-    Returns None if the upload is not resumable: without the option ``resume_dir``, if
-    *source* is not a local file that is sent in parts, if the server cannot resume
-    uploads, or if the journal belongs to an upload in another store. If the file is now
-    sent in a single PUT, an earlier upload of it in parts is aborted.
+    Returns None if the upload cannot be resumed: the option ``resume_dir`` is missing,
+    *source* is not a local file that is sent in parts, the server cannot resume
+    uploads, or the journal belongs to an upload in another store. If the file is now
+    sent in a single PUT, an earlier multipart upload of it is aborted.
 
     Raises:
         UploadInProgressError: another process or thread runs this upload.
@@ -340,8 +345,10 @@ async def resumption_of(
 
         def hold() -> HeldJournal:
             journal = directory.hold(target.path, local)
-            undo.callback(journal.release)  # here, because a cancellation loses it
-            if is_over.is_set():  # a second cancellation has ended the wait for it
+            # registered here, because a cancellation loses the return value
+            undo.callback(journal.release)
+            if is_over.is_set():
+                # a second cancellation has ended the wait for this function
                 journal.release()
             return journal
 

@@ -41,20 +41,20 @@ if TYPE_CHECKING:
     from .codecs import ChainedWriter, TextWriter
     from .writer import PresignedWriter
 
-# An object that is published when its transaction ends: one that a verb gave as a whole,
-# or a file that is written.
+# An object that is published when its transaction ends: a whole object given to a
+# method, or a file that is written.
 Pending: TypeAlias = "Upload | PresignedWriter | ChainedWriter | TextWriter"
 
 _log = Logger(__name__)
 
-# Bytes that all small objects of one transaction may have in memory.
+# Maximum bytes in memory for all small objects of one transaction.
 MEMORY = 32 * MIB
 
 _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default=())
 
 
 class HeldCopies:
-    """Copies of small objects: up to *limit* bytes in memory, more in an unnamed file."""
+    """Copies of small objects: *limit* bytes in memory, the rest in an unnamed file."""
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
@@ -87,9 +87,10 @@ def current(client: Client) -> Transaction | None:
 
 
 def around_statement(client: Client) -> Transaction | None:
-    """Return the transaction around a statement of DuckDB; None if several may be meant.
+    """Return the only possible transaction of a DuckDB statement; None if several match.
 
-    A thread of DuckDB has no context, so each transaction on *client* may be meant there.
+    A thread of DuckDB has no context, so any transaction on *client* may be the right
+    one.
     """
     seen = _seen_here(client)
     return seen[0] if len(seen) == 1 else None
@@ -116,8 +117,8 @@ class Transaction:
     """Collects objects, and publishes them at its end; none of them after an exception.
 
     If publishing itself fails, some of them may be published (``complete``). Nested
-    blocks form one transaction: everything is published at the outermost end, and an
-    exception that leaves an inner block discards the objects of that block.
+    blocks form one transaction. Everything is published at the end of the outermost
+    block. An exception that leaves an inner block discards the objects of that block.
 
     Attributes:
         files: objects that wait to be published.
@@ -129,10 +130,11 @@ class Transaction:
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
         self._cancelled: list[str] = []  # paths whose calls were cancelled
-        # For each block: the numbers of files and cancelled calls before it.
+        # For each block: the number of files and of cancelled calls before it.
         self._marks: list[tuple[int, int]] = []
         self._copies = HeldCopies()
-        self._coming: Iterator[Operation] = iter(())  # what is signed at the end
+        # operations that are signed at the end
+        self._coming: Iterator[Operation] = iter(())
         self._prefetcher = client.prefetcher(
             lambda: next(self._coming, None),
             first=MAX_REQUESTS,
@@ -147,7 +149,7 @@ class Transaction:
         return bool(self._marks) and self._pid == os.getpid()
 
     def start(self) -> Self:
-        """Begin the transaction: objects that this context writes wait for its end."""
+        """Begin the transaction, which publishes the objects of this context at its end."""
         if not self._marks:
             with _open_lock:
                 _open.add(self)
@@ -189,7 +191,8 @@ class Transaction:
                 run(self._publish, files, cancelled)
             else:
                 run(_discard, files, reason)
-        except BaseException as error:  # an interrupt may come before anything was done
+        except BaseException as error:
+            # an interrupt may come before anything was published or discarded
             run(_discard, files, error)
             raise
         finally:
@@ -201,9 +204,9 @@ class Transaction:
                 _begun.set(_under_way())
 
     def _end_block(self, *, keep: bool) -> tuple[list[Pending], list[str]]:
-        """End the innermost block; take its objects and cancelled calls, return them.
+        """End the innermost block; remove its objects and cancelled calls, and return them.
 
-        With *keep*, leave them in the transaction, and return none.
+        With *keep*, leave them in the transaction, and return empty lists.
         """
         with self._lock:
             files, cancelled = self._marks.pop()
@@ -214,7 +217,7 @@ class Transaction:
             return taken
 
     def add(self, file: Pending) -> None:
-        """Add an upload that is not published yet; the end of the transaction does so."""
+        """Add an upload that the end of the transaction will publish."""
         with self._lock:
             self.files.append(file)
 
@@ -229,20 +232,22 @@ class Transaction:
         """Add the object *target* with the bytes of *source*.
 
         The parts of a large object are sent now. A small object is copied, and sent at
-        the end. So *source* may change afterwards. Raises like ``upload_source``.
+        the end. So the caller may change *source* afterwards. Raises like
+        ``upload_source``.
         """
         context = evolve(context, prefetcher=self._prefetcher)
         begin = partial(Upload.begin, self.client, target, size=source.size)
         upload = await begin(context=context)
         heard = None if upload.plan.multipart else context.progress
-        if heard is not None:  # bytes of a small object count now, and not at the end
+        if heard is not None:
+            # the bytes of a small object are counted now, not at the end
             upload = await begin(context=evolve(context, progress=None))
         try:
             if upload.plan.multipart:
                 await upload.add_source(source)
             else:
                 await upload.add(await blocking(self.keep, source))
-                await upload.wait_for_parts()  # what is refused is refused now
+                await upload.wait_for_parts()  # raises a refusal now, not at the end
             if heard is not None:
                 await call_user(heard, source.size)
         except BaseException as error:
@@ -306,7 +311,7 @@ class Transaction:
                     await file.wait_for_parts()
                 else:
                     await waiting(file.wait_for_parts, stop=file.abandon)
-            except Exception as error:  # noqa: BLE001 - raised with all others
+            except Exception as error:  # noqa: BLE001 - it is raised together with all others
                 failures[file.path] = error
         return failures
 
@@ -326,7 +331,8 @@ class Transaction:
                 await waiting(file.commit, stop=file.abandon)
 
         failures: dict[str, Exception] = {}
-        # A marker that was written last becomes visible after all the rest.
+        # The file that was written last, such as a marker, becomes visible after all
+        # others.
         for files in (chosen[:-1], chosen[-1:]):
             scope = Scope(
                 work, lambda file: file.path, width=self.client.options.connections
@@ -337,7 +343,7 @@ class Transaction:
         return failures
 
 
-def _under_way() -> tuple[Transaction, ...]:  # in this context
+def _under_way() -> tuple[Transaction, ...]:  # transactions in this context
     return tuple(transaction for transaction in _begun.get() if transaction.under_way)
 
 
@@ -358,7 +364,8 @@ async def _discard(
     try:
         await in_parallel(work, files, CONNECTIONS)
     except BaseException:
-        # This task is cancelled, so the engine discards the rest in the background.
+        # This task was cancelled, so the engine discards the remaining files in the
+        # background.
         for file in files:
             file.abandon()
         raise
@@ -369,7 +376,7 @@ def _summary(files: Sequence[Pending]) -> str:
     return f"{stored or 'none'} of {len(files)} objects of the transaction published"
 
 
-# Transactions under way in all contexts; it keeps nothing alive.
+# Transactions under way in all contexts; the set keeps none of them alive.
 _open: weakref.WeakSet[Transaction] = weakref.WeakSet()
 _open_lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Upload: stores bytes as one object.
+"""Upload: sends bytes as one object.
 
 A body of known size that one request can store is sent at once. Everything else uses
 :class:`Upload`: ``add`` bodies, then ``finish`` or ``discard``. One body is sent as one
@@ -54,21 +54,24 @@ _log = Logger(__name__)
 
 # Seconds that a discard waits for requests in flight before it aborts the upload.
 _DISCARD_TIMEOUT = 30.0
-_SHORT = 3.0  # seconds that it waits for them, and for the abort, after an interrupt
-_POLL_INTERVAL = 0.5  # seconds after which a discard checks whether it must be short
+# seconds that a discard waits after an interrupt, for these requests and for the abort
+_SHORT = 3.0
+# seconds between two checks whether an interrupt shortened the discard
+_POLL_INTERVAL = 0.5
 
 
 @frozen(kw_only=True)
 class TransferContext:
     """Prefetcher and progress listeners that a caller gives to an upload."""
 
-    # Signs the first request together with those of others; None uses the client's signer.
+    # Signs the first request together with requests of other uploads. None uses the
+    # client's signer.
     prefetcher: Prefetcher | None = None
-    # Called in worker threads with numbers of sent bytes; a negative number subtracts
-    # the bytes of a failed try.
+    # Is called in worker threads with the number of bytes sent. A negative number
+    # subtracts the bytes of a failed try.
     progress: Callable[[int], None] | None = None
-    # Called in a worker thread when the upload is resumed, or its parts are kept for a
-    # later process. It must not raise.
+    # Is called in a worker thread when the upload is resumed, or when its parts are
+    # kept for a later process. It must not raise.
     on_event: Callable[[UploadEvent], object] | None = None
 
 
@@ -83,10 +86,10 @@ async def upload_source(
     *,
     is_again: bool = False,
 ) -> Receipt:
-    """Store *source* under *target* and return the receipt.
+    """Upload *source* to *target* and return the receipt.
 
-    The upload is atomic: afterwards the object is either unchanged or exactly *source*.
-    It takes one request, or two requests more than the number of parts. With
+    The upload is atomic: afterwards, the object is either unchanged or exactly
+    *source*. It takes one request, or one for each part and two more. With
     ``resume_dir``, the upload of a local file in parts is resumed from an earlier
     process.
 
@@ -102,7 +105,7 @@ async def upload_source(
         upload = Upload(_job(client, target, source, plan, grant, context))
         try:
             return await _upload(upload, source, context)
-        except _PART_SIZE_ERRORS:  # the size is known by now
+        except _PART_SIZE_ERRORS:  # the store's minimum part size is known now
             if is_again or (await planned(client, target, source.size))[0] == plan:
                 raise
             context = evolve(context, prefetcher=None)
@@ -113,7 +116,7 @@ async def upload_source(
             body = await _readable_again(source)
         calls = _calls(client, target, context)
         receipt = await calls.put(body, context.prefetcher, plan.action)
-    except OverwriteProtectionIgnoredError:  # it was published
+    except OverwriteProtectionIgnoredError:  # the object was published
         raise
     except BaseException as error:
         reason = str(error) or type(error).__name__
@@ -141,7 +144,7 @@ async def _upload(upload: Upload, source: Source, context: TransferContext) -> R
     job, client = upload.job, upload.job.calls.client
     try:
         if client.options.resume_dir is not None:
-            from .resume import resumption_of  # noqa: PLC0415 - loads the journal
+            from .resume import resumption_of  # noqa: PLC0415 - it loads the journal
 
             upload.resumption = await resumption_of(
                 job.calls, job.plan, job.granted, source, context.on_event
@@ -186,7 +189,7 @@ def _job(
 
 
 def _warn_of(client: Client, target: Target, receipt: Receipt) -> None:
-    """Warn of what is odd about an object that was stored."""
+    """Warn of a problem with a stored object."""
     if receipt.version_id and target.kind.keeps_hidden:
         client.warn_of_replacing(
             receipt.path, "has no effect in a bucket that keeps versions"
@@ -199,7 +202,7 @@ def _warn_of(client: Client, target: Target, receipt: Receipt) -> None:
 
 
 def _small_bytes(body: Body, size: int) -> bytes | None:
-    # None for a large body, or one that is not in memory.
+    # None for a large body, or for a body that is not in memory.
     if body.size != size or size > BODY_CAP:
         return None
     if type(body) is MemoryBody:
@@ -220,16 +223,18 @@ class Upload:
     def __init__(self, job: UploadJob) -> None:
         self._client, self.job = job.calls.client, job
         self.path, self.plan = job.calls.target.path, job.plan
-        self.resumption: Resumption | None = None  # None if it cannot be resumed
-        self.receipt: Receipt | None = None  # None before ``finish``
-        self.failure: Exception | None = None  # the first
-        self.mode: SinglePut | Multipart = SinglePut(job)  # until parts are needed
+        # None if the upload cannot be resumed
+        self.resumption: Resumption | None = None
+        self.receipt: Receipt | None = None  # None before ``finish`` succeeds
+        self.failure: Exception | None = None  # the first failure
+        # replaced when parts are needed
+        self.mode: SinglePut | Multipart = SinglePut(job)
         self._ended = self._over = False
         self._beginning: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[Receipt] | None = None
         self._discarding: asyncio.Task[None] | None = None
         self._pid, self._is_short = os.getpid(), False
-        self._abort_limit: asyncio.Timeout | None = None  # none before the abort
+        self._abort_limit: asyncio.Timeout | None = None  # None before the abort
 
     @classmethod
     async def begin(
@@ -242,7 +247,7 @@ class Upload:
     ) -> Self:
         """Return an upload to *target*, after asking the signer what it grants.
 
-        Nothing is sent to the store. *size* is in bytes; None stands for a stream. Raises
+        Nothing is sent to the store. *size* is in bytes; None means a stream. Raises
         like ``planned``.
         """
         abort_at_exit.refuse_if_terminating(target.path)
@@ -253,12 +258,12 @@ class Upload:
         """Add the next bytes of the object; waits while too many parts are in flight.
 
         *more* means that other bytes follow, so *body* is sent as a part at once. If no
-        multipart upload is granted, all bytes are instead written to a local file, which
-        ``finish`` sends in one call.
+        multipart upload is granted, all bytes are written to a local file instead,
+        which ``finish`` sends in one request.
 
-        *body* must not change until ``finish`` or ``discard`` returns, and must have
-        the size of the plan unless it is the last. Raises the first failure of any
-        part, and TooLargeError if the granted requests cannot hold all bytes.
+        *body* must not change until ``finish`` or ``discard`` returns. Unless it is the
+        last one, it must have the planned size. Raises the first failure of any part,
+        and TooLargeError if the granted requests cannot hold all bytes.
         """
         self._check_alive()
         try:
@@ -275,7 +280,7 @@ class Upload:
         Raises like ``add``, and SourceChangedError if *source* changed while it was
         read.
         """
-        if not self.plan.multipart:  # one body proves itself while it is sent
+        if not self.plan.multipart:  # the single request checks its own body
             await self.add(await _readable_again(source))
             return
         step = self.plan.part_size
@@ -310,10 +315,10 @@ class Upload:
             return await self._finishing
         except asyncio.CancelledError:
             if not cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
-                self._check_alive()  # ``discard`` has cancelled it, and not the caller
+                self._check_alive()  # ``discard`` cancelled the task, not the caller
             raise
         finally:
-            self._finishing = None  # its error would keep the data
+            self._finishing = None  # the task's error would keep the data in memory
 
     async def _finish(self) -> Receipt:
         try:
@@ -323,12 +328,13 @@ class Upload:
                 await self.wait_for_parts()
             receipt, body = await self.mode.publish(), self.mode.body
         except BaseException as error:
-            if isinstance(error, OverwriteProtectionIgnoredError):  # it was published
+            if isinstance(error, OverwriteProtectionIgnoredError):
+                # the object was published
                 await self._published()
             self._set_failure(error)
             raise
         self.receipt = receipt
-        data = _small_bytes(body, receipt.size)  # before the body is released
+        data = _small_bytes(body, receipt.size)  # read before the body is released
         await self._published()
         await self._client.note(receipt, data)
         _warn_of(self._client, self.job.calls.target, receipt)
@@ -345,14 +351,15 @@ class Upload:
     ) -> None:
         """Discard the upload: publish nothing, and remove the parts that were sent.
 
-        Idempotent, and without effect after ``finish`` or in a forked child. A
-        ``finish`` under way is cancelled. Parts are kept if the owner initiated the
-        upload, or if a journal lets a later process resume it. *reason* is the error
-        that ended the upload; it is logged, and gets a note if parts are kept.
+        Idempotent; no effect after ``finish`` or in a forked child. A running
+        ``finish`` is cancelled. Parts are kept if the owner initiated the upload, or if
+        a journal lets a later process resume it. *reason* is the error that ended the
+        upload; it is logged, and gets a note if parts are kept.
 
-        If *reason* is an interrupt, or with *at_exit*, for a process that ends, the wait
-        for requests in flight takes at most 3 seconds; so does the abort, which is not
-        retried. A cancellation has the same effect; one more ends the wait at once.
+        If *reason* is an interrupt, or the process ends (*at_exit*), the wait for
+        requests in flight takes at most 3 seconds. The abort also takes at most 3
+        seconds, and is not retried. A cancellation has the same effect; a second one
+        ends the wait at once.
         """
         if at_exit or not isinstance(reason, Exception | None):
             self._hurry()
@@ -365,8 +372,9 @@ class Upload:
         text = f"the upload of {self.path} was cancelled"
         self._set_failure(UploadDiscardedError(text, path=self.path))
         if reason is not None:
-            # No warning, because the caller gets the exception. As text, because a
-            # record that keeps the exception keeps its frames, and the data.
+            # This is no warning, because the caller gets the exception. The record
+            # contains only text, because a record with the exception would keep its
+            # frames and data alive.
             _log.info("the upload of %s was discarded: %s", self.path, str(reason))
         self._ended = True
         self._discarding = running().spawn(self._discard(reason))
@@ -392,7 +400,7 @@ class Upload:
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
                 tasks = [*self.mode.in_flight]
-                # A task that has ended may belong to an engine that has ended.
+                # A finished task may belong to an engine that has ended.
                 if self._beginning is not None and not self._beginning.done():
                     tasks.append(self._beginning)
                 await self._wait_for(tasks)
@@ -404,7 +412,7 @@ class Upload:
     async def _abort(self, mode: Multipart, reason: BaseException | None) -> None:
         short = self._is_short
         self._abort_limit = asyncio.timeout_at(_soon() if short else None)
-        with suppress(TimeoutError):  # what is left was logged
+        with suppress(TimeoutError):  # the log names what is left
             async with self._abort_limit:
                 await mode.discard(reason, once=short)
         self._abort_limit = None
@@ -416,7 +424,7 @@ class Upload:
             waited += _POLL_INTERVAL
 
     def stop(self) -> None:
-        """Begin to discard the upload in a few seconds, as for an end of the process."""
+        """Begin to discard the upload within a few seconds, because the process ends."""
         in_background(lambda: self.discard(at_exit=True))
 
     @property
@@ -435,7 +443,8 @@ class Upload:
             in_background(self.discard)
 
     async def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
-        # *first_of* is the size of the first of several bodies; None if there may be one.
+        # *first_of* is the size of the first of several bodies; None if there may be
+        # only one.
         if not (self.plan.multipart or single.bodies or first_of):
             return
         if self.plan.spools or not await self._begin_multipart(first_of):
@@ -445,16 +454,16 @@ class Upload:
             await self.mode.add(body)
 
     async def _begin_multipart(self, first_of: int | None) -> bool:
-        """Begin the multipart upload; return False if only a single call is granted.
+        """Initiate the multipart upload; return False if only a single request is granted.
 
-        Raises NotCoveredError if a single call cannot store the object either.
+        Raises NotCoveredError if a single request cannot store the object either.
         """
         single, multipart = self.mode, Multipart(self.job, self.resumption)
-        self.mode = multipart  # before there is anything to abort
+        self.mode = multipart  # raises before there is anything to abort
         abort_at_exit.add(self)
         try:
             self._beginning = running().spawn(self._begin_or_discard(multipart))
-            # Its upload ID must not be lost, so a cancellation waits for the reply.
+            # The upload ID must not be lost, so a cancellation waits for the reply.
             await asyncio.shield(self._beginning)
             await self._check_part_size(first_of or self.plan.part_size)
             self._check_alive()
@@ -471,7 +480,8 @@ class Upload:
             await multipart.discard(None, once=True)
 
     async def _check_part_size(self, size: int) -> None:
-        # The first signed URL shows whether the store requires larger parts.
+        # After the first signed URL, it is known whether the store requires larger
+        # parts.
         parts = (await granted(self._client, self.path)).multipart
         if parts is not None:
             self.plan = evolve(self.plan, min_part=parts.min_part)

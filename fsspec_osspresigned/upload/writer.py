@@ -1,16 +1,17 @@
-"""Writable binary file: published as a whole, on success only.
+"""Writable binary file, which is published as a whole, and only on success.
 
 Closing while an exception is in flight:
 
 1. ``with fs.open(...)``: the file's own ``__exit__`` knows whether the body raised, and
    decides. The text and compression wrappers of ``fs.open`` do the same.
 2. Other code only calls ``close()``: pandas, pyarrow, ``TextIOWrapper``, gzip. If an
-   exception is in flight that was not in flight at ``open``, or has another traceback
-   now, it is leaving the body. The file is not published.
-3. Such a discard is reported: the exception gets a note and is raised again, with a
-   warning, because ``except StopIteration: f.close()`` cannot be distinguished from it.
+   exception is in flight that was not in flight at ``open``, or that has another
+   traceback now, it is leaving the body. Then the file is not published.
+3. The program is told of such a discard, because ``except StopIteration: f.close()``
+   looks the same: the exception gets a note and is raised again, with a warning.
 4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
-   interpreter discard, with a warning; so does a ``close`` that a finalizer calls.
+   interpreter discard the file, with a warning. A ``close`` that a finalizer calls does
+   the same.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
     view = memoryview(data)
     try:
         return view.cast("B")
-    except (TypeError, ValueError):  # strides, an empty shape, a foreign byte order
+    except (TypeError, ValueError):
+        # the buffer has strides, an empty shape or a foreign byte order
         # CPython 3.11 crashes when it collects PickleBuffer(view).raw().
         return memoryview(view.tobytes())
 
@@ -96,10 +98,13 @@ class PresignedWriter(io.BufferedIOBase):
         self._is_of_finalizer = in_finalizer()
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._sent = 0  # bytes of the parts before the one that is written
-        # It keeps no method of the file, which must be collected as soon as it is dropped.
+        self._sent = 0  # bytes in the parts before the current one
+        # The buffer refers to no method of the file, so a dropped file is collected at
+        # once.
         self._buffer = PartBuffer(upload)
-        self._state = "open"  # open, closed (waits for commit), published, discarded
+        self._state = (
+            "open"  # one of: open, closed (waits for commit), published, discarded
+        )
         self._failure: Exception | None = None
         self._released = self._silent = self._is_dropped = False
         _unfinished.add(self)
@@ -108,14 +113,15 @@ class PresignedWriter(io.BufferedIOBase):
         return f"<{type(self).__name__} {self.path!r}, {self._state}>"
 
     def fileno(self) -> int:
-        """Raise UnsupportedOperation: there is no descriptor to write to."""
+        """Raise UnsupportedOperation, because there is no descriptor to write to."""
         raise io.UnsupportedOperation("a presigned upload has no file descriptor")
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Raise UnsupportedOperation: sent bytes cannot be changed.
+        """Raise UnsupportedOperation, because sent bytes cannot be changed.
 
-        Unless the file is already there, it is also given up: a library that ignores the
-        exception would write the next bytes to the wrong place.
+        Unless the file is already at this position, it is also discarded, because a
+        library that ignores the exception would write the next bytes to the wrong
+        position.
         """
         with self._lock:
             is_there = offset == (0 if whence else self.tell())
@@ -129,7 +135,7 @@ class PresignedWriter(io.BufferedIOBase):
         )
 
     @property
-    def _remedy(self) -> str:  # for a writer that seeks
+    def _remedy(self) -> str:  # advice for a program that seeks
         url = f"simplecache::osspresigned://{self.path}"
         return f"write to {url}, a local file that is uploaded when it is closed"
 
@@ -152,8 +158,8 @@ class PresignedWriter(io.BufferedIOBase):
         """True once ``close``, ``commit`` or ``discard`` was called, even if it failed.
 
         After a failed write, the file counts as open until ``close`` has raised that
-        error, or ``discard`` was called. ``TextIOWrapper`` and others do not close a
-        closed file, and would hide the error.
+        error, or ``discard`` was called. Otherwise ``TextIOWrapper`` and others would
+        not call ``close``, and hide the error.
         """
         return self._released
 
@@ -170,8 +176,8 @@ class PresignedWriter(io.BufferedIOBase):
             TypeError: *data* is not a buffer of bytes.
             ValueError: the file is closed.
         """
-        buffer = self._buffer  # it refuses everything in any but an open file
-        if type(data) is bytes:  # most are, and need no view
+        buffer = self._buffer  # the buffer rejects all data unless the file is open
+        if type(data) is bytes:  # most data are bytes, which need no view
             size = len(data)
             with self._lock:
                 if KEPT <= size < buffer.free:
@@ -204,12 +210,13 @@ class PresignedWriter(io.BufferedIOBase):
     def close(self) -> None:
         """Publish the object, unless an exception is leaving the code that wrote it.
 
-        The module says how that is recognized. The file is then discarded.
+        In that case, the file is discarded. The docstring of the module explains how
+        this is recognized.
 
         Raises:
             OSError: the upload failed; raised again by every later call.
-            BaseException: the exception in flight, because of which the file was
-                discarded.
+            BaseException: the exception in flight; the file was discarded because of
+                it.
         """
         if not self._released and (self._is_dropped or self._is_closed_by_finalizer()):
             self._end_dropped()
@@ -224,7 +231,8 @@ class PresignedWriter(io.BufferedIOBase):
                     self._discard_and_raise(leaving)
                 if not isinstance(leaving, Exception):
                     self._released = True
-                    raise leaving  # Ctrl-C stays Ctrl-C for the caller
+                    # the caller gets KeyboardInterrupt itself after Ctrl-C
+                    raise leaving
             self._end()
 
     def __enter__(self) -> Self:
@@ -240,33 +248,35 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end()
 
     def note_discarded(self, error: BaseException) -> None:
-        """Add a note to *error*, which leaves the ``with`` block: nothing is published."""
+        """Add a note to *error*, which left the ``with`` block: nothing is published."""
         if self._state != "published" and error is not self._failure:
             is_of_seek = isinstance(self._failure, io.UnsupportedOperation)
             why = self._failure if is_of_seek else "an exception left its with block"
             error.add_note(f"{self.path} was not published: {why}")
 
     def __del__(self) -> None:
-        if getattr(self, "_state", ""):  # a worker sends what there is to send
+        if getattr(self, "_state", ""):
+            # a worker thread sends the requests of the discard
             self.drop(self.upload.abandon)
 
     def _dealloc_warn(self, _: object) -> None:
-        """Let the ``close`` that follows publish nothing, because a wrapper was dropped.
+        """Make the next ``close`` discard the file, because a wrapper was dropped.
 
         The finalizer of an ``io.TextIOWrapper`` or ``io.BufferedWriter`` that was never
         closed calls this, and then ``write``, ``flush`` and ``close`` (CPython,
         Modules/_io). The wrapper may have lost bytes in a failed write, so its object
         could be truncated.
 
-        Later bytes are ignored, and ``close`` makes the file a failed one. ``__del__``
-        then discards the upload; while the program holds the file, its methods raise.
-        Does nothing if the file is closed already.
+        Later bytes are ignored, and ``close`` marks the file as failed. ``__del__``
+        then discards the upload. While the program still has the file, its methods
+        raise. Does nothing if the file is closed already.
         """
         if not self.closed:
             self._is_dropped = self._silent = True
 
     def _is_closed_by_finalizer(self) -> bool:
-        # One that opened the file itself, to save something, closes it as a program does.
+        # A finalizer that opened the file itself, to save something, closes it like a
+        # program does.
         return not (self.publish_always or self._is_of_finalizer) and in_finalizer()
 
     def _end_dropped(self) -> None:
@@ -317,25 +327,26 @@ class PresignedWriter(io.BufferedIOBase):
                 self._buffer.end()
 
     def discard(self) -> None:
-        """Discard the file: publish nothing, remove the sent parts. Idempotent."""
+        """Discard the file: publish nothing, and remove the sent parts. Idempotent."""
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
                 self._end_upload(None)
 
     def abandon(self) -> None:
-        """Begin to discard the upload, and do not wait; ends a call that waits for it.
+        """Begin to discard the upload without waiting; a call that waits for it ends.
 
-        It is for an interrupt: discarding takes a few seconds at most.
+        This is for an interrupt, so discarding takes a few seconds at most.
         """
         self.upload.stop()
 
     def give_up(self, error: BaseException) -> None:
-        """Record *error* as the failure of the file, if it is the first; discard the upload.
+        """Record *error* as the failure of the file, unless it has one; discard the upload.
 
         Nothing can be published afterwards.
         """
-        # A traceback keeps the variables of its frames, and so the bytes of the parts.
+        # A traceback keeps the variables of its frames alive, and so the bytes of the
+        # parts.
         traceback.clear_frames(error.__traceback__)
         if self._failure is None:
             text = f"writing was interrupted ({type(error).__name__})"
@@ -381,7 +392,8 @@ class PresignedWriter(io.BufferedIOBase):
     def _end(self) -> None:
         if self._failure is not None:
             self._released = True
-            if self._state == "open":  # no finalizer could wait until it is discarded
+            if self._state == "open":
+                # discard now, because a finalizer could not wait for it
                 self.give_up(self._failure)
             raise self._failure
         if not self.closed:
@@ -390,7 +402,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self.commit()
 
     def _close_body(self) -> None:
-        """Send the last bytes, or keep those of the only part for ``commit``.
+        """Send the last bytes; if there is only one part, keep it for ``commit``.
 
         Only ``commit`` or ``discard`` may follow.
         """
@@ -410,18 +422,19 @@ class PresignedWriter(io.BufferedIOBase):
             self.give_up(error)
             raise
         self._state = "closed"
-        self._at_open = None, None  # with all frames that the traceback keeps alive
+        self._at_open = None, None  # drops all frames that the traceback keeps alive
 
     def _discard_and_raise(self, leaving: BaseException) -> NoReturn:
         self.discard()
-        # A file without the bytes that a seek would have changed is no use.
+        # After a failed seek, the file has wrong bytes, so publishing it is no advice.
         remedy = self._remedy if _is_of_seek(leaving) else "f.commit() publishes"
         text = (
             f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
             f"was not published; {remedy}"
         )
         leaving.add_note(text)
-        with contextlib.suppress(DiscardWarning):  # -W error: *leaving* is what counts
+        with contextlib.suppress(DiscardWarning):
+            # with -W error, *leaving* is raised, not the warning
             warn_user(text, DiscardWarning)
         raise leaving
 
@@ -438,7 +451,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = self._silent = True
         give_up()
         text = f"{self.path} was never {missing} and was not published"
-        # Bytes are lost, so no ResourceWarning, which Python hides by default.
+        # Data is lost, so this is no ResourceWarning, which Python hides by default.
         warnings.warn(text, DiscardWarning, source=self, stacklevel=3)
 
     def _forget(self) -> None:
@@ -448,18 +461,19 @@ class PresignedWriter(io.BufferedIOBase):
 
     def _fill(self, view: memoryview) -> None:
         source = view.obj
-        # All of the object would be kept, even of a slice.
+        # Keeping a slice would keep the whole bytes object.
         whole = len(source) if type(source) is bytes else None
         while view.nbytes:
-            # A full part waits for more: the only one may be sent by one PutObject.
+            # A full part waits for more data, because a PutObject may send the only
+            # part.
             size = self._buffer.fill(view, whole=whole) or self._send(view)
             view = view[size:]
 
     def _send(self, view: memoryview) -> int:
         """Send the part, and return how many bytes of *view* were sent with it.
 
-        A part that is not full is sent because memory is short. It then takes bytes of
-        *view* along without a copy, so this waits until it is stored.
+        A part that is not full is sent because memory is short. Then it includes bytes
+        of *view* without a copy, so this waits until the part is stored.
         """
         size = min(self._buffer.lacking, view.nbytes)
         body = self._buffer.take(view[:size] if size else None)
@@ -476,6 +490,7 @@ _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 @atexit.register
 def _warn_of_unfinished() -> None:  # ``abort_at_exit`` removes their parts
-    with contextlib.ExitStack() as stack:  # each, even where warnings are errors
+    with contextlib.ExitStack() as stack:
+        # warns about each file, even where warnings are errors
         for writer in list(_unfinished):
             stack.callback(writer.drop, lambda: None)

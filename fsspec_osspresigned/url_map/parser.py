@@ -22,11 +22,12 @@ from .url_map import EXTRAS, VERSION, MapEntry, MapRequest, URLMap
 # Only LF ends a line, because keys may contain other Unicode line breaks.
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
-# The second name of each is what Alibaba Cloud's own samples print.
+# Alternative names of keys, which Alibaba Cloud's samples print.
 _ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
 _REQUEST = frozenset({"method", "url", "headers", "expires_at", "part_number"})
 _ENTRY = _REQUEST | {"path", "upload_id", "part_size", "parts", *EXTRAS}
-# The keys of a bare map are paths with a slash, so these names mean one entry.
+# The keys of a bare map are paths, which contain a slash. So these names mean that the
+# object is one entry.
 _MARKS = {"path", "url", "parts", "upload_id"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _PART_NUMBER = re.compile(r"[?&]partNumber=([0-9]{1,6})(?=&|$)")
@@ -34,7 +35,7 @@ _UPLOAD_ID = re.compile(r"[?&]uploadId=([^&]*)")
 _MAX_PATH = 63 + 1 + 1024
 _MAX_SHOWN = 120
 _MAX_READ = 1000  # characters of a name that are read to show it
-_MAX_MEANT = 20  # characters of a key that may be a typo
+_MAX_MEANT = 20  # maximum characters of a key that may be a typo
 _MAX_PROBLEMS = 1000
 
 
@@ -42,10 +43,11 @@ def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> U
     """Return the URL map in *data*.
 
     These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
-    or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
-    line; one entry or one signed request as Alibaba Cloud's samples print them.
+    or entry}``; JSON Lines with a ``path`` in each line; a list of URLs, in JSON or one
+    per line; one entry, or one signed request as Alibaba Cloud's samples print it.
     *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON. Raises
-    ConfigurationError, which lists every problem with where it is, but no query of a URL.
+    ConfigurationError, which lists every problem with its position, but no query of a
+    URL.
     """
     reader = _MapReader()
     try:
@@ -70,7 +72,7 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+    from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)
     return close[0] if close else None
@@ -89,21 +91,21 @@ class _Where:
 
 @define
 class _MapReader:
-    """Reader of one URL map; its methods record what is wrong in *problems*."""
+    """Reader of one URL map; its methods record all mistakes in *problems*."""
 
     problems: list[str] = field(factory=list)
     entries: dict[str, MapEntry] = field(factory=dict)
 
     def note(self, where: object, problem: str) -> None:
-        """Record *problem*; raise ValueError after so many that the rest is not read."""
+        """Record *problem*; raise ValueError if there are too many to read on."""
         self.problems.append(f"{where}: {problem}")
         if len(self.problems) == _MAX_PROBLEMS:
             raise ValueError("the rest was not read")
 
     def text(self, data: bytes) -> None:
-        """Read the text of a map, in JSON or by lines.
+        """Read the text of a map, as JSON or line by line.
 
-        Raises ValueError if it is neither.
+        Raises ValueError if the text is neither.
         """
         if _is_lines(data):
             self.lines(data)
@@ -245,7 +247,7 @@ class _MapReader:
     def members(
         self, value: Any, where: object, known: frozenset[str]
     ) -> dict[str, Any] | None:
-        """Return the known keys and values of *value*, without aliases; None if no object.
+        """Return the known keys of *value*, without aliases; None if it is no object.
 
         A likely typo is recorded as a problem. Other unknown keys are ignored.
         """
@@ -261,7 +263,7 @@ class _MapReader:
             if name in members:
                 self.note(f"{where}.{raw}", f"means {name}, which is also present")
             elif name in known:
-                # PresignResult writes null where it signed no header.
+                # If no header was signed, PresignResult contains null here.
                 nothing = item is None and raw == "signed_headers"
                 members[name] = {} if nothing else item
             elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
@@ -299,7 +301,7 @@ class _MapReader:
         ):
             self.note(f"{where}.headers", "must be an object of names and values")
         elif any("?" in name for name in headers):
-            # It can be a signed URL, which must not be shown.
+            # The name may be a signed URL, which must not be shown.
             self.note(f"{where}.headers", "a header name is not an HTTP token")
         else:
             for problem in url_checks.header_problems(headers):
@@ -343,7 +345,7 @@ class _MapReader:
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], where: object
     ) -> str | None:
-        """Return the upload ID of the entry, or else of the parts' URLs, or None."""
+        """Return the upload ID of the entry, or else of its part URLs, or None."""
         where = f"{where}.upload_id"
         own_id = members.get("upload_id")
         if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
@@ -365,7 +367,7 @@ class _MapReader:
 
 
 def _moment(value: Any) -> float | None:
-    """Return a datetime or RFC 3339 text with zone as seconds since the epoch, or None."""
+    """Return a datetime, or an RFC 3339 text with a zone, as seconds since the epoch."""
     try:
         if isinstance(value, str) and _TIME.fullmatch(value):
             value = datetime.fromisoformat(value.upper())
@@ -394,7 +396,7 @@ def _lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_lines(data: bytes) -> bool:
-    """Return whether *data* has one URL, or one JSON object, in each line.
+    """Return whether each line of *data* has one URL or one JSON object.
 
     The first two lines decide.
     """
@@ -407,5 +409,6 @@ def _is_lines(data: bytes) -> bool:
     try:
         return isinstance(parsing.loads(first), dict)
     except ValueError:
-        # A broken first line among lines that are whole is still JSON Lines.
+        # If the first line is broken and the next ones are complete, the format is
+        # still JSON Lines.
         return first.endswith(b"}") and second.startswith(b"{")

@@ -29,7 +29,7 @@ T = TypeVar("T")
 Opener = Callable[[str], bytes]
 Reference = Secret | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
-# Members of grants alone, and of URL maps.
+# Keys that only grants have, and keys of URL maps.
 _POLICY = re.compile(rb'(?i)"(encoded[-_]?)?policy"\s*:')
 _ENTRY = re.compile(rb'(?i)"(objects|[^"/]+/[^"]*)"\s*:')
 _ONE_URL = "presigned URL"
@@ -53,9 +53,10 @@ class FileSource(Generic[T]):
         local: bool,
         kind: str = "URL map",
     ) -> None:
-        self.path = path  # None if it is no local file
-        self.local = local  # on this machine, so its URLs may lead to this machine
-        self.kind = kind  # for messages
+        self.path = path  # None if the source is no local file
+        # True if the file is on this machine; then its URLs may lead to this machine
+        self.local = local
+        self.kind = kind  # kind of the file, for messages
         self._lock = threading.Lock()
         self._read = read
         self._stamp = self._read_stamp()
@@ -73,7 +74,7 @@ class FileSource(Generic[T]):
         If the file is missing or unreadable, for example while a job rewrites it, the
         old content stays in use. An unreadable file causes a warning.
         """
-        # Without the lock, so that workers do not wait for each other.
+        # This check needs no lock, so workers do not wait for each other.
         if not self.has_changed:
             return self._held
         with self._lock:
@@ -83,7 +84,7 @@ class FileSource(Generic[T]):
             try:
                 self._held = self._read()
             except ConfigurationError as error:
-                message = f"the old {self.kind} stays in force: {error.message}"
+                message = f"the old {self.kind} stays in use: {error.message}"
                 warn_user(message, UnreadableMapWarning)
             self._stamp = stamp
             return self._held
@@ -117,7 +118,7 @@ def load_file(
     kind: str = "URL map",
     option: str = "url_map",
 ) -> FileSource[T]:
-    """Return a source of what *parse* returns for the text at *reference*, which is read now.
+    """Read the text at *reference*, and return a source of the result of *parse*.
 
     *reference* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
     or any URL that *opener* can read. The text is a secret, so plain http is permitted
@@ -151,7 +152,7 @@ def load_file(
 
 
 def _text_at(reference: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
-    """Return the name of *reference* and a function that reads it; None for a file or URL."""
+    """Return name and reader of *reference*; None for a file or URL."""
     if reference.lstrip()[:1] in ("{", "["):
         return option, lambda: reference.encode("utf-8", "replace")
     if reference == "-":
@@ -185,7 +186,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        # mkstemp made it 0600, and replacing keeps that.
+        # mkstemp gave the file mode 0600, and replacing keeps that mode.
         os.replace(name, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -211,13 +212,14 @@ def _parse_at(
                 if file.seekable() and (problem := _mistaken_for(kind, file)):
                     problems = [problem]
         problems = [f"{name}: {problem}" for problem in problems]
-    except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
-        # The message may contain the URL, so only the class is shown.
+    except Exception as error:  # noqa: BLE001 - an opener can raise anything
+        # The message may contain the URL, so only the class of the error is shown.
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):
             why = f"a package is missing: {error}"
         problems = [f"cannot read the {kind} {name}: {why}"]
-    # Outside of the handler, so that the foreign exception does not hang on ours.
+    # The error is raised outside of the handler, so it does not refer to the other
+    # library's exception.
     raise ConfigurationError(problems)
 
 
@@ -232,11 +234,11 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return advice if *file* has something other than *kind*, else an empty text."""
+    """Return advice if the content of *file* is not of *kind*, else an empty text."""
     file.seek(0)
     data = file.read(MIB)
     seen = kind_of(data)
-    # A URL map may be one URL alone.
+    # A single URL is accepted as a URL map, too.
     right = {"URL map": ("URL map", _ONE_URL), "grant": ("grant",)}
     if kind in right and seen not in ("", *right[kind]):
         return mistaken(seen)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import ConfigurationError
 from ..url_checks import header_problems
 
-# The blank distinguishes a header from a second URL or a broken one.
+# The blank after the colon distinguishes a header from a URL.
 _HEADER = re.compile(r"([^\s:]+):(?:\s+(.*?))?\s*")
 
 
@@ -24,8 +24,8 @@ def split_url_file(text: str) -> tuple[str, list[str]]:
 def headers_in(lines: Sequence[str]) -> Mapping[str, str] | None:
     """Return the headers in the *lines* of a URL file; None without lines.
 
-    Raises ConfigurationError, which does not quote the lines: if the URL was broken, they
-    are a part of it.
+    Raises ConfigurationError, which does not quote the lines, because they may be part
+    of a broken URL.
     """
     if not lines:
         return None

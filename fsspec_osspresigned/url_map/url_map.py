@@ -17,7 +17,7 @@ from ..secret import SecretURL
 VERSION = 1
 _NEIGHBOURS = 12
 _ALIKE = 0.5
-# Members that hold one more request beside the upload, and the method of each.
+# Keys with one more request beside the upload -> its method.
 EXTRAS = {
     spec.slot: spec.method
     for spec in OPERATIONS.values()
@@ -26,7 +26,7 @@ EXTRAS = {
 
 
 def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    # Equal mappings are shared: 100,000 entries often have the same headers.
+    # Equal mappings are shared, because 100,000 entries often have the same headers.
     if value is None or isinstance(value, FrozenDict):
         return value
     return frozen_mapping(value)
@@ -35,9 +35,9 @@ def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
 @frozen(kw_only=True, weakref_slot=False)
 class MapRequest:
     url: SecretURL
-    # Exactly the headers to send; None if the map has none.
+    # Exactly these headers are sent. None if the map has none.
     headers: Mapping[str, str] | None = field(default=None, converter=_headers)
-    expires_at: float | None = None  # as the map says, seconds since the epoch
+    expires_at: float | None = None  # expiry time in the map, seconds since the epoch
 
 
 @frozen(kw_only=True, weakref_slot=False)
@@ -45,19 +45,23 @@ class MapEntry:
     """All presigned requests for one object of a URL map."""
 
     put: MapRequest | None = None  # None if the object can only be sent in parts
-    expires_at: float | None = None  # of requests without their own, in epoch seconds
-    upload_id: str | None = None  # of the multipart upload that the owner initiated
-    # Required size in bytes of every part but the last; None leaves it to the client.
+    # expiry time of requests that have none, seconds since the epoch
+    expires_at: float | None = None
+    upload_id: str | None = None  # ID of the multipart upload that the owner initiated
+    # Required size in bytes of every part except the last. None lets the client choose.
     part_size: int | None = None
-    parts: tuple[MapRequest, ...] = ()  # part 1 first
-    complete: MapRequest | Literal["external"] | None = None  # external: by the owner
+    parts: tuple[MapRequest, ...] = ()  # requests of the parts, in order
+    # external: the owner completes the upload
+    complete: MapRequest | Literal["external"] | None = None
     abort: MapRequest | None = None
     list: MapRequest | None = None
     head: MapRequest | None = None
     get: MapRequest | None = None
     delete: MapRequest | None = None
-    copy: MapRequest | None = None  # to this object, from the source in its headers
-    ls: MapRequest | None = None  # one page of objects whose names begin with the key
+    # copies to this object, from the source in the headers
+    copy: MapRequest | None = None
+    # lists one page of objects whose names begin with the key
+    ls: MapRequest | None = None
 
 
 @frozen(slots=False, eq=False, repr=False)
@@ -83,13 +87,13 @@ class URLMap(Mapping[str, MapEntry]):
         return sorted(self), sorted(path[::-1] for path in self)
 
     def nearest(self, path: str) -> tuple[str, ...]:
-        """Return up to three paths of the map that are similar to *path*, best first.
+        """Return up to three paths that are similar to *path*, the closest first.
 
-        A path with one mistake has the same beginning or the same end as the correct one,
-        so it is compared only with its neighbours in both orders. The first call sorts all
-        paths.
+        A path with one mistake has the same beginning or the same end as the correct
+        one. So it is compared only with its neighbours in forward and backward order.
+        The first call sorts all paths.
         """
-        from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
+        from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
 
         forward, backward = self._ordered
         near = {text[::-1] for text in _neighbours(backward, path[::-1])}

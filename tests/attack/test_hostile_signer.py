@@ -42,7 +42,7 @@ class Answer:
 
 
 class Hostile:
-    """A signer that signs truly what it was not asked for.
+    """A signer that signs truly what it was not requested.
 
     Attributes:
         spoil: (request, right result) -> another result.
@@ -201,10 +201,10 @@ ITEMS = {
     "Proxy-*": (headers(Proxy__Authorization="x"), "may not be set"),
     "copy source": (
         headers(x__oss__copy__source="/examplebucket/secret"),
-        "was not asked for",
+        "was not requested",
     ),
-    "ACL": (headers(X__OSS__Object__ACL="public-read"), "was not asked for"),
-    "symlink": (headers(x__oss__symlink__target="secret"), "was not asked for"),
+    "ACL": (headers(X__OSS__Object__ACL="public-read"), "was not requested"),
+    "symlink": (headers(x__oss__symlink__target="secret"), "was not requested"),
     "expired by its word": (members(expires_in=0), "not positive"),
     "expired by its URL": (expired, "had expired when it arrived"),
     "null result": (lambda *_: None, "is null"),

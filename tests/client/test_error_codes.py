@@ -576,7 +576,7 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             "",
             403,
             errors.SignatureMismatchError,
-            "the signature of the grant is not that of its policy: tell the owner",
+            "the signature of the grant does not match its policy: tell the owner",
         ),
         (
             "SecurityTokenExpired",

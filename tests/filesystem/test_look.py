@@ -251,7 +251,7 @@ def page(**members):
     ],
 )
 def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
-    """No endless pages, no missing ones, and nothing that was not asked for."""
+    """No endless pages, no missing ones, and nothing that was not requested."""
     monkeypatch.setattr("fsspec_osspresigned.emulator.messages.xml", lambda *_: body)
     monkeypatch.setattr("fsspec_osspresigned.emulator.listing.read_token", str)
     with pytest.raises(StoreError, match=why):
@@ -277,7 +277,7 @@ def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
             look(f"{ROOT}/p")
 
 
-@pytest.mark.filterwarnings("ignore:listing .* is not signed")
+@pytest.mark.filterwarnings("ignore:listing .* is not granted")
 def test_a_store_that_lets_nobody_look(fs, owner):
     """Keys that may only write: as without signatures, and the store's word is kept."""
     for action in ("HeadObject", "GetObject", "ListObjectsV2"):

@@ -29,9 +29,7 @@ BIG = bytes(300_000)
 PARTS = {"part_size": 102_400, "multipart_threshold": 102_400}
 
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:(looking into|listing) .* is not signed"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.* is not granted")
 
 
 @pytest.fixture
@@ -109,7 +107,7 @@ def test_the_destination_of_put_is_no_such_look(blind, owner, old, tmp_path):
 def test_a_directory_that_was_made_is_listed_blindly(blind, only, owner, old, verb):
     """A directory made by ``mkdir`` may contain objects of others."""
     blind.mkdir(f"{ROOT}/d")
-    with pytest.warns(ExistenceNotVerifiedWarning, match="listing .* is not signed"):
+    with pytest.warns(ExistenceNotVerifiedWarning, match="listing .* is not granted"):
         assert getattr(blind, verb)(f"{ROOT}/d") == []
     with pytest.raises(ObjectExistsError):
         blind.pipe_file(PATH, b"new")

@@ -121,9 +121,7 @@ def test_another_secret(uploaded, way, version, key):
     assert error.explanation.differences == ()
     said = "the URL was changed or cut, or it is signed for another method or other headers"
     if way == "keys":
-        said = (
-            "the secret is not that of the access key ID: correct OSS_ACCESS_KEY_SECRET"
-        )
+        said = "the secret does not belong to the access key ID: correct OSS_ACCESS_KEY_SECRET"
         assert "owner" not in error.message
     assert said in error.message
 

@@ -170,7 +170,7 @@ def test_type_of_the_data(fields, kind):
         ({"n" * 8193: HIDDEN}, "too long"),
         ({"FILE": HIDDEN}, "the field FILE is the data"),
         ({"success_action_redirect": HIDDEN}, "redirect hides whether"),
-        ({"Policy": HIDDEN}, "the field Policy is there twice"),
+        ({"Policy": HIDDEN}, "the field Policy appears twice"),
         ({"x-oss-meta-a": f"{HIDDEN}\r\n"}, "end of a line"),
         ({"x-oss-meta-a": f"{HIDDEN}\0"}, "control character"),
         ({"x-oss-meta-a": f"{HIDDEN}\udcff"}, "UTF-8"),

@@ -227,7 +227,7 @@ def test_a_whole_object_in_place_of_a_later_range_is_told(parts, tmp_path, monke
         return real(call, size) if begins else None
 
     monkeypatch.setattr(reading, "wanted_range", first_alone)
-    with pytest.raises(StoreError, match="the whole object came"):
+    with pytest.raises(StoreError, match="the whole object arrived"):
         parts.get_file(PATH, tmp_path / "a")
     assert left(tmp_path) == []
 

@@ -24,7 +24,7 @@ from tests.filesystem.conftest import VERBS
 ROOT = "examplebucket"
 
 
-@pytest.mark.filterwarnings("ignore:listing .* is not signed")
+@pytest.mark.filterwarnings("ignore:listing .* is not granted")
 def test_own_objects_answer(blind):
     """Objects of this process exist, with size, checksums and directories."""
     receipt = blind.pipe_file(f"{ROOT}/d/e/a.json", b"{}")
@@ -225,7 +225,7 @@ def beside(request, fs, blind):
     return one
 
 
-@pytest.mark.filterwarnings("ignore:listing .* is not signed")
+@pytest.mark.filterwarnings("ignore:listing .* is not granted")
 def test_an_object_is_listed_beside_the_directory_of_its_name(beside):
     """Each verb sees both the object and the directory."""
     kinds = [(item["name"], item["type"]) for item in beside.ls(f"{ROOT}/c")]
@@ -260,7 +260,7 @@ def test_an_object_is_copied_with_the_directory_of_its_name(fs, owner):
 
 
 @pytest.mark.parametrize("path", ["c", "c/x", "c/*"])
-@pytest.mark.filterwarnings("ignore:listing .* is not signed")  # of the pattern
+@pytest.mark.filterwarnings("ignore:listing .* is not granted")  # of the pattern
 def test_get_finds_an_object_that_would_be_a_directory(beside, tmp_path, path):
     """Before the first byte, for on a disk one excludes the other."""
     with pytest.raises(ConfigurationError, match="would be a file, where"):
@@ -272,7 +272,7 @@ def test_get_finds_what_is_in_the_way_before_the_first_byte(fs, tmp_path):
     """A directory where a file would be, and a file where a directory would be."""
     fs.pipe({f"{ROOT}/c/a": b"a", f"{ROOT}/c/d/e": b"e"})
     (tmp_path / "one" / "a").mkdir(parents=True)
-    with pytest.raises(ConfigurationError, match="a directory that is there"):
+    with pytest.raises(ConfigurationError, match="an existing directory"):
         fs.get(f"{ROOT}/c/", f"{tmp_path}/one", recursive=True)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "d").touch()

@@ -363,7 +363,7 @@ THREADS = (
     Thread(
         "Molunerfinn/PicGo#1250: a JSON report with the document in it",
         json.dumps({"method": "PUT", "url": f"{OSS}/a.png", "statusCode": 403, "message": "Request failed with status code 403", "response": {"status": 403, "statusCode": 403, "body": oss("AccessDenied", "You have no right to access this object because of bucket acl.", EC="0003-00000001")}}, indent=2),
-        "the key that signed lacks the permission",
+        "the signing key lacks the permission",
         "grants it in a RAM or bucket policy",
         "AccessDenied",
     ),

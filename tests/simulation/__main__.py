@@ -1,4 +1,4 @@
-"""``python -m tests.simulation``: runs programs, finds failures, and makes them small.
+"""``python -m tests.simulation``: runs programs, finds failures, and shrinks them.
 
 --seed N          one program; prints one line with the hash of its trace
 --seeds A:B       those programs, or A,B,C
@@ -28,16 +28,16 @@ from typing import Any
 
 _REAL_TIME, _REAL_WRITE = time.time, os.write
 
-if os.environ.get("PYTHONHASHSEED") != "0":  # sets of texts have one order
+if os.environ.get("PYTHONHASHSEED") != "0":  # makes the order of sets of texts fixed
     os.environ["PYTHONHASHSEED"] = "0"
     os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
 
-import concurrent.futures.thread  # noqa: E402, F401 - it keeps locks of the system
+import concurrent.futures.thread  # noqa: E402, F401 - the import needs real locks
 
-import fsspec  # noqa: E402, F401 - likewise
-import requests  # noqa: E402, F401 - likewise
+import fsspec  # noqa: E402, F401 - the import needs real locks
+import requests  # noqa: E402, F401 - the import needs real locks
 
-from . import marks, world  # noqa: E402 - before anything of the package
+from . import marks, world  # noqa: E402 - must precede all modules of the package
 
 world.install()
 
@@ -45,16 +45,17 @@ from .programs import Program, draw, smaller  # noqa: E402
 from .reached import wanted  # noqa: E402
 from .simulate import simulate  # noqa: E402
 
-_MANY = 400  # programs, which must reach together all that is wanted
+# minimum number of programs that together must reach everything in ``wanted``
+_MANY = 400
 _UNDECIDED = "undecided: it did not end within the limit of real time"
 
 
 class Child:
-    """One program in a process of its own."""
+    """One program in a separate process."""
 
     def __init__(self, program: Program, limit: float, place: str = "") -> None:
         self.program, self.limit, self.end = program, limit, _REAL_TIME() + limit
-        self.place = place  # what an earlier life has left
+        self.place = place  # directory that an earlier life has left
         sys.stdout.flush()
         self.reader, writer = os.pipe()
         self.pid = os.fork()
@@ -124,7 +125,7 @@ def shown(seed: int, result: dict[str, Any]) -> str:
 
 
 def kind(problem: str) -> str:
-    """Return what two failures of one defect have in common."""
+    """Return a text that is equal for all failures of one defect."""
     return problem[:40]
 
 
@@ -197,7 +198,7 @@ def run_all(
 
 
 def main() -> int:
-    gc.freeze()  # each program looks only at its own objects for garbage
+    gc.freeze()  # each program looks for garbage only among its own objects
     parser = argparse.ArgumentParser(prog="tests.simulation")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds")

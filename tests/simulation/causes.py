@@ -1,7 +1,7 @@
-"""Causes: which fault may end a call with which error, and after how many tries.
+"""Causes: the possible errors of each fault, and the tries before an error.
 
-An error without a fault of its time that explains it is a defect, as is an error of the
-interpreter. What a call said of its object is checked by the ledger.
+If no fault explains an error, the error is a defect. An error of the interpreter is
+always a defect. The ledger checks a call's statement about its object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .verbs import ByUserError
 
 @frozen
 class Fault:
-    """Errors with which a request may end, by its fault."""
+    """Possible errors of a request with one fault."""
 
     errors: tuple[type[BaseException], ...] = ()
     # True if the client cannot know whether the store has acted on a whole request.
@@ -31,7 +31,7 @@ class Fault:
 
 _LOST = (errors.NetworkError, errors.OutcomeUnknownError, errors.UploadNotFoundError)
 _STALLED = (*_LOST, errors.NetworkTimeoutError)
-# A part whose ETag was replaced is refused when the upload is completed.
+# If the ETag of a part was replaced, the store refuses to complete the upload.
 _LIE = (
     *(errors.IntegrityError, errors.OutcomeUnknownError, errors.InvalidRequestError),
 )
@@ -46,7 +46,8 @@ _SIGNER = (
     errors.SignerUnavailableError,
 )
 
-# By the names of ``network.Faults``, and of those that no exchange shows.
+# Name of a fault -> the possible errors. The names are those of ``network.Faults``, and
+# of faults that no exchange shows.
 FAULTS: Mapping[str, Fault] = {
     "ok": Fault(),
     "hints": Fault(),
@@ -62,7 +63,7 @@ FAULTS: Mapping[str, Fault] = {
     "slow": Fault(_STALLED, is_doubtful=True),
     "stale": Fault(_LOST, is_doubtful=True),
     "broken_head": Fault(_LOST, is_doubtful=True),
-    # An object of another length is another version.
+    # An object with another length counts as another version.
     "wrong_length": Fault(
         (*_STALLED, *_LIE, errors.StoreError, errors.SourceChangedError),
         is_doubtful=True,
@@ -71,24 +72,25 @@ FAULTS: Mapping[str, Fault] = {
     "busy": Fault((*_BUSY, errors.UploadNotFoundError)),
     "early": Fault((*_BUSY, errors.UploadNotFoundError)),
     "busy_acted": Fault((*_BUSY, errors.UploadNotFoundError), is_doubtful=True),
-    # A damaged form may not meet its policy.
+    # A damaged form may violate its policy.
     "damage": Fault(
         (*_LIE, errors.BodyCorruptedError, errors.AccessDeniedError), is_doubtful=True
     ),
-    "no_crc": Fault(_LIE, is_doubtful=True),  # none is enough, unless one is asked for
+    # no checksum is no error, unless the program asks for one
+    "no_crc": Fault(_LIE, is_doubtful=True),
     "no_proof": Fault((*_LIE, errors.NetworkError), is_doubtful=True),
     "false_proof": Fault(_LIE, is_doubtful=True),
     "damage_reply": Fault((*_LIE, errors.SourceChangedError, errors.StoreError)),
     "impostor": Fault((*_LOST, *_LIE, errors.StoreError), is_doubtful=True),
     "early_good": Fault((*_LOST, *_LIE, errors.StoreError), is_doubtful=True),
     "expired": Fault((errors.URLExpiredError,)),
-    # The signer fails, or does not sign this; or no read at all.
+    # The signer fails or refuses the request. "blind": the signer refuses all reads.
     "signer": Fault(_SIGNER),
     "blind": Fault((errors.ConfigurationError, FileNotFoundError)),
-    "expiry": Fault((errors.URLExpiredError,)),  # of URLs
-    "edit": Fault((errors.SourceChangedError,)),  # of a local file
-    "disk": Fault((errors.ReceiptFailedError,)),  # which is full
-    # Another call of the same object, which may replace the source of a copy.
+    "expiry": Fault((errors.URLExpiredError,)),  # the expiry of a presigned URL
+    "edit": Fault((errors.SourceChangedError,)),  # an edit of a local file
+    "disk": Fault((errors.ReceiptFailedError,)),  # a full disk
+    # Another call on the same object. It may replace the source of a copy.
     "rival": Fault(
         (
             *(errors.IntegrityError, errors.SourceChangedError),
@@ -97,14 +99,15 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "discard": Fault((errors.UploadDiscardedError, errors.UploadNotFoundError)),
 }
-# Retries that must be used up before an error is raised, if the options permit them.
+# Error -> retries that must be used up before it is raised, if the options permit so
+# many.
 _TRIES = (
     (errors.NetworkError, 1000),
     (errors.StoreUnavailableError, 1000),
     (errors.SignerUnavailableError, 1000),
     (errors.BodyCorruptedError, 1),
 )
-# Verbs that write nothing, and what none of them ends with.
+# Verbs that write nothing, and the errors that they must never raise.
 READS = ("cat", "get", "info", "ranges", "list", "sync_down")
 _OF_WRITES = (
     *(
@@ -116,7 +119,7 @@ _OF_WRITES = (
     errors.UploadInProgressError,
 )
 _ENDS = (KeyboardInterrupt, asyncio.CancelledError, ByUserError)
-_LONGEST = 20.0  # seconds of the longest wait before a retry
+_LONGEST = 20.0  # maximum seconds before a retry
 
 
 @frozen
@@ -128,7 +131,7 @@ class Circumstances:
     options: Mapping[str, Any]
     there: AbstractSet[
         bool
-    ]  # for each time at which it was checked: True if the object existed
+    ]  # whether the object existed, at each time when this was checked
     verb: str = ""
 
 
@@ -137,12 +140,18 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
     if isinstance(error, _ENDS):
         return ""
     if isinstance(error, FileExistsError):
-        is_hidden = "was reported as missing" in str(error)  # then none is replaced
+        # in this case, no object is replaced
+        is_hidden = "was reported as missing" in str(error)
         is_kept = is_hidden or seen.options["overwrite"] is False
         is_right = is_kept and True in seen.there
-        return "" if is_right else "no such object was there, or it was to be replaced"
-    if "for all requests fail now" in str(error):  # of the circuit breaker
-        return ""  # those that failed may be of another call, before this one
+        return (
+            ""
+            if is_right
+            else "the object did not exist, or the call was permitted to replace it"
+        )
+    if "because all requests fail now" in str(error):
+        # the circuit breaker raised this error
+        return ""  # the failed requests may belong to an earlier call
     if seen.verb in READS and isinstance(error, _OF_WRITES):
         return f"{seen.verb} writes nothing"
     if seen.verb in READS and getattr(error, "outcome", "not stored") != "not stored":
@@ -151,7 +160,7 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
         return _too_early(error, seen)
     if isinstance(error, FileNotFoundError):
         is_unseen = False in seen.there or "blind" in seen.faults
-        return "" if is_unseen else "the object was there all the time"
+        return "" if is_unseen else "the object existed all the time"
     if isinstance(error, ValueError) and str(error).endswith("is closed"):
         return "" if "discard" in seen.faults else "the file was open"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -169,9 +178,10 @@ def _too_early(error: BaseException, seen: Circumstances) -> str:
         min(most, seen.options.get("retries", 5)),
         seen.options.get("retry_timeout", 300),
     )
-    if error.tries > seen.options.get("retries", 5) + 2:  # one with a new signature
+    if error.tries > seen.options.get("retries", 5) + 2:
+        # one more try may have a new signature
         return f"it was sent {error.tries} times"
     wait = max(min(_LONGEST, 0.25 * 2.0 ** (error.tries - 1)), error.retry_after or 0.0)
     if error.tries > retries or seen.seconds + wait > limit:
         return ""
-    return f"it was given up after {error.tries} tries of {retries + 1}"
+    return f"the call gave up after {error.tries} tries of {retries + 1}"

@@ -1,7 +1,7 @@
-"""libcurl of a world: ``Curl`` and ``CurlMulti`` of pycurl, over the simulated network.
+"""libcurl in a world: pycurl's ``Curl`` and ``CurlMulti`` on the simulated network.
 
-``install`` puts them in the place of pycurl's, and connections of the world in the place
-of the system's sockets. The package above them is unchanged.
+``install`` replaces pycurl's classes, and the system's sockets by connections of the
+world. The package above them is unchanged.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from .network import EARLY, Event, Network, refusal
 from .store import Request
 from .world import Broken
 
-_FIRST = 1 << 20  # the first descriptor of a connection; the system gives none so high
+_FIRST = 1 << 20  # the first descriptor of a connection; the system's own are lower
 _LOOK = 1.0  # seconds between two calls of a progress function
 _BLOCK = 16 * 1024  # bytes of a reply that a write function gets at once
-_AT_ONCE = 64 * 1024  # bytes of a body that leave together with the head
+_AT_ONCE = 64 * 1024  # bytes of a body that are sent together with the head
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d)[ \r\n]")
 _NO_BODY = (204, 304)
-_KEPT = 60.0  # seconds after which the server closes an idle connection
+_KEPT = 60.0  # seconds until the server closes an idle connection
 
-# Whether a transfer waits to send or to receive, and for how long; 0 is a timer.
+# The event that a transfer waits for (send or receive), and for how long. An event of 0
+# is a timer.
 Wait = tuple[int, float]
 
 _ports = itertools.count(40_000)
@@ -40,8 +41,9 @@ _connections: dict[int, Connection] = {}
 _epolls: list[Epoll] = []
 
 
-# What libcurl would do otherwise: signals in threads, HTTP/2, other protocols, paths that
-# are made shorter, proxies of the environment, and more than one connection.
+# Options that the package must set, because libcurl would otherwise raise signals in
+# threads, use HTTP/2 or other protocols, shorten paths, use the environment's proxies,
+# or keep several connections.
 _NEEDED = {
     pycurl.NOSIGNAL: 1,
     pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
@@ -53,36 +55,37 @@ _NEEDED = {
 
 
 class _EndError(Exception):
-    """A transfer ends with libcurl's code and text."""
+    """Raised to end a transfer with libcurl's code and text."""
 
 
 class _DiedError(Exception):
-    """A connection has ended before any byte of the reply."""
+    """Raised when a connection ends before the first byte of the reply."""
 
 
 class Connection:
-    """One connection, and what the client's system knows of it."""
+    """One connection, with the client's view of it."""
 
     def __init__(self, origin: str, number: int) -> None:
-        self.number = number  # of all connections of the world
+        self.number = number  # number of the connection in the world
         numbers = itertools.count(_FIRST)
         self.descriptor = next(n for n in numbers if n not in _connections)
         _connections[self.descriptor] = self
         self.origin = origin
         self.addresses = ("127.0.0.2", "127.0.0.1", 443, next(_ports))
-        # What a transfer waits for, as a mask of an epoll, and until when.
+        # Events that a transfer waits for, as a mask of an epoll, and the end of the
+        # wait.
         self.wants, self.moment = 0, math.inf
-        self.is_shut = False  # by the client
-        self.is_unread = False  # bytes of the server wait, or its end
-        self.closes_at = math.inf  # when the server closes it
-        self.last = networks.Stream([], "closed")  # what the server has sent
+        self.is_shut = False  # True if the client has closed it
+        self.is_unread = False  # True if bytes of the server, or its end, are unread
+        self.closes_at = math.inf  # time when the server closes it
+        self.last = networks.Stream([], "closed")  # the last reply of the server
 
     @property
     def has_received(self) -> bool:
         return self.is_unread or time.monotonic() >= self.closes_at
 
     def next_moment(self, mask: int) -> float:
-        """Return when it is ready for what *mask* of an epoll says."""
+        """Return the time when it is ready for the events in *mask*."""
         if self.wants:
             return self.moment if mask & self.wants else math.inf
         return -math.inf if self.is_unread else self.closes_at
@@ -129,7 +132,7 @@ class Curl:
         self._options: dict[int, Any] = {}
         self._info: dict[int, int] = {}
         self._pool = _Pool(1)
-        self.connection: Connection | None = None  # the last one
+        self.connection: Connection | None = None  # the last connection
         self._is_paused = False
         self._network: Network = networks.current()
 
@@ -208,7 +211,8 @@ class Curl:
             connection = self.connection
             assert connection is not None
             connection.is_unread = how == "unread"
-            if connection.is_unread:  # it is not used, so nothing fails
+            if connection.is_unread:
+                # the request does not use this connection, so it cannot fail
                 event.fate = "unread"
             asked = self._called(pycurl.PREREQFUNCTION, *connection.addresses)
             if asked != pycurl.PREREQFUNC_OK:
@@ -249,15 +253,16 @@ class Curl:
     def _conversation(self, event: Event, how: str) -> Generator[Wait, None, bool]:
         net, connection = self._network, self.connection
         assert connection is not None
-        # Without a body, all of the request is the head.
+        # A request without a body ends with its head.
         is_upload = self._options.get(pycurl.UPLOAD)
         event.is_taken = not (is_upload and self._options[pycurl.INFILESIZE_LARGE])
-        if connection.number <= net.dead:  # it tells the client nothing
+        if connection.number <= net.dead:
+            # the client does not learn that the connection is dead
             yield from self._wait(pycurl.POLL_IN, math.inf)
         if how in ("closed", "reset"):
             yield from self._wait(pycurl.POLL_IN, net.delay())
             raise _died(how)
-        if how == "answered":  # the server has sent something twice
+        if how == "answered":  # the server sends the last reply a second time
             yield from self._receive(connection.last)
             return False
         is_whole = yield from self._send(event)
@@ -273,7 +278,7 @@ class Curl:
         return (yield from self._receive(connection.last))
 
     def _send(self, event: Event) -> Generator[Wait, None, bool]:
-        """Send the body; return False if the server has answered before its end."""
+        """Send the body; return False if the server answered before the end of the body."""
         net, dice, connection = (
             self._network,
             self._network.world.random,
@@ -295,9 +300,11 @@ class Curl:
                     raise _died(dice.choice(("reset", "broken", "closed")))
                 is_good = event.fate == "early_good"
                 if len(self._body) < size and dice.random() < 0.5:
-                    connection.is_unread = True  # it answers after libcurl has looked
+                    # the server answers after libcurl has looked for a reply
+                    connection.is_unread = True
                     self._read_piece()
-                # Without a checksum, a good reply to a whole body is believed.
+                # Without a checksum, the client would believe a good reply to a whole
+                # body.
                 if not (is_good and len(self._body) >= size):
                     is_answered = True
                     stream = net.reply(event, EARLY if is_good else refusal(503))
@@ -334,7 +341,8 @@ class Curl:
         connection, rest = self.connection, list(stream.pieces)
         assert connection is not None
         self._buffer, self._lines, self._chunk = b"", list[bytes](), 0
-        self._left: float | None = None  # bytes of the body, once its head is read
+        # bytes of the body, known once its head was read
+        self._left: float | None = None
         self._is_chunked = is_begun = False
         while rest:
             seconds, block = rest.pop(0)
@@ -358,7 +366,7 @@ class Curl:
         if self._left is not None and (self._is_chunked or self._left < math.inf):
             text = "transfer closed with outstanding read data remaining"
             raise _EndError(pycurl.E_PARTIAL_FILE, text)
-        return False  # also if it ends within its head
+        return False  # False also if the reply ends within its head
 
     def _take_line(self, line: bytes) -> None:
         if not self._lines and not line.startswith(b"HTTP/"):
@@ -386,7 +394,7 @@ class Curl:
             self._left = int(found[b"content-length"])
 
     def _pass_on(self) -> bool:
-        """Give bytes of the body to the write function; return False if none are there."""
+        """Give bytes of the body to the write function; return False if there are none."""
         assert self._left is not None
         if self._is_chunked and not self._chunk:
             size, end, rest = self._buffer.removeprefix(b"\r\n").partition(b"\r\n")
@@ -419,7 +427,7 @@ class Curl:
     def _called(self, option: int, *args: Any) -> Any:
         try:
             return self._options[option](*args)
-        except BaseException as error:  # noqa: BLE001 - it would end all of a multi
+        except BaseException as error:  # noqa: BLE001 - an exception would end all requests of a multi
             self._network.world.fail(error)
 
     def _tell(self) -> None:
@@ -434,7 +442,7 @@ class Curl:
             raise _aborted()
 
     def _wait(self, mask: int, seconds: float) -> Generator[Wait, None, None]:
-        """Wait as libcurl does, which looks once a second if there is a progress function."""
+        """Wait like libcurl, which wakes once a second if there is a progress function."""
         connection, end = self.connection, time.monotonic() + seconds
         assert connection is not None
         is_watched = pycurl.XFERINFOFUNCTION in self._options
@@ -556,7 +564,7 @@ class CurlMulti:
 
 
 class Epoll:
-    """``select.epoll``: a simulated loop asks it for the moment at which it is ready."""
+    """``select.epoll``, which tells a simulated loop the time at which it is ready."""
 
     def __init__(self) -> None:
         self.masks: dict[int, int] = {}
@@ -574,7 +582,7 @@ class Epoll:
         del self.masks[descriptor]
 
     def moment(self) -> float:
-        """Return once ``poll`` has an event."""
+        """Return the time at which ``poll`` has an event."""
         moments = (
             _connections[descriptor].next_moment(mask)
             for descriptor, mask in self.masks.items()
@@ -634,7 +642,7 @@ class _Socket:
 
 
 def install(net: Network) -> None:
-    """Let all that is sent from now on use *net*; for a whole process."""
+    """Let all requests of the process use *net* from now on."""
     networks.network = net
     pycurl.Curl, pycurl.CurlMulti = Curl, CurlMulti
     select.epoll, select.poll = Epoll, _Poll  # type: ignore[misc, assignment]

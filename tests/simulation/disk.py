@@ -1,8 +1,9 @@
-"""The disk of a world: it may be full, and reads may return fewer bytes than asked for.
+"""The disk of a world: it may be full, and reads may return too few bytes.
 
-A power cut takes what was not synced from the journals; the end of a process takes its locks.
+A power cut removes unsynced bytes from the journals. The end of a process removes its
+locks.
 
-``install`` replaces the calls by which the package reads and writes files of the user.
+``install`` replaces the calls with which the package reads and writes the user's files.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from attrs import define, field
 from .world import Broken, World
 
 _REAL_SYNC, _REAL_LOCK = os.fsync, fcntl.flock
-_MOST_AT_ONCE = 64 * 1024 + 1  # bytes that a whole file may have in memory
+_MOST_AT_ONCE = 64 * 1024 + 1  # bytes of a whole file that may be in memory
 _REAL_READ = os.read
 _REAL_WRITE, _REAL_WRITE_AT = os.write, getattr(os, "pwrite", None)
 
 
 @define
 class Disk:
-    """The share of calls that fail, and of reads that are short, from 0 to 1."""
+    """Shares of failing calls and of short reads, from 0 to 1."""
 
     world: World
     full: float = 0.0
     short: float = 0.0
     pauses: list[float] = field(factory=list)  # seconds of the next writes
     failed: int = field(init=False, default=0)
-    # Bytes of each file, by its inode, that a crash leaves.
+    # Inode of a file -> its bytes that survive a crash.
     _synced: dict[int, int] = field(init=False, factory=dict)
-    # The process that has last locked each descriptor.
+    # Descriptor -> the process that locked it last.
     _locked: dict[int, int] = field(init=False, factory=dict)
 
     def check_space(self) -> None:
@@ -54,7 +55,7 @@ class Disk:
         self._synced[status.st_ino] = status.st_size
 
     def lose(self, place: Path) -> None:
-        """Let files below *place* lose what was not synced, or some of it."""
+        """Remove some or all unsynced bytes from the files below *place*."""
         for file in sorted(place.glob("*.jsonl*")):
             status = file.stat()
             sure = min(self._synced.get(status.st_ino, 0), status.st_size)
@@ -65,10 +66,10 @@ class Disk:
         self._locked[descriptor] = self.world.running.process
 
     def kill(self, process: int) -> None:
-        """Let what *process* has locked be free, as the system does at its end."""
+        """Release the locks of *process*, as the system does when a process ends."""
         for descriptor, owner in self._locked.items():
             if owner == process:
-                with suppress(OSError):  # it was closed
+                with suppress(OSError):  # the descriptor was closed
                     _REAL_LOCK(descriptor, fcntl.LOCK_UN)
 
     def cut(self, size: int) -> int:
@@ -77,7 +78,7 @@ class Disk:
         return size
 
 
-disk: Disk | None = None  # that of this world
+disk: Disk | None = None  # the disk of this world
 
 
 class _FileIO(io.FileIO):
@@ -94,7 +95,8 @@ def _read(descriptor: int, size: int, /) -> bytes:
 
 
 def _write(descriptor: int, data: Any, /) -> int:
-    if disk is not None and descriptor > 2:  # not what this process itself says
+    if disk is not None and descriptor > 2:
+        # the output of the process itself does not count
         disk.check_space()
     return _REAL_WRITE(descriptor, data)
 
@@ -122,7 +124,7 @@ def _lock(descriptor: int, operation: int, /) -> None:
 
 
 def install(new: Disk) -> None:
-    global disk  # noqa: PLW0603 - one for a process
+    global disk  # noqa: PLW0603 - one for each process
     disk = new
     io.FileIO = _FileIO  # type: ignore[misc]
     os.read = _read

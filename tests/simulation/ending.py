@@ -1,7 +1,7 @@
-"""The end of a program: without faults, each verb succeeds and does what it says.
+"""The end of a program: without faults, each verb succeeds and has its effect.
 
-The filesystem is the one that the callers have used, so what their faults broke in it
-shows here. Each step knows what the store must have afterwards, to the byte.
+The callers have used the same filesystem before, so damage from their faults shows
+here. Each step compares the objects in the store to the byte.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from .verbs import ByUserError, Counted
 from .world import Broken, World
 
 _PATIENCE = 20.0  # virtual seconds that one step may take
-# Actions of one step that changes or reads objects: the same in each program.
+# Actions of a step that changes or reads objects. They are the same in each program.
 _LOOK, _COPY, _DELETE = ["HeadObject"], ["CopyObject"], ["DeleteObject"]
 _READ, _LIST = ["GetObject"], ["ListObjectsV2"]
 _SMALL, _LARGE = 1000, 262_145
 
 
 class Ending:
-    """The steps of one caller, by *verbs* of *fs*; its objects stand below *folder*."""
+    """The steps of one caller, with *verbs* of *fs*; its objects are below *folder*."""
 
     def __init__(
         self, fs: Any, ledger: Ledger, folder: str, place: Path, *, publishes: bool
     ) -> None:
         self.fs, self.ledger, self.place = fs, ledger, place / folder
         self.root, self.publishes = f"{BUCKETS[0]}/{folder}", publishes
-        self.is_blind = False  # what the record answers is warned of
+        self.is_blind = False  # True if answers from the record come with a warning
         self.network: Network = ledger.network
         self.place.mkdir()
 
     def _data(self, name: str, size: int) -> tuple[str, bytes]:
-        """Return the path of an object, and what is to be written there."""
+        """Return the path of an object, and the bytes to write there."""
         path = f"{self.root}/{name}"
         data = self.ledger.content(size)
         self.ledger.write(path, data)
@@ -70,10 +70,10 @@ class Ending:
 
     @contextmanager
     def _step(self, what: str, actions: list[str] | None = None) -> Iterator[None]:
-        """Let a step end in time, and warn of nothing.
+        """Run a step, which must end in time and without a warning.
 
-        Its objects are written by it, and by no later one. If they are given, *actions* are
-        all of its requests.
+        No later step writes the same objects. If *actions* are given, the step must
+        send exactly these requests.
         """
         world: World = self.network.world
         began, first = world.now, len(self.ledger.writes)
@@ -94,7 +94,8 @@ class Ending:
         events += [e for e in self.network.events[before:] if e.path == "/"]
         done = Counter(str(event.action) for event in events)
         wanted = done if actions is None else Counter(actions)
-        if self.fs.storage_options.get("overwrite") is False:  # looks before each
+        if self.fs.storage_options.get("overwrite") is False:
+            # this option sends HeadObject before each upload
             del done["HeadObject"], wanted["HeadObject"]
         if done != wanted:
             raise Broken(f"at the end, {what} needs {done}")
@@ -103,7 +104,8 @@ class Ending:
         """Equal bytes and options must give equal requests."""
         given = self.fs.storage_options
         count = 1
-        # A form names its object in its body. Others end an upload of an earlier call.
+        # The form of an object has its name in the body. Other requests may end an
+        # upload of an earlier call.
         names = ("/", f"/{path.partition('/')[2]}")
         actions = [str(event.action) for event in events if event.path in names]
         is_form = actions[-1] == "PostObject"
@@ -115,7 +117,7 @@ class Ending:
             raise Broken(f"at the end, {size} bytes were sent by {actions}")
 
     async def writes(self, verbs: Any) -> None:
-        """Write by each way that needs nothing but a signature for it."""
+        """Write in each way that needs no other permission."""
         for size in (_SMALL, _LARGE):
             with self._step("pipe_file"):
                 path, data = self._data(f"piped-{size}", size)
@@ -137,7 +139,7 @@ class Ending:
             await verbs.in_thread(self._transaction)
 
     def _opened(self) -> None:
-        """Fill files in turn from one buffer, which changes as soon as it is written."""
+        """Fill several files from one buffer, which changes after each write."""
         count = 12 if "memory_limit" in self.fs.storage_options else 2
         objects = [self._data(f"opened{number}", _LARGE) for number in range(count)]
         files = [self.fs.open(path, "wb") for path, _ in objects]
@@ -172,7 +174,7 @@ class Ending:
             if len(found) == notes:
                 return
             raise Broken(f"an exception has the notes {found}") from error
-        raise Broken("an exception of the user is lost")
+        raise Broken("an exception of the user was lost")
 
     def _transaction(self) -> None:
         sizes = {"first": _SMALL, "second": _LARGE, "third": _SMALL}
@@ -206,10 +208,10 @@ class Ending:
             self.ledger.check_receipt(write, receipt)
 
     async def remembered(self, verbs: Any) -> None:
-        """Write, and look at what was written, which the signer grants nobody to see."""
+        """Write objects, and query them, although the signer grants no HeadObject."""
         await self.writes(verbs)
         self.is_blind = True
-        with self._step("a look at the records"):
+        with self._step("a query of the records"):
             written = {f"{self.root}/put": _LARGE, f"{self.root}/first": _SMALL}
             sizes = {path: (await verbs.info(path))["size"] for path in written}
             names = await verbs.find(self.root)
@@ -227,16 +229,18 @@ class Ending:
             await verbs.in_thread(self._sync_blind)
 
     async def unseen(self, verbs: Any) -> None:
-        """A look that is not signed reports the object as missing, or raises an error."""
+        """Without HeadObject, a query reports the object as missing, or raises an error."""
         is_error = self.fs.storage_options.get("if_unverifiable") == "error"
         for verb in (verbs.cat_file, verbs.info):
             try:
                 await verb(f"{self.root}/unseen")
             except PermissionError as error:
                 if isinstance(error, FileNotFoundError) == is_error:
-                    raise Broken(f"what nobody may see is {error!r}") from error
+                    raise Broken(
+                        f"an object without read permission raises {error!r}"
+                    ) from error
             else:
-                raise Broken("an object is read that nobody may see")
+                raise Broken("an object was read without permission")
 
     async def _directories(self, verbs: Any) -> None:
         new = f"{self.root}/new"
@@ -270,10 +274,10 @@ class Ending:
 
     def _all(self, found: Mapping[str, object], what: str) -> None:
         if wrong := [name for name, is_right in found.items() if not is_right]:
-            raise Broken(f"at the end, {', '.join(wrong)} of {what} is wrong")
+            raise Broken(f"at the end, {', '.join(wrong)} of {what} are wrong")
 
     async def all(self, verbs: Any) -> None:
-        """Do each verb, with a signer that grants each call."""
+        """Run every verb, with a signer that grants every call."""
         await self.writes(verbs)
         await self._reads(verbs)
         await self._changes(verbs)
@@ -285,7 +289,7 @@ class Ending:
             await verbs.in_thread(self._replaced)
         with self._step("the memory of an open file"):
             await verbs.in_thread(self._memory)
-        with self._step("a call beside a great one"):
+        with self._step("a small call during a large one"):
             await verbs.in_thread(self._beside)
         with self._step("calls whose requests fail once"):
             await verbs.in_thread(self._once)
@@ -322,13 +326,13 @@ class Ending:
             found["not exists"] = not await verbs.exists(f"{path}-not")
         with self._step("open"):
             found["open"] = await verbs.in_thread(lambda: self._read(path)) == data
-        with self._step("a read of nothing", _READ):
+        with self._step("a read of no bytes", _READ):
             try:
                 await verbs.cat_file(f"{path}-not")
             except FileNotFoundError as error:
                 found["the name"] = error.filename == f"{path}-not"
             else:
-                raise Broken("an object that is not there is read")
+                raise Broken("a missing object was read")
         spans = [data[0:9], data[5:99_999], data[90_000:-7]]
         found["cat_ranges"] = [bytes(item) for item in ranges] == spans
         found["get_file"] = local.read_bytes() == data
@@ -356,6 +360,9 @@ class Ending:
             self.ledger.deletes(copied)
             await verbs.mv(copied, moved)
             self._is(copied, None)
+            self._is(moved, data)
+        with self._step("mv to itself", []):
+            await verbs.mv(moved, moved)
             self._is(moved, data)
         with self._step("overwrite=False", _LOOK):
             _, other = self._data("moved", _SMALL)
@@ -408,7 +415,7 @@ class Ending:
             done = await verbs.put(files, targets, on_error="return")
             self._is(path, data)
             if not isinstance(done[1], FileNotFoundError):
-                raise Broken(f"a file that is not there was sent: {done[1]!r}")
+                raise Broken(f"a missing file was sent: {done[1]!r}")
         with self._step("a store that refuses"):
             await self._refused(verbs)
         with self._step("a tree of two levels"):
@@ -420,7 +427,7 @@ class Ending:
                 self._is(f"{shallow}/{name}", None if name == "c/e/f" else data)
 
     async def _refused(self, verbs: Any) -> None:
-        """16 equal refusals in a row end a call of many objects, and no others do."""
+        """Only 16 equal refusals in a row end a call of many objects."""
         objects = dict(self._data(f"refused{number}", 17) for number in range(40))
         looks = self.fs.storage_options.get("overwrite") is False
         for statuses in ((403,),) if looks else ((403,), (403, 400)):
@@ -449,7 +456,7 @@ class Ending:
         for name, size in (("x", 17), ("y", _LARGE)):
             _, objects[name] = self._data(f"synced/{name}", size)
             _written(local / name, objects[name])
-        time.sleep(5)  # a file as new as its object would be sent again
+        time.sleep(5)  # the sync would send a file again that is as new as its object
         counts = []
         for _ in range(2):
             counts.append(sync(str(local), there, filesystem=self.fs).sent)
@@ -499,7 +506,7 @@ class Ending:
             raise Broken(f"a sync told of {told} bytes, and sent {_LARGE}")
 
     def _like(self, **options: Any) -> Any:
-        """Return a filesystem with other *options*, which sends parts of 100 KiB."""
+        """Return a filesystem with different *options*, which sends parts of 100 KiB."""
         given = {**self.fs.storage_options, "part_size": 102_400}
         given["multipart_threshold"] = 102_400
         return OSSPresignedFileSystem(**{**given, **options})
@@ -520,7 +527,7 @@ class Ending:
             raise Broken("a file was read from two versions of an object")
 
     def _memory(self) -> None:
-        """The memory of parts that are stored is given back while the file is open."""
+        """The memory of stored parts is released while the file is open."""
         part = 102_400
         fs = self._like(memory_limit=1024 * 1024)
         path, data = self._data("long", 8 * part)
@@ -539,7 +546,7 @@ class Ending:
             raise Broken("a closed file uses memory")
 
     def _beside(self) -> None:
-        """A small call waits for the requests in flight of a great one, not for all."""
+        """A small call waits only for the running requests of a large call, not for all."""
         fs = self._like(max_concurrency=1)
         great, data = self._data("great", 1_000_000)
         small, other = self._data("small", _SMALL)
@@ -553,21 +560,21 @@ class Ending:
         thread.join()
         self._is(great, data)
         if before > 4:
-            raise Broken(f"a small call waited for {before} requests of a great one")
+            raise Broken(f"a small call waited for {before} requests of a large one")
 
     def leave_open(self) -> None:
-        """Begin an upload, which nothing ends before the process does."""
+        """Begin an upload that only the end of the process ends."""
         path, data = self._data("left", _LARGE)
         file = self._like().open(path, "wb")
         file.write(data)
         time.sleep(10)
-        abort_at_exit.end_all()  # as Python calls it at the end
+        abort_at_exit.end_all()  # Python calls this function at exit
         self._is(path, None)
         if self._uploads("left"):
             raise Broken("the end of the process leaves an upload open")
 
     def _once(self) -> None:
-        """Retries mend what fails once, whatever it is."""
+        """Retries repair any failure that occurs once."""
         fs = self._like(retries=8, retry_timeout=300, timeout=5, checksum="auto")
         (small, one), (large, two) = self._data("s", _SMALL), self._data("l", _LARGE)
         copied, local = self._data("copied once", 0)[0], self.place / "once"
@@ -617,7 +624,7 @@ class Ending:
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
     def _unanswered(self, fs: Any) -> None:
-        """An object whose reply is lost with all connections is looked at by a new one."""
+        """If a reply is lost with all connections, a new connection checks the object."""
         for size in (_SMALL, _LARGE):
             self.network.breaks, self.network.dead = True, 0
             path, data = self._data(f"unanswered{size}", size)
@@ -626,8 +633,10 @@ class Ending:
         self.network.dead = 0
 
     def _aborted(self, fs: Any) -> None:
-        """A transaction that fails publishes nothing, and leaves nothing open."""
-        for parts in (4, 1000):  # not all parts, or all parts and no publication
+        """A failed transaction publishes nothing, and leaves no upload open."""
+        for parts in (4, 1000):
+            # with 4, not all parts arrive; with 1000, all arrive, but the object is not
+            # published
             self._lost(fs, parts)
 
     def _lost(self, fs: Any, parts: int) -> None:
@@ -655,7 +664,9 @@ class Ending:
         return [upload for upload in uploads if upload.key.startswith(key)]
 
     def _resumed(self, fs: Any) -> None:
-        """Break an upload off after one part; the next call sends no part twice."""
+        """Interrupt an upload after one part; the next call sends no part twice."""
+        (self.place / "journals").mkdir()
+        (self.place / "journals").chmod(0o770)  # no other user is in the group
         path, data = self._data("resumed", _LARGE)
         local = self._local("resumed", data)
         self.network.parts_left = 1

@@ -1,6 +1,6 @@
-"""The ledger: what callers wrote and were told, and whether that can be true.
+"""The ledger: records writes and their reported outcomes, and checks them.
 
-Each write has content of its own, so an object names the call that wrote it.
+Each write has unique content, so the content of an object identifies its write.
 """
 
 from __future__ import annotations
@@ -33,31 +33,32 @@ from .store import BUCKETS, KEY, Commit
 from .verbs import operation_of_caller
 from .world import EPOCH, Broken, World
 
-_NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
+_NOTICED = 1.1  # seconds until a transfer notices that it was cancelled
 _FAMILIES = {kind for kind in OSError.__subclasses__() if kind.__module__ == "builtins"}
 _FORBIDDEN = 403
 _is_odd = re.compile(r"\bNone\b|\bnan\b|\(\)|\[\]|:\s*$|<\w+ object").search
-NAMED = 8  # bytes from which on a content names the call that wrote it
-# The writes of the call that a task makes, which may be cancelled.
+NAMED = 8  # minimum bytes of a content that identifies the call which wrote it
+# Writes of the call that the current task makes. The call may be cancelled.
 writes_of_call: ContextVar[list[Write] | None] = ContextVar("writes", default=None)
 
 
 @define(eq=False, repr=False)
 class Write:
-    """One object that a call is to write: all of one of *contents*, or nothing."""
+    """One object that a call writes: one of *contents* as a whole, or nothing."""
 
     number: int
     path: str
     contents: list[bytes]
     began: float
     asked: float = (
-        0.0  # when the call was made; an earlier call may have written the same
+        0.0  # time of the call; an earlier call may have written the same bytes
     )
     ended: float = math.inf
-    said: str = "nothing"  # or "stored", "not stored", "unknown", "interrupted"
+    # outcome: also "stored", "not stored", "unknown" or "interrupted"
+    said: str = "nothing"
     why: BaseException | None = None
-    cancelled: float = math.inf  # when the call was cancelled
-    is_discarded: bool = False  # by another thread
+    cancelled: float = math.inf  # time when the call was cancelled
+    is_discarded: bool = False  # True if another thread discards the file
 
     def __repr__(self) -> str:
         sizes = [len(content) for content in self.contents]
@@ -83,31 +84,35 @@ class Ledger:
 
     network: Network
     writes: list[Write] = field(factory=list)
-    # path -> the calls that may delete it, as [began, ended].
+    # Path -> periods [began, ended] of calls that may delete the object.
     deletions: dict[str, list[list[float]]] = field(factory=dict)
-    # destination -> source and time of copies.
+    # Destination -> sources and periods of copies.
     copies: dict[str, list[tuple[str, list[float]]]] = field(factory=dict)
-    texts: list[str] = field(factory=list)  # that a person could see
-    warned: list[str] = field(factory=list)  # those of them that warn
-    keeps_uploads: bool = False  # resume_dir is in use
-    may_refuse: bool = False  # the signer may refuse to sign an abort
-    unchecked: bool = False  # ``checksum="none"``: what was damaged is not noticed
-    is_single: bool = False  # one call follows the other
-    may_look: bool = False  # the signer signs HEAD, and does not fail
-    # Nothing can be read, so the order in which calls ended stands for what is there.
+    texts: list[str] = field(factory=list)  # texts that a person could see
+    warned: list[str] = field(factory=list)  # texts of warnings
+    keeps_uploads: bool = False  # True if resume_dir is in use
+    may_refuse: bool = False  # True if the signer may refuse to sign an abort
+    unchecked: bool = False  # ``checksum="none"``: the client does not notice damage
+    is_single: bool = False  # True if no two calls overlap
+    may_look: bool = False  # True if the signer signs HeadObject and does not fail
+    # True if the program cannot read objects. Then the order in which calls ended
+    # decides which object exists.
     is_blind: bool = False
-    must_succeed: bool = False  # what fails is worth a retry, and retries are many
+    # True if every failure is worth a retry, and the program has many retries
+    must_succeed: bool = False
     checked: int = 0
-    seen: Counter[str] = field(factory=Counter)  # see ``reached``
+    # counts of what happened; see ``reached``
+    seen: Counter[str] = field(factory=Counter)
     options: Mapping[str, Any] = field(factory=dict)
     # Causes of errors that no exchange shows; see ``causes``.
     other_faults: set[str] = field(factory=set)
-    transactions: list[list[int]] = field(factory=list)  # numbers of writes
+    # numbers of the writes in each transaction
+    transactions: list[list[int]] = field(factory=list)
     downloads: dict[str, str] = field(factory=dict)  # name of a local file -> path
-    resumes: dict[int, str] = field(factory=dict)  # number of a write -> its file
+    resumes: dict[int, str] = field(factory=dict)  # number of a write -> its local file
 
     def content(self, size: int) -> bytes:
-        """Return bytes that no other write has."""
+        """Return unique bytes for a write."""
         number = len(self.writes)
         head = f"<{number}>".encode()
         body = random.Random(number).randbytes(max(0, size - len(head)))
@@ -137,7 +142,7 @@ class Ledger:
 
     def note_error(self, error: BaseException) -> None:
         if self.must_succeed and not isinstance(error, FileNotFoundError):
-            raise Broken(f"a call failed that could be tried again: {error!r}")
+            raise Broken(f"a call failed, but a retry was possible: {error!r}")
         self.texts += [str(error), repr(error), *getattr(error, "__notes__", ())]
         self.seen[f"{operation_of_caller.get()[2]} raised"] += 1
         for each in (getattr(error, "failures", None) or {"": error}).values():
@@ -183,7 +188,7 @@ class Ledger:
         return Circumstances(faults, self._now() - began, options, there, verb)
 
     def failed(self, writes: Iterable[Write], error: BaseException) -> None:
-        """Note what *error* says of *writes*, of which each may have failed."""
+        """Record the outcomes of *writes* according to *error*."""
         self.note_error(error)
         failures = getattr(error, "failures", None) or {}
         for write in writes:
@@ -202,7 +207,7 @@ class Ledger:
     # -- what must hold ------------------------------------------------------------------
 
     def check_commits(self) -> None:
-        """Each new commit of the store is what one call was to write, and whole."""
+        """Each new commit of the store is the whole content of one write."""
         history = self.network.server.store.history
         while self.checked < len(history):
             commit = history[self.checked]
@@ -228,10 +233,12 @@ class Ledger:
                 return
         if is_in_time:
             when = f"{owner.cancelled:.3f}"
-            raise Broken(f"{owner}, cancelled at {when}, was sent on at {sent_at:.3f}")
+            raise Broken(
+                f"{owner}, cancelled at {when}, continued to send at {sent_at:.3f}"
+            )
         if owner is not None:
             raise Broken(f"{path} was written at {at:.3f}, after {owner} had ended")
-        raise Broken(f"{path} got {len(data)} bytes that no call was to write there")
+        raise Broken(f"{path} got {len(data)} bytes that no call was to write")
 
     def owner(self, path: str, data: bytes) -> Write | None:
         owners = [w for w in self.writes if w.path == path and data in w.contents]
@@ -247,7 +254,7 @@ class Ledger:
     def check_said(self, write: Write) -> None:
         """Check that the outcome that a call has just reported is true."""
         is_sure = min(map(len, write.contents)) >= NAMED
-        # Another call may have replaced it before this one could look.
+        # Another call may have replaced the object before this call could check it.
         bucket, _, key = write.path.partition("/")
         is_there = self.network.server.store.at(bucket, key) in write.contents
         commits = [
@@ -272,16 +279,21 @@ class Ledger:
         ]
         fates = {e.fate for e in events}
         is_lied = fates & {"false_proof", "early_good"}
-        if not getattr(write.why, "differs", True):  # it misses what proves the bytes
+        if not getattr(write.why, "differs", True):
+            # the client had nothing to compare the bytes with
             is_lied = fates & {"no_crc", "no_proof", "early_good"}
         if write.said == "damaged" and not (damaged or is_lied):
-            raise Broken(f"{write} was said damaged, and nothing was: {write.why!r}")
+            raise Broken(
+                f"{write} was reported as damaged, but nothing was damaged: {write.why!r}"
+            )
         is_found = commits or (damaged and self.unchecked) or (is_there and not is_sure)
         if write.said == "stored" and not is_found:
-            raise Broken(f"{write} was said stored, and is not")
+            raise Broken(f"{write} was reported as stored, but is not")
         own = [commit for commit in commits if commit.at >= write.asked]
         if write.said == "not stored" and own and is_sure and is_there:
-            raise Broken(f"{write} was said not stored, and is: {write.why!r}")
+            raise Broken(
+                f"{write} was reported as not stored, but is stored: {write.why!r}"
+            )
         is_lost = (
             damaged
             or any(map(_is_doubtful, events))
@@ -289,13 +301,13 @@ class Ledger:
         )
         if write.said == "unknown" and not is_lost:
             raise Broken(
-                f"{write} was said unknown, and nothing was lost: {write.why!r}"
+                f"{write} was reported as unknown, but nothing was lost: {write.why!r}"
             )
         if write.said == "unknown" and self.is_single:
             self._check_look(write)
 
     def _check_look(self, write: Write) -> None:
-        """After a lost reply, the object was looked at; the outcome is what was seen."""
+        """After a lost reply, the call checked the object and reported what it found."""
         if "was interrupted" in str(write.why):
             return
         key = write.path.partition("/")[2]
@@ -305,38 +317,43 @@ class Ledger:
             if write.asked <= e.at <= write.ended and e.path.endswith(f"/{key}")
         ]
         sent = [e.at for e in events if e.method in ("PUT", "POST")]
-        # A form names its object in its body.
+        # The form of an object has its name in the body, so its path does not match.
         last = max(sent, default=write.asked)
         looks = [e for e in events if e.method == "HEAD" and e.at >= last]
-        # The first failure of several objects cancels the others.
+        # If several objects are written, the first failure cancels the others.
         others = [w for w in self.writes if w.began == write.began and w is not write]
         is_first = all(w.said in ("nothing", "stored", "interrupted") for w in others)
         if not looks and not (self.may_look and is_first):
             return
         if not looks:
-            raise Broken(f"{write} was said unknown, and nobody looked: {write.why!r}")
+            raise Broken(
+                f"{write} was reported as unknown, but the call did not check it: {write.why!r}"
+            )
         look = looks[-1]
         if look.fate != "ok" or look.status not in (200, 404):
             return
         there = self.network.server.store.at(write.path.partition("/")[0], key)
         if there is None or len(there) not in map(len, write.contents):
-            raise Broken(f"{write} was said unknown, and was seen not to be there")
+            raise Broken(
+                f"{write} was reported as unknown, but the check showed that it is missing"
+            )
 
     def check_quiet(self, key: str, began: float) -> None:
-        """Nothing of a call that has ended is on its way to *key*, or comes from it.
+        """No request of an ended call is still under way for *key*, nor its reply.
 
-        The call has begun at *began*.
+        The call began at *began*.
         """
         events, opened = self.network.events, self.network.server.store.opened
-        # An earlier call, which was cancelled, may have left an upload to be aborted.
+        # A cancelled earlier call may have left an upload to be aborted.
         is_left = any(e.is_initiate and e.at < began < e.ended for e in events)
         for event in events:
             is_abort = event.method == "DELETE" and event.upload_id
             is_older = opened.get(event.upload_id, began) < began
             if event.at < began or (is_abort and (is_left or is_older)):
                 continue
-            # The replies to Initiate and to a part are waited for, but not forever: the
-            # upload is aborted when the first comes, and before the second does.
+            # The call waits for the replies to Initiate and to a part, but not forever.
+            # It aborts the upload when the first one arrives, and does not wait for the
+            # second one.
             is_harmless = event.method == "POST" or event.is_part
             is_late = is_harmless and event.fate.startswith("stall")
             if is_late or event.is_initiate:
@@ -358,7 +375,7 @@ class Ledger:
             if e.action in ("PutObject", "CompleteMultipartUpload", "PostObject")
         ]
         if parts and published and min(published) < max(parts):
-            raise Broken(f"{writes} were published while parts were on their way")
+            raise Broken(f"{writes} were published before all their parts had arrived")
 
     def check_read(
         self,
@@ -368,14 +385,14 @@ class Ledger:
         start: int = 0,
         end: int | None = None,
     ) -> None:
-        """*data* are bytes of one version that existed since *began*; None: of none."""
+        """*data* is one version that existed since *began*; None means no object."""
         versions = self.versions(path, began)
         cut = {None if v is None else v[start:end] for v in versions}
         if data not in cut:
             size = None if data is None else len(data)
             sizes = [None if v is None else len(v) for v in versions]
             raise Broken(
-                f"a read of {path} [{start}:{end}] gave {size} bytes of none of {sizes}"
+                f"a read of {path} [{start}:{end}] gave {size} bytes, which belong to none of {sizes}"
             )
 
     def versions(self, path: str, began: float) -> list[bytes | None]:
@@ -383,13 +400,13 @@ class Ledger:
         found: list[bytes | None] = []
         for commit in self._commits(path, began):
             found.append(None if commit is None else commit.data)
-            # The client remembers what it sent, and has not noticed the damage.
+            # The client remembers what it sent, because it did not notice the damage.
             if commit is not None and commit.is_damaged and self.unchecked:
                 found += [c for w in self.writes if w.path == path for c in w.contents]
         return found
 
     def _commits(self, path: str, began: float) -> list[Commit | None]:
-        """Return the commits whose object there was since *began*; None is none yet."""
+        """Return the commits that were current since *began*; None means no object yet."""
         found: list[Commit | None] = [None]
         for commit in self.network.server.store.history:
             if f"{commit.bucket}/{commit.key}" == path:
@@ -399,11 +416,12 @@ class Ledger:
         return found
 
     def check_info(self, info: Mapping[str, Any], began: float) -> None:
-        """*info* is that of one version since *began*; it may leave out what it can.
+        """*info* describes one version that existed since *began*.
 
-        Nothing may be left out by a reply of the store to HEAD, which has a CRC-64.
+        Facts may be missing, except in a reply to HeadObject, which has a CRC-64.
         """
-        path, is_own = info["name"], "status" in info  # from the record
+        # True if the facts come from the client's record
+        path, is_own = info["name"], "status" in info
         if info["mtime"] != info["LastModified"]:
             raise Broken(f"{path} has two times of modification: {info}")
         said = {n: v for n, v in info.items() if v not in (None, "")}
@@ -412,15 +430,16 @@ class Ledger:
             return
         for commit in commits:
             wrong = {n for n, v in commit.facts.items() if said.get(n, v) != v}
-            wrong -= {"LastModified"} if is_own else set()  # by the client's clock
+            # the record has the client's time
+            wrong -= {"LastModified"} if is_own else set()
             is_whole = is_own or "crc64" not in said or commit.facts.keys() <= {*said}
             if not wrong and is_whole:
                 return
         known = [c.facts for c in commits]
-        raise Broken(f"info of {path} is {info}, and none of {known}")
+        raise Broken(f"info of {path} is {info}, but should be one of {known}")
 
     def check_receipt(self, write: Write, receipt: Receipt) -> None:
-        """*receipt* says what *write* has stored, and by how many requests."""
+        """*receipt* states the bytes that *write* stored, and the number of requests."""
         commits = [
             commit
             for commit in self.network.server.store.history
@@ -450,10 +469,10 @@ class Ledger:
         fates = {e.fate for e in self.network.events if e.ended >= write.asked}
         is_even = fates <= {"ok", "hints", "slow", "unread"} and not self.other_faults
         if is_even and (receipt.retries or receipt.resigns):
-            raise Broken(f"{write} was not tried again, and says so: {receipt}")
+            raise Broken(f"{write} was not retried, but its receipt says so: {receipt}")
 
     def lasting(self, prefix: str, began: float) -> list[str]:
-        """Return the names below *prefix* that one version has had since *began*."""
+        """Return the names below *prefix* that existed at all times since *began*."""
         paths = {f"{c.bucket}/{c.key}" for c in self.network.server.store.history}
         return [
             path.removeprefix(prefix)
@@ -462,8 +481,9 @@ class Ledger:
         ]
 
     def check_listing(self, root: str, found: Mapping[str, Any], began: float) -> None:
-        """*found* is ``info`` by path, of a listing of *root* that took from *began* on."""
-        if self.may_refuse:  # the record may answer, and learns of a write when it ends
+        """*found* is path -> ``info``, the result of a listing of *root* since *began*."""
+        if self.may_refuse:
+            # the record may answer; it learns of a write when the write ends
             began = 0.0
         for info in found.values():
             self.check_info(info, began)
@@ -472,19 +492,20 @@ class Ledger:
                 raise Broken(f"a listing of {root} has no {name}")
 
     def check_end(self) -> None:
-        """After all callers: each word was true, and nothing open is left."""
+        """After all callers: every reported outcome was true, and no upload is open."""
         self.check_commits()
         self.check_uploads()
         self._check_secrets()
 
     def check_uploads(self, key: str | None = None, began: float = 0.0) -> None:
-        """No upload is open that could be ended: of one *key* since *began*, or at all."""
+        """No upload is left open that a call could have ended; optionally only of *key*."""
         store, events = self.network.server.store, self.network.events
         for name in BUCKETS:
             for upload_id, upload in store.buckets[name].uploads.items():
                 if self.keeps_uploads:
                     continue
-                opened = store.opened.get(upload_id, -1.0)  # of an earlier life
+                # -1 for an upload of an earlier life
+                opened = store.opened.get(upload_id, -1.0)
                 if opened < began or key not in (None, upload.key):
                     continue
                 told = any(

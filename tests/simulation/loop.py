@@ -1,4 +1,4 @@
-"""An event loop in a world: ready callbacks run in an order that the seed decides."""
+"""Event loop in a world; the seed decides the order of ready callbacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .world import World
 
-_REACH = 8  # ready callbacks among which the seed chooses
+_REACH = 8  # number of ready callbacks among which the seed chooses
 
 _serial = itertools.count()
 
@@ -36,7 +36,8 @@ class Task(asyncio.Task):  # type: ignore[type-arg]
     serial = -1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.serial = next(_serial)  # the constructor adds it to sets
+        # first, because the constructor adds the task to sets
+        self.serial = next(_serial)
         super().__init__(*args, **kwargs)
 
     def __hash__(self) -> int:
@@ -47,7 +48,7 @@ class Task(asyncio.Task):  # type: ignore[type-arg]
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
-    """Runs in one thread of the world; knows the sockets of ``curl`` only, and no executor."""
+    """Runs in one thread of the world; supports only sockets of ``curl``, no executor."""
 
     def __init__(self) -> None:
         world = World.current
@@ -56,7 +57,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._ready: list[asyncio.Handle] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = itertools.count()
-        self._readers: dict[Any, asyncio.Handle] = {}  # by what has a ``moment``
+        # key: an object with a ``moment``
+        self._readers: dict[Any, asyncio.Handle] = {}
         self._is_running = self._is_closed = self._stops = False
         self.unhandled: list[Any] = []
 
@@ -92,11 +94,11 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def call_soon_threadsafe(
         self, callback: Any, *args: Any, context: Any = None
     ) -> Any:
-        self.world.hold()  # a thread may be held back just before
+        self.world.hold()  # the system may pause a thread just before this call
         return self.call_soon(callback, *args, context=context)
 
     def set_exception_handler(self, handler: Any) -> None:
-        pass  # each is a problem here
+        pass  # the simulation reports each exception as a problem
 
     def call_at(
         self, when: float, callback: Any, *args: Any, context: Any = None
@@ -111,7 +113,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def _timer_handle_cancelled(self, handle: Any) -> None:
-        pass  # asyncio tells every loop
+        pass  # asyncio calls this method of every loop
 
     def add_reader(self, file: Any, callback: Any, *args: Any) -> None:
         self._readers[file] = asyncio.Handle(callback, args, self)
@@ -176,16 +178,16 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             number = self.world.random.randrange(min(len(self._ready), _REACH))
             handle = self._ready.pop(number)
             if not handle.cancelled():
-                handle._run()  # as every loop does
+                handle._run()  # every loop calls this private method
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run *main* in a loop of its own, as ``asyncio.run``."""
+    """Run *main* in a new loop, like ``asyncio.run``."""
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         return runner.run(main)
 
 
 async def wait_for(awaitable: Any, timeout: float | None) -> Any:
-    """Wait as ``asyncio.wait_for`` of Python 3.12 does; that of 3.11 takes other turns."""
+    """Wait like ``asyncio.wait_for`` of Python 3.12, because 3.11 takes other turns."""
     async with asyncio.timeout(timeout):
         return await awaitable

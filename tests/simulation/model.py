@@ -1,7 +1,7 @@
-"""A small model of the store, on one page, beside the emulator.
+"""A small model of the store, independent of the emulator.
 
-It knows nothing of signatures. It gets each request that the emulator has accepted, and
-says what must have come of it, so that an error which package and emulator share shows.
+It ignores signatures. It gets each request that the emulator accepted, and checks the
+result. So it finds mistakes that package and emulator have in common.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _PART = re.compile(
     rb"<Part>\s*<PartNumber>(\d+)</PartNumber>\s*<ETag>\"?(\w+)\"?</ETag>\s*</Part>"
 )
-_POLYNOMIAL = 0xC96C5795D7870F42  # of CRC-64/XZ, reflected
-_SUMMED = 100  # bytes of a body up to which its CRC-64 is calculated
+_POLYNOMIAL = 0xC96C5795D7870F42  # polynomial of CRC-64/XZ, reflected
+_SUMMED = 100  # bytes of the largest body whose CRC-64 is calculated
 
 
 def _crc64(data: bytes) -> int:
@@ -49,10 +49,11 @@ class Model:
 
     objects: dict[str, bytes] = field(factory=dict)
     uploads: dict[str, tuple[str, dict[int, bytes]]] = field(factory=dict)
-    demands: dict[str, str] = field(factory=dict)  # headers of each new object
+    # headers that each new object must have
+    demands: dict[str, str] = field(factory=dict)
 
     def check(self, request: Request, answer: Answer) -> None:
-        """Do what *request* asks for; *answer* must be one that this model permits."""
+        """Execute *request*; *answer* must be one that this model permits."""
         parts = urlsplit(f"{request.origin}{request.target}")
         path = f"{parts.netloc.partition('.')[0]}/{unquote(parts.path[1:])}"
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -65,13 +66,13 @@ class Model:
         name = re.sub("(?=[A-Z])", "_", answer.action).lower()
         rule = getattr(self, name, None)
         if rule is None or answer.status not in (200, 204, 206, 404, 409):
-            return  # it was refused: the objects below stay as they are
+            return  # the store refused the request, so no object changes
         said = rule(call)
         if said is not None:
             raise Broken(f"{answer.action} of {path} said {answer.status}: {said}")
 
     def note(self, path: str, data: bytes) -> None:
-        """Note an object whose name and bytes are pieces of a form, or a damaged copy."""
+        """Record an object from a form, or a damaged copy."""
         self.objects[path] = data
 
     def _put_object(self, call: _Call) -> str | None:
@@ -110,7 +111,7 @@ class Model:
         is_right = data is None or call.answer.headers["Content-Length"] == str(
             len(data)
         )
-        return None if is_right else "it has another size"
+        return None if is_right else "its size is wrong"
 
     def _delete_object(self, call: _Call) -> str | None:
         self.objects.pop(call.path, None)
@@ -169,7 +170,7 @@ class Model:
             if not listed or [n for n, _ in listed] != sorted({n for n, _ in listed}):
                 return f"parts {listed} are listed"
             if any(_md5(upload[1].get(n, b"")) != etag for n, etag in listed):
-                return "a listed part is another one"
+                return "a listed part is wrong"
             self.objects[call.path] = b"".join(upload[1][n] for n, _ in listed)
             del self.uploads[call.query["uploadId"]]
         return None
@@ -184,14 +185,14 @@ class Model:
 
 
 def _md5(data: bytes) -> str:
-    return hashlib.md5(data).hexdigest().upper()  # noqa: S324 - that of the protocol
+    return hashlib.md5(data).hexdigest().upper()  # noqa: S324 - the protocol prescribes it
 
 
 def _unproven(body: bytes, answer: Answer) -> str | None:
-    """Return what is wrong with the proof that *body* was stored; None if nothing is."""
+    """Return why a reply does not prove that *body* was stored; None if it does."""
     if answer.headers["ETag"].strip('"') != _md5(body):
-        return "the ETag is not its MD5"
+        return "the ETag is not the MD5"
     stated = answer.headers["x-oss-hash-crc64ecma"]
     if len(body) <= _SUMMED and stated != str(_crc64(body)):
-        return "the CRC-64 is not its own"
+        return "the CRC-64 is wrong"
     return None

@@ -1,6 +1,6 @@
-"""The network of a world: what happens to each request on its way, and to its reply.
+"""The network of a world: faults of each request and its reply.
 
-``curl`` is its client, and ``store`` the server behind it.
+``curl`` is its client, and ``store`` its server.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from fsspec_osspresigned.signing.canonical import parse_moment
 from .store import Answer, Request, Server
 from .world import Broken, World
 
-_SHORTEST = 0.99  # seconds: less than any time limit of a program
-LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
+_SHORTEST = 0.99  # seconds; shorter than any time limit of a program
+LATE = 10 * 86_400.0  # seconds; longer than any signature of a program is valid
 _WRITES = ("PUT", "POST")
 _ONCE = ("lose_request", "lose_reply", "cut_reply", "busy", "refuse", "expired")
 _PUBLISHES = ("PutObject", "CompleteMultipartUpload")
@@ -33,38 +33,42 @@ _WHAT = re.compile(r"(?:^|&)(uploads|(?:uploadId|partNumber)=[^&]*)")
 class Faults:
     """The share of exchanges in which each fault happens, from 0 to 1."""
 
-    refuse: float = 0.0  # no connection, or none in time
-    lose_request: float = 0.0  # the connection ends before the store has all of it
-    # It ends when the store has all, and the store does not act.
+    refuse: float = 0.0  # the connection fails, or takes too long
+    # the connection ends before the store has the whole request
+    lose_request: float = 0.0
+    # The connection ends after the store got the whole request, and the store does not
+    # act.
     lose_whole: float = 0.0
-    lose_reply: float = 0.0  # the store has acted
-    cut_reply: float = 0.0  # at any byte of its head or body
+    lose_reply: float = 0.0  # the reply is lost, and the store has acted
+    cut_reply: float = 0.0  # the reply ends at any byte of its head or body
     stall_request: float = 0.0
-    stall_reply: float = 0.0  # the store has acted
-    busy: float = 0.0  # 503
-    busy_acted: float = 0.0  # 500, and the store has acted
-    early: float = 0.0  # 503 before the store has all of it
+    stall_reply: float = 0.0  # the reply never arrives, and the store has acted
+    busy: float = 0.0  # a reply 503
+    busy_acted: float = 0.0  # a reply 500, although the store has acted
+    early: float = 0.0  # a reply 503 before the store has the whole request
     damage: float = 0.0  # one byte of the body is altered on the way
     no_proof: float = 0.0  # the reply has neither ETag nor CRC-64
-    no_crc: float = 0.0  # the reply has an ETag only
-    false_proof: float = 0.0  # ETag and CRC-64 of other bytes
-    damage_reply: float = 0.0  # one byte of the content of a GET
-    slow: float = 0.0  # takes seconds
-    impostor: float = 0.0  # a proxy says 200, and the store has got nothing
-    early_good: float = 0.0  # 200 before the store has all of it, which does not act
+    no_crc: float = 0.0  # the reply has only an ETag
+    false_proof: float = 0.0  # the reply has ETag and CRC-64 of other bytes
+    damage_reply: float = 0.0  # one byte of a GET's content is altered
+    slow: float = 0.0  # the exchange takes seconds
+    impostor: float = 0.0  # a proxy replies 200, and the store gets nothing
+    # a reply 200 before the store has the whole request; the store does not act
+    early_good: float = 0.0
     unframed: float = 0.0  # a proxy sends the reply in chunks, and may cut it
-    stale: float = 0.0  # a kept connection ends, or has bytes that no request asked for
-    hints: float = 0.0  # replies 1xx come before the reply
+    stale: float = 0.0  # a kept connection ends, or has unexpected bytes
+    hints: float = 0.0  # replies with status 1xx precede the reply
     broken_head: float = (
-        0.0  # the store has acted, and the head of its reply is no head
+        0.0  # the head of the reply is malformed, and the store has acted
     )
-    wrong_length: float = 0.0  # the reply has more or fewer bytes than it says
-    expired: float = 0.0  # the store finds that the signature has expired
+    # the reply has more or fewer bytes than its Content-Length
+    wrong_length: float = 0.0
+    expired: float = 0.0  # the store considers the signature expired
 
 
 @define
 class Event:
-    """One exchange, for the invariants."""
+    """One exchange, recorded for the invariants."""
 
     at: float
     method: str
@@ -74,12 +78,12 @@ class Event:
     acted: bool = False
     status: int = 0
     ended: float = math.inf
-    is_part: bool = False  # of an upload
+    is_part: bool = False  # True for a part of an upload
     is_initiate: bool = False
     upload_id: str = ""
-    is_taken: bool = False  # the client has given the network all of it
-    target: tuple[str, ...] = ()  # without its signature
-    # When the network had all of it, and what the store then does.
+    is_taken: bool = False  # True once the client has sent the whole request
+    target: tuple[str, ...] = ()  # method and target, without the signature
+    # Time when the request was complete, and the action of the store after it.
     sent_at: float = math.inf
     act: Callable[[], Answer] | None = None
     process: int = 0
@@ -87,10 +91,10 @@ class Event:
 
 @define
 class Stream:
-    """A reply as it comes: seconds to wait and bytes, and how it ends."""
+    """A reply as it arrives: delays, bytes, and how the connection ends."""
 
     pieces: list[tuple[float, bytes]]
-    end: str = "open"  # or "closed", "reset", "silent"
+    end: str = "open"  # also "closed", "reset" or "silent"
 
 
 @define(eq=False)
@@ -102,34 +106,38 @@ class Network:
     faults: Faults = field(factory=Faults)
     events: list[Event] = field(factory=list)
     in_flight: int = 0
-    opened: int = 0  # connections
-    dead: int = 0  # how many of them, the oldest, carry nothing more
-    breaks: bool = False  # when the next object is stored, all connections die
-    is_down: bool = False  # no connection can be opened
-    # How many parts arrive before each later one is lost, and all requests to complete.
+    opened: int = 0  # number of connections opened
+    dead: int = 0  # number of the oldest connections, which carry nothing more
+    breaks: bool = False  # True: when the next object is stored, all connections die
+    is_down: bool = False  # True: no connection can be opened
+    # Number of parts that arrive. Every later part, and every request to complete, is
+    # lost.
     parts_left: int | None = None
-    once: set[tuple[str, ...]] | None = None  # what has failed, as all does once
-    # What each request meets in turn, before it goes well.
+    # Fates that each request meets in turn, before one succeeds, and how many it has met.
     fates: tuple[str, ...] = ()
     met: Counter[tuple[str, ...]] = field(factory=Counter)
-    refusals: tuple[int, ...] = ()  # statuses of the replies to all requests, in turn
-    # Method and target -> when it may be sent again, as a reply said; None: not noted.
+    # targets that have failed; each fails only once
+    once: set[tuple[str, ...]] | None = None
+    # statuses with which the store refuses all requests, in turn
+    refusals: tuple[int, ...] = ()
+    # Method and target -> time before which it must not be sent again, as a reply
+    # asked. None disables the check.
     waits: dict[tuple[str, ...], float] | None = None
 
     def begin(self, method: str, target: str) -> Event:
-        """Return a new exchange, and draw what happens to it."""
+        """Return a new exchange, and draw its fault."""
         path, _, query = target.partition("?")
         event = Event(self.world.now, method, path)
         event.target = (method, path, *_WHAT.findall(query))
         if (self.waits or {}).get(event.target, 0.0) > self.world.now:
-            msg = f"{event.target} is sent again before the time that its reply named"
+            msg = f"{event.target} is sent again before the time in the last reply"
             self.world.fail(Broken(msg))
         event.upload_id = parse_qs(query).get("uploadId", [""])[0]
         event.is_part = "partNumber=" in query
         event.is_initiate = method == "POST" and "uploads" in query.split("&")
         if self._has_expired(query):
             self.world.fail(
-                Broken(f"{method} of {path} is sent, and its URL has expired")
+                Broken(f"{method} of {path} is sent, but its URL has expired")
             )
         assert self.world.running is not None
         event.process = self.world.running.process
@@ -146,7 +154,7 @@ class Network:
         return is_other and other.upload_id == event.upload_id
 
     def kill(self, process: int) -> None:
-        """End the exchanges of a process; the store has got what was sent."""
+        """End the exchanges of a process; the store keeps the bytes that it received."""
         for event in self.events:
             if event.process == process and event.ended == math.inf:
                 self.end(event)
@@ -160,11 +168,11 @@ class Network:
         return time.time() > begin + int(found.get("x-oss-expires", 0))
 
     def end(self, event: Event) -> None:
-        """Note that the client has ended an exchange, or given it up."""
+        """Record that the client has ended an exchange or given it up."""
         self.in_flight -= 1
         event.ended = self.world.now
         self.world.note(event.at, event.action, event.fate, event.status)
-        # A caller that waits for its time limit got an unknown outcome.
+        # A caller that waited for its time limit already has an unknown outcome.
         is_soon, dice = event.ended - event.at < _SHORTEST, self.world.random
         if (
             event.act is not None
@@ -193,7 +201,7 @@ class Network:
             if event.target not in self.once:
                 self.once.add(event.target)
                 return "cut_reply" if is_read else self.world.random.choice(_ONCE)
-            if is_read:  # so that each range of an object meets it
+            if is_read:  # so that every range of an object fails once
                 self.once.discard(event.target)
             return "ok"
         dice = self.world.random.random()
@@ -210,14 +218,14 @@ class Network:
         return min(self.world.random.expovariate(1 / mean), 20 * mean)
 
     def stops_at(self, event: Event, size: int) -> float:
-        """Return after how many of *size* bytes a body does not continue."""
+        """Return the number of bytes, of *size*, after which a body stops."""
         if event.fate not in ("lose_request", "early", "early_good", "stall_request"):
             return math.inf
         dice = self.world.random
         return min(size, dice.choice((0, 1, 65536, size, dice.randint(0, size))))
 
     def take(self, event: Event, request: Request) -> None:
-        """Take a whole request; the store acts on it when ``answer`` is called, or later."""
+        """Accept a whole request; the store executes it in ``answer``, or later."""
         event.sent_at = sent_at = self.world.now
         fate, body, store = event.fate, request.body, self.server.store
         if fate in ("early", "lose_whole", "busy", "impostor") or self.refusals:
@@ -246,7 +254,7 @@ class Network:
         event.act = act
 
     def answer(self, event: Event, request: Request) -> Stream:
-        """Let the store act on what ``take`` has taken, and return what the client gets."""
+        """Let the store execute the accepted request, and return the client's reply."""
         fate = event.fate
         if fate == "lose_whole":
             return Stream([], "closed")
@@ -258,7 +266,7 @@ class Network:
             return self.reply(event, refusal(status))
         if fate == "impostor" and request.method in _WRITES:
             return self.reply(event, _PAGE)
-        if event.act is None:  # it was no write
+        if event.act is None:  # the request is no write
             event.fate = "busy"
             return self.reply(event, refusal(503))
         answer = event.act()
@@ -274,7 +282,7 @@ class Network:
         return self.reply(event, self._altered(request.method, fate, answer))
 
     def _busy(self, event: Event) -> Answer:
-        """Return a reply 503; each second one says when to come back."""
+        """Return a reply 503; every second one has a Retry-After."""
         answer, seconds = refusal(503), 3
         if len(self.events) % 2:
             return answer
@@ -303,7 +311,7 @@ class Network:
         return evolve(answer, headers=headers, body=body)
 
     def reply(self, event: Event, answer: Answer) -> Stream:
-        """Return *answer* as the client gets it."""
+        """Return *answer* as the client receives it."""
         event.status, dice, fate = answer.status, self.world.random, event.fate
         lines = [f"HTTP/1.1 {answer.status} X"]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
@@ -357,14 +365,14 @@ _CODES = {
 
 
 def refusal(status: int) -> Answer:
-    """Return a reply of a store that cannot do it now."""
+    """Return the error reply of a store that is temporarily unavailable."""
     code = _CODES[status]
     text = f"<Error><Code>{code}</Code><RequestId>{uuid.uuid4().hex[:24]}</RequestId></Error>"
     headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}
     return Answer("", status, headers, text.encode())
 
 
-network: Network | None = None  # that of this world
+network: Network | None = None  # the network of this world
 
 
 def current() -> Any:

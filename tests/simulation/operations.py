@@ -1,4 +1,4 @@
-"""Operations of callers: what each does, and what must be true of its result."""
+"""Operations of callers, each with a check of its result."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from .verbs import ByUserError, Counted, operation_of_caller
 from .world import Broken, World
 
 BUCKET = BUCKETS[0]
-NOTED = 0.5  # seconds after which a part that was confirmed is in the journal
-# Operations of the objects ``key`` and ``to``, and of no others.
+NOTED = 0.5  # seconds until a confirmed part is in the journal
+# Operations that use only the objects ``key`` and ``to``.
 _OF_KEYS = (
     *("pipe", "put_file", "write", "resume", "cat", "get", "info"),
     *("remove", "copy", "move"),
@@ -36,7 +36,7 @@ _OF_KEYS = (
 
 
 class _Twin:
-    """Another process, which sends one file, and may be killed."""
+    """Another process that uploads one file and may be killed."""
 
     def __init__(self, runner: Operations, number: int) -> None:
         self.runner, self.number = runner, number
@@ -70,13 +70,13 @@ class _Twin:
 
 
 class Operations:
-    """The operations of one program; ``_do_pipe`` does ``pipe``, and so on.
+    """The operations of one program; ``_do_pipe`` runs ``pipe``, and so on.
 
-    *verbs* are those of the calling thread or event loop.
+    *verbs* are the verbs of the calling thread or event loop.
     """
 
     program: Program
-    place: Path  # directory of local files
+    place: Path  # directory of the local files
     world: World
     dice: random.Random
     server: Server
@@ -93,7 +93,8 @@ class Operations:
         is_of_keys = operation["do"] in _OF_KEYS
         paths = [f"{BUCKET}/{key}" for key in keys if key and is_of_keys]
         replaces = operation.get("overwrite")
-        if replaces is None or operation["do"] == "resume":  # which does not give it
+        if replaces is None or operation["do"] == "resume":
+            # ``resume`` does not pass this option
             replaces = self.options.get("overwrite") is not False
         replaces = replaces and not operation.get("create")
         facts = (self.world.now, paths, operation["do"], replaces)
@@ -110,7 +111,7 @@ class Operations:
         return f"{BUCKET}/{operation['key']}"
 
     async def _guarded(self, writes: list[Write], work: Any) -> Any:
-        """Await *work*, which writes; note what it says of *writes*."""
+        """Await *work*, which writes, and record its statement about *writes*."""
         try:
             result = await work
         except BaseException as error:
@@ -122,7 +123,7 @@ class Operations:
             return None
         for write in writes:
             if write.said == "nothing":
-                # A discarded file is closed without an error.
+                # Closing a discarded file raises no error.
                 write.say("interrupted" if write.is_discarded else "stored")
             self.ledger.check_said(write)
             if isinstance(result, Receipt):
@@ -183,7 +184,7 @@ class Operations:
             if write.path in found or on_error == "raise":
                 write.say("stored")
             else:
-                write.say("interrupted")  # no error says more of this one
+                write.say("interrupted")  # the errors do not mention this object
             self.ledger.check_said(write)
             if write.path in found:
                 self.ledger.check_receipt(write, found[write.path])
@@ -206,7 +207,7 @@ class Operations:
 
     async def _do_resume(self, operation: dict[str, Any], verbs: Any) -> None:
         if self.program["signer"] == "writer":
-            return  # the other client would not know what this one writes
+            return  # the other client would not know what this client writes
         self.ledger.keeps_uploads = True
         options = {**self.options, "resume_dir": str(self.place / "journals")}
         fs = OSSPresignedFileSystem(**options)
@@ -228,9 +229,9 @@ class Operations:
             os.unlink(local)
 
     async def _do_twins(self, operation: dict[str, Any], verbs: Any) -> None:
-        """Let two processes send one file, with one directory of journals."""
+        """Let two processes upload one file, with one directory of journals."""
         number = next(self.numbers)
-        self.ledger.keeps_uploads = True  # of a process that is killed
+        self.ledger.keeps_uploads = True  # a killed process leaves its upload open
         self.ledger.other_faults.add("rival")
         self.clients += self.options.get("max_concurrency") or 128
         place = self.place / f"journals-{number}"
@@ -249,17 +250,17 @@ class Operations:
         while not twin.is_over:
             await verbs.sleep(1)
         self._check_twins(mine, theirs, twin)
-        await verbs.sleep(5)  # what a killed process has sent has arrived
+        await verbs.sleep(5)  # waits until the killed process's requests have arrived
         again = self.ledger.write(mine.path, data)
-        again.began = theirs.began  # one that was killed may have completed its upload
+        again.began = theirs.began  # the killed process may have completed its upload
         await self._guarded([again], fs.put_file(local, again.path))
         if isinstance(again.why, UploadInProgressError):
-            raise Broken(f"the lock of a process that has ended stays: {again.why}")
+            raise Broken(f"the lock of an ended process is still held: {again.why}")
         if again.said == "stored" and (left := os.listdir(place)):
             raise Broken(f"the journals of two processes leave {left}")
 
     async def _sent_by_two(self, write: Write, work: Any) -> None:
-        """Await *work*; if it fails, the other process may have sent the same bytes."""
+        """Await *work*; if it fails, the other process may have uploaded the same bytes."""
         try:
             await work
         except (OSError, ValueError) as error:
@@ -273,7 +274,7 @@ class Operations:
         if self.program["faults"]:
             return
         if twin.killed_at == math.inf and "stored" not in (mine.said, theirs.said):
-            raise Broken(f"of two processes, none has sent {mine.path}")
+            raise Broken(f"neither of two processes has sent {mine.path}")
         parts = math.ceil(len(mine.contents[0]) / self.options["part_size"])
         sent = Counter[str]()
         for event in self.network.events:
@@ -320,7 +321,8 @@ class Operations:
         given = self._given(operation)
 
         async def work() -> None:
-            # Files have no coroutines, so a loop calls them in a thread of the world.
+            # Files have no coroutines, so an event loop calls them in another thread of
+            # the world.
             await verbs.in_thread(
                 lambda: self._write(write, data, step, operation, given)
             )
@@ -367,7 +369,8 @@ class Operations:
                 chunk = bytearray(data[at : at + step])
                 try:
                     file.write(chunk)
-                    chunk[:] = bytes(len(chunk))  # it was taken, or copied
+                    # the file must have sent or copied the bytes
+                    chunk[:] = bytes(len(chunk))
                 except (OSError, ValueError) as error:
                     self.ledger.note_error(error)
                     if not operation["goes_on"]:
@@ -437,7 +440,7 @@ class Operations:
     def _check_last_comes_last(self, writes: list[Write], began: int) -> None:
         commits = self.server.store.history[began:]
         if self.ledger.unchecked and any(c.is_damaged for c in commits):
-            return  # what arrived damaged is none of the writes
+            return  # damaged bytes match none of the writes
         committed = {
             w.number for c in commits for w in writes if c.data and c.data in w.contents
         }
@@ -446,7 +449,7 @@ class Operations:
             missing = [w for w in sized if w.number not in committed]
             if missing:
                 raise Broken(
-                    f"the last object of a transaction is there, {missing[0]} is not"
+                    f"the last object of a transaction exists, but {missing[0]} does not"
                 )
 
     async def _do_cat(self, operation: dict[str, Any], verbs: Any) -> None:
@@ -456,7 +459,7 @@ class Operations:
             self.ledger.check_read(path, bytes(data), began)
 
     async def _looked(self, path: str, work: Any) -> Any:
-        """Await *work*, which reads *path*; None if it failed, or nothing is there."""
+        """Await *work*, which reads *path*; None if it failed, or no object exists."""
         began = self.world.now
         try:
             return await work
@@ -528,7 +531,7 @@ class Operations:
             self.ledger.note_error(error)
         else:
             if None not in self.ledger.versions(path, span[0]):
-                raise Broken(f"{path} was removed, and was there all the time")
+                raise Broken(f"{path} was removed, but existed all the time")
         finally:
             span[1] = self.world.now
 
@@ -555,10 +558,10 @@ class Operations:
                 span[1] = self.world.now
 
     def _check_not_lost(self, source: str, target: str, began: float) -> None:
-        """A source that a move has deleted is there under its new name."""
+        """If a move has deleted its source, the object exists under its new name."""
         before, *changes = self.ledger.versions(source, began)
         if None in changes and before not in self.ledger.versions(target, began)[1:]:
-            raise Broken(f"{source} was deleted, and {target} is none of it")
+            raise Broken(f"{source} was deleted, but {target} has none of its contents")
 
     def _check_copied(
         self, source: str, target: str, began: float, *, move: bool
@@ -571,15 +574,18 @@ class Operations:
             for commit in self.server.store.history
             if f"{commit.bucket}/{commit.key}" == target and commit.at >= began
         ]
-        # Without a checksum of the source, nobody can notice that the store changed it.
+        # If the source has no checksum, nobody can notice that the store changed the
+        # bytes.
         doubtful = {"no_crc", "no_proof", "false_proof"} & set(self.program["faults"])
         is_unsure = doubtful or not self.ledger.may_look
         if is_unsure and any(c.is_damaged for c in copies):
             return
         if not any(c.data is not None and c.data in versions for c in copies):
-            raise Broken(f"{source} was copied to {target}, which is none of it")
+            raise Broken(
+                f"{source} was copied to {target}, which has none of its contents"
+            )
         if move and None not in versions:
-            raise Broken(f"{source} was moved, and was there all the time")
+            raise Broken(f"{source} was moved, but existed all the time")
 
     async def _do_move(self, operation: dict[str, Any], verbs: Any) -> None:
         await self._do_copy(operation, verbs, move=True)
@@ -609,7 +615,8 @@ class Operations:
             for name, write in writes.items():
                 if name in result.uncovered:
                     write.say("not stored")
-                elif write.said == "nothing":  # those that were not tried have no names
+                elif write.said == "nothing":
+                    # the result does not name files that were not tried
                     write.say("interrupted" if result.not_tried else "stored")
             counted = result.sent + len(result.problems) + result.not_tried
             if counted != len(writes):

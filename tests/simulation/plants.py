@@ -1,10 +1,10 @@
-"""Planted faults: which mistakes in the package the simulation finds.
+"""Planted mistakes: checks whether the simulation finds mistakes in the package.
 
-``python -m tests.simulation.plants --draw 1 --count 100`` draws places in the functions of
-the filesystem's wing. For each that a program reaches it makes one mistake in a copy of the
-package, and runs programs until one fails. One that survives changes nothing, changes what
-no promise forbids, or shows what the simulation lacks. The exit code is 1 if more than a
-third survives: then something looks no longer.
+``python -m tests.simulation.plants --draw 1 --count 100`` draws statements in the
+functions of the filesystem's wing. For each statement that a program reaches, it makes
+one mistake in a copy of the package, and runs programs until one fails. A mistake that
+survives changes nothing, breaks no promise, or shows a gap of the simulation. The exit
+code is 1 if more than a third survives, because then a check no longer works.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .programs import draw
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "fsspec_osspresigned"
-# The wing of the filesystem, as docs/architecture.md names it.
+# Folders of the filesystem, as docs/architecture.md lists them.
 FOLDERS = (
     *("filesystem", "objects", "upload", "client", "options", "signers", "dialects"),
     *("url_map", "http", "signing", "engine"),
@@ -41,14 +41,15 @@ _PAIRS: tuple[tuple[type[Any], type[Any]], ...] = (
     *((ast.In, ast.NotIn), (ast.And, ast.Or), (ast.Add, ast.Sub)),
 )
 _OTHERS = dict(_PAIRS) | {second: first for first, second in _PAIRS}
-# What a mistake may do to one node of the syntax: what it is called, and how it is made.
+# A possible mistake at one node of the syntax tree: its name, and a function that makes
+# it.
 Mistake = tuple[str, Callable[[], object]]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @frozen
 class Plant:
-    """One mistake: *number* is that of the mistakes of a module."""
+    """One mistake; *number* counts the possible mistakes of a module."""
 
     module: str
     number: int
@@ -60,7 +61,7 @@ class Plant:
 
 
 def _mistakes(node: Any) -> Iterator[Mistake]:
-    """Yield what can be wrong with one node."""
+    """Yield the possible mistakes at one node."""
     if isinstance(node, (ast.If, ast.While, ast.IfExp)):
         negated = ast.UnaryOp(ast.Not(), node.test)
         yield "is negated", lambda: setattr(node, "test", negated)
@@ -81,7 +82,7 @@ def _mistakes(node: Any) -> Iterator[Mistake]:
 
 def _is_removable(node: ast.stmt) -> bool:
     if isinstance(node, ast.Expr):
-        return not isinstance(node.value, ast.Constant)  # a docstring
+        return not isinstance(node.value, ast.Constant)  # the expression is a docstring
     if isinstance(node, (ast.Assign, ast.AugAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         return isinstance(targets[0], (ast.Attribute, ast.Subscript))
@@ -89,7 +90,7 @@ def _is_removable(node: ast.stmt) -> bool:
 
 
 def _sites(tree: ast.Module) -> Iterator[tuple[ast.stmt, list[ast.stmt], Mistake]]:
-    """Yield the statement of each mistake in a function, the statements beside it, and it."""
+    """Yield each possible mistake of a function with its statement and siblings."""
     bodies = [
         (node, field)
         for function in ast.walk(tree)
@@ -143,7 +144,7 @@ def parsed(module: str) -> ast.Module:
 
 
 def drawn(seed: int, count: int) -> list[Plant]:
-    """Return *count* mistakes of the package as it is now."""
+    """Return *count* possible mistakes of the current package."""
     found = []
     for folder in FOLDERS:
         for file in sorted((ROOT / PACKAGE / folder).rglob("*.py")):
@@ -174,7 +175,7 @@ def _written(place: Path, module: str, tree: ast.Module) -> None:
 
 
 def _simulated(place: Path, *given: str) -> str:
-    """Run programs with the package at *place*, and return what was printed."""
+    """Run programs with the package at *place*, and return their output."""
     command = [sys.executable, "-m", "tests.simulation", "--quiet", *given]
     done = subprocess.run(
         command, cwd=place, capture_output=True, text=True, check=False
@@ -183,10 +184,10 @@ def _simulated(place: Path, *given: str) -> str:
 
 
 def reached(plants: list[Plant], seeds: str) -> dict[Plant, list[int]]:
-    """Return those of *seeds* whose programs run the statement of each plant.
+    """Return plant -> those *seeds* whose programs run its statement.
 
-    All other programs do the same with the mistake as without, but for those that are
-    switched at lines, which are given for each plant that is reached.
+    The mistake has no effect on any other program, except on programs that switch
+    threads at lines. Those are returned for each reached plant.
     """
     with tempfile.TemporaryDirectory(prefix="planted-") as name:
         place = Path(name)
@@ -218,9 +219,9 @@ def reached(plants: list[Plant], seeds: str) -> dict[Plant, list[int]]:
 
 
 def verdict(plant: Plant, seeds: Iterable[int]) -> str:
-    """Return what an invariant says of one of the programs with *plant*; "" if none does.
+    """Return the message of an invariant that a program with *plant* broke, or "".
 
-    That a process dies, cannot be loaded or has no end is no word of an invariant.
+    A process that crashes, cannot be loaded or does not end has broken no invariant.
     """
     with tempfile.TemporaryDirectory(prefix="planted-") as name:
         place = Path(name)
@@ -231,7 +232,7 @@ def verdict(plant: Plant, seeds: Iterable[int]) -> str:
 
 
 def judgement(output: str) -> str:
-    """Return the line in which an invariant did not hold; "" if there is none."""
+    """Return the line that reports a broken invariant; "" if there is none."""
     line = re.search(
         r"^seed \d+: (broken|hangs|raised|unraisable): .*", output, re.MULTILINE
     )
@@ -257,7 +258,8 @@ def main() -> int:
         print(f"{plant}: {seconds:.0f} s: {said[:110] or 'SURVIVES'}", flush=True)
         return said != ""
 
-    with ThreadPoolExecutor(2) as pool:  # one loads the package while another one runs
+    with ThreadPoolExecutor(2) as pool:
+        # a thread loads the next package while another one runs
         found = sum(pool.map(judged, plants))
     print(f"{found} of {len(plants)} that programs reach are found")
     return int(3 * found < 2 * len(plants))

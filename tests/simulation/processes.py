@@ -1,7 +1,7 @@
-"""Another process of a world: the package once more, with memory of its own.
+"""Another process of a world: a second copy of the package, with separate memory.
 
-Both have one clock, one disk, one network and one order of turns. Only threads of the
-process use its package, so nothing but files and the store is common to them.
+Both processes share one clock, disk, network and order of turns. Only threads of a
+process use its package, so they share nothing but files and the store.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from . import loop as loops
 
 
 def prepare(package: str) -> None:
-    """Fit a package into a world, after its modules were imported."""
-    # So that the objects of a world are large enough for copies in parts.
+    """Adapt a package to a world, after its modules were imported."""
+    # Lower limits let the objects of a world be large enough for copies in parts.
     copies = sys.modules[f"{package}.objects.copy"]
     copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400  # type: ignore[attr-defined]
-    # So that a transaction has files in memory and on the disk.
+    # A lower limit lets a transaction have files both in memory and on the disk.
     copies = sys.modules[f"{package}.upload.transaction"].HeldCopies
     copies.__init__.__defaults__ = (2000,)
     engine = sys.modules[f"{package}.engine.engine"]
@@ -35,7 +35,7 @@ def begin(number: int) -> ModuleType:
     """Return the package of the new process *number*."""
     assert fsspec_osspresigned.__file__ is not None
     name, place = f"process_{number}", Path(fsspec_osspresigned.__file__)
-    sys.modules[f"{name}.errors"] = errors  # ``causes`` knows these
+    sys.modules[f"{name}.errors"] = errors  # ``causes`` compares with these classes
     folders = [str(place.parent)]
     spec = spec_from_file_location(name, place, submodule_search_locations=folders)
     assert spec is not None

@@ -1,6 +1,7 @@
-"""Programs: what the callers of a world do, with which options and which faults.
+"""Programs: the operations of callers, the options and the faults of a world.
 
-A program is plain data, which a seed draws, a file can keep, and ``shrink`` makes smaller.
+A program is plain data: a seed draws it, a file can contain it, and ``shrink`` reduces
+it.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ _LOSSES = (
     *("unframed", "damage_reply", "damage", "false_proof", "stale"),
     *("broken_head", "wrong_length", "expired"),
 )
-# Faults that prolong a call, so that it can be cancelled in each of its steps.
+# Faults that prolong a call, so that each of its steps can be cancelled.
 _DELAYS = ("stall_request", "stall_reply", "slow", "busy", "busy_acted", "lose_whole")
-# Faults after which a retry succeeds, for each call.
+# Faults after which a retry of the call succeeds.
 _MENDED = (
     *("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow"),
     *("stale", "hints", "no_crc"),
@@ -62,7 +63,7 @@ _FEW = (
 )
 _SIGNERS = ("keys", "keys", "user", "many", "writer", "http", "http", "grant", "map")
 
-# Calls, and the weight with which each is drawn.
+# Operation -> weight with which it is drawn.
 _WEIGHTS = {
     "pipe": 14,
     "pipe_many": 5,
@@ -115,7 +116,7 @@ def draw(seed: int) -> Program:
 
 
 def _lossy(dice: random.Random, options: dict[str, Any]) -> Program:
-    """One caller of one object or few, whose calls fail often and are tried seldom."""
+    """One caller with few objects; calls fail often and have few retries."""
     names = dice.sample(_LOSSES, 2)
     choices = _Choices.of_few(dice)
     caller = _caller(dice, dice.randrange(2), choices)
@@ -132,7 +133,7 @@ def _lossy(dice: random.Random, options: dict[str, Any]) -> Program:
 
 
 def _cancelled(dice: random.Random, options: dict[str, Any]) -> Program:
-    """One caller whose calls last, and are cancelled at any moment."""
+    """One caller with long calls, which are cancelled at any moment."""
     names = dice.sample(_DELAYS, 2)
     kind = dice.choice(("main", "loop"))
     weights = dict.fromkeys(("put_file", "pipe", "copy", "resume", "get"), 1)
@@ -160,7 +161,7 @@ def _cancelled(dice: random.Random, options: dict[str, Any]) -> Program:
 
 
 def _held(dice: random.Random) -> Program:
-    """Callers that are held back between two lines, while engines end."""
+    """Callers that are paused between two lines while engines end."""
     choices = _Choices.of_few(dice)
     return {
         "holds": 0.3,
@@ -182,7 +183,7 @@ def _held(dice: random.Random) -> Program:
 
 
 def _patient(dice: random.Random) -> Program:
-    """One caller, whose calls fail at times, and who has retries enough for each."""
+    """One caller whose calls fail sometimes, but have enough retries."""
     verbs = ("pipe", "put_file", "copy", "cat", "get", "ranges", "info")
     choices = _Choices(list(_KEYS[:2]), list(_SIZES), dict.fromkeys(verbs, 1))
     operations = [_operation(dice, "thread", choices) for _ in range(12)]
@@ -214,7 +215,7 @@ def _patient(dice: random.Random) -> Program:
 
 
 def _powerless(dice: random.Random) -> Program:
-    """One upload with a journal, during which the machine loses its power."""
+    """One upload with a journal, during which the power fails."""
     operation = {"do": "resume", "key": "k0", "size": 700_000, "edits": False}
     return {
         "cuts_power": True,
@@ -232,7 +233,7 @@ def _powerless(dice: random.Random) -> Program:
 
 
 def _doubled(dice: random.Random) -> Program:
-    """One file, which two processes send with one directory of journals."""
+    """One file that two processes upload with one directory of journals."""
     operation = {
         "do": "twins",
         "size": dice.choice((333_333, 700_000)),
@@ -260,7 +261,7 @@ def _doubled(dice: random.Random) -> Program:
 
 
 def _edited(dice: random.Random) -> Program:
-    """One caller, whose files change while they are sent in one request."""
+    """One caller whose files change while they are sent in one request."""
     choices = _Choices(list(_KEYS[:1]), [700_000, 1_500_000], {"put_file": 1})
     operations = [_operation(dice, "thread", choices) for _ in range(3)]
     changes = [[round(dice.uniform(0, 20), 2), dice.randrange(24)] for _ in range(8)]
@@ -298,13 +299,14 @@ def _crowded(dice: random.Random) -> Program:
 
 
 def _moment(dice: random.Random) -> float:
-    """Return seconds from 0.01 to 30; each power of ten is as likely as another one."""
+    """Return seconds from 0.01 to 30, with a uniform logarithm."""
     return round(10 ** dice.uniform(-2, 1.5), 3)
 
 
 def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
     options = _options(dice)
-    # Seconds by which the store is ahead: a URL is then valid for two seconds.
+    # Seconds by which the store's clock is ahead so that a URL is valid for two
+    # seconds.
     late = options.get("expires_in", 602) - 2
     return {
         "seed": seed,
@@ -328,14 +330,14 @@ def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
         "zone": dice.choice(("UTC", "Asia/Shanghai", "America/St_Johns")),
         # Seconds by which the store's clock is ahead.
         "skew": dice.choice((0, 0, -600, late)),
-        "logs": dice.random() < 0.1,  # a handler of log records writes into the store
+        "logs": dice.random() < 0.1,  # True: a log handler writes into the store
         "crash": int(dice.expovariate(1 / 800)) if dice.random() < 0.15 else 0,
     }
 
 
 @frozen
 class _Choices:
-    """What the callers of one program use: often little, so that they meet."""
+    """Keys and calls of the callers of one program; often few, so that callers collide."""
 
     keys: list[str]
     sizes: list[int]
@@ -353,7 +355,7 @@ class _Choices:
 
     @classmethod
     def of_few(cls, dice: random.Random) -> Self:
-        """Few kinds of calls of one or two objects, one after the other."""
+        """Return few kinds of calls on one or two objects, one after the other."""
         names = dice.choice(_FEW)
         weights = {name: _WEIGHTS[name] for name in names}
         keys = _KEYS[: 1 + ("copy" in names)]
@@ -477,7 +479,7 @@ def _operation(
 
 
 def smaller(program: Program) -> list[Program]:
-    """Return programs with one piece less than *program*, the largest pieces first."""
+    """Return variants of *program* without one piece, the largest pieces first."""
     found: list[Program] = []
     callers = program["callers"]
     for index in range(len(callers)):

@@ -1,6 +1,6 @@
-"""Sometimes: what programs must reach, so that the invariants have something to say.
+"""Reached: events that must occur in some program, so that the invariants are tested.
 
-A program counts what it reached; a run of many programs names what none of them did.
+A program counts these events. A run of many programs names those that never occurred.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ACTIONS = (
     *("DeleteObject", "ListObjectsV2", "InitiateMultipartUpload", "UploadPart"),
     *("UploadPartCopy", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload"),
 )
-_decisions: Counter[str] = Counter()  # of this process
+_decisions: Counter[str] = Counter()  # decisions in this process
 
 
 def install() -> None:
@@ -43,7 +43,7 @@ def install() -> None:
 
 
 def reached(network: Network, ledger: Ledger) -> dict[str, int]:
-    """Return how often a program reached what."""
+    """Return event -> how often a program reached it."""
     counts = Counter(_decisions)
     counts.update(f"fault {event.fate}" for event in network.events)
     counts.update(f"outcome {write.said}" for write in ledger.writes)
@@ -54,7 +54,7 @@ def reached(network: Network, ledger: Ledger) -> dict[str, int]:
 
 
 def wanted() -> Iterator[str]:
-    """Yield what the programs of a long run must reach together."""
+    """Yield the events that a long run of programs must reach."""
     yield from (f"fault {name}" for name in Faults.__slots__ if name[0] != "_")
     yield from (f"fault {name}" for name in ("ok", "down"))
     decided = (*(f"rule {rule}" for rule in RULES), *(f"decision {v}" for v in Verb))

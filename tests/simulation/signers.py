@@ -1,4 +1,4 @@
-"""Signers of a world: two of the user, and a service behind HTTP; all may fail."""
+"""Signers of a world: two of the user and an HTTP service, which may all fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FATES = (
 
 
 class UserSigner(Signer):
-    """A signer of the user: it takes time, and may fail; *looks* False signs no reads."""
+    """A signer of the user; it takes time and may fail. *looks* False signs no reads."""
 
     def __init__(self, world: World, *, looks: bool = True) -> None:
         self._keys, self._world = key_signer(), world
@@ -42,7 +42,9 @@ class UserSigner(Signer):
         dice = self._world.random
         time.sleep(dice.expovariate(100))
         if dice.random() < self._world.signer_faults:
-            raise SignerUnavailableError("the signer is away", path=operations[0].path)
+            raise SignerUnavailableError(
+                "the signer is unavailable", path=operations[0].path
+            )
         for operation in operations:
             if not self._looks and operation.action.method in _LOOKS:
                 raise NotCoveredError("no reads", path=operation.path)
@@ -53,7 +55,7 @@ class UserSigner(Signer):
 
 
 class ManySigner(UserSigner):
-    """The same far away: many operations a call, and each may be refused by itself."""
+    """A remote signer of the user; it signs many operations at once, or refuses some."""
 
     remote = True
 
@@ -63,7 +65,9 @@ class ManySigner(UserSigner):
         dice = self._world.random
         for index, operation in enumerate(operations):
             if dice.random() < self._world.signer_faults / 4:
-                signed[index] = NotCoveredError("not this one", path=operation.path)
+                signed[index] = NotCoveredError(
+                    "this request is refused", path=operation.path
+                )
         return signed
 
 
@@ -86,7 +90,7 @@ def http_options(world: World) -> dict[str, Any]:
 
 
 class _Service:
-    """The package's signer service at the end of a connection that may fail."""
+    """The package's signer service, behind a connection that may fail."""
 
     def __init__(self, world: World, policy: Policy) -> None:
         self._world = world
@@ -110,7 +114,7 @@ class _Service:
         if fate == "busy":
             return _response(503, b"{}")
         if fate == "refused":
-            escaped = TOKEN.replace("-", r"\u002d")  # it repeats the token
+            escaped = TOKEN.replace("-", r"\u002d")  # the reply repeats the token
             text = f'{{"code": "forbidden", "detail": "not now, {escaped}"}}'
             return _response(403, text.encode())
         status, body = self._answer(request, is_expired=fate == "expired")
@@ -120,7 +124,7 @@ class _Service:
             body = body[: len(body) // 2]
         if fate == "garbage":
             body = f"<html>{TOKEN}".encode()
-        if fate == "wrong" and status == 200:  # of other objects
+        if fate == "wrong" and status == 200:  # the reply signs other objects
             results = json.loads(body)
             results["results"].reverse()
             body = json.dumps(results).encode()

@@ -47,36 +47,38 @@ from .store import HOST, KEY, REGION, Server
 from .verbs import Awaited, Plain
 from .world import EPOCH, Broken, HangError, World
 
-_STOPS = 7.0  # seconds that an interrupt or a cancellation may take
-_END = 3600.0  # virtual seconds that a call may take, at most
-# The same for each file of a tree, if they go one after the other: retries of the PUT for
-# 300 s, its last try, and as much for the look that follows.
+# maximum seconds from an interrupt or a cancellation to the end of the call
+_STOPS = 7.0
+_END = 3600.0  # maximum virtual seconds of a call
+# Maximum virtual seconds for each file of a tree: 300 s of retries of the PUT, its last
+# try, and the same time for the HeadObject after it. The files may go one after the
+# other.
 _END_OF_FILE = 720.0
-# Operations without coroutines: a loop lets a thread do them.
+# Operations without coroutines. An event loop runs them in a thread.
 _IN_THREADS = ("write", "transaction", "sync", "sync_down")
-# Operations whose verbs are cancelled; files have no coroutines.
+# Operations whose coroutines are cancelled. Files have no coroutines.
 _ENDS_SOON = ("pipe", "pipe_many", "put_file", "put_tree", "resume")
-# Operations after whose end nothing goes on at the key that a name of theirs gives.
+# Operation -> its argument with a key. After the operation has ended, no request for
+# this key may follow.
 _IS_QUIET = {
     **dict.fromkeys(
         ("pipe", "put_file", "write", "resume", "cat", "get", "info"), "key"
     ),
     "copy": "to",
 }
-_LATEST = 60.0  # seconds after which a signer that is late has answered
-_IDLE = (
-    120.0  # seconds after which nothing of an idle process is left, but these threads
-)
+_LATEST = 60.0  # seconds until a late signer has answered
+_IDLE = 120.0  # seconds until an idle process has only these threads
 _OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
 _NO_HANDLERS = ("osspresigned-engine", "osspresigned-worker")
 _MOST_THREADS = 64
-# Options -> the headers that each new object then has.
+# Option -> the header that it gives each new object.
 _HEADERS = {
     "content_type": ("content-type", ""),
     "metadata": ("x-oss-meta-simulated", "simulated"),
     "storage_class": ("x-oss-storage-class", ""),
 }
-_MOST_OPENED = 40  # connections for the last steps, of some 200 requests
+# maximum number of connections for the last steps, which send about 200 requests
+_MOST_OPENED = 40
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
@@ -86,22 +88,24 @@ class Result:
 
     problem: str | None
     steps: int
-    seconds: float  # virtual
+    seconds: float  # virtual seconds
     digest: str
     calls: int
     reached: dict[str, int]
-    longest: float  # seconds from an interrupt or cancellation to the end of a call
-    crashed: str = ""  # the directory that a killed process has left
+    # maximum seconds from an interrupt or a cancellation to the end of a call
+    longest: float
+    crashed: str = ""  # directory that a killed process has left
 
 
 class _Records(logging.Handler):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(logging.DEBUG)
         self.ledger = ledger
-        self.fs: Any = None  # into which it writes each tenth record
+        self.fs: Any = None  # filesystem to which every tenth record is written
         self.count = 0
 
-    def handle(self, record: logging.LogRecord) -> bool:  # without a lock
+    # overrides a method that takes a lock
+    def handle(self, record: logging.LogRecord) -> bool:
         self.emit(record)
         return True
 
@@ -122,7 +126,7 @@ class _Records(logging.Handler):
                 if self.fs.pipe_file(write.path, data, overwrite=True):
                     write.say("stored")
                     self.ledger.check_said(write)
-                # Else it is a part of the transaction under way.
+                # Otherwise the object belongs to the current transaction.
 
 
 def _is_temporary(name: str) -> bool:
@@ -144,9 +148,11 @@ class Runner(Operations):
         self.numbers = itertools.count()
         self.calls = 0
         self.clients = 1
-        self.presses, self.pressed = 0, math.inf  # number and time of interrupts
-        self.longest = 0.0  # seconds from an interrupt or cancellation to its end
-        self.interruptible: list[Write] = []  # that an interrupt ends
+        # number of interrupts, and the time of the first one
+        self.presses, self.pressed = 0, math.inf
+        # maximum seconds from an interrupt or a cancellation to the end of its call
+        self.longest = 0.0
+        self.interruptible: list[Write] = []  # writes that an interrupt ends
         self.main_is_in_call = False
         self.memory_limit = program["options"].get("memory_limit", math.inf)
         self.world.fail = self._fail
@@ -155,7 +161,7 @@ class Runner(Operations):
         self.tell: Callable[[Result], object] = print
 
     def _fail(self, error: BaseException) -> None:
-        """End the process: no code of the package may catch what is broken."""
+        """End the process, so that no code of the package catches the error."""
         self.tell(self._result(self._told(error)))
         os._exit(0)
 
@@ -169,7 +175,7 @@ class Runner(Operations):
         return f"raised: {''.join(traceback.format_exception(error))}"
 
     def _crash(self) -> None:
-        """End the process at once, as ``kill -9``; the disk and the store stay."""
+        """End the process at once, like ``kill -9``; the disk and the store are kept."""
         store, ledger = self.server.store, self.ledger
         assert disks.disk is not None
         disks.disk.lose(self.place / "journals")
@@ -190,7 +196,7 @@ class Runner(Operations):
         os._exit(0)
 
     def _kept_parts(self) -> int:
-        """Return how many parts a later process need not send; 0 if that is not sure."""
+        """Return how many parts a later process need not send; 0 if this is uncertain."""
         if not self.program.get("cuts_power"):
             return 0
         confirmed = self.world.now - NOTED
@@ -218,7 +224,7 @@ class Runner(Operations):
         reached.install()
         processes.prepare("fsspec_osspresigned")
         asyncio.wait_for = loops.wait_for
-        # A second life must not have the upload IDs of the first one.
+        # The second life must not get the upload IDs of the first one.
         seeded = random.Random(f"{type(self).__name__} {self.program['seed']}")
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
         random.seed(self.program["seed"])
@@ -244,7 +250,7 @@ class Runner(Operations):
             self._play()
             self._end_well()
             self._wind_down(before)
-        except BaseException as error:  # noqa: BLE001 - told with the seed
+        except BaseException as error:  # noqa: BLE001 - it is reported with the seed
             return self._result(self._told(error))
         return self._result(self.problems[0] if self.problems else None)
 
@@ -260,7 +266,7 @@ class Runner(Operations):
         self.ledger.check_commits()
         if self.world.steps == self.program["crash"]:
             self._crash()
-        # Each client can always send one, whatever the others do.
+        # Each client may always send one request, regardless of the other clients.
         limit = self.program["options"].get("max_concurrency") or 128
         if self.network.in_flight > limit + self.clients:
             raise Broken(f"{self.network.in_flight} requests are in flight")
@@ -279,7 +285,7 @@ class Runner(Operations):
             os.makedirs(options["receipts"], exist_ok=True)
         signer, world = program["signer"], self.world
         by_keys = {"expires_in", "signature_version"}
-        if signer in ("grant", "map"):  # these are signed before they are known
+        if signer in ("grant", "map"):  # these are signed before the options are known
             options = {n: v for n, v in options.items() if n not in _HEADERS}
         if signer != "keys":
             options = {n: v for n, v in options.items() if n not in by_keys}
@@ -294,7 +300,7 @@ class Runner(Operations):
         if signer == "http":
             return {**http_options(world), **options}
         if signer == "grant":
-            if options.get("checksum") == "md5":  # which a form cannot be compared by
+            if options.get("checksum") == "md5":  # a form has no MD5 to compare
                 del options["checksum"]
             terms = GrantTerms(bucket=BUCKET, prefix="", expires_in=86_400)
             version = self.program["options"].get("signature_version", "v4")
@@ -370,7 +376,7 @@ class Runner(Operations):
         def guarded() -> None:
             try:
                 function()
-            except BaseException as error:  # noqa: BLE001 - told with the seed
+            except BaseException as error:  # noqa: BLE001 - it is reported with the seed
                 self._fail(error)
 
         thread = threading.Thread(target=guarded, name=name)
@@ -388,7 +394,7 @@ class Runner(Operations):
             return
         file = files[index % len(files)]
         data = file.read_bytes()
-        how = index % 4  # it is cut, grows, is replaced, is written again
+        how = index % 4  # cut, append, replace or rewrite the file
         number = int(file.name.rpartition("-")[2])
         write = next((w for w in self.ledger.writes if w.number == number), None)
         new = (
@@ -427,7 +433,7 @@ class Runner(Operations):
             self._call(operation, is_main=True)
 
     def _press(self) -> None:
-        """Press Ctrl-C: the main thread gets an exception where it waits."""
+        """Press Ctrl-C: raise an exception where the main thread waits."""
         if self.main_is_in_call:
             self.ledger.seen["second interrupt" if self.presses else "interrupt"] += 1
             self.presses += 1
@@ -438,7 +444,7 @@ class Runner(Operations):
                 write.cancelled = min(write.cancelled, self.world.now)
 
     def _call(self, operation: dict[str, Any], *, is_main: bool = False) -> None:
-        """Do one operation by plain verbs."""
+        """Run one operation with synchronous verbs."""
         coroutine = self._operation(operation, Plain(self.fs))
         began, known = self.world.now, len(self.ledger.writes)
         self.main_is_in_call, self.presses, self.pressed = is_main, 0, math.inf
@@ -455,13 +461,14 @@ class Runner(Operations):
             if not is_main:
                 raise
             self.ledger.note_error(error)
-            if self.presses > 1:  # a second one does not wait for what continues
+            if self.presses > 1:
+                # after a second interrupt, the call does not wait for its requests
                 for write in self.ledger.writes[known:]:
                     write.ended = math.inf
             elif ends:
                 self._check_quiet(operation, began)
         else:
-            raise AssertionError("a plain verb waits")
+            raise AssertionError("a synchronous verb waits")
         finally:
             writes_of_call.reset(token)
             self.main_is_in_call = False
@@ -473,7 +480,7 @@ class Runner(Operations):
 
     def _check_end(self, operation: dict[str, Any], stopped: float) -> None:
         if self.program.get("logs"):
-            return  # a handler may write into the store, in the thread of the caller
+            return  # a log handler may write into the store in the caller's thread
         seconds = self.world.now - stopped
         self.longest = max(self.longest, seconds)
         if seconds > _STOPS:
@@ -522,7 +529,8 @@ class Runner(Operations):
                 await task
             if operation["do"] not in _IN_THREADS:
                 self._check_end(operation, stopped)
-            if operation["again"]:  # likewise
+            if operation["again"]:
+                # after a second cancellation, the call does not wait for its requests
                 for write in writes:
                     write.ended = math.inf
             if not operation["again"]:
@@ -530,7 +538,7 @@ class Runner(Operations):
         self._ended(operation, began)
 
     def _check_quiet(self, operation: dict[str, Any], began: float) -> None:
-        """Check that nothing continues, or is left, of an operation that was cancelled."""
+        """Check that a cancelled operation has ended and left nothing behind."""
         key = operation.get(_IS_QUIET.get(operation["do"], ""), "")
         is_alone = (
             self.ledger.is_single or sum(f"'{key}'" in str(o) for o in self._all()) == 1
@@ -575,17 +583,17 @@ class Runner(Operations):
     # -- the end -------------------------------------------------------------------------
 
     def _end_well(self) -> None:
-        """Without faults, let a caller of one of their kinds do each verb once more."""
+        """Without faults, let a caller of one kind run every verb once more."""
         self.network.faults, self.network.waits = Faults(), None
         disks.install(Disk(self.world))
         if self.world.signer_faults:
-            time.sleep(_LATEST)  # a call under way may answer as late as that
+            time.sleep(_LATEST)  # a running call may take this long to answer
         self.world.signer_faults = self.world.holds = self.world.switches = 0.0
-        self.ledger.must_succeed = False  # some steps fail on purpose
+        self.ledger.must_succeed = False  # some of these steps fail on purpose
         self.records.fs = None
         fs, given = self.fs, dict(self.options)
         is_limited = self.program["signer"] in ("map", "grant", "writer")
-        if is_limited:  # these do not sign each call
+        if is_limited:  # these signers do not sign each request
             given = {n: v for n, v in given.items() if n not in ("url_map", "grant")}
             fs = OSSPresignedFileSystem(**{**given, "signer": "keys"})
         kinds = sorted({caller["kind"] == "loop" for caller in self.program["callers"]})
@@ -631,7 +639,8 @@ class Runner(Operations):
             raise Broken(f"threads are left: {left}\n{self.world.stacks()}")
         if tasks := engine.current().tasks:
             raise Broken(f"tasks are left: {tasks}")
-        is_killed = self.ledger.seen["kill"]  # its files are open in this process
+        # the killed process's files are still open in this process
+        is_killed = self.ledger.seen["kill"]
         if len(os.listdir("/proc/self/fd")) > descriptors and not is_killed:
             raise Broken("descriptors are left")
         for limiter in gc.get_objects():
@@ -647,7 +656,7 @@ class Runner(Operations):
         self._ending(OSSPresignedFileSystem(signer="keys")).leave_open()
 
     def _check_receipts(self) -> None:
-        """Each object that was said stored has a line in the directory of receipts."""
+        """Each object that was reported as stored has a line in the receipts."""
         if "receipts" not in self.options or self.program["disk_faults"]:
             return
         lines = [
@@ -668,7 +677,7 @@ class Runner(Operations):
 
 
 class SecondLife(Runner):
-    """What a later process finds after a crash, and does with it."""
+    """A later process that continues after a crash."""
 
     def _play(self) -> None:
         left = pickle.loads((self.place / "left.pickle").read_bytes())
@@ -676,7 +685,7 @@ class SecondLife(Runner):
         self.server.model = left["model"]
         store.buckets, store.history = left["buckets"], left["history"]
         ledger.checked = len(store.history)
-        ledger.keeps_uploads = True  # a killed process cannot abort
+        ledger.keeps_uploads = True  # a killed process cannot abort its uploads
         contents = {number: c for number, _, c, _ in left["writes"]}
         paths = {number: path for number, path, _, _ in left["writes"]}
         self._check_claims(left["writes"])
@@ -687,7 +696,9 @@ class SecondLife(Runner):
             data = file.read_bytes() if file.exists() else b"old"
             known = {c.data for c in store.history if f"{c.bucket}/{c.key}" == path}
             if data not in known | {b"old"}:
-                raise Broken(f"{name} of {path} has {len(data)} bytes of no version")
+                raise Broken(
+                    f"{name} of {path} has {len(data)} bytes that belong to no version"
+                )
         options = dict(self.program["options"], resume_dir=str(self.place / "journals"))
         for name in ("receipts", "overwrite", "expires_in", "signature_version"):
             options.pop(name, None)
@@ -704,10 +715,12 @@ class SecondLife(Runner):
             sent = self.server.calls.get("UploadPart", 0) - before
             parts = math.ceil(len(data) / self.options.get("part_size", 1))
             if left["kept"] + sent > parts:
-                raise Broken(f"{write.path}: {sent} parts were sent, some once more")
+                raise Broken(
+                    f"{write.path}: {sent} parts were sent, and some were sent again"
+                )
             bucket, _, key = write.path.partition("/")
             if store.at(bucket, key) != data:
-                raise Broken(f"{write.path} was resumed, and is not the file")
+                raise Broken(f"{write.path} was resumed, but differs from the file")
 
     def _check_claims(self, writes: list[Any]) -> None:
         history = self.server.store.history
@@ -716,7 +729,9 @@ class SecondLife(Runner):
             is_there = any(c.data in contents or c.is_damaged for c in found)
             is_sure = min(map(len, contents)) >= NAMED
             if said == "stored" and is_sure and not is_there:
-                raise Broken(f"{path} was said stored before the crash, and is not")
+                raise Broken(
+                    f"{path} was reported as stored before the crash, but is not"
+                )
 
     def _check_transaction(self, contents: list[list[bytes]], first: str) -> None:
         bucket = first.partition("/")[0]
@@ -726,16 +741,16 @@ class SecondLife(Runner):
             sized and sized[-1] is contents[-1] and sized[-1][0] in committed
         )
         if is_last_there and any(c[0] not in committed for c in sized):
-            msg = "the last object of a transaction is there, another is not"
+            msg = "the last object of a transaction exists, but another does not"
             raise Broken(msg)
 
 
 def simulate(
     program: Program, tell: Callable[[Result], object], place: str = ""
 ) -> None:
-    """Run *program* in this process, which has no other life.
+    """Run *program* in this process, which must not run another one.
 
-    *place* is what an earlier one has left, which a crash has ended.
+    *place* is the directory that an earlier process left when it crashed.
     """
     root = "/dev/shm" if os.path.isdir("/dev/shm") else None
     here = Path(place or tempfile.mkdtemp(prefix="simulation-", dir=root))

@@ -1,4 +1,4 @@
-"""The store of a world: that of the emulator, without its sockets.
+"""The store of a world: the emulator's store, without its sockets.
 
 It verifies each signature, and keeps the history of each object.
 """
@@ -40,15 +40,15 @@ BUCKETS = ("data", "logs")
 
 @frozen
 class Commit:
-    """A change of one object in the store; times in seconds, *data* None is a deletion."""
+    """A change of one object in the store; *data* None is a deletion; times in seconds."""
 
     at: float
     bucket: str
     key: str
     data: bytes | None
-    is_damaged: bool  # a bit was altered on the way
-    sent_at: float = 0.0  # when the store had all of the request
-    facts: Mapping[str, Any] = field(factory=dict)  # what ``info`` must say of it
+    is_damaged: bool  # True if a bit was altered on the way
+    sent_at: float = 0.0  # time when the store had the whole request
+    facts: Mapping[str, Any] = field(factory=dict)  # facts that ``info`` must return
 
 
 class SimulatedStore(Store):
@@ -59,7 +59,7 @@ class SimulatedStore(Store):
         self.history: list[Commit] = []
         self.damages_next = self.damages_copy = False
         self.sent_at = 0.0
-        self.opened: dict[str, float] = {}  # upload ID -> when it was initiated
+        self.opened: dict[str, float] = {}  # upload ID -> time when it was initiated
         self.damaged_parts: set[str] = set()
 
     def put(self, bucket: Any, stored: Any, *, exclusive: bool = False) -> Any:
@@ -109,7 +109,7 @@ class SimulatedStore(Store):
         World.current.note(commit.at, commit.key, sum_)  # type: ignore[union-attr]
 
     def at(self, bucket: str, key: str) -> bytes | None:
-        """Return the bytes of an object now; None if there is none."""
+        """Return the current bytes of an object; None if it does not exist."""
         stored = self.buckets[bucket].objects.get(key)
         return None if stored is None else stored.data()
 
@@ -120,7 +120,7 @@ def _now() -> float:
 
 
 def at_once(coroutine: Any) -> Any:
-    """Return the result of a coroutine that waits for nothing."""
+    """Return the result of a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -130,7 +130,7 @@ def at_once(coroutine: Any) -> Any:
 
 @frozen
 class Request:
-    """A request as the network gives it to the store."""
+    """A request as the store receives it from the network."""
 
     method: str
     origin: str
@@ -141,7 +141,7 @@ class Request:
 
 @frozen
 class Answer:
-    """A reply of the store before the network has it."""
+    """A reply of the store before the network sends it."""
 
     action: str
     status: int
@@ -150,7 +150,7 @@ class Answer:
 
 
 class Server:
-    """The store behind the network: one call at a time, each at one moment."""
+    """The server: executes one call at a time, in no time."""
 
     def __init__(self) -> None:
         self.store, self.model = SimulatedStore(), Model()
@@ -167,10 +167,11 @@ class Server:
         self.app = App(self.store, self.settings)
         self.calls: dict[str, int] = {}
         self.number = 0
-        self.signatures: set[str] = set()  # that were sent, for the canary
+        # sent signatures; the canary looks for them in all texts
+        self.signatures: set[str] = set()
 
     def act(self, request: Request) -> Answer:
-        """Do what one request asks for."""
+        """Execute one request."""
         method, body = request.method, request.body
         self.number += 1
         request_id = f"{self.number:024X}"

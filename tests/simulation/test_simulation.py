@@ -1,4 +1,4 @@
-"""Programs of the simulation: fixed ones here, fresh ones by ``python -m tests.simulation``."""
+"""Fixed programs of the simulation; ``python -m tests.simulation`` runs new ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def simulate(*given: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(180)
 def test_invariants_hold():
-    """In ten programs, whatever the network, the disk and the callers do."""
+    """All invariants hold in ten programs with faults of network, disk and callers."""
     done = simulate("--seeds", "1:11", "--quiet")
     assert "10 programs, 0 failed" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0
@@ -41,7 +41,7 @@ def test_invariants_hold():
 
 @pytest.mark.parametrize("seed", [9, 150])
 def test_a_seed_fixes_everything(seed):
-    """The same program gives the same trace, to the last turn of a thread."""
+    """The same program gives the same trace, including all turns of threads."""
     first, second = simulate("--seed", str(seed)), simulate("--seed", str(seed))
     assert ", trace " in first.stdout
     assert first.stdout == second.stdout
@@ -56,7 +56,7 @@ def test_programs_that_failed(program):
 
 
 def test_a_program_without_an_end_is_undecided():
-    """A slow machine fails no program, and finds no planted fault."""
+    """A program that is too slow does not fail, and finds no planted mistake."""
     done = simulate("--seeds", "1:3", "--limit", "0")
     assert done.stdout.count("undecided: it did not end within") == 2
     assert done.stdout.endswith("2 programs, 0 failed, 2 undecided\n")
@@ -96,13 +96,13 @@ def test_only_an_invariant_finds_a_planted_fault(line, is_found):
     ],
 )
 def test_an_error_needs_a_fault_of_its_kind(error, faults, is_explained):
-    """One of the interpreter is never explained, and retries must be used up."""
+    """A fault must explain each error, and retries must be used up before it."""
     seen = Circumstances(faults, seconds=1.0, options={}, there={True})
     assert (unexplained(error, seen) == "") == is_explained
 
 
 def test_a_draw_of_faults_is_fixed_and_each_changes_its_module():
-    """The number of the draw says what is changed, and the result is Python."""
+    """The number of the draw determines the mistakes, and each result is valid Python."""
     plants = drawn(1, 20)
     assert plants == drawn(1, 20) != drawn(2, 20)
     for plant in plants:

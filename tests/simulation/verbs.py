@@ -1,4 +1,4 @@
-"""The verbs of a filesystem, in one form for callers in threads and in event loops."""
+"""The verbs of a filesystem, in the same form for threads and for event loops."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from fsspec.callbacks import Callback
 
 from .world import Broken
 
-# When the operation of a caller began, the paths that it uses (none for all), its name,
-# and whether it may replace objects.
+# Operation of a caller: when it began, the paths that it uses (empty for all), its
+# name, and whether it may replace objects.
 operation_of_caller: ContextVar[tuple[float, Sequence[str], str, bool]] = ContextVar(
     "operation", default=(0.0, (), "", True)
 )
 
 
 class ByUserError(Exception):
-    """An exception of the user's own, within a ``with`` block."""
+    """An exception that the user raises within a ``with`` block."""
 
 
 class Counted(Callback):
-    """Counts the bytes of a call, in which those of a failed try are taken back."""
+    """Counts the bytes of a call; the bytes of a failed try are subtracted."""
 
-    least = 0  # the increment that takes back most
+    least = 0  # the lowest increment, which takes back the most bytes
 
     def relative_update(self, inc: int = 1) -> None:
         self.least = min(self.least, inc)
         super().relative_update(inc)
 
     def check(self, *sizes: int, is_even: bool = False) -> None:
-        """Check that one of *sizes* was counted; *is_even* if no try has failed."""
+        """Check that the count is one of *sizes*; *is_even* means that no try failed."""
         is_counted = self.value in sizes and self.size in sizes
         if not is_counted or (is_even and self.least):
             counted = f"{self.value} of {self.size} bytes, with {self.least},"
-            raise Broken(f"{counted} were counted, and {sizes} were sent or fetched")
+            raise Broken(f"{counted} were counted, but {sizes} were sent or fetched")
 
 
 class Plain:
@@ -82,7 +82,7 @@ class Awaited:
             operation_of_caller.set(operation)
             try:
                 result = function()
-            except BaseException as error:  # noqa: BLE001 - raised by the waiter
+            except BaseException as error:  # noqa: BLE001 - the waiter raises it
                 failure = error
                 loop.call_soon_threadsafe(
                     lambda: future.done() or future.set_exception(failure)

@@ -1,10 +1,10 @@
-"""A world of threads that take turns in an order that a seed decides, and its clock.
+"""A world with a clock, and threads that take turns in an order that a seed determines.
 
-Real threads run one at a time. A thread passes its turn on where it takes a lock, waits,
-sleeps, or calls a queue; in some programs, at any line of the package, too. Everything else
-is one step. Time stands still while a thread can run, and then moves on to the next moment
-for which one waits. ``install`` puts the world in the place of ``threading``, ``queue`` and
-``time``, before the package is imported.
+Real threads run one at a time. A thread ends its turn when it takes a lock, waits,
+sleeps, or calls a queue. In some programs, it may also end its turn at any line of the
+package. Everything in between is one step. Time stands still while a thread can run.
+Then it advances to the next moment for which a thread waits. ``install`` replaces
+``threading``, ``queue`` and ``time`` before the package is imported.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-EPOCH = 1_700_000_000.0  # seconds since 1970, when a world begins
-_MOST_AT_ONCE = 20_000  # steps while time stands still
+EPOCH = 1_700_000_000.0  # seconds since 1970 at which a world begins
+_MOST_AT_ONCE = 20_000  # maximum steps while time stands still
 
 
 _PACKAGE = str(Path(__file__).parents[2] / "fsspec_osspresigned")
-# Below these, no thread is switched: the store acts at once, an invariant is looked at in
-# one moment, and imports and cached properties hold locks of the system.
+# Files below which threads are not switched: the store acts at once, an invariant is
+# checked at one moment, and imports and cached properties hold locks of the system.
 _AT_ONCE = (
     *("/ledger.py", "/network.py", "/store.py"),
     *("/functools.py", "<frozen importlib._bootstrap>"),
@@ -47,15 +47,16 @@ class HangError(Exception):
 
 
 class Turn:
-    """A thread of the world, and what it waits for."""
+    """A thread of the world, and the condition for which it waits."""
 
     def __init__(self, name: str, number: int, process: int) -> None:
         self.name, self.number, self.process = name, number, process
         self.gate = _thread.allocate_lock()
         self.gate.acquire()
-        self.until: Callable[[], bool] | None = None  # None: it can run
+        self.until: Callable[[], bool] | None = None  # None: the thread can run
         self.deadline = math.inf
-        self.interrupt: BaseException | None = None  # raised where it waits
+        # exception that is raised where the thread waits
+        self.interrupt: BaseException | None = None
         self.ident = 0
 
     def can_run(self, now: float) -> bool:
@@ -65,30 +66,31 @@ class Turn:
 
 
 class World:
-    """Threads, clock and dice of one simulation."""
+    """Threads, clock and random numbers of one simulation."""
 
-    current: World | None = None  # that of this process
+    current: World | None = None  # the world of this process
 
     def __init__(self, seed: int, *, max_steps: int = 3_000_000) -> None:
         self.random = random.Random(seed)
         self.now = 0.0
         self.steps, self.max_steps = 0, max_steps
-        self.moved = 0  # the step at which time has moved on for the last time
+        self.moved = 0  # the last step at which time advanced
         self.digest = hashlib.sha256()
-        self.lines: list[str] | None = None  # of the trace, to compare two of them
+        self.lines: list[str] | None = None  # lines of the trace, to compare two runs
         self.turns: list[Turn] = []
         self.running: Turn | None = None
         self.count = 0
-        self.at_step: Callable[[], None] = lambda: None  # such as a check, or a crash
-        self.fail: Callable[[BaseException], object] = print  # it ends the process
-        self.signer_faults = 0.0  # the share of calls that a signer fails
-        self.signer_calls = 0  # of signers that are far away
-        self.holds = 0.0  # the share of posts before which a caller is held back
-        self.switches = 0.0  # the share of lines before which others may run
+        self.at_step: Callable[[], None] = lambda: None  # a check, or a crash
+        # the real function ends the process
+        self.fail: Callable[[BaseException], object] = print
+        self.signer_faults = 0.0  # share of calls that the signer fails
+        self.signer_calls = 0  # number of calls to remote signers
+        self.holds = 0.0  # share of posts before which a caller is paused
+        self.switches = 0.0  # share of lines before which other threads may run
         self._is_stepping = False
 
     def note(self, *facts: object) -> None:
-        """Make *facts* part of the trace, which must be the same for a seed."""
+        """Add *facts* to the trace, which must always be the same for one seed."""
         self.trace(repr(facts))
 
     def trace(self, text: str) -> None:
@@ -97,7 +99,7 @@ class World:
             self.lines.append(text)
 
     def begin(self) -> None:
-        """Make this thread the first one."""
+        """Register this thread as the first one."""
         self.running = self._new("main")
         self.running.ident = _thread.get_ident()
         World.current = self
@@ -111,7 +113,7 @@ class World:
         return turn
 
     def is_mine(self) -> bool:
-        """True if the calling thread is the one whose turn it is."""
+        """True if it is the calling thread's turn."""
         return self.running is not None and self.running.ident == _thread.get_ident()
 
     # -- turns ---------------------------------------------------------------------------
@@ -143,11 +145,11 @@ class World:
         return me
 
     def kill(self, process: int) -> None:
-        """Let no thread of *process* have a turn again; it is not that of the caller."""
+        """Stop all threads of *process*, which is not the caller's process."""
         self.turns = [turn for turn in self.turns if turn.process != process]
 
     def _trace_lines(self) -> None:
-        """Let this thread be switched at lines of the package from now on."""
+        """From now on, other threads may run before each line of the package."""
         if not self.switches:
             return
 
@@ -155,7 +157,7 @@ class World:
             if event == "line" and self.is_mine() and not self._is_stepping:
                 is_drawn = self.random.random() < self.switches
                 if is_drawn and not _is_at_once(frame):
-                    self._pass_on()  # an interrupt does not come here
+                    self._pass_on()  # switching here raises no interrupt
             return at_line
 
         def at_call(frame: FrameType, *_: object) -> Any:
@@ -164,7 +166,7 @@ class World:
         sys.settrace(at_call)
 
     def hold(self) -> None:
-        """Let a caller stand still between two lines, as the system may let it."""
+        """Pause a caller between two lines, as the system may do."""
         is_caller = self.is_mine() and self.running.name.startswith(("main", "caller"))
         if is_caller and self.random.random() < self.holds:
             self.wait(lambda: False, self.random.choice((0.01, 1, 40)))
@@ -195,7 +197,8 @@ class World:
             self.now, self.moved = moment, self.steps
 
     def stacks(self) -> str:
-        frames = sys._current_frames()  # documented, in spite of its name
+        # this function is documented, although its name begins with "_"
+        frames = sys._current_frames()
         found = []
         for turn in self.turns:
             lines = traceback.format_stack(frames.get(turn.ident))[-8:]
@@ -210,8 +213,8 @@ class World:
             turn.gate.acquire()
             self._trace_lines()
             try:
-                # All that the thread holds is freed while it has its turn: what a
-                # finalizer does at another moment would not be fixed by the seed.
+                # Everything that the thread holds is freed during its turn. Otherwise
+                # the seed would not determine when finalizers run.
                 contextvars.Context().run(box.pop())
             finally:
                 self._end(turn)
@@ -244,7 +247,7 @@ def _world() -> World | None:
 
 
 class Lock:
-    """``threading.Lock`` and ``RLock``; a thread outside of the world never waits."""
+    """Replaces ``threading.Lock`` and ``RLock``; other threads never wait."""
 
     is_reentrant = False
 
@@ -312,7 +315,7 @@ class Event:
 
 
 class SimpleQueue:
-    """``queue.SimpleQueue``: whether it has an item is seen in the turn of its reader."""
+    """Replaces ``queue.SimpleQueue``; the reader sees an item during its own turn."""
 
     def __init__(self) -> None:
         self._items: deque[Any] = deque()
@@ -343,7 +346,7 @@ class SimpleQueue:
 
 
 class Thread:
-    """``threading.Thread``, as far as the package and its callers use it."""
+    """Replaces the parts of ``threading.Thread`` that the package and its callers use."""
 
     def __init__(
         self,
@@ -391,7 +394,7 @@ class Thread:
 
 
 class Timer(Thread):
-    """``threading.Timer``."""
+    """Replaces ``threading.Timer``."""
 
     def __init__(self, interval: float, function: Callable[[], object]) -> None:
         super().__init__(name="timer")
@@ -414,7 +417,7 @@ def _current_thread() -> Any:
 
 
 def _get_ident() -> int:
-    # The system gives the number of a thread that has ended to another one, or not.
+    # The system may or may not reuse the number of a thread that has ended.
     world = _world()
     if world is None or world.running is None:
         return _thread.get_ident()
@@ -432,7 +435,7 @@ def _sleep(seconds: float) -> None:
 
 
 def install() -> None:
-    """Let all that is imported from now on live in the world; for a whole process."""
+    """Let all modules that are imported from now on use the world."""
     threading.Lock, threading.RLock = Lock, RLock  # type: ignore[misc, assignment]
     threading.Event, threading.Thread = Event, Thread  # type: ignore[misc, assignment]
     threading.Timer = Timer  # type: ignore[misc, assignment]

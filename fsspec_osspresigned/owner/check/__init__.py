@@ -1,8 +1,8 @@
-"""Checks: of a signer, of a store, and of a URL map or a grant before the uploads.
+"""Checks of a signer, of a store, and of a URL map or a grant before the uploads.
 
-Each is a table of rows (``rows``): ``signer_rules`` for the replies of a ``signer``,
-``store_facts`` for a ``store``, or for one reached by ``forms``, those of a server in
-``upload_server``, and the rows of ``uploads``.
+Each check is a table of rows (``rows``). ``signer_rules`` has the rows for a
+``signer``, and ``store_facts`` those for a ``store``, also with ``forms``.
+``upload_server`` and ``uploads`` have their own rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check of a store by one form that a server of uploads signs.
+"""Check of a store with a form that an upload server signs.
 
 Only the facts that such a form permits are checked. The objects stay, because a form cannot
 delete.
@@ -22,23 +22,24 @@ from .store import Fact
 from .store_facts import BODY, FACTS
 from .store_folder import CheckFolder, CheckKey, FormCall, Send, StoreAccess
 
-_PLACE = "files"  # first segment of the path of each object
+_PLACE = "files"  # first path segment of each object
 _SIGNATURES = ("signature", "x-oss-signature")
-# Stands for the keys of the server, which stay there.
+# Placeholder for the server's keys, which stay on the server.
 _KEYS = Credentials("server", Secret("server"))
 
 
 @define(kw_only=True)
 class FormFolder(CheckFolder):
-    """Folder in which a server of uploads lets the check store objects."""
+    """Folder in which an upload server lets the check store objects."""
 
     signer: Signer
     _forms: dict[tuple[CheckKey, int], Any] = field(factory=dict, init=False)
 
     def signed(self, key: CheckKey, size: int) -> Any:
-        """Return the signed request, a form, that stores *size* bytes as *key*.
+        """Return the signed form that stores *size* bytes as *key*.
 
-        It is signed once: of a second form, the server could name another object.
+        Each form is signed only once, because the server could choose another name for
+        a second one.
         """
         if (key, size) in self._forms:
             return self._forms[key, size]
@@ -53,13 +54,12 @@ class FormFolder(CheckFolder):
         return form
 
     def post(self, form: FormCall, credentials: Credentials, now: float) -> Reply:
-        """Send the body of *form* with a form of the server, and return the reply.
+        """Send the body of *form* with a form from the server, and return the reply.
 
         If *form* has ``below``, the key that is sent lies outside of the form's policy.
-        If *credentials* are not those of ``access``, the signature that is sent is
-        wrong.
+        If *credentials* differ from those of ``access``, a wrong signature is sent.
         """
-        del now  # the server dates its forms
+        del now  # the server sets the date of its forms
         signed = self.signed(form.key, len(form.body))
         fields: dict[str, Secret] = dict(signed.form.fields)
         if form.below:
@@ -73,7 +73,7 @@ class FormFolder(CheckFolder):
 
 @frozen
 class FormCheck:
-    """Folder and facts of a check with one form; *host* is that of the store."""
+    """Folder and facts of a check with one form; *host* is the host of the store."""
 
     folder: FormFolder
     facts: tuple[Fact, ...]
@@ -82,7 +82,7 @@ class FormCheck:
 
 
 def form_check(signer: Signer, send: Send) -> FormCheck:
-    """Return the check of the store to which the forms of *signer* lead.
+    """Return the check of the store to which the forms of *signer* are sent.
 
     Raises ConfigurationError if the server signs no forms.
     """
@@ -102,7 +102,7 @@ def form_check(signer: Signer, send: Send) -> FormCheck:
 
 
 def _facts(fields: Mapping[str, Secret]) -> Iterator[Fact]:
-    """Yield the facts that a form with *fields* permits, each on an object of its own."""
+    """Yield the facts that a form with *fields* can test, each on a separate object."""
     known = {fact.name: fact for fact in FACTS}
     stores = known["form-v1" if "ossaccesskeyid" in fields else "form"]
     yield stores

@@ -1,4 +1,4 @@
-"""Vocabulary of all checks: a table of rows, the result of each row, and the report."""
+"""Parts of all checks: the table of rows, the result of each row, and the report."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Outcome: TypeAlias = Literal["passed", "failed", "recorded", "skipped"]
 
 @frozen
 class Row:
-    """One row of a check; its subclass knows what is sent."""
+    """One row of a check; each subclass defines its requests."""
 
     name: str  # short name for reports
     says: str  # what must hold, in one sentence
-    # Name of an earlier row. Unless that one succeeded, this one proves nothing, and is
-    # skipped.
+    # Name of an earlier row. If that one did not succeed, this row proves nothing and
+    # is skipped.
     counter: str | None = field(default=None, kw_only=True)
-    is_control: bool = field(default=False, kw_only=True)  # a failure ends the check
+    # if this row fails, the check ends
+    is_control: bool = field(default=False, kw_only=True)
 
     def result(self, outcome: Outcome, reason: str = "", **members: Any) -> Result:
         return Result(self.name, self.says, outcome, reason, **members)
@@ -28,18 +29,21 @@ class Row:
 
 @frozen
 class Result:
-    """Result of one row, or one problem of a path."""
+    """Result of one row, or one problem with a path."""
 
     name: str
     says: str
     outcome: Outcome
-    reason: str = ""  # why it failed or was skipped
-    path: str = field(default="", kw_only=True)  # what it is about, if not all
-    # The request, or the body of the call; the last one if all pass.
+    reason: str = ""  # why the row failed or was skipped
+    # the path that the result is about; empty for all paths
+    path: str = field(default="", kw_only=True)
+    # The request, or the body of the call. If several were sent and all passed, the
+    # last one.
     sent: str = field(default="", kw_only=True)
-    # Parts of the reply, without secrets and bucket names.
+    # Parts of the reply, without secrets and names of buckets.
     seen: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Whether the request succeeded; a row that names this one as its counter needs that.
+    # True if the request succeeded. A row that names this one as its counter needs
+    # that.
     succeeded: bool = field(default=False, kw_only=True)
 
     def __str__(self) -> str:
@@ -63,10 +67,10 @@ def run(
     ask: Callable[[R], Result],
     unmet: Callable[[R], str] = lambda _: "",
 ) -> Iterator[Result]:
-    """Yield the result of each of *rows*, in their order; *ask* gets it.
+    """Call *ask* for each of *rows* in order, and yield the results.
 
-    *unmet* returns why a row cannot be asked; empty if it can. A control that did not
-    succeed is the last row that is asked.
+    *unmet* returns why a row cannot be checked; empty if it can. If a control row
+    fails, no further row is checked.
     """
     succeeded: set[str | None] = {None}
     for row in rows:
@@ -96,7 +100,7 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def report(results: Iterable[Result], **members: Any) -> dict[str, Any]:
-    """Return the JSON report of a check; *members* come before its results."""
+    """Return the JSON report of a check, with *members* before the results."""
     results = [*results]
     listed = [result.as_dict() for result in results]
     return {"passed": has_passed(results), **members, "results": listed}

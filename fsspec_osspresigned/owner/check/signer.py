@@ -24,21 +24,22 @@ from ...signers.wire_protocol import SignerProblem, SignerReply
 from ...signing.canonical import quote_path
 from .rows import Result, Row, run
 
-ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
+# a bucket, and a prefix of keys, that are not granted
+ELSEWHERE = "osspresigned-check-elsewhere"
 _FOLDER = "osspresigned-check/"
 _UPLOAD_ID = "0004B9895DBBB6EC98E3"
-_MAX_SHOWN = 260  # characters of a request
+_MAX_SHOWN = 260  # characters of a request that a report shows
 
 Request: TypeAlias = dict[str, Any]
-Cases: TypeAlias = dict[str, Request]  # what differs, for people -> the request
+Cases: TypeAlias = dict[str, Request]  # description of the difference -> request
 Answer: TypeAlias = SignerReply | SignerProblem
 
 
 @frozen
 class Case:
-    """One request of a rule, and its answer."""
+    """One request of a rule, and the signer's answer."""
 
-    what: str  # what differs, for people
+    what: str  # description of the difference
     request: Request
     answer: Answer
 
@@ -53,27 +54,28 @@ class RuleSkippedError(Exception):
 
 @define(kw_only=True, slots=False)
 class Kit:
-    """Access to the signer to check; *token* has permission for *prefix* in *bucket*.
+    """Access to the checked signer; *token* has permission for *prefix* in *bucket*.
 
-    *allowed_hosts* are further permitted hosts, host -> its bucket, None for any.
-    *allowed_headers* are the ACL, callback and symlink headers that the policy grants,
-    in lower case.
+    *allowed_hosts* maps further permitted hosts to their buckets; None permits any
+    bucket. *allowed_headers* are the ACL, callback and symlink headers that the policy
+    grants, in lower case.
 
     Raises:
         ConfigurationError: *url* is not a valid signer URL.
     """
 
-    url: str  # as a client is given it
+    url: str  # URL of the signer, as a client gets it
     bucket: str
-    prefix: str  # empty for all keys
+    prefix: str  # prefix of the granted keys; empty for all keys
     exchange: SignerExchange
-    token: Secret | None = None  # None if the signer takes none
+    token: Secret | None = None  # None if the signer needs no token
     allowed_hosts: Mapping[str, str | None] = field(factory=dict)
     allowed_headers: frozenset[str] = frozenset()
-    allow_http: bool = False  # plain http may leave this machine
-    versions: bool = False  # the policy grants versions as copy sources
+    allow_http: bool = False  # True permits plain http to other machines
+    versions: bool = False  # True if the policy grants versions as copy sources
     clock: Callable[[], float] = time.time
-    # The request whose result is checked now, or the body of the call; for messages.
+    # The request whose result is checked now, or the body of the call; shown in
+    # messages.
     sent: Request | bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -86,7 +88,7 @@ class Kit:
     def request(
         self, action: Action = Action.PutObject, name: str = "k", **members: Any
     ) -> Request:
-        """Return a valid request for *action*; *members* replace its members."""
+        """Return a valid request for *action*; *members* replace its fields."""
         spec = action.spec
         request: Request = {"action": action, "bucket": self.bucket}
         if spec.on_bucket:
@@ -107,7 +109,7 @@ class Kit:
     def probe(self, name: str = "k", **members: Any) -> Request:
         """Return a request for a granted action, PutObject if possible.
 
-        *members* replace its members. RuleSkippedError if no action on one object is
+        *members* replace its fields. RuleSkippedError if no action on one object is
         granted.
         """
         for action in self.granted:
@@ -123,7 +125,7 @@ class Kit:
     def needs_prefix(self) -> None:
         """Raise RuleSkippedError if no key lies outside of the granted prefix."""
         if not self.prefix:
-            raise RuleSkippedError("every key is said to be granted")
+            raise RuleSkippedError("the check was told that every key is granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
         """Send *body* as one call to the signer, and return the reply; see ``send``."""
@@ -156,7 +158,7 @@ class Kit:
     def results(self, *requests: Request, **members: Any) -> list[Answer]:
         """Send *requests* in one call, and return the parsed results.
 
-        *members* are further members of the call. For errors, see :meth:`answers`.
+        *members* are further fields of the call. Raises like :meth:`answers`.
         """
         body = json.dumps({"requests": requests, **members}).encode()
         return self.answers(self.post(body), len(requests))
@@ -201,7 +203,7 @@ class Kit:
         return {a: o for a, o in self.outcomes.items() if isinstance(o, SignerReply)}
 
     def unfit(self, request: Request, url: str) -> str | None:
-        """Return why *url* is not for exactly the call of *request*; None if it is."""
+        """Return why *url* does not match *request* exactly; None if it does."""
         binding = wire_protocol.URLBinding(
             signer_host=urlsplit(self.url).hostname or "",
             allowed_hosts=self.allowed_hosts,
@@ -231,7 +233,8 @@ def _result(rule: ProtocolRule, kit: Kit) -> Result:
     reasons: list[str] = []
     sent = kit.sent = b""
     try:
-        # One by one: the reasons before the signer broke off are kept.
+        # The reasons are collected one by one, so those found before an exception are
+        # kept.
         for reason in rule.check(kit):
             sent = sent if reasons else kit.sent
             reasons.append(reason)

@@ -1,7 +1,7 @@
-"""Rules of signer protocol 1: what is sent, and what the answers must be.
+"""Rules of signer protocol 1: requests, and the required answers.
 
-Begin with ``RULES``, the table at the end. Most rules are a list of requests, which are
-sent in one call, and what each answer must be.
+Begin with ``RULES``, the table at the end. Most rules have a list of requests, which
+are sent in one call, and a check of each answer.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ from .signer import (
 
 Check: TypeAlias = Callable[[Kit], Iterator[str]]
 MakeCases: TypeAlias = Callable[[Kit], Cases]
-Must: TypeAlias = Callable[[Kit, Case], Iterator[str]]  # yields what is wrong
+# yields descriptions of what is wrong
+Must: TypeAlias = Callable[[Kit, Case], Iterator[str]]
 Judge: TypeAlias = Callable[[Kit, Case, SignerReply], Iterator[str]]
-# Description -> body, and the Authorization header if it is not the right one.
+# Description -> body, and an Authorization header if it is not the right one.
 Calls: TypeAlias = Mapping[str, tuple[Any, ...]]
 
 _NEVER_ADDED = (COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl")
-_CLOCKS_DIFFER = 300  # seconds; a V1 URL has only its expiry time
+# seconds by which clocks may differ; a V1 URL has only its expiry time
+_CLOCKS_DIFFER = 300
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"
 _VALUES = {"upload_id": (_UPLOAD,), "part_number": (1, 2, 10_000)}
@@ -62,7 +64,8 @@ def _signed(*judges: Judge) -> Must:
         if isinstance(case.answer, SignerReply):
             for judge in judges:
                 yield from judge(kit, case, case.answer)
-        # A policy can limit the size of the whole object, for which a part counts.
+        # A policy can limit the size of the whole object, and may count a later part as
+        # a whole one.
         elif case.answer.code != "too_large" or case.request.get("part_number", 1) == 1:
             code = case.answer.code or case.answer.status
             yield f"{case.what} was refused with {code} instead of signed"
@@ -134,7 +137,7 @@ def _without(request: Request, name: str) -> Request:
 
 
 def _probes(cases: Mapping[str, Mapping[str, Any]]) -> MakeCases:
-    # Description -> members that replace those of a valid request.
+    # Description -> fields that replace those of a valid request.
     return lambda kit: {what: kit.probe(**new) for what, new in cases.items()}
 
 
@@ -145,7 +148,7 @@ def _actions(kit: Kit) -> Cases:
 def _varied(kit: Kit) -> Cases:
     cases = plain = _actions(kit)
     for action, request in plain.items():
-        # Members of a part in a request for something else must not make it a part.
+        # Fields of a part must not turn another request into a part.
         stray = {"upload_id": "U", "part_number": 1, **request}
         cases = {**cases, f"{action} {_STRAY}": stray}
         for name, values in _VALUES.items():
@@ -182,7 +185,7 @@ def _sends_what_was_asked(_: Kit, case: Case, answer: SignerReply) -> Iterator[s
     length = case.request.get("content_length")
     problems = [*header_problems(answer.headers)]
     problems += [
-        f"the header {name[:40]!r} was not asked for"
+        f"the header {name[:40]!r} was not requested"
         for name in answer.headers
         if name.lower().startswith(_NEVER_ADDED) and name.lower() not in asked
     ]
@@ -195,13 +198,13 @@ def _demanded(kit: Kit, case: Case) -> Iterator[str]:
     if isinstance(case.answer, SignerProblem):
         yield from _refused("header_refused")(kit, case)
     elif _header(case.answer, case.what) != case.request["headers"][case.what]:
-        yield f"the demanded header {case.what} did not come back with its value"
+        yield f"the required header {case.what} did not come back with its value"
 
 
 def _wished(_: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
     for name, value in case.request["optional_headers"].items():
         if _header(answer, name) not in (None, value):
-            yield f"the wished header {name} came back with another value"
+            yield f"the optional header {name} came back with another value"
 
 
 def _of_uploads(kit: Kit) -> Cases:
@@ -225,7 +228,7 @@ def _of_uploads(kit: Kit) -> Cases:
 
 
 _ODD_KEYS = ("a b+c", "%41%2F", "\u00e9\u4e2d", "q?&=#", "~'()*!")
-# These may be refused, but they must not lead elsewhere.
+# A signer may refuse these keys, but must not sign a different key.
 _DOTTED_KEYS = ("x/../y", "x//y", "x/./y", "%2e%2e/y", "../../y")
 
 
@@ -276,7 +279,7 @@ def _lives(kit: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
         if stated is not None and stated > life + slack:
             yield f"expires_in is {stated}, but the URL lives for {life:.0f} s"
     elif stated is None:
-        yield "neither expires_in nor the URL tells when it ends"
+        yield "neither expires_in nor the URL shows when it expires"
 
 
 def _other_actions(kit: Kit) -> Cases:
@@ -296,7 +299,9 @@ def _closed(headers: Mapping[str, str], kit: Kit) -> Cases:
         if name not in kit.allowed_headers
     }
     if not closed:
-        raise RuleSkippedError("the policy is said to grant these headers")
+        raise RuleSkippedError(
+            "the check was told that the policy grants these headers"
+        )
     required = {f"the header {n}": kit.probe(headers=h) for n, h in closed.items()}
     wished = {f"the wish {n}": kit.probe(optional_headers=h) for n, h in closed.items()}
     return required | wished
@@ -307,7 +312,8 @@ def _is_unsigned(kit: Kit, case: Case) -> Iterator[str]:
         yield from _refused("header_refused", "forbidden")(kit, case)
     elif isinstance(case.answer, SignerReply):
         for name, value in case.request["optional_headers"].items():
-            if _header(case.answer, name) == value:  # else it is the signer's own
+            if _header(case.answer, name) == value:
+                # another value was set by the signer itself
                 yield f"the header {name} was signed because it was wished"
 
 
@@ -330,12 +336,12 @@ def _is_no_upload(kit: Kit, case: Case) -> Iterator[str]:
     if "optional_headers" not in case.request:
         yield from _refused("invalid_request")(kit, case)
     elif isinstance(case.answer, SignerReply) and not _header(case.answer, COPY_SOURCE):
-        yield f"{case.what} was signed, because a wished source was dropped"
+        yield f"{case.what} was signed, because an optional source was dropped"
 
 
 def _copy_version(kit: Kit) -> Cases:
     if kit.versions:
-        raise RuleSkippedError("the policy is said to grant versions")
+        raise RuleSkippedError("the check was told that the policy grants versions")
     kit.needs(Action.CopyObject)
     source = kit.request(Action.CopyObject)["headers"][COPY_SOURCE]
     version = {COPY_SOURCE: f"{source}?versionId=v"}
@@ -358,7 +364,7 @@ def _copies_from_outside(kit: Kit) -> Cases:
 def _is_no_copy(kit: Kit, case: Case) -> Iterator[str]:
     codes = ["forbidden", "header_refused"]
     if not case.request["headers"][COPY_SOURCE].startswith("/"):
-        codes.append("invalid_request")  # a signer may say that it is malformed
+        codes.append("invalid_request")  # a signer may call the request malformed
     yield from _refused(*codes)(kit, case)
 
 

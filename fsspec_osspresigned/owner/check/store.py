@@ -20,14 +20,14 @@ from ...parsing import complete_multipart_upload, parse
 from .rows import Outcome, Result, Row, run
 from .store_folder import CheckFolder, CheckKey, FormCall, upload_id_of
 
-# Reply headers that a report shows; others may identify the bucket's owner.
+# Reply headers that a report shows. Other headers may identify the bucket's owner.
 _SHOWN = re.compile(
     r"etag|content-(type|length|md5|range|encoding)|date|server|retry-after|x-oss-(?!"
     r"request-id$|meta-|err$).*|x-oss-meta-check|access-control-.*"
 ).fullmatch
-# Elements whose text is shown; that of all others may name a bucket or its owner.
+# Elements whose text is shown. Other elements may name a bucket or its owner.
 _TEXTS = {"Code", "EC", "ETag", "EncodingType", "HashCrc64ecma", "Key", "Size"}
-_MAX_TAG = 40  # characters of the name of an element that a report shows
+_MAX_TAG = 40  # maximum characters of an element's name in a report
 COMPLETE_ALL = "x-oss-complete-all"
 
 
@@ -64,7 +64,7 @@ class Expected:
 
 
 class Needs(enum.Enum):
-    """Condition of a fact on the bucket, its endpoint or the keys; the value names it."""
+    """Condition for a fact, on the bucket, endpoint or keys; the value is its name."""
 
     UNVERSIONED = "a bucket without versioning"
     VERSIONED = "a bucket with versioning, enabled or suspended"
@@ -85,29 +85,32 @@ class Needs(enum.Enum):
 
 @frozen
 class URLCall:
-    """One request of a fact, without what only a run of the check knows.
+    """One request of a fact, without the values that only a run of the check knows.
 
-    The check adds bucket, directory and time, and the ID of the upload that the fact
-    began. To CompleteMultipartUpload it adds the list of parts, unless a body or
-    ``x-oss-complete-all`` takes its place.
+    The check adds bucket, directory, time, and the ID of the upload that the fact
+    began. It also adds the list of parts to CompleteMultipartUpload, unless the request
+    has a body or ``x-oss-complete-all``.
     """
 
     action: Action
     key: CheckKey = CheckKey.OBJECT
     body: bytes = field(default=b"", kw_only=True)
-    headers: Mapping[str, str] = field(factory=dict, kw_only=True)  # signed headers
-    # Headers that are only sent; None does not send a signed header.
+    # headers that are signed and sent
+    headers: Mapping[str, str] = field(factory=dict, kw_only=True)
+    # Headers that are sent but not signed. None omits a signed header.
     unsigned: Mapping[str, str | None] = field(factory=dict, kw_only=True)
-    # Signed parameters; the prefix of a listing is below the directory.
+    # Signed parameters. The prefix of a listing is relative to the directory.
     query: Mapping[str, str] = field(factory=dict, kw_only=True)
-    source: CheckKey | None = field(default=None, kw_only=True)  # copy source
+    source: CheckKey | None = field(default=None, kw_only=True)  # source of the copy
     part_number: int = field(default=1, kw_only=True)
-    ago: int = field(default=0, kw_only=True)  # seconds since signing; or negative
+    # seconds since signing; a negative number signs for the future
+    ago: int = field(default=0, kw_only=True)
     # Further attributes of :class:`PresignRequest`.
     signed: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Attributes of the credentials that are replaced.
+    # Replaced attributes of the credentials.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    plus: bool = field(default=False, kw_only=True)  # ``+`` for blanks in the path
+    # True writes ``+`` for blanks in the path
+    plus: bool = field(default=False, kw_only=True)
 
 
 Step: TypeAlias = URLCall | FormCall
@@ -121,14 +124,15 @@ def _steps(value: Step | tuple[Step, ...]) -> tuple[Step, ...]:
 class Fact(Row):
     """One fact about the store.
 
-    If the store must refuse the last request, *counter* names another fact, whose last
-    request is the same without the mistake, and succeeds.
+    If the store must refuse the last request, *counter* names a similar fact. Its last
+    request has no mistake, and succeeds.
     """
 
     source: str  # where the fact is documented or was observed
-    # Requests; the reply to the last one shows the fact, the others must succeed.
+    # Requests. The reply to the last one shows the fact; all others must succeed.
     steps: tuple[Step, ...] = field(converter=_steps)
-    expected: Expected | None = None  # None records a reply that no source describes
+    # None only records the reply, because no source describes it
+    expected: Expected | None = None
     needs: Needs | None = field(default=None, kw_only=True)
 
 
@@ -137,7 +141,7 @@ class _StepFailedError(OSSPresignedError):
 
 
 def check_store(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[Result]:
-    """Check each of *facts* in *folder*; yield the results in the same order."""
+    """Check *facts* in *folder*; yield the results in the same order."""
 
     def unmet(fact: Fact) -> str:
         if fact.needs is None or fact.needs.are_met(folder):
@@ -152,7 +156,7 @@ def _result(fact: Fact, folder: CheckFolder) -> Result:
     try:
         reply = _Sequence(folder).run(fact.steps)
     except OSSPresignedError as failure:
-        # A reply that is only recorded is not relied on.
+        # The package does not rely on a reply that is only recorded.
         outcome = "failed" if fact.expected else "recorded"
         return fact.result(outcome, clean(failure.message))
     error = {"EC": reply.headers.get("x-oss-ec", "")}

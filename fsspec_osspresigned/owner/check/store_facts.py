@@ -1,4 +1,4 @@
-"""Facts about OSS on which the program relies, in one table with their sources."""
+"""Table of facts about OSS on which the program relies, with their sources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SSE, _TAGS, _TYPE = "x-oss-server-side-encryption", "x-oss-tagging", "Content-T
 _META, _FORM_TYPE = "x-oss-meta-check", "x-oss-content-type"
 _HOUR = 3600
 _WRONG_SECRET = {"access_key_secret": Secret("no-such-secret")}
-# Names below .invalid lead nowhere (RFC 2606), so no callback arrives anywhere.
+# Names below .invalid lead nowhere (RFC 2606), so no callback reaches a server.
 _CALLBACK = {"callbackUrl": "http://callback.invalid", "callbackBody": "size=${size}"}
 _OFF = {"x-oss-callback": base64.b64encode(json.dumps(_CALLBACK).encode()).decode()}
 
@@ -42,7 +42,7 @@ def _content_md5(data: bytes) -> str:
     return base64.b64encode(bytes.fromhex(_md5(data))).decode()
 
 
-# Requests. Each object of the key OBJECT has the content BODY.
+# Templates of requests. Each object with the key OBJECT has the content BODY.
 _put = partial(URLCall, Action.PutObject, body=BODY)
 _get = partial(URLCall, Action.GetObject)
 _head = partial(URLCall, Action.HeadObject)
@@ -54,8 +54,8 @@ _part = partial(URLCall, Action.UploadPart, _SECOND, body=PART)
 _complete = partial(URLCall, Action.CompleteMultipartUpload, _SECOND)
 _abort = partial(URLCall, Action.AbortMultipartUpload, _SECOND)
 _form = partial(FormCall, _SECOND, BODY)
-_UPLOADED = (_begin(_SECOND), _part())  # an upload of one part
-# An upload whose part is a copy of OBJECT.
+_UPLOADED = (_begin(_SECOND), _part())  # an upload with one part
+# An upload with one part, which is a copy of OBJECT.
 _PART_COPIED = (
     _begin(CheckKey.COPIED),
     URLCall(Action.UploadPartCopy, CheckKey.COPIED, source=CheckKey.OBJECT),
@@ -109,7 +109,7 @@ _CODE, _NONE = "code of the SDKs", "no source"
 
 _UNVERSIONED, _VERSIONED, _IDS = Needs.UNVERSIONED, Needs.VERSIONED, Needs.VERSION_IDS
 
-# A refusal follows its counter-case.
+# Each refusal comes after a similar request that must succeed.
 # fmt: off
 FACTS = (
     Fact("put-v4", "PutObject with a V4 URL stores the body and returns its CRC-64 and MD5.",

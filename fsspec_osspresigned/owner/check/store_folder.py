@@ -1,4 +1,4 @@
-"""Folder of one check of a store: requests on its objects, and their removal.
+"""Folder for one check of a store: requests on its objects, and cleanup.
 
 A check stores objects only in a folder of its own with a random name.
 """
@@ -26,7 +26,7 @@ from ...signing.endpoint import Endpoint
 from ...signing.presigning import PresignRequest
 from ..grants import GrantTerms, sign_grant
 
-LIFE = 600  # seconds for which a check signs
+LIFE = 600  # lifetime in seconds of the signatures of a check
 _FOLDERS = "osspresigned-check-"
 _REFUSED = range(400, 500)
 _GONE = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND)
@@ -50,20 +50,20 @@ class FormCall:
 
     key: CheckKey
     body: bytes
-    # Prefix of the policy, below the directory of the check.
+    # Prefix in the policy, below the directory of the check.
     below: str = field(default="", kw_only=True)
     # Further attributes of :class:`GrantTerms`.
     terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Form fields that no condition names; None does not send a field.
+    # Form fields that no condition names. None omits a field.
     unlisted: Mapping[str, str | None] = field(factory=dict, kw_only=True)
     version: str = field(default="v4", kw_only=True)  # version of the signature
     ago: int = field(default=0, kw_only=True)  # seconds since signing
-    # Attributes of the credentials that are replaced.
+    # Replaced attributes of the credentials.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
     action: ClassVar[Action] = Action.PostObject
 
     def sent(self, fields: Mapping[str, Secret]) -> SignedForm:
-        """Return the form with *fields*, of which *unlisted* ones are replaced."""
+        """Return the form with *fields*, after *unlisted* has replaced some of them."""
         own = {name.lower() for name in self.unlisted}
         kept = {n: value for n, value in fields.items() if n.lower() not in own}
         more = {n: FormValue(v) for n, v in self.unlisted.items() if v is not None}
@@ -72,7 +72,7 @@ class FormCall:
 
 @frozen(kw_only=True)
 class StoreAccess:
-    """Signs and sends requests to one bucket, also invalid ones."""
+    """Signs and sends requests to one bucket, including invalid ones."""
 
     send: Send  # sends one signed request and returns the reply of any status
     credentials: Credentials
@@ -97,7 +97,7 @@ class StoreAccess:
         *headers* are signed and sent; *unsigned* ones are only sent, and None omits a
         signed header of that name. *plus* writes blanks in the path as ``+``. *changes*
         are attributes of a :class:`PresignRequest`, and are signed even if invalid. The
-        reply is returned whatever its status.
+        reply is returned with any status.
         """
         terms: dict[str, Any] = {
             "credentials": self.credentials,
@@ -126,9 +126,9 @@ class StoreAccess:
 
 @frozen
 class Trace:
-    """Trace that a check may leave: an object, a version, or an open multipart upload.
+    """Something that a check may leave: an object, a version, or an open multipart upload.
 
-    Without IDs, it is the object itself.
+    Without IDs, this is the object itself.
     """
 
     key: str
@@ -158,11 +158,13 @@ class CheckFolder:
     """Random folder of one check below a prefix of the bucket."""
 
     access: StoreAccess
-    prefix: str  # prefix of the folder, with a final slash; empty is the whole bucket
+    # prefix of the directory, with a final slash; empty for the whole bucket
+    prefix: str
     name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
-    is_versioned: bool = False  # whether the bucket has versioning, as its replies show
-    has_version_ids: bool = False  # whether it is enabled, and not suspended
-    traces: set[Trace] = field(factory=set, init=False)  # what this check may have left
+    is_versioned: bool = False  # True if replies show that the bucket has versioning
+    has_version_ids: bool = False  # True if versioning is enabled, not suspended
+    # what this check may have left in the bucket
+    traces: set[Trace] = field(factory=set, init=False)
 
     @property
     def path(self) -> str:
@@ -178,14 +180,14 @@ class CheckFolder:
         query: Mapping[str, str],
         **request: Any,
     ) -> Reply:
-        """Sign and send one call on the object *key*, and note what it may leave.
+        """Sign and send one call on the object *key*, and record what it may leave.
 
         *request* holds further arguments of :meth:`StoreAccess.request`.
         """
         spec = action.spec
         full = "" if spec.on_bucket else f"{self.path}{key}"
         before = frozenset(self.traces)
-        if spec.publishes:  # noted first, because the reply may be lost
+        if spec.publishes:  # recorded before sending, because the reply may be lost
             self.traces.add(Trace(full))
         query = {**spec.fixed, **query}
         reply = self.access.request(
@@ -223,15 +225,15 @@ class CheckFolder:
         return reply
 
     def clean_up(self) -> list[Trace]:
-        """Remove what this check stored; return what is left of it.
+        """Remove everything that this check stored; return what could not be removed.
 
-        The listing finds objects whose replies were lost. Without the permission to list,
-        only the replies are known.
+        The listing finds objects whose replies were lost. Without this permission, only
+        stored objects with a reply are known.
         """
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError, ValueError):
             self.traces.update(self._listed_traces())
-        if self.is_versioned:  # a deletion without a version would add a marker
+        if self.is_versioned:  # deleting without a version would add a delete marker
             self.traces = {trace for trace in self.traces if trace.has_id}
         traces = sorted(self.traces, key=str)
         left = [trace for trace in traces if not self._is_gone(trace)]
@@ -259,7 +261,7 @@ class CheckFolder:
         return reply.status in _GONE
 
     def _listed_traces(self) -> Iterator[Trace]:
-        """Yield all that is listed in the folder, which never holds 1,000 entries."""
+        """Yield everything in the folder, which has fewer than 1,000 entries."""
         for listing, tags in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
             query = {**listing, "prefix": self.path}
             reply = self.access.request("GET", query=query)

@@ -1,4 +1,4 @@
-"""Check of a server of uploads: its description, or its module, against the server."""
+"""Check of an upload server against its description or its module."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ...signers.base import Grant, Signer, sign_checked
 from ...units import MIB, shown_text
 from .rows import Result, Row, run
 
-_SIZE = 64  # bytes of a small object
-_PART = 5 * MIB  # bytes, unless the server wants more
+_SIZE = 64  # bytes of the small object
+_PART = 5 * MIB  # bytes of a part, unless the server requires larger ones
 
 
 @frozen(kw_only=True, slots=False)
 class UploadServerKit:
-    """The server, and where the objects of the check go.
+    """The server, and the folder for the objects of the check.
 
     Attributes:
         connect: returns a new filesystem of the server; takes further options.
-        folder: before the names of the objects: empty, or with a slash at the end.
+        folder: prefix of the object names; empty, or with a final slash.
         has_token: whether the user gave a token.
-        part_size: bytes of a part; None for 5 MiB, or the least that the server takes.
+        part_size: bytes of a part; None uses 5 MiB, or the server's minimum.
     """
 
     connect: Callable[..., Any]
@@ -56,13 +56,13 @@ class UploadServerKit:
         return f"{self.folder}osspresigned-check-{self._id}-{name}"
 
     def stored(self, name: str, size: int = _SIZE, **options: Any) -> Receipt:
-        """Store an object of *size* bytes that no server has yet."""
+        """Upload a new random object of *size* bytes."""
         fs, data = self.connect(**options), secrets.token_bytes(size)
         receipt: Receipt = fs.pipe_file(self.path(name), data)
         return receipt
 
     def carried_out(self, action: Action, **members: Any) -> Reply:
-        """Return the server's reply to *action* on a small object, of one part."""
+        """Return the server's reply to *action* on a small object with one part."""
         bucket, _, key = self.path("abort").partition("/")
         operation = Operation(
             action=action,
@@ -128,7 +128,7 @@ def _abort(kit: UploadServerKit) -> str:
 
 @frozen
 class Step(Row):
-    """A row; *ask* tries it. *unless* says what a server may lack, so that it is skipped."""
+    """A row; *ask* tests it. *unless* names a feature without which it is skipped."""
 
     ask: Callable[[UploadServerKit], str]
     unless: str = ""
@@ -146,7 +146,7 @@ STEPS = (
 
 
 def check_upload_server(kit: UploadServerKit) -> Iterator[Result]:
-    """Yield the result of each step; objects that it stores stay at the server."""
+    """Yield the result of each step; the stored objects stay on the server."""
 
     def ask(step: Step) -> Result:
         try:

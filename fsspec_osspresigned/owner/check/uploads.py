@@ -28,7 +28,7 @@ from ..inspect import requests_of
 from .rows import Result, Row
 
 _SENT_ANYWAY = frozenset({"host", "content-length"})
-_GUESSED = 100  # files without a URL for which the nearest paths are shown
+_GUESSED = 100  # number of files without a URL for which the nearest paths are searched
 
 KindAndText: TypeAlias = tuple[str, str]
 
@@ -54,7 +54,7 @@ def _problem(path: str, kind: str, text: str) -> Result:
 
 @frozen(kw_only=True)
 class Intent:
-    """Planned uploads, to check a URL map or a grant against.
+    """Planned uploads against which a URL map or a grant is checked.
 
     *files* are path -> local file; if empty, only the map or grant itself is checked.
     *headers* are the required headers of the uploads; *receipts* and *allow_http* are
@@ -63,18 +63,20 @@ class Intent:
 
     files: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    rate: float | None = None  # bytes per second; None judges the present only
-    now: float  # seconds since the epoch, when the first upload begins
+    # bytes per second; None checks only whether URLs are valid now
+    rate: float | None = None
+    now: float  # time when the first upload begins, seconds since the epoch
     receipts: bool = False
     allow_http: bool = False
-    local: bool = True  # the map comes from the uploader's machine, and may lead to it
+    # the map comes from the uploader's machine, so its URLs may lead to that machine
+    local: bool = True
 
 
 def check_map(url_map: URLMap, intent: Intent) -> list[Result]:
     """Return all problems of *url_map* for the planned uploads *intent*.
 
-    Those of the map itself come first, then those of the files, then unused URLs. The
-    check assumes that the files are sent one after the other, in their order.
+    Problems of the map itself come first, then those of the files, then unused URLs.
+    The check assumes that the files are sent one after the other, in their order.
     """
     problems = [
         _problem(path, *problem)
@@ -119,7 +121,7 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[KindAnd
         problems = [*_check_request(path, entry, name, request, intent)]
         yield from problems
         if problems:
-            break  # 10,000 parts have one mistake in common, not 10,000
+            break  # a mistake in all of 10,000 parts is reported once
     ends = ((name, expiry(request, entry)) for name, request in requests)
     ended = [(name, end) for name, end in ends if end is not None and end <= intent.now]
     if ended:
@@ -139,7 +141,7 @@ def _check_request(
     except ValueError:
         yield "object", f"the path of {name} is not UTF-8"
     else:
-        # A CNAME stands for its bucket, or has the bucket in the path.
+        # The URL of a custom domain contains no bucket, or has it in the path.
         fits = seen in (key, path) if there is None else (there, seen) == (bucket, key)
         if not fits:
             where = shown_text(seen if there is None else f"{there}/{seen}")
@@ -147,7 +149,7 @@ def _check_request(
         yield from _check_call(entry, name, url, signed)
     if name == "complete" and (problem := complete_problem(request)):
         yield "headers", f"{name} {problem}"
-    # Headers that the URL demands and the map does not send.
+    # The URL demands headers that the map does not send.
     if request.headers is not None:
         headers = {header.lower() for header in request.headers}
         lacking = sorted(set(signed.additional_headers) - headers - _SENT_ANYWAY)
@@ -167,7 +169,7 @@ def _check_call(
         text = f"{name} has no partNumber in its URL: it would replace the object"
         yield "object", text
     if name in ("complete", "abort", "list") and signed.upload_id != entry.upload_id:
-        yield "object", f"{name} is of another upload"
+        yield "object", f"{name} belongs to another upload"
     wrong = ", ".join(sorted({"uploadId", "uploads", "acl"} & query.keys()))
     if name == "url" and wrong:
         yield "object", f"{name} has the parameter {wrong}: it stores no object"
@@ -192,7 +194,7 @@ def _check_upload(
             yield "parts" if plan is None else "upload", problem
     if plan is None or intent.rate is None:
         return
-    # OSS checks the expiry when a request arrives, so a body may take longer.
+    # OSS checks the expiry when a request arrives, so sending the body may take longer.
     for name, request, sent in _timetable(entry, plan, size):
         wait, end = (bytes_before + sent) / intent.rate, expiry(request, entry)
         if end is not None and intent.now < end <= intent.now + wait:
@@ -207,7 +209,7 @@ def _check_upload(
 def _timetable(
     entry: MapEntry, plan: UploadPlan, size: int
 ) -> Iterator[tuple[str, MapRequest, int]]:
-    """Yield name and request of each call of an upload, with the bytes sent before."""
+    """Yield name and request of each call of an upload, and the bytes sent before it."""
     if not plan.multipart and entry.put is not None:
         yield "url", entry.put, 0
         return
@@ -249,7 +251,7 @@ def _check_form(
         Action.PostObject, content_length=size
     )
     try:
-        # The end of the grant is a problem of its own.
+        # The end of the grant is reported as a separate problem.
         sign_form(grant, operation, min(intent.now, grant.expires_at - 1))
     except NotCoveredError as error:
         text = error.message.removeprefix(f"the grant does not allow {path!r}: ")

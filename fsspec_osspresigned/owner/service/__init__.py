@@ -1,8 +1,8 @@
 """Signer service: an ASGI application, its policy and its processes.
 
 Begin with ``app``, the application. ``policy`` decides which requests are signed, and
-``limits`` how many; ``policy_file`` follows the file, ``token_store`` keeps tokens and quotas
-of the command line, and ``process`` serves.
+``limits`` how many; ``policy_file`` reloads the policy, ``token_store`` keeps added
+tokens and used quotas, and ``process`` runs the service.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Signer service: an ASGI application that serves signer protocol 1 with any signer.
 
-It also replies in the format of OSS's own sample servers: the reply of
-``GET /get_post_signature_for_oss_upload`` is that of "Obtain signature information from the
-server and upload data to OSS" (V4), so existing upload code works with it.
+It also replies in the format of OSS's own sample servers, so existing upload code works
+with it. ``GET /get_post_signature_for_oss_upload`` returns the reply of the sample in
+"Obtain signature information from the server and upload data to OSS" (V4).
 """
 
 from __future__ import annotations
@@ -48,23 +48,24 @@ from .token_store import Count, TokenStore
 
 PATH = "/get_post_signature_for_oss_upload"
 
-_MEMBERS = {  # form field -> key, where it is not the name with underscores
+_MEMBERS = {  # form field -> JSON key, if that is not the field's name with underscores
     "x-oss-signature": "signature",
     TOKEN_FIELD: "security_token",
 }
 _MAX_DEPTH = 6
-_MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
+# maximum values in the JSON of one body; more take longer to parse than to sign
+_MAX_VALUES = 20_000
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
 _OPERATION = tuple(fields_dict(Operation))
-_MAX_UPLOAD_ID = 1024  # of OSS it has 32 characters
+_MAX_UPLOAD_ID = 1024  # characters; an upload ID of OSS has 32
 
 
 @frozen(kw_only=True)
 class ServiceRules:
-    """Signer and policies of the service; a call uses the rules with which it began."""
+    """Signer and policies of the service; each call keeps those of its beginning."""
 
     signer: Signer = field(converter=as_signer)
-    tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
+    tokens: Mapping[str, Policy]  # SHA-256 of the bearer token, in hex -> its policy
 
 
 @define(kw_only=True)
@@ -72,23 +73,24 @@ class AccessRecord:
     """Log record of one call, without tokens, URLs and headers."""
 
     token: str | None = None  # name of the policy; None if the token was unknown
-    # bucket/key of what was asked for, as far as it was valid
+    # The requested ``bucket/key`` paths, as far as they were valid.
     paths: tuple[str, ...] = ()
     requests: int = 0
-    status: int = 0  # of the whole call
-    # Number of answers for each code of the protocol.
+    status: int = 0  # HTTP status of the whole call
+    # Code of the protocol -> number of answers with this code.
     codes: Counter[str] = field(factory=Counter)
-    milliseconds: float = 0.0  # from the call's headers to the reply
-    # Problem of the service, or the class of an unforeseen exception.
+    milliseconds: float = 0.0  # time from the headers of the call to the reply
+    # Problem of the service, or the class of an unexpected exception.
     fault: str | None = None
-    client: str | None = None  # address of the connection, a proxy's if there is one
-    unhashed: str | None = None  # name of a policy whose sha256 is the token itself
+    client: str | None = None  # address of the client, or of the proxy if there is one
+    # name of a policy whose sha256 field contains the token itself
+    unhashed: str | None = None
 
 
 def create_app(signer: Signer, *, tokens: Mapping[str, Policy]) -> Starlette:
     """Return the ASGI app of a signer service with fixed policies.
 
-    *signer* is a Signer, or anything that ``as_signer`` makes one of.
+    *signer* is a Signer, or anything that ``as_signer`` accepts.
     """
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
     if any(policy.has_quota for policy in rules.tokens.values()):
@@ -106,9 +108,10 @@ def create_ruled_app(
 ) -> Starlette:
     """Return the ASGI app of a signer service whose policies may change.
 
-    *rules* is called at the beginning of each call. *store* counts for policies with a
-    quota, and may be None if there are none. *tell* gets the record of each call
-    for signatures. *routes* returns further routes of the service.
+    *rules* is called at the beginning of each call. *store* counts the usage of
+    policies with a quota; it may be None if no policy has one. *tell* is called with
+    the record of each call for signatures. *routes* returns further routes of the
+    service.
     """
     service = Service(rules, limits or RateLimits(), store, tell)
     app = Starlette(
@@ -121,7 +124,7 @@ def create_ruled_app(
         ],
         exception_handlers={HTTPException: _http_error},
     )
-    # A redirect would lead to the host that the client names.
+    # A redirect would lead to a host that the client chooses.
     app.router.redirect_slashes = False
     return app
 
@@ -165,7 +168,7 @@ Answer: TypeAlias = Callable[[Request, AccessRecord], Awaitable[Response]]
 
 @frozen
 class Service:
-    """Answers calls within their limits, and tells a record of each."""
+    """Answers calls within their limits, and reports a record of each call."""
 
     rules: Callable[[], ServiceRules]
     limits: RateLimits
@@ -173,7 +176,7 @@ class Service:
     tell: Callable[[AccessRecord], object]
 
     def recorded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint that tells the record of each call of *answer*."""
+        """Return an endpoint that calls *answer*, and reports a record of each call."""
 
         async def endpoint(request: Request) -> Response:
             began = time.perf_counter()
@@ -189,7 +192,7 @@ class Service:
                     call.codes[error.code] += 1
             except ClientDisconnect:
                 response = _problem(408, "the call was incomplete")
-            except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
+            except Exception as error:  # noqa: BLE001 - an error ends only one call, and is logged
                 call.fault = type(error).__name__
                 if isinstance(error, ConfigurationError):
                     call.fault = error.message
@@ -237,7 +240,7 @@ class Service:
         return JSONResponse({**policy.permissions(), **left}, headers=headers)
 
     def counting(self, policy: Policy) -> AbstractContextManager[Count]:
-        """Return the context in which operations that *policy* permits are counted."""
+        """Return a context that counts the operations which *policy* permits."""
         return (
             self.store.counting(policy) if self.store else nullcontext(lambda _: None)
         )
@@ -246,7 +249,7 @@ class Service:
         _, policy = self.admitted(request, call)
         self.limits.charge(policy)
         async with self.limits.turn(policy, request.stream()) as body:
-            # While the body came, the token may have been revoked.
+            # The token may have been revoked while the body arrived.
             rules, policy = self.admitted(request, call)
             return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
 
@@ -273,7 +276,7 @@ class Service:
                 except ServiceError as error:
                     results[index] = _error(error.code, str(error))
         operations = list(granted.values())
-        # One bad item must not refuse the others.
+        # One invalid item must not fail the others.
         outcomes = signed_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
             results[index] = result_of(outcome, granted[index])
@@ -304,7 +307,7 @@ def result_of(
         more = {} if wait is None else {"retry_after": wait}
         return _error("unavailable", "the signer cannot sign now", **more)
     if operation.action.spec.on_bucket and describe(outcome.url).version == "v1":
-        # Its bearer could put another prefix into the URL.
+        # The holder of the URL could change its prefix.
         detail = f"V1 signs no prefix: {operation.action} needs a signer of V4"
         return _error("action_not_granted", detail)
     url = outcome.url.reveal()
@@ -315,7 +318,8 @@ def result_of(
     headers = dict(outcome.headers)
     result: dict[str, Any] = {"method": outcome.method, "url": url, "headers": headers}
     if outcome.expires_at is not None:
-        # The clock of the signature counts; a second reading may be a second later.
+        # Count from the time of the signature, because the clock may show a later
+        # second by now.
         result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
     return result
 
@@ -346,9 +350,9 @@ def _requests_of(body: bytes) -> list[Any]:
 def _has_many_values(body: bytes, maximum: int) -> bool:
     """Return whether *body* has more than *maximum* JSON values, without parsing it.
 
-    Each value follows a bracket, a brace or a comma, and has at most two strings, its
-    name and itself. So a count of these marks, or of quotes, often decides. If not, the
-    strings, which may hold such marks, are taken out, which is slow.
+    Each value follows a bracket, a brace or a comma, and has at most two strings: its
+    name and itself. So counting these marks, or the quotes, is often enough. Otherwise
+    the strings are removed first, because they may contain such marks; this is slow.
     """
     marks = (b"[", b"{", b",")
     if sum(map(body.count, marks)) <= maximum:
@@ -386,7 +390,7 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
         for name, value in grant.fields.items()
-        if name != STATUS_FIELD  # OSS's sample clients set it themselves
+        if name != STATUS_FIELD  # OSS's sample clients set this field themselves
     }
     members.setdefault("security_token", "")
     return {**members, "host": grant.url.removesuffix("/"), "dir": grant.prefix}
@@ -398,7 +402,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     digest = hash_token(token.strip())
     granted = None
     for known, policy in rules.tokens.items():
-        # All hashes are compared, so the time reveals nothing.
+        # All hashes are compared, so the time reveals nothing about the token.
         if hmac.compare_digest(known.lower(), digest):
             granted = policy
     headers = {"WWW-Authenticate": "Bearer"}
@@ -411,7 +415,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of the policy whose hash is the token itself, or None.
+    """Return the name of a policy that contains the token instead of its hash, or None.
 
     The log then reports this mistake to the owner.
     """
@@ -430,8 +434,8 @@ def operation_of(
 ) -> Operation:
     """Return the operation in *request*, which is one item of a call.
 
-    *actions* are those that are accepted. With *is_sized*, an operation with a body
-    needs its ``content_length``. ServiceError if the request is invalid.
+    *actions* are the accepted actions. With *is_sized*, an operation with a body must
+    have a ``content_length``. ServiceError if the request is invalid.
     """
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")

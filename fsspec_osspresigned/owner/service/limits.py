@@ -24,7 +24,7 @@ class _Usage:
     """Usage of one token: calls without a reply yet, and requests in a minute."""
 
     threads: asyncio.Semaphore
-    # Monotonic seconds until which its requests are paid.
+    # Monotonic time until which the token's earlier requests count.
     paid: float = -math.inf
     calls: int = 0
     body_bytes: int = 0
@@ -32,14 +32,14 @@ class _Usage:
 
 @define
 class RateLimits:
-    """Limits of each token, by the name of its policy; above one, the reply is 429.
+    """Limits of each token, by the name of its policy; above a limit, the reply is 429.
 
-    One batch may exceed the limit of a minute, but not two at the same time.
+    A single batch may exceed the limit per minute, but not two at the same time.
     """
 
     clock: Callable[[], float] = time.monotonic
-    calls: int = 200  # without a reply
-    body_bytes: int = 64 * MIB  # of the bodies of these calls
+    calls: int = 200  # maximum calls without a reply
+    body_bytes: int = 64 * MIB  # maximum bytes of the bodies of these calls
     threads: int = 4  # number of threads that answer calls; other calls wait
     _usage: dict[str, _Usage] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
@@ -70,7 +70,8 @@ class RateLimits:
         own, so its calls wait only for each other.
 
         Raises:
-            HTTPException: 413 or 429, by size and number of the calls without a reply.
+            HTTPException: 413 or 429 if the calls without a reply are too large or too
+                many.
         """
         with self._lock:
             usage = self._used_by(policy)

@@ -1,4 +1,4 @@
-"""Policies of the signer service: what they permit, and their TOML file."""
+"""Policies of the signer service: their permissions, and their TOML file."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from ..grants import GrantTerms
 
 _log = logging.getLogger(__name__)
 
-# Headers that a policy allows unless it has a list of its own. What locks an object or
-# unlocks it, or names a key of KMS, is not among them, nor is what OSS may invent.
+# Headers that a policy allows by default. The default excludes headers that lock or
+# unlock an object or name a KMS key, and headers that OSS may add in the future.
 _PLAIN_HEADERS = (
     *("content-type", "content-md5", "cache-control", "content-disposition"),
     *("content-encoding", "content-language", "expires"),
@@ -58,19 +58,20 @@ _USUAL_HEADERS = frozenset(
         *(TRAFFIC_LIMIT, REQUEST_PAYER),
     )
 )
-# They open an object to others, or make it lead elsewhere: only if a policy names them.
+# These headers give others access to an object, or make it lead elsewhere. A policy
+# must name them to permit them.
 _CALLBACK = frozenset(("x-oss-callback", "x-oss-callback-var"))
 _NAMED_ONLY = frozenset(("x-oss-acl", *_CALLBACK, "x-oss-symlink-target"))
-# The calls of URLs that OSS can notify somebody of.
+# Calls by URL after which OSS can send a callback.
 _NOTIFIED = (Action.PutObject, Action.CompleteMultipartUpload)
-# The signer alone decides them; as headers they would compete with the URL's.
+# Only the signer sets these parameters. As headers, they would conflict with the URL's.
 _OF_SIGNATURES = (
     *("x-oss-date", "x-oss-expires", "x-oss-credential", "x-oss-security-token"),
     *("x-oss-signature", "x-oss-additional-headers", "x-oss-content-sha256"),
 )
 
 
-_MAX_NAMED = 6  # actions or prefixes in the text of a refusal
+_MAX_NAMED = 6  # actions or prefixes that the text of a refusal lists
 
 
 def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
@@ -82,44 +83,47 @@ def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class Policy:
-    """Requests that the service signs for the bearer of one token."""
+    """Permissions of one token: the requests that the service signs for its bearer."""
 
     name: str  # name for logs
-    # ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
+    # ``bucket/`` or ``bucket/begin/of/key``. A path must begin with one of them.
     prefixes: tuple[str, ...] = field(converter=_prefixes)
     actions: Collection[Action]  # permitted calls
-    max_expires_in: int = 3600  # seconds; longer lifetimes are shortened
-    # Lower-case names of permitted headers, ``x-oss-meta-*`` for all with that prefix;
-    # None permits the default ones (docs/serve.md).
+    max_expires_in: int = 3600  # seconds; a longer requested lifetime is shortened
+    # Lower-case names of permitted headers; ``x-oss-meta-*`` permits all with this
+    # prefix. None permits the default headers (docs/serve.md).
     headers: Collection[str] | None = None
-    # Permitted values; None permits every one.
+    # Permitted values; None permits all.
     storage_classes: Collection[str] | None = None
     content_types: Sequence[str] | None = None
     acls: Collection[str] = ()
-    # Like *prefixes*, for the sources of copies; None permits the objects that the same
-    # bearer may read by GetObject.
+    # Like *prefixes*, for the sources of copies. None permits the objects that the
+    # token may read by GetObject.
     copy_sources: tuple[str, ...] | None = None
-    max_size: int | None = None  # bytes, in a signed Content-Length; None is no limit
+    max_size: int | None = None  # bytes, in a signed Content-Length; None sets no limit
     # Maximum size of one part in bytes. Every part before the last counts as that
     # large, so the parts together do not exceed *max_size*. None permits one part.
     max_part_size: int | None = None
-    overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
-    # URL that OSS calls about each new object, but not about copies; None calls none.
+    overwrite: bool = True  # False signs writes with ``x-oss-forbid-overwrite: true``
+    # URL that OSS calls after each new object, except after copies. None disables the
+    # callback.
     callback: str | None = None
-    # Signatures, counted by each process; None is no limit.
+    # Maximum signatures per minute, counted by each process. None sets no limit.
     requests_per_minute: int | None = None
-    expires_at: float | None = None  # end of the token, seconds since the epoch
-    max_objects: int | None = None  # names for which an upload is signed
-    max_bytes: int | None = None  # sum over all uploads that are signed
+    # time when the token expires, seconds since the epoch
+    expires_at: float | None = None
+    # maximum number of names for which uploads are signed
+    max_objects: int | None = None
+    max_bytes: int | None = None  # maximum sum of bytes in all signed uploads
 
     @property
     def has_quota(self) -> bool:
         return self.max_objects is not None or self.max_bytes is not None
 
     def life(self, wish: int | None = None) -> int:
-        """Return the seconds that a signature may live, at most *wish* if given.
+        """Return the lifetime of a signature in seconds, at most *wish* if it is given.
 
-        ServiceError if the token has less than one left.
+        ServiceError if the token expires within a second.
         """
         life = min(self.max_expires_in, wish or self.max_expires_in)
         if self.expires_at is not None:
@@ -143,7 +147,7 @@ class Policy:
             "content_types": self.content_types,
         }
         if self.expires_at is not None:
-            # Rounded up, because the call has taken a moment.
+            # The value is rounded up, because the call has taken a moment.
             reply["expires_in"] = max(0, math.ceil(self.expires_at - time.time()))
         return {name: value for name, value in reply.items() if value is not None}
 
@@ -234,7 +238,7 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
 def _check_source(operation: Operation, policy: Policy) -> None:
     lower = {name.lower(): value for name, value in operation.headers.items()}
     if not (source := lower.get(COPY_SOURCE)):
-        # Its URL would be that of an upload, with no limit of its size.
+        # Without the header, the URL would permit an upload of any size.
         detail = f"{operation.action} needs the header {COPY_SOURCE}"
         raise ServiceError("invalid_request", detail)
     path, _, version = source.partition("?")
@@ -247,7 +251,7 @@ def _check_source(operation: Operation, policy: Policy) -> None:
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
     imposed = {}
     action = operation.action
-    # The policy of a form limits its size.
+    # The policy of a form limits the size by itself.
     is_limited = action.spec.body == "data" and not action.spec.form
     is_counted = policy.max_size is not None or policy.max_bytes is not None
     if is_counted and is_limited:
@@ -279,17 +283,18 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
 
 
 def callback_of(policy: Policy) -> str:
-    """Return the value by which OSS notifies the owner of each new object.
+    """Return the callback value that lets OSS notify the owner of each new object.
 
-    The body is a form with a field for each fact of OSS (API reference, "Callback") and
-    ``token``, the name of *policy*.
+    The body of the callback is a form. It has a field for each fact that OSS offers
+    (API reference, "Callback"), and ``token`` with the name of *policy*.
     """
     facts = ("bucket", "object", "size", "etag", "crc64", "mimeType")
     body = "&".join(f"{name}=${{{name}}}" for name in facts)
     asked = {
         "callbackUrl": policy.callback,
         "callbackBody": f"{body}&token={quote(policy.name, safe='')}",
-        "callbackSNI": True,  # without it, servers of several names show any certificate
+        # without this, a server with several names may present a wrong certificate
+        "callbackSNI": True,
     }
     return base64.b64encode(json.dumps(asked).encode()).decode()
 
@@ -297,10 +302,10 @@ def callback_of(policy: Policy) -> str:
 def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
     """Return the ``bucket/prefix`` in the parameters ``bucket`` and ``dir`` of *wish*.
 
-    A missing parameter defaults to the only value that the policy has.
+    A missing parameter defaults to the policy's value, if it has only one.
 
     Raises:
-        ServiceError: *policy* does not grant it, or a parameter is missing.
+        ServiceError: *policy* does not grant this place, or a parameter is missing.
     """
     bucket, folder = wish.get("bucket"), wish.get("dir")
     places = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
@@ -321,7 +326,7 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
 def object_path(policy: Policy, wish: Mapping[str, str], key: str) -> str:
     """Return ``bucket/key``, with *key* below the place that :func:`place_in` returns.
 
-    A *key* that already begins with the prefix of this place is taken as it is.
+    A *key* that already begins with the prefix of this place is not changed.
     """
     place = place_in(policy, wish)
     path = f"{split_path(place)[0]}/{key}"
@@ -333,9 +338,10 @@ def terms_of(policy: Policy, path: str) -> GrantTerms:
     bucket, prefix = split_path(path)
     max_size = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
     classes = policy.storage_classes
-    # Clients must send each field that a policy names, and the sample's do not. So the ACL is
-    # pinned only where the owner lists some: to the one that comes first by its name,
-    # which is also the closest. By its name Standard is the last class.
+    # Clients must send each field that a policy names, and the sample's clients do not.
+    # So the policy fixes the ACL only if the owner lists some. It takes the first one
+    # by name, which is also the most restrictive. The last storage class by name is
+    # Standard.
     return GrantTerms(
         bucket=bucket,
         prefix=prefix,
@@ -355,9 +361,9 @@ ENVIRONMENT = "environment"
 PROVIDERS = (ENVIRONMENT, "alibabacloud")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+(; ?[ -~]+)?")
-_URL = re.compile(r"https?://[!-:<-~]{1,1000}")  # a semicolon would begin another one
+_URL = re.compile(r"https?://[!-:<-~]{1,1000}")  # a semicolon would begin another URL
 _HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
-# RFC 6750, section 2.1: b64token. Shorter ones could be guessed from their hash.
+# RFC 6750, section 2.1: b64token. A shorter token could be guessed from its hash.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _MIN_TOKEN, _MAX_TOKEN = 16, 4096
 _MAX_SHOWN = 40
@@ -369,7 +375,7 @@ class SignerSettings:
     """Settings of the key signer in a policy file; None uses the environment."""
 
     region: str | None = None
-    endpoint: str | None = None  # host or URL
+    endpoint: str | None = None  # host or URL of the endpoint
     style: str | None = None
     credentials: str = ENVIRONMENT
 
@@ -444,7 +450,7 @@ def parse_policies(text: str) -> Policies:
 
 
 class _MemberError(Exception):
-    """Raised for an invalid value in the policy file; its args are the mistakes."""
+    """Raised for an invalid value in the policy file; its ``args`` are the mistakes."""
 
 
 Read: TypeAlias = Callable[[Any], Any]
@@ -498,7 +504,7 @@ def _copies(policy: Policy) -> bool:
     return any(action.spec.copies for action in policy.actions)
 
 
-# Contradictions in a policy, and their messages.
+# Contradictions in a policy, with their messages.
 _CONFLICTS: tuple[tuple[Callable[[Policy], object], str], ...] = (
     (
         lambda p: p.callback and _CALLBACK.intersection(p.headers or ()),
@@ -612,7 +618,7 @@ def _moment(value: Any) -> float:
 
 
 def _hash(value: Any) -> str:
-    # This value may be a token by mistake, so it is never shown.
+    # The value may be a token by mistake, so it is never shown.
     if not isinstance(value, str) or not _HASH.fullmatch(value):
         raise _MemberError(" must be 64 hex digits: osspresigned serve --hash-token")
     if value.lower() == hash_token(""):
@@ -655,7 +661,7 @@ def _header(value: Any) -> str:
     if name.endswith("-acl"):
         raise _MemberError(" is granted by acls")
     if name.startswith(COPY_SOURCE):
-        raise _MemberError(" comes with the copies; copy_sources bounds it")
+        raise _MemberError(" is set by copy actions; copy_sources limits it")
     if name not in _PLAIN_HEADERS and not (
         name.startswith("x-oss-") and _HEADER.fullmatch(name)
     ):

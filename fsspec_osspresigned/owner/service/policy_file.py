@@ -1,4 +1,4 @@
-"""The policy file, which is loaded again while the service runs."""
+"""The policy file, which is reloaded while the service runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_signer(settings: SignerSettings) -> KeySigner:
             credentials=None if from_environment else provider,
         )
     except ConfigurationError as error:
-        # The service has neither an option nor an argument of that name.
+        # The service has no option or argument with that name.
         own = "OSS_REGION, or region under [signer]"
         raise ConfigurationError(
             [text.replace("OSS_REGION or region=", own) for text in error.problems]
@@ -50,7 +50,7 @@ def make_signer(settings: SignerSettings) -> KeySigner:
 
 @define(kw_only=True)
 class PolicyFile:
-    """Rules of the service, from the last valid policy file."""
+    """The service's rules from the last valid policy file."""
 
     path: Path
     say: Callable[..., None]  # writes one event and its facts to the log
@@ -60,17 +60,17 @@ class PolicyFile:
     limits: RateLimits = field(factory=RateLimits)
     rules: ServiceRules = field(init=False)
     signer: KeySigner = field(init=False)
-    _listed: Mapping[str, Policy] = field(init=False)  # tokens of the file
+    _listed: Mapping[str, Policy] = field(init=False)  # tokens in the policy file
     _added: Sequence[Mapping[str, Any]] = field(factory=list, init=False)
     _settings: SignerSettings | None = field(default=None, init=False)
-    _stamp: object = field(default=None, init=False)  # None: to be read in any case
+    _stamp: object = field(default=None, init=False)  # None: the file must be read
     _seen: object = field(default=None, init=False)
     _problems: Sequence[str] = field(factory=list, init=False)
 
     def load(self) -> dict[str, Any]:
         """Read the file, use its rules, and return facts for the log.
 
-        ConfigurationError if it is invalid; the old rules then stay.
+        ConfigurationError if it is invalid; then the old rules stay in use.
         """
         return self._load(self.store.entries())
 
@@ -85,10 +85,10 @@ class PolicyFile:
         return {"tokens": len(self.rules.tokens)}
 
     def _merge(self, added: Sequence[Mapping[str, Any]]) -> None:
-        """Use the tokens of the file, and those *added* by the command line.
+        """Use the tokens in the file, and the tokens *added* by the command line.
 
-        A name in the file hides an added token of this name, because they would share
-        their limits.
+        If the file and an added token have the same name, the file's token is used,
+        because both would share their limits.
         """
         names = {policy.name for policy in self._listed.values()}
         more = added_tokens(added).items()
@@ -98,10 +98,10 @@ class PolicyFile:
         self._added = added
 
     def refresh(self, *, force: bool = False) -> None:
-        """Load the file again if it changed, or with *force*, and log the result.
+        """Reload the file if it changed or *force* is set, and log the result.
 
-        Added and revoked tokens are taken each time, also while the file is invalid.
-        While the database cannot be read, the last ones stay.
+        Added and revoked tokens are read each time, even while the file is invalid.
+        While the database cannot be read, the last tokens stay in use.
 
         The file must be unchanged for one interval, because a partly written file can
         be a valid policy. A failed load is repeated at each interval, because only the
@@ -113,7 +113,7 @@ class PolicyFile:
         if force or (now != self._stamp and is_settled):
             try:
                 facts = self._load(self._added)
-            except Exception as error:  # noqa: BLE001 - the next one must still be read
+            except Exception as error:  # noqa: BLE001 - the next version must still be read
                 self._stamp = None
                 problems += _problems_of(error)
             else:
@@ -121,7 +121,7 @@ class PolicyFile:
         try:
             if (added := self.store.entries()) != self._added:
                 self._merge(added)
-        except Exception as error:  # noqa: BLE001 - the next one must still be read
+        except Exception as error:  # noqa: BLE001 - the next version must still be read
             problems += _problems_of(error)
         if problems and (force or problems != self._problems):
             self.say("policy_refused", problems=problems)
@@ -144,10 +144,10 @@ def _problems_of(error: Exception) -> Sequence[str]:
 async def watch(
     policy: PolicyFile, hangup: asyncio.Event, seconds: float = 1.0
 ) -> None:
-    """Load *policy* again when *hangup* is set, and after its file changed.
+    """Reload *policy* when *hangup* is set, and after its file changed.
 
-    The file is looked at every *seconds*, and loaded when a second look finds no
-    further change. Runs until it is cancelled.
+    The file is checked every *seconds*, and loaded when a second check finds no further
+    change. Runs until it is cancelled.
     """
     while True:
         with contextlib.suppress(TimeoutError):

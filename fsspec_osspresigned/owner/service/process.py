@@ -1,7 +1,7 @@
 """Process of the signer service ``osspresigned serve``, from start to stop.
 
-It speaks plain HTTP. TLS, slow clients and the number of connections are left to a reverse
-proxy. The log is one line of JSON on stdout for each event, without secrets.
+It speaks plain HTTP. A reverse proxy must handle TLS, slow clients and the number of
+connections. The log has one line of JSON on stdout for each event, without secrets.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class LineHandler(logging.Handler):
 def say(event: str, **facts: Any) -> None:
     """Write *event* as one line to stdout.
 
-    It uses no file object, because Python flushes one at exit, and fails if its reader
-    is gone.
+    It uses no file object, because Python would flush it at exit, and fail if the
+    reader has closed the pipe.
     """
     line = json.dumps({"time": shown_moment(time.time()), "event": event, **facts})
     data = f"{line}\n".encode()
-    # A log whose reader is gone is no reason to stop signing.
+    # If the reader of the log has closed it, signing continues.
     with contextlib.suppress(OSError):
         while data:
             data = data[os.write(_STDOUT, data) :]
@@ -79,7 +79,7 @@ def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:
     )
 
 
-_IDLE_SECONDS = 75  # a proxy closes its idle connections before
+_IDLE_SECONDS = 75  # seconds; proxies close idle connections earlier
 _STOP_SECONDS = 35
 
 
@@ -97,14 +97,14 @@ class ServiceSettings:
     """Options of ``osspresigned serve``."""
 
     policy_file: Path
-    # Added tokens and used quotas; None is a file beside the policy.
+    # File with added tokens and used quotas. None uses a file beside the policy.
     tokens_file: Path | None = None
     host: str = "127.0.0.1"
-    port: int = 0  # 0 takes a free one
+    port: int = 0  # 0 takes a free port
     log_keys: bool = False
-    page: bool = False  # serve the page for browsers, too
-    # Web sites, such as ``https://app.example.com``, whose Uppy may use the service;
-    # without one, the service has no route for Uppy.
+    page: bool = False  # True serves the page for browsers, too
+    # Web sites, such as ``https://app.example.com``, on which Uppy may use the service.
+    # If empty, the service has no route for Uppy.
     uppy_origins: tuple[str, ...] = field(default=(), validator=_check_origins)
 
 
@@ -121,7 +121,7 @@ async def serve(
         if settings.page:
             yield from page_routes(lambda: policy.signer.endpoint)
         if settings.uppy_origins:
-            from .uppy import uppy_route  # noqa: PLC0415 - few use it
+            from .uppy import uppy_route  # noqa: PLC0415 - few services need it
 
             yield uppy_route(service, settings.uppy_origins)
 
@@ -138,7 +138,8 @@ async def serve(
         ws="none",
         lifespan="off",
         log_config=None,
-        # Mistakes of clients are no warnings: clients could fill the log with them.
+        # Mistakes of clients are not logged as warnings, because clients could fill the
+        # log with them.
         log_level="error",
         access_log=False,
         server_header=False,
@@ -154,7 +155,7 @@ async def serve(
     server = AnnouncingServer(config, lambda: say("started", **facts))
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    # uvicorn handles these signals while it serves, and raises them again at its end,
+    # While uvicorn serves, it handles these signals. At its end it raises them again,
     # which would kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
@@ -171,13 +172,13 @@ def launch(settings: ServiceSettings) -> None:
         ConfigurationError: policy or keys are invalid; the message lists every mistake.
         OSError: the service cannot listen on the address.
     """
-    # Every mistake is reported before the port is taken.
+    # The whole configuration is checked before the port is taken.
     store = TokenStore.of(settings.policy_file, settings.tokens_file)
     policy = PolicyFile(path=settings.policy_file, store=store, say=say)
     policy.load()
     for token in policy.rules.tokens.values():
         with store.counting(token):
-            pass  # opens the database, if the token has a quota
+            pass  # entering the block opens the database, if the token has a quota
     with listen(settings.host, settings.port) as listener:
         logging.basicConfig(handlers=[LineHandler()])
         asyncio.run(serve(settings, policy, listener))

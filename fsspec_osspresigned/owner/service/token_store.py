@@ -1,4 +1,4 @@
-"""Tokens that the command line adds, and what tokens with a quota have used.
+"""Tokens that the command line adds, and the used quotas of tokens.
 
 Both are in one SQLite file, which the processes of the service share.
 """
@@ -33,8 +33,8 @@ _SCHEMA = """
         token TEXT PRIMARY KEY, objects INTEGER NOT NULL, size INTEGER NOT NULL
     );
 """
-_SECONDS = 10.0  # to wait for another process
-# The calls that make an object; the row of one has no upload and part 0.
+_SECONDS = 10.0  # seconds to wait for another process
+# The calls that make an object. The row of such a call has no upload and part 0.
 _MAKE = frozenset(
     {
         Action.PutObject,
@@ -49,7 +49,7 @@ Count = Callable[[Operation], None]
 
 @frozen
 class TokenStore:
-    """The file at *path*, which is made with mode 0600 when it is first written."""
+    """The database file at *path*, which is created with mode 0600 on the first write."""
 
     path: Path
 
@@ -67,7 +67,7 @@ class TokenStore:
         return [json.loads(entry) for (entry,) in found]
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Add a token; ConfigurationError if one has its name."""
+        """Add a token; ConfigurationError if its name is taken."""
         name = entry["name"]
         try:
             with self._rows() as rows:
@@ -80,18 +80,18 @@ class TokenStore:
             raise ConfigurationError(msg) from None
 
     def revoke(self, name: str) -> bool:
-        """Remove a token and what it has used; return whether it existed."""
+        """Remove a token and its usage; return whether it existed."""
         if not self.path.exists():
             return False
         with self._rows() as rows:
             done = rows.execute("DELETE FROM tokens WHERE name = ?", (name,))
             was_added = done.rowcount > 0
-            if was_added:  # a token of the policy file keeps what it has used
+            if was_added:  # the usage of a token in the policy file is kept
                 _forget(rows, name)
         return was_added
 
     def left(self, policy: Policy) -> dict[str, int]:
-        """Return what is left of the quotas: ``objects_left`` and ``bytes_left``."""
+        """Return the unused quotas: ``objects_left`` and ``bytes_left``."""
         if not policy.has_quota:
             return {}
         with self._rows("BEGIN") as rows:
@@ -106,7 +106,8 @@ class TokenStore:
     def counting(self, policy: Policy) -> Iterator[Count]:
         """Yield a function that counts an operation, or raises ServiceError.
 
-        All that a block counts is written at its end, and nothing if it raises.
+        The counts are written at the end of the block. If the block raises, nothing is
+        written.
         """
         if not policy.has_quota:
             yield lambda _: None
@@ -117,7 +118,7 @@ class TokenStore:
     @contextmanager
     def _rows(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         with _told(self.path):
-            # SQLite would create a file that others can read.
+            # SQLite would create a file that other users can read.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             opened = sqlite3.connect(self.path, timeout=_SECONDS, isolation_level=None)
@@ -158,8 +159,8 @@ def _used(rows: sqlite3.Connection, policy: Policy) -> tuple[int, int]:
 def _count(rows: sqlite3.Connection, policy: Policy, operation: Operation) -> None:
     """Count *operation*; ServiceError if it exceeds a quota.
 
-    A name counts once, and so does a part of an upload, with the largest of its sizes: a
-    retry costs nothing. A part without bytes to count leaves no row.
+    A name counts only once. A part of an upload also counts once, with the largest of
+    its sizes. So a retry costs nothing. A part without bytes to count leaves no row.
     """
     action = operation.action
     is_counted = policy.max_bytes is not None and action.spec.body == "data"

@@ -18,7 +18,7 @@ _TYPES = {
     "js": "text/javascript",
     "svg": "image/svg+xml",
 }
-# No script, style, form, frame or plug-in that does not come from here.
+# Permits no script, style, form, frame or plug-in from another site.
 _POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -37,9 +37,9 @@ _HEADERS = {
 def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
     """Return the routes of the upload page: ``/`` and its files below ``/ui/``.
 
-    By its Content-Security-Policy, the page can send requests only to the service
-    itself and to the host of *endpoint*, with any bucket before it in virtual-hosted
-    style. *endpoint* is called for each reply, because a new policy file may change it.
+    The page's Content-Security-Policy permits requests only to the service itself and
+    to the host of *endpoint*. In virtual-hosted style, any bucket may precede the host.
+    *endpoint* is called for each reply, because a new policy file may change it.
     """
     folder = files(__package__).joinpath("page")
     contents = {

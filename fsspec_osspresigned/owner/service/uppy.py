@@ -1,7 +1,7 @@
-"""Route for Uppy, an uploader of web sites: ``/s3/presign``.
+"""Route ``/s3/presign`` for Uppy, an uploader for web sites.
 
-It answers the function ``signRequest`` of Uppy's plugin AwsS3, which sends each request to
-the store itself.
+The function ``signRequest`` of Uppy's plugin AwsS3 calls this route. The plugin then
+sends each request to the store itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ...signers.wire_protocol import MAX_REQUEST_BODY
 from .app import AccessRecord, Service, document_of, operation_of, result_of
 from .policy import Policy, ServiceError, object_path, permitted
 
-# Method, presence of uploadId, presence of partNumber -> the call.
+# HTTP method, has uploadId, has partNumber -> action.
 _SIGNED = {
     ("PUT", False, False): Action.PutObject,
     ("PUT", True, True): Action.UploadPart,
@@ -38,10 +38,10 @@ _SIGNED = {
     ("DELETE", False, False): Action.DeleteObject,
 }
 _TYPED = (Action.PutObject, Action.InitiateMultipartUpload)
-_LIST_OF_PARTS = {"Content-Type": "application/xml"}  # which Uppy sends
-_BINARY = "application/octet-stream"  # what Uppy takes for a file without a type
+_LIST_OF_PARTS = {"Content-Type": "application/xml"}  # header that Uppy sends
+_BINARY = "application/octet-stream"  # type that Uppy assumes for a file without a type
 _SET_BY_BROWSERS = ("content-length", "host")
-_MAX_VALUES = 100  # of JSON in a request
+_MAX_VALUES = 100  # maximum values in the JSON of a request
 
 
 async def _presign(service: Service, request: Request, call: AccessRecord) -> Response:
@@ -77,7 +77,7 @@ async def _presign(service: Service, request: Request, call: AccessRecord) -> Re
 
 
 def _document(request: Request, body: bytes) -> Mapping[str, Any]:
-    # A page of another site could send a form without asking for leave (CORS).
+    # A page of another site could send a form without asking for permission (CORS).
     kind = request.headers.get("content-type", "").partition(";")[0]
     document = None
     if kind.strip().lower() == "application/json":
@@ -88,7 +88,7 @@ def _document(request: Request, body: bytes) -> Mapping[str, Any]:
 
 
 def _operation(request: Request, given: Mapping[str, Any], policy: Policy) -> Operation:
-    """Return the call of OSS that Uppy asks for; its key is below the policy's prefix.
+    """Return the OSS call that Uppy requests; its key is below the policy's prefix.
 
     ServiceError if Uppy sends no such request.
     """
@@ -107,7 +107,8 @@ def _operation(request: Request, given: Mapping[str, Any], policy: Policy) -> Op
     item = {"action": action, "bucket": bucket, "key": key, "headers": {}}
     item |= {name: value for name, value in members.items() if value is not None}
     if action in _TYPED:
-        # Uppy sends a type with each, and OSS takes only one that is signed.
+        # Uppy sends a Content-Type with each of these requests, and OSS accepts only a
+        # signed one.
         kind = given.get("contentType") or media_type(key)
         item["headers"] = {"Content-Type": kind or _BINARY}
     return operation_of(item, OPERATIONS, is_sized=False)
@@ -123,6 +124,6 @@ def uppy_route(service: Service, origins: Sequence[str]) -> Mount:
     )
     presign = service.recorded(partial(_presign, service))
     route = Route("/presign", presign, methods=["POST"])
-    # A redirect would lead to the host that the client names.
+    # A redirect would lead to a host that the client chooses.
     router = Router([route], redirect_slashes=False, middleware=[cors])
     return Mount("/s3", router)

@@ -63,7 +63,7 @@ Completion in the shell:
 """
 
 
-_DEPRECATED = {  # commands, and options without their hyphens
+_DEPRECATED = {  # old name of a command or option -> new name
     "broker": "upload-server",
     "broker-option": "upload-server-option",
     "jobs": "max-concurrency",
@@ -71,14 +71,14 @@ _DEPRECATED = {  # commands, and options without their hyphens
     "checkpoint": "resume-dir",
 }
 
-# The summary reports failures, so the log need not.
+# The summary reports failures, so the log does not need to.
 logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
 class _NobodyReadsError(Exception):
     """Raised when the reader of standard output has closed the pipe.
 
-    click turns a BrokenPipeError into exit code 1; this error leads to 141.
+    click turns a BrokenPipeError into exit code 1. This error gives exit code 141.
     """
 
 
@@ -136,7 +136,7 @@ for command in (*_FIRST, permissions, explain_command, uploads, sign, grant, che
 def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
     """Run a local emulator of OSS that checks every signature."""
     with needs("server"):
-        from ...emulator import parse_faults, serve  # noqa: PLC0415 - an extra
+        from ...emulator import parse_faults, serve  # noqa: PLC0415 - it needs an extra
     serve(faults=parse_faults(faults), cnames=dict(cnames), **options)
 
 
@@ -146,7 +146,7 @@ def emulator(*, faults: tuple[str, ...], cnames: Any, **options: Any) -> None:
 def demo(large: int) -> int:
     """Play owner and uploader on the emulator, and verify every byte."""
     with needs("demo"):
-        from ..demo.owner import main  # noqa: PLC0415 - an extra
+        from ..demo.owner import main  # noqa: PLC0415 - it needs an extra
     return main(large)
 
 

@@ -116,7 +116,8 @@ def _told(
 ) -> int:
     """Print the end of a report, and return the exit code: 1 if a row failed, else 0.
 
-    It is the line *last*, by default the summary, or the JSON with further *members*.
+    The end is the line *last* (by default the summary), or the JSON report with further
+    *members*.
     """
     document = json.dumps(report(results, **members), indent=2) if as_json else ""
     click.echo(document or last or summary(results))
@@ -139,7 +140,7 @@ class CheckFilesOptions:
     def intent(self, files: Sequence[str], *, local: bool) -> Intent:
         """Return the planned uploads, to check a map or a grant against.
 
-        *local* says that the map or the grant comes from this machine.
+        *local* means that the map or the grant comes from this machine.
         """
         return Intent(
             files=local_objects(files, self.to) if self.to is not None else {},
@@ -162,7 +163,8 @@ class CheckFilesOptions:
     ) -> int:
         """Print *problems*, and return the exit code.
 
-        *what* begins the last line of the text; *members* are those of the JSON.
+        The last line of the text begins with *what*; *members* are fields of the JSON
+        report.
         """
         if not self.as_json:
             rows = [

@@ -70,14 +70,14 @@ _EDITED = "only the store can tell whether a URL was edited"
 _FORM_VERSION = "x-oss-signature-version"
 _STORE = "store"
 _SMALL_REPLY = 64 * 1024
-# OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
+# OSS refuses a V4 signature if its clock differs by more ("RequestTimeTooSkewed").
 _MAX_SKEW = 900.0
 _NOTED_SKEW = 60.0
-# The upload and the size of the list of parts for which doctor asks for signatures. It
+# doctor asks for signatures for this upload ID and for a list of parts of this size. It
 # sends none of these requests.
 _UPLOAD_ID = "0004B9895DBBB6EC98E3"
 _DOCUMENT = 100  # bytes
-_RESOLUTION = 2.0  # of a date that has seconds only
+_RESOLUTION = 2.0  # seconds; a Date header has only whole seconds
 _FORBIDDEN = "PublicEndpointForbidden"
 _PUBLIC_HOST = (
     "the host is a public one of mainland China: accounts since 2025-03-20 need an own "
@@ -90,7 +90,7 @@ class Finding:
     name: str
     text: str
     code: ExitCode = ExitCode.OK
-    noted: bool = False  # a possible problem that does no harm yet
+    noted: bool = False  # True for a possible problem that does no harm yet
 
     @property
     def word(self) -> str:
@@ -177,7 +177,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
 
 
 def _doubt(client: Client, signed: SignedRequest) -> str:
-    """Return what may be wrong with the signature of *signed*; empty if nothing is."""
+    """Return a possible problem of the signature of *signed*; empty if there is none."""
     if signed.form is not None:
         return "" if _FORM_VERSION in signed.form.fields else _BY_V1
     version = describe(signed.url).version
@@ -190,14 +190,15 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
 
 
 def _about_look(client: Client, path: str) -> Iterator[Finding]:
-    """Yield whether the store accepts a signed HEAD or listing of *path*."""
+    """Yield a finding on whether the store accepts a signed HEAD or listing of *path*."""
     bucket, key = split_path(path)
     action = Action.HeadObject if key else Action.ListObjectsV2
     look = Operation(action=action, bucket=bucket, key=key)
     try:
         run(lambda: client.call(look))
     except OSSPresignedError as error:
-        # Without a code, a refusal does not say whether the key or the permission is bad.
+        # A refusal without a code does not say whether the key or the permission is
+        # wrong.
         if isinstance(error, PermissionError) and not error.code:
             yield Finding("bucket", told(error), noted=True)
             return
@@ -231,7 +232,7 @@ def _operations(
         for number, length in pieces
     ]
     if parts.completes:
-        # A signer service asks for the bytes of the list of parts; a map has its own.
+        # A signer service needs the size of the part list. A map has its own list.
         length = None if parts.is_owners else _DOCUMENT
         complete = Action.CompleteMultipartUpload
         operations.append(
@@ -307,7 +308,8 @@ def _cut_shown(cut: UploadPlan, size: int, grant: Grant) -> str:
     return text
 
 
-_CODES = {"damaged": ExitCode.USAGE, "expired": ExitCode.DENIED}  # of facts
+# name of a fact -> exit code
+_CODES = {"damaged": ExitCode.USAGE, "expired": ExitCode.DENIED}
 _EXAMPLES = """\
   osspresigned doctor
   osspresigned doctor link.url
@@ -357,7 +359,7 @@ def doctor(
 
 
 def _is_place(what: str) -> bool:
-    """Return whether *what* is a place of signatures rather than ``BUCKET/KEY``."""
+    """Return whether *what* is a file or URL with signatures, not ``BUCKET/KEY``."""
     if what == "-" or what.startswith(("env:", "file:")) or is_local(what):
         return True
     scheme = scheme_of(what.removeprefix("osspresigned://").removeprefix("oss://"))

@@ -15,13 +15,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     *arguments* None uses ``sys.argv``.
     """
     _open_closed_streams()
-    # A name that the terminal's encoding lacks is shown with escapes, as on standard error.
+    # Characters that the terminal's encoding lacks are shown as escapes, like on
+    # standard error.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from . import app  # noqa: PLC0415 - it needs the extra `cli`
     except KeyboardInterrupt:
-        return 130  # ExitCode.INTERRUPTED, whose module was not imported yet
+        return 130  # ExitCode.INTERRUPTED; its module is not imported yet
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -33,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Open the null device for each standard stream that was closed, as cron may do.
+    """Open the null device for each closed standard stream; cron may close some.
 
     Otherwise, the next file or connection would get the descriptor of that stream.
-    Messages are lost, but reading from standard input, or writing to standard output,
-    still fails.
+    Messages are lost, but reading from standard input and writing to standard output
+    still fail.
     """
     streams = (
         ("stdin", "rb", os.O_WRONLY),
@@ -46,7 +47,7 @@ def _open_closed_streams() -> None:
     )
     for name, mode, access in streams:
         if getattr(sys, name) is None:
-            file: Any = open(os.open(os.devnull, access), mode, buffering=0)  # noqa: SIM115 - until the process ends
-            # Without a buffer, a failed write does not fail again at exit.
+            file: Any = open(os.open(os.devnull, access), mode, buffering=0)  # noqa: SIM115 - the file stays open until the process ends
+            # Without a buffer, a failed write does not fail a second time at exit.
             text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
             setattr(sys, name, text)

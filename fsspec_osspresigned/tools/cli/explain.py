@@ -23,7 +23,8 @@ _EXAMPLES = """\
   osspresigned explain SignatureDoesNotMatch
   osspresigned explain --json < refusal.txt
 """
-_TOKEN = re.compile("(?i)security-?token")  # beside a URL, what a shell must not keep
+# text that may follow a URL and must not stay in the shell's history
+_TOKEN = re.compile("(?i)security-?token")
 
 
 @takes
@@ -50,8 +51,8 @@ def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
 def _read(place: str) -> str:
     """Return the text of standard input (``-``), of a file, or *place* itself.
 
-    UsageError if *place* itself holds a token; ConfigurationError if it looks like the
-    name of a missing file.
+    UsageError if *place* itself contains a token; ConfigurationError if it looks like
+    the name of a missing file.
     """
     if place == "-":
         if sys.stdin.isatty():

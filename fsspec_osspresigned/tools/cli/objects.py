@@ -42,7 +42,7 @@ from .options import (
 )
 from .sync import FilteringCommand, FilterOptions, name_below
 
-_LIFE = 3600  # seconds
+_LIFE = 3600  # default lifetime in seconds
 _PREFIX = "a prefix: ls lists it"
 
 _LS = """\
@@ -101,7 +101,7 @@ def ls(
 def _listed(
     filesystem: OSSPresignedFileSystem, path: str, *, recursive: bool
 ) -> list[dict[str, Any]]:
-    """Return ``info`` of the entries at *path*, or of those that match it as a pattern.
+    """Return ``info`` of the entries at *path*, or of all matches if it is a pattern.
 
     FileNotFoundError if nothing matches.
     """
@@ -187,7 +187,7 @@ def url(
     with interruptible():
         life = connection.expires_in or _LIFE
         signed = filesystem.sign(path, life, method, size=size)
-    click.echo(signed)  # nothing else goes to standard output, for pipes
+    click.echo(signed)  # only the URL goes to standard output, so it can be piped
     ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
     click.echo(f"a secret, valid for {method} until {ends}", err=True)
 
@@ -272,7 +272,7 @@ def cat(
         msg = "--json and the object itself do not fit into one stream"
         raise click.UsageError(msg)
     filesystem = connection.filesystem(**STRICT, **transfer.options())
-    # Nothing but the objects and failures, as of any cat.
+    # Print only the objects and failures, like other cat commands.
     transfer = evolve(transfer, quiet=not transfer.verbose)
     bar = not sys.stdout.isatty()
     progress = transfer.progress("fetched", bar=bar, files=len(paths), fetching=True)
@@ -297,7 +297,8 @@ def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
             raise IsADirectoryError(21, _PREFIX, path)
 
 
-_Change: TypeAlias = Callable[[str, str], object]  # of one object: path and target
+# function for one object; its arguments are path and target
+_Change: TypeAlias = Callable[[str, str], object]
 
 _RM = """\
   osspresigned rm examplebucket/in/a.csv --signer keys
@@ -444,18 +445,18 @@ def _copied(
 
 
 def _total(report: ReportOptions, count: int, what: str, verb: str, done: str) -> None:
-    """Print the last line of a dry run: how many objects or files it would change.
+    """Print the last line of a dry run: the number of objects or files to change.
 
-    *done* is the name of the number in the JSON event.
+    *done* is the key of this number in the JSON event.
     """
     text = f"{counted(count, what)} to {verb}"
     report.remark(text, "plan", **{done: count})
 
 
 def _would_store(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
-    """Print one action of a dry run: *verb*, and both ends of *job*.
+    """Print one action of a dry run: *verb*, source and target of *job*.
 
-    *key* is the name of the target in the JSON event.
+    *key* is the key of the target in the JSON event.
     """
     text = f"{verb} {shown_text(job.path)} to {shown_text(job.target)}"
     report.would(text, verb, **{"path": job.path, key: job.target})

@@ -45,17 +45,17 @@ C = TypeVar("C", bound=click.Command)
 
 _MAX_URL_FILE = 64 * KIB
 _MIN_RATE = 16 * KIB
-# A slower connection may look idle, and be closed by the store or a proxy.
+# The store or a proxy may close a slower connection, because it looks idle.
 _MIN_RATE_EACH = 64 * KIB
 # Maximum number of requests in flight if --bwlimit is given and parts are kept.
 _IN_FLIGHT_KEPT = 2
-# An object that the token may not read is an error here, not a missing one.
+# An object that the token may not read is reported as an error, not as missing.
 STRICT = {"if_unverifiable": "error"}
 _LOG = "fsspec_osspresigned"
 _OF_RESUMING = (f"{_LOG}.upload.resume", f"{_LOG}.objects.download")
 _OF_FAILURES = f"{_LOG}.upload.upload"
-_FILES = "files/"  # destination for a server that gives names itself
-MAX_SHOWN = 10  # names, before a command asks whether to delete them
+_FILES = "files/"  # destination if the server chooses the names
+MAX_SHOWN = 10  # names that a command shows before it asks whether to delete them
 _REMEDY = (
     "a presigned URL on the command line can be read by everybody on this machine (ps) "
     "and stays in the shell's history: save it in a file and name that, or paste it "
@@ -109,7 +109,8 @@ def is_local(text: str) -> bool:
     return text in (".", "..") or bool(re.match(r"/|\.\.?[/\\]|~|[A-Za-z]:[/\\]", text))
 
 
-PLACE = click.Path(readable=False, allow_dash=True)  # the shell completes files
+# with this type, the shell completes file names
+PLACE = click.Path(readable=False, allow_dash=True)
 SIZE = read_by(bytes_of)
 LIFE = read_by(seconds_of)
 PAIR = read_by(_pair_of)
@@ -125,7 +126,7 @@ def _row(flags: str, text: str, **settings: Any) -> tuple[str, dict[str, Any]]:
     return flags.split(maxsplit=1)[0], {"flags": flags, "help": text, **settings}
 
 
-# The options that several commands have, by their first flag.
+# Options that several commands have, by their first flag.
 SHARED: dict[str, dict[str, Any]] = dict([
     _row("--recursive -r", "Include directories.", **_FLAG),
     _row("--dry-run -n", "Print the planned actions, and change nothing.", **_FLAG),
@@ -166,8 +167,8 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
     """Return a field of an options class: a click option that has the field's name.
 
     *flags* are the flags and, if the option takes a value, its name: ``-o FILE``.
-    *settings* are arguments of ``click.Option``; *converter* is passed to the field. What
-    is left out is that of the row of ``SHARED`` with the same flag.
+    *settings* are arguments of ``click.Option``; *converter* is passed to the field.
+    Omitted arguments come from the row of ``SHARED`` with the same flag.
     """
     settings = {**SHARED.get(flags, {}), **settings}
     if text is not None:
@@ -195,7 +196,7 @@ def mapping(flags: str, text: str, **settings: Any) -> Any:
 
 
 def takes(command: C) -> C:
-    """Add the options that annotate or name the parameters of *command*.
+    """Add options to *command*, according to the annotations and names of its parameters.
 
     A parameter whose annotation is an attrs class gets an instance with all its options.
     A parameter that has the name of a row of ``SHARED`` gets the value of that option.
@@ -253,7 +254,8 @@ class GroupingCommand(click.Command):
                 formatter.write_dl(records)
 
 
-# Accepted by commands that always include directories, because other tools need it.
+# Accepted by commands that always include directories, because users of other tools
+# expect it.
 RECURSIVE = click.option("--recursive", "-r", is_flag=True, hidden=True,
                          expose_value=False, help="Directories are always included.")  # fmt: skip
 
@@ -354,7 +356,7 @@ class ConnectionOptions:
         )
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem for these options; an option in *more* wins.
+        """Return the filesystem for these options; options in *more* take precedence.
 
         The options count as trusted, because the user typed them.
         """
@@ -362,7 +364,8 @@ class ConnectionOptions:
         return OSSPresignedFileSystem(**{**self.options, **more})
 
 
-@frozen(kw_only=True, slots=False)  # other classes have a second base
+# no slots, because subclasses have a second base class
+@frozen(kw_only=True, slots=False)
 class UploadServerOptions:
     # fmt: off
     upload_server: str | None = option("--upload-server NAME[+URL]",
@@ -384,10 +387,10 @@ class StoringConnectionOptions(ConnectionOptions, UploadServerOptions):
 
     @property
     def default_destination(self) -> str:
-        """Destination of files if the user names none; empty if one is required.
+        """Destination of files if the user gives none; empty if the user must give one.
 
-        It is ``files/``, a placeholder, for an upload server that names objects itself. A
-        presigned URL needs no destination either, but does not use this one.
+        For an upload server that names objects itself, it is ``files/``, a placeholder.
+        A presigned URL needs no destination either, but does not use this property.
         """
         is_named = self.upload_server is not None and names_objects(self.upload_server)
         return _FILES if is_named else ""
@@ -397,7 +400,7 @@ class StoringConnectionOptions(ConnectionOptions, UploadServerOptions):
 class UploadConnectionOptions(StoringConnectionOptions):
     """Connection options of uploads, which may also use one presigned URL.
 
-    UsageError if there is another source of signatures beside the URL.
+    UsageError if another source of signatures is given beside the URL.
     """
 
     # fmt: off
@@ -478,7 +481,7 @@ class ReportOptions:
         """
         if self.as_json:
             self.event(event, **members)
-        elif output is None:  # no phrase within a name is translated
+        elif output is None:  # phrases within names must not be translated
             self.out.line(translated_whole(text))
         else:
             output.line(translated(translated_whole(text)))
@@ -551,7 +554,7 @@ class ReportOptions:
             return
 
         def show(record: logging.LogRecord) -> None:
-            if record.name != _OF_FAILURES:  # the summary names failures
+            if record.name != _OF_FAILURES:  # the summary already names the failures
                 self.err.line(message_of(record))
 
         names = [_LOG] if self.verbose else _OF_RESUMING
@@ -648,7 +651,8 @@ class StoringOptions:
         kept = self.resume_dir or (default_resume_dir() if self.resume else None)
         limits = transfer.options()
         if kept is not None and transfer.rate is not None:
-            # All parts in flight are lost with the process, and share the rate.
+            # If the process ends, all parts in flight are lost. They also share the
+            # rate, so each takes longer.
             connections = limits["max_concurrency"]
             limits["max_concurrency"] = min(connections, _IN_FLIGHT_KEPT)
         return limits | without_none(
@@ -691,14 +695,15 @@ class _Context(click.Context):
 class UncutGroup(click.Group):
     """Command group that lists its commands in the order of addition.
 
-    Their texts are not cut off.
+    Their help texts are not cut off.
     """
 
     context_class = _Context
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         cmd.context_class = _Context
-        cmd.short_help = cmd.get_short_help_str(1000)  # characters, more than any has
+        # characters; more than any help text has
+        cmd.short_help = cmd.get_short_help_str(1000)
         super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -64,21 +64,23 @@ The help of the whole program lists the exit codes.
 
 @define
 class PutPlan:
-    files: dict[str, str] = field(factory=dict)  # bucket/key -> local file
-    size: int = 0  # bytes
-    failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
-    left_out: list[str] = field(factory=list)  # neither files nor directories
+    files: dict[str, str] = field(factory=dict)  # bucket/key -> local path
+    size: int = 0  # sum of the file sizes in bytes
+    # files that cannot be read, so they are not sent
+    failures: list[Failure] = field(factory=list)
+    # paths that are neither files nor directories
+    left_out: list[str] = field(factory=list)
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
         """Add the files of *sources* that *chosen* includes, each with its destination.
 
         If *target* ends with a slash or is a bucket, each source keeps its name below
         it; a source that ends with a slash is replaced by its content. Any other
-        *target* is the new name of one source. A pattern counts as the sources that
+        *target* is the new name of one source. A pattern stands for all sources that
         match it. A source that does not exist is added to ``failures``.
 
-        ConfigurationError if *target* has no bucket or is one name for several sources,
-        or if two files have the same destination.
+        ConfigurationError if *target* has no bucket, if it is a single name for several
+        sources, or if two files have the same destination.
         """
         if not target.partition("/")[0]:
             raise ConfigurationError(
@@ -106,7 +108,7 @@ class PutPlan:
     ) -> Iterator[str]:
         """Add the *entries* that *chosen* includes; yield clashes of destinations.
 
-        *top* has the source, to which the names that filters match are relative.
+        *top* has the source; the names for filters are relative to it.
         """
         for entry in entries:
             local, path, name = entry.local, entry.path, name_below(top, entry.local)
@@ -197,12 +199,13 @@ def _split(
 ) -> tuple[Sequence[str], str]:
     if connection.url_file is None:
         default = connection.default_destination
-        # A pattern of the shell ends in a file, which is no destination.
+        # A pattern that the shell expanded ends with a file, which cannot be a
+        # destination.
         if default and (len(arguments) == 1 or os.path.isfile(arguments[-1])):
             return arguments, default
         if len(arguments) == 1:
             raise click.UsageError(
-                f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
+                f"a destination is missing: osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
             )
         return arguments[:-1], arguments[-1]
     source, *target = arguments
@@ -233,7 +236,7 @@ class _Put:
     ) -> Callable[[Receipt], None]:
         """Return a function for receipts that prints the server's name of an object.
 
-        It then calls *take*, unless that is None.
+        The function then calls *take*, unless it is None.
         """
 
         def name(receipt: Receipt) -> None:
@@ -245,7 +248,7 @@ class _Put:
         return name
 
     def _progress(self, **facts: Any) -> TransferProgress:
-        # An upload server may give other names; _naming prints those.
+        # An upload server may choose other names. ``_naming`` prints those.
         return self.transfer.progress(
             places=self.connection.upload_server is None, **facts
         )

@@ -97,7 +97,7 @@ def serve(wanted: ServeOptions) -> None:
             raise click.UsageError(f"the token {problem}")
         click.echo(hash_token(token))
         return
-    wanted.store()  # an error without a policy
+    wanted.store()  # raises an error if there is no policy
     if wanted.checks:
         for policy in wanted.policies().tokens.values():
             click.echo("\n".join(table([*_granted(policy)])))
@@ -105,7 +105,7 @@ def serve(wanted: ServeOptions) -> None:
                 warnings.warn(f"token {policy.name!r} has expired", stacklevel=2)
         return
     with needs("server"):
-        from ...owner.service.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
+        from ...owner.service.process import ServiceSettings, launch  # noqa: PLC0415 - it needs an extra
     if not is_loopback(wanted.host):
         warnings.warn(
             f"{wanted.host} is not an address of this machine alone: let only a reverse "

@@ -74,7 +74,7 @@ def _read(file_name: str) -> Iterator[Rule]:
 
 def _names(file_name: str) -> Iterator[NameList]:
     lines = (line.removesuffix("\r") for line in _lines(file_name, "--files-from"))
-    # As `find .` and rclone write them.
+    # `find .` writes names with "./", rclone with "/".
     names = (line.removeprefix("./").removeprefix("/") for line in lines)
     yield NameList(frozenset(filter(None, names)))
 
@@ -106,8 +106,8 @@ class FilteringCommand(GroupingCommand):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and return its exit code.
 
-        Prints the names of --files-from that were not found; they turn exit code 0 to
-        1.
+        Prints the names in --files-from that were not found. If there are any, the exit
+        code 1 replaces 0.
         """
         code = super().invoke(ctx)
         lists = (rule for rule in ctx.meta[_RULES] if isinstance(rule, NameList))
@@ -154,9 +154,10 @@ class FilterOptions:
 
 
 def name_below(arguments: Iterable[str], path: str) -> str:
-    """Return the name by which filters match *path*, which is in one of *arguments*.
+    """Return the name of *path* for filters; *path* is in one of *arguments*.
 
-    It is relative to that argument, or to the directory before its first wildcard.
+    The name is relative to this argument, or to the directory before its first
+    wildcard.
     """
     for argument in arguments:
         top = argument.rstrip("/")
@@ -384,7 +385,7 @@ class _Report:
         self._say(result, "plan", len(plan.send), len(extra))
 
     def differences(self, result: SyncResult) -> ExitCode:
-        """Print how the two sides differ, and return the exit code."""
+        """Print the differences between both sides, and return the exit code."""
         differing = [
             (
                 each.entry.name,

@@ -1,4 +1,4 @@
-"""Commands ``osspresigned serve token`` and ``serve invite``: tokens that end by themselves."""
+"""Commands ``osspresigned serve token`` and ``serve invite``: tokens that expire."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _end(client: Callable[[], Client], record: JournalRecord) -> str:
     abort = Action.AbortMultipartUpload
     try:
         operation = Target(path=head.path).operation(abort, upload_id=head.upload_id)
-        caller = client()  # here, because it may import a signer of the user
+        caller = client()  # created here, because it may import a signer of the user
         run(lambda: caller.call(operation))
     except UploadNotFoundError as error:
         if is_elsewhere(error, head.host):
@@ -202,5 +202,5 @@ def _end(client: Callable[[], Client], record: JournalRecord) -> str:
                 f"{began}, and {asked} does not know it: its resume file is kept",
                 path=head.path,
             ) from None
-        return f"{upload} was gone already"
+        return f"{upload} no longer existed"
     return f"{upload} is aborted"

@@ -1,4 +1,4 @@
-"""Owner in the demo: signs with access keys, reads the objects back, compares."""
+"""Owner in the demo: signs with access keys, reads the objects back, and compares them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ...url_map.source import write, write_text
 from . import plan as names
 from .plan import DemoPlan
 
-_TIMEOUT = 600.0  # seconds for the uploader
+_TIMEOUT = 600.0  # seconds that the uploader may take
 _GRANTED = (
     *(Action.PutObject, Action.InitiateMultipartUpload, Action.UploadPart),
     *(Action.CompleteMultipartUpload, Action.AbortMultipartUpload),
@@ -45,10 +45,10 @@ _GRANTED = (
 class Row:
     path: str
     how: str = ""
-    size: int = 0  # bytes
+    size: int = 0  # bytes of the file
     seconds: float = 0.0
     crc64: int = 0
-    fault: str = ""  # empty if the object is correct
+    fault: str = ""  # description of the problem; empty if the object is correct
 
 
 def main(large: int = 300) -> int:
@@ -104,11 +104,12 @@ def main(large: int = 300) -> int:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - ours
+    with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - the command is our own
         try:
             return process.wait(_TIMEOUT)
         finally:
-            # After Ctrl-C it must not write where everything is being removed.
+            # After Ctrl-C, the uploader must not write into directories that are being
+            # removed.
             process.terminate()
             process.wait()
 
@@ -130,7 +131,7 @@ def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
     for file in sorted(folder.rglob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
             receipt = json.loads(line)
-            # Through a single URL the path is empty: the folder is named after it.
+            # For a single URL, the path is empty. Then the name of the folder is used.
             path = receipt["path"] or str(file.parent.relative_to(folder))
             receipts[path] = receipt
     return receipts

@@ -1,4 +1,4 @@
-"""Demo plan: object paths, environment variables and files of owner and uploader."""
+"""Demo plan: object paths, environment variables and files that both sides use."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ONE_URL = (ONE_FILE, ONE_CSV)
 SINGLE_IN_MAP = (PARQUET, CSV_GZ, *DASK_PARTS)
 EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *PARTITIONS, *SIGNED, STREAM)
 
-PART = 8 * MIB  # bytes
-STREAMED = 20 * MIB  # bytes of the stream, whose length is not announced
+PART = 8 * MIB  # bytes of a part
+STREAMED = 20 * MIB  # bytes of the stream, whose length is unknown to the uploader
 
 URL_FILE, URL_MAP, GRANT = "table.url", "urls.json", "grant.json"
-RECEIPTS = "receipts"  # directory
+RECEIPTS = "receipts"  # name of the directory with receipts
 
 URL_VARIABLE = "OSSPRESIGNED_DEMO_URL"
 TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
@@ -38,17 +38,17 @@ TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 
 @frozen
 class DemoPlan:
-    """Places of one run of the demo; contains no secret."""
+    """Directories and addresses of one run of the demo; contains no secret."""
 
-    folder: str  # directory for all files of this run
-    signer: str  # URL of the service
+    folder: str  # directory that contains all files of this run
+    signer: str  # URL of the signer service
     large: int  # bytes of the large file
 
     def file(self, name: str) -> Path:
         return Path(self.folder, name)
 
     def source(self, path: str) -> Path:
-        """Return the file whose bytes must arrive in the object *path*."""
+        """Return the source file of the object *path*."""
         return Path(self.folder, "sources", path)
 
     def dump(self) -> str:

@@ -20,7 +20,7 @@ from .plan import DemoPlan
 def main(text: str) -> int:
     try:
         upload(text)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown, whatever
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the demo shows every error
         say(f"stopped by {type(error).__name__}: {redact(str(error))}")
         return 1
     return 0
@@ -68,12 +68,12 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
     )
 
     say("URL map: dask parquet from two worker processes")
-    import dask.dataframe as dd  # noqa: PLC0415 - slow, and wanted only now
+    import dask.dataframe as dd  # noqa: PLC0415 - the import is slow
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     parts = dd.from_pandas(frame, npartitions=len(names.DASK_PARTS))
-    # Without an address dask wants port 8787, and complains if it is taken. On a busy
-    # machine, it also warns that workers end late.
+    # Without an address, dask uses port 8787, and warns if it is taken. On a busy
+    # machine, it also warns when workers end late.
     with (
         LocalCluster(
             n_workers=2,
@@ -101,7 +101,7 @@ def large_file(plan: DemoPlan) -> None:
 
 
 def grant(plan: DemoPlan) -> None:
-    """Upload by a grant: partitions of pandas, whose names the owner did not know."""
+    """Upload by a grant: partitions of pandas; the owner did not know their names."""
     say("grant file: pandas parquet, partitioned by day")
     frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
     layout: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
@@ -134,7 +134,7 @@ def signer(plan: DemoPlan) -> None:
 
 
 def options(plan: DemoPlan, path: str = "", **own: Any) -> dict[str, Any]:
-    """Return the options *own* and ``receipts``, a directory with the name *path*."""
+    """Return the options *own*, and ``receipts`` with a directory named *path*."""
     return {"receipts": str(plan.file(names.RECEIPTS) / path), **own}
 
 

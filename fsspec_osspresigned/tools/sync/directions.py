@@ -1,6 +1,6 @@
 """The two directions of a sync: uploads to a prefix, downloads to a directory.
 
-``ContentComparison`` finds out whether files and objects have the same bytes.
+``ContentComparison`` checks whether files and objects have the same bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from .source import LocalSource, RemoteSource, SyncSource, whole_listing
 
 _is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
 
-# The verdict, with what to remember (SAME) or why the source is unreadable (UNSURE).
+# The verdict, with the record to keep (SAME), or with the reason why the source is
+# unreadable (UNSURE).
 Proof: TypeAlias = tuple[Why, Sent | OSError | None]
 
 
@@ -52,13 +53,14 @@ class ContentComparison:
     client: Client
     source: SyncSource
     root: str
-    listed: Callable[[Item], str] = _etag_there  # ETag of an object from a listing
+    # returns the ETag of an object from a listing
+    listed: Callable[[Item], str] = _etag_there
 
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of the files in ``plan.unsure``, several at once.
 
-        Each gets its verdict in *plan*; one that cannot be read goes to
-        ``plan.errors``. Returns name -> record for the sync state, of each equal file.
+        Each file gets its verdict in *plan*; an unreadable file goes to
+        ``plan.errors``. Returns name -> record for the sync state, for each equal file.
         Sends HeadObject for each object whose CRC-64 no earlier run has recorded.
         """
         unsure, plan.unsure = plan.unsure, []
@@ -96,12 +98,13 @@ class ContentComparison:
                     return Why.SIZE, None
         try:
             return await blocking(self._compare, entry, etag, crc)
-        except OSError as error:  # of the source: the store is not asked here
+        except OSError as error:
+            # an error of the source, because the store is not asked here
             return Why.UNSURE, error
 
     def _compare(self, entry: Entry, etag: str, crc: int | None) -> Proof:
         if crc is None and not _is_md5(etag):
-            return Why.CONTENT, None  # nothing to compare with
+            return Why.CONTENT, None  # the object has neither checksum
         ours, size, digest = 0, 0, hashlib.md5(usedforsecurity=False)
         with self.source.open(entry.name) as file:
             while block := file.read(MIB):
@@ -130,8 +133,8 @@ class Downward:
     source: RemoteSource
     target: LocalSource
     fail_fast: bool = False
-    verb = "fetched"  # participle for a transferred file
-    extras = "files"  # what may be deleted
+    verb = "fetched"  # participle for a transferred file, in messages
+    extras = "files"  # noun for what may be deleted, in messages
     clock = -1
     _real: str = field(init=False)
 
@@ -153,7 +156,8 @@ class Downward:
     def listed(self) -> dict[str, Stored] | None:
         """Return name -> file of the target directory; empty if it does not exist.
 
-        A file whose name no object can have is not listed, and so never deleted.
+        If no object can have the name of a file, the file is not listed, so it is never
+        deleted.
         """
         if not os.path.lexists(self.target.root):
             return {}
@@ -222,10 +226,10 @@ class Downward:
         )
 
     async def _fetch(self, listener: Listener, entry: Entry) -> None:
-        """Download one object, and date its file to the beginning of the download.
+        """Download one object, and set its file's time to the beginning of the download.
 
-        If the object is replaced meanwhile, it is newer than the file, and the next run
-        fetches it again.
+        If the object is replaced during the download, it is newer than the file, and
+        the next run fetches it again.
         """
         name, began = entry.name, time.time_ns()
         path, local = self.root + name, self.target.path_of(name)
@@ -253,11 +257,11 @@ class Downward:
 
 @frozen(kw_only=True)
 class Upward:
-    """Direction of a sync that uploads; ``Downward`` has the same members."""
+    """Direction of a sync that uploads; it has the same methods as ``Downward``."""
 
     filesystem: OSSPresignedFileSystem
     source: SyncSource
-    root: str  # bucket and prefix of the keys, with a slash at the end
+    root: str  # bucket and prefix of the keys, with a final slash
     given: Mapping[str, Any] = field(factory=dict)  # options for every object
     fail_fast: bool = False
     verb = "sent"
@@ -269,10 +273,11 @@ class Upward:
 
     @property
     def clock(self) -> int:
-        """Factor of the clock offset with which the times of the source are corrected.
+        """Factor of the clock offset that is added to the times of the source.
 
-        1: this machine dates the source, and the store dates the destination. -1: the
-        reverse. 0: it is unknown which clock dates the source, so nothing is corrected.
+        1: the source has times of this machine, and the destination has times of the
+        store. -1: the reverse. 0: the clock of the source is unknown, so nothing is
+        corrected.
         """
         return int(self.source.is_local)
 

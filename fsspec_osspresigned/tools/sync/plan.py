@@ -31,7 +31,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
         raise ConfigurationError(msg)
     if not glob.startswith("/"):
         body = f"**/{body}"
-    # A directory that matches includes everything in it.
+    # A matching directory includes everything in it.
     globs = [f"{body}/**"] if glob.endswith("/") else [body, f"{body}/**"]
     try:
         text = "|".join(map(glob_translate, globs))
@@ -82,7 +82,7 @@ class Rule:
 
 @frozen
 class NameList:
-    """Rule that includes the files in *names*; *seen* collects those it has met."""
+    """Rule that includes the files in *names*; *seen* collects the names that occurred."""
 
     takes: ClassVar[bool] = True
     names: frozenset[str]
@@ -99,7 +99,7 @@ class NameList:
 class Filter:
     """Ordered filter rules: the last rule that matches a name decides.
 
-    A name that no rule matches is included, unless the first rule is one that includes.
+    A name that no rule matches is included, unless the first rule is an including one.
     """
 
     rules: tuple[Rule | NameList, ...] = ()
@@ -126,8 +126,8 @@ class Filter:
         return False
 
 
-# Times that differ by fewer seconds prove nothing: the store's are whole seconds, and
-# so is the measured offset of its clock.
+# A smaller difference of times proves nothing, because the store's times and the
+# measured clock offset are in whole seconds.
 SLACK = 2.0
 
 _ODD_ON_WINDOWS = re.compile(
@@ -156,10 +156,10 @@ class Why(enum.StrEnum):
 class Entry:
     """File of the source."""
 
-    name: str  # relative to the source, with slashes
+    name: str  # path relative to the source, with forward slashes
     size: int | None  # bytes; None if the source does not say
-    mtime_ns: int | None = None  # since the epoch; None if unknown
-    tag: str = ""  # the source's identifier of the content, such as an ETag
+    mtime_ns: int | None = None  # nanoseconds since the epoch; None if unknown
+    tag: str = ""  # the source's content identifier, such as an ETag
 
 
 @frozen
@@ -167,8 +167,8 @@ class Aside:
     """Entry of the source that a sync leaves out."""
 
     name: str
-    why: str  # its kind
-    error: OSError | None = None  # if it is unreadable
+    why: str  # the kind of the entry
+    error: OSError | None = None  # the error if the entry is unreadable
 
 
 @frozen
@@ -184,7 +184,7 @@ class Stored:
 class Sent:
     """Record of a file that an earlier sync sent.
 
-    It has size, time and tag of the file, and ETag and CRC-64 of its object.
+    The record has size, time and tag of the file, and ETag and CRC-64 of its object.
     """
 
     size: int = field(validator=instance_of(int))
@@ -198,16 +198,17 @@ class Sent:
 class PlanRules:
     how: How = How.TIME
     filter: Filter = field(factory=Filter)
-    prefix: str = ""  # of all keys; empty, or with a final slash
-    downward: bool = False  # the destination is a local directory
-    listed: bool = True  # the destination could be listed
+    prefix: str = ""  # prefix of all keys; empty, or with a final slash
+    downward: bool = False  # True if the destination is a local directory
+    listed: bool = True  # True if the destination could be listed
     ignore_times: bool = False
-    ahead: float = 0.0  # seconds that the source's clock is ahead of the destination's
+    # seconds by which the source's clock is ahead of the destination's
+    ahead: float = 0.0
 
 
 @frozen
 class Item:
-    """A file of the source, why it must be sent or not, and what is known of its object."""
+    """A file of the source, the verdict, and facts about its object."""
 
     entry: Entry
     why: Why
@@ -230,7 +231,7 @@ class Plan:
     Attributes:
         send: files to send.
         unsure: files whose bytes must be compared; empty after the comparison.
-        same: number of files that the destination has already.
+        same: number of files that the destination already has.
         extra: objects or files that only the destination has and the sync may delete,
             sorted; empty for a sync without *delete*.
         problems: name -> reason why the file cannot be sent.
@@ -279,7 +280,7 @@ def plan(
     the records of files that earlier runs sent, by name.
     """
     result = Plan()
-    unseen: set[str] = set()  # nothing is known of what lies below
+    unseen: set[str] = set()  # paths below which the content is unknown
     for entry in source:
         name, takes = entry.name, rules.filter.takes(entry.name)
         if isinstance(entry, Aside):
@@ -340,10 +341,10 @@ def verdict(
 
 
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
-    """Return whether *stored* is the object that an earlier run *sent*.
+    """Return whether *stored* is the object that an earlier run sent (*sent*).
 
-    Compares ETag and size. True if *stored* is None, as for a destination that could
-    not be listed.
+    Compares ETag and size. True if *stored* is None, because the destination could not
+    be listed.
     """
     return stored is None or (
         bool(sent.etag)
@@ -380,9 +381,9 @@ def _extra(
 ) -> Iterator[Extra]:
     """Yield the objects that only the destination has and that the sync may delete.
 
-    Left out are objects that *chosen* excludes, objects in or below *unseen*, names
-    with a final slash, which represent directories, and names with ``.`` or ``..`` in
-    them.
+    This leaves out objects that *chosen* excludes, objects in or below *unseen*, names
+    with a final slash (which represent directories), and names with a segment ``.`` or
+    ``..``.
     """
     for name, stored in listed.items():
         if not name or name.endswith("/") or _leads_out(name):

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from ...signers.batching import Prefetcher
     from ...upload.resume import UploadEvent
 
-_HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
-_LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
+_HELD = 16 * MIB  # bytes up to which a remote file waits in memory, not on disk
+# number of larger remote files at a time; each has several parts in memory
+_LARGE_AT_ONCE = 2
 
 
 class Listener(Protocol):
-    """Run of a sync, which counts and reports its transfers."""
+    """A sync run that counts and reports its transfers."""
 
     async def begin(self, entry: Entry) -> None: ...
 
@@ -65,9 +66,9 @@ async def transfer_all(
 ) -> None:
     """Call *transfer* for all *entries*, several at once; return when all have ended.
 
-    Of the entries that *is_large* selects, only as many run at once as there are
-    connections. Failures go to *listener*, and are not raised. With *fail_fast*, no
-    entry begins after the first failure, otherwise after 16 equal refusals in a row.
+    Large entries (*is_large*) run at most ``connections`` at a time. Failures are
+    passed to *listener*, and are not raised. With *fail_fast*, no entry begins after
+    the first failure. Otherwise no entry begins after 16 equal refusals in a row.
     """
     large = asyncio.Semaphore(client.options.connections)
 
@@ -158,16 +159,16 @@ class Sending:
     ) -> Receipt:
         """Upload a local file, and upload it again if it changed during the upload.
 
-        Otherwise, the object would be newer than the change, and the next sync would
-        skip the file. SourceChangedError if the file changed in the last of *tries*
-        uploads, or if the object may be stored only once.
+        Without the second upload, the object would be newer than the change, and the
+        next sync would skip the file. SourceChangedError if the file changed during the
+        last of *tries* uploads, or if the object may be stored only once.
         """
         body = await blocking(FileBody.of, local)
         receipt = await upload_source(self._client, target, body, context)
         try:
             await blocking(body.check)
         except FileNotFoundError:
-            return receipt  # it was removed after all of it was sent
+            return receipt  # the file was removed after it was sent completely
         except SourceChangedError as error:
             if tries == 1 or target.kind.exclusive:
                 why = "stored, but the file changed while it was sent, so the object is out of date"
@@ -186,7 +187,7 @@ class Sending:
 class _RemoteFile:
     source: SyncSource
     entry: Entry
-    path: str  # of the object
+    path: str  # path of the object
     is_stopped: bool = False
     writer: Any = None
 

@@ -24,14 +24,14 @@ from ...filesystem.destinations import Kind, local_entries
 from ...model import Action, split_path
 from .plan import Aside, Entry
 
-# Names that filesystems give to the modification time, and to the content's identifier.
+# Names that filesystems use for the modification time, and for the content identifier.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "generation", "sha256")
 
 
 @frozen
 class LocalSource:
-    root: str  # absolute
+    root: str  # absolute path
     is_local = True
 
     def entries(self) -> Iterator[Entry | Aside]:
@@ -60,7 +60,7 @@ class LocalSource:
 @frozen
 class RemoteSource:
     fs: Any
-    root: str  # without protocol and final slash
+    root: str  # path without protocol and final slash
     is_local = False
 
     @property
@@ -83,7 +83,7 @@ class RemoteSource:
             empty = False
             name = full.removeprefix(self._front)
             if name.endswith("/") or info.get("type") == "directory":
-                continue  # also an empty object that stands for one
+                continue  # includes empty objects that represent directories
             if info.get("type") != "file":
                 yield Aside(name, str(info.get("type")))
                 continue
@@ -95,7 +95,7 @@ class RemoteSource:
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
         if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
-            # ``find`` would answer from memory if listing is not signed.
+            # If listing is not granted, ``find`` would answer from memory.
             bucket, key = split_path(self.root)
             yield from whole_listing(self.fs.client, bucket, f"{key}/" if key else "")
         elif _finds_by_itself(self.fs):
@@ -137,9 +137,9 @@ SyncSource: TypeAlias = LocalSource | RemoteSource
 def _finds_by_itself(fs: Any) -> bool:
     kind = type(fs)
     if getattr(fs, "fs", None) is not None:
-        return False  # a wrapper: its inner filesystem may walk
+        return False  # the filesystem is a wrapper, and the inner one may walk
     if isinstance(fs, AsyncFileSystem):
-        return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - made to be overridden
+        return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - fsspec lets subclasses override it
     return kind.find is not AbstractFileSystem.find
 
 
@@ -165,7 +165,7 @@ def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
     """
     text = str(stringify_path(source))
     path = str(make_path_posix(text))
-    if "://" in text:  # nothing else: a local name may hold "::"
+    if "://" in text:  # only "://" marks a URL, because a local name may contain "::"
         fs, path = url_to_fs(text, **options)
         if not isinstance(fs, LocalFileSystem):
             return RemoteSource(fs, path.rstrip("/"))
@@ -197,7 +197,7 @@ def _no_directory(path: str) -> ConfigurationError:
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
     """Raise ConfigurationError if *source* and destination have objects in common.
 
-    Only names of buckets and prefixes are compared, and only for a source in OSS.
+    This compares only buckets and prefixes, and only if the source is in OSS.
     """
     if not isinstance(source, RemoteSource):
         return

@@ -1,8 +1,8 @@
 """Sync state: a file with a record of each object that was sent.
 
-The format is JSON lines. The first line names the format. Each other line is one
-object, and the last line about an object wins. An incomplete line is ignored, so its
-file is sent again. The file contains no URL, signature or header.
+The format is JSON Lines. The first line names the format. Each other line describes one
+object; the last line about an object wins. An incomplete line is ignored, so its file
+is sent again. The file contains no URL, signature or header.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 def read_state(path: str | os.PathLike[str]) -> dict[str, Sent]:
     """Return the records of a state file by path, without locking the file.
 
-    Empty if the file is missing. ConfigurationError if it is not a state file.
+    The result is empty if the file is missing. ConfigurationError if it is not a state
+    file.
     """
     try:
         with open(os.path.expanduser(path), "rb", opener=open_regular) as file:
@@ -61,7 +62,8 @@ def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
     if members == {"deleted": True}:
         rows.pop(path, None)
     else:
-        with contextlib.suppress(TypeError):  # other keys, or values of other types
+        with contextlib.suppress(TypeError):
+            # suppressed: unknown keys, or values of wrong types
             rows[path] = Sent(**members)
 
 
@@ -84,7 +86,8 @@ class SyncState:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, lock, _ = state_files(path)
         if os.path.islink(os.path.expanduser(path)) and not os.path.exists(self.path):
-            # Another user may have made that link, to a file that a program would read.
+            # Another user may have created the link, to a file that some program would
+            # read later.
             msg = f"{os.fspath(path)} is a link to a missing file: create the file, or remove the link"
             raise ConfigurationError(msg)
         self._warned = False
@@ -96,7 +99,7 @@ class SyncState:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            # The files that earlier runs have sent, by path.
+            # Path -> record of a file that an earlier run sent.
             self.rows = read_state(self.path)
             self._file = LineFile.create(self.path, self._lines())
         except BaseException as error:
@@ -124,7 +127,7 @@ class SyncState:
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:
-        """Append a line; if that fails, as on a full disk, warn once and continue."""
+        """Append a line; if this fails (full disk), warn once and continue."""
         try:
             self._file.append(_line(members))
         except OSError as error:

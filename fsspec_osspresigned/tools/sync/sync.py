@@ -1,4 +1,4 @@
-"""Functions ``sync`` and ``sync_down``, the run of a sync, its events and its result."""
+"""Functions ``sync`` and ``sync_down``, and the run, events and result of a sync."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ P = ParamSpec("P")
 
 
 class EventKind(enum.StrEnum):
-    """Kinds of sync events; :class:`SyncEvent` says when each of them comes."""
+    """Kinds of sync events; :class:`SyncEvent` says when each of them occurs."""
 
     PLAN = "plan"
     BEGIN = "begin"
@@ -75,15 +75,17 @@ class SyncEvent:
     """One step of a sync.
 
     Attributes:
-        kind: ``plan`` comes once, before the first byte. Each file to transfer has
+        kind: ``plan`` occurs once, before the first byte. Each file to transfer has
             ``begin`` and then ``sent``, ``fetched``, ``failed`` or ``uncovered``, with
-            ``bytes`` in between; a failure that the plan shows has no ``begin``.
-            ``deleted`` comes for each deleted item, ``left_out`` for each entry that is
-            not a file; with ``resume_dir``, ``resumed`` and ``kept`` as in *upload*.
+            ``bytes`` in between. A failure that is already in the plan has no
+            ``begin``. ``deleted`` occurs for each deleted item, and ``left_out`` for
+            each entry that is not a file. With ``resume_dir``, ``resumed`` and ``kept``
+            occur as described at *upload*.
         name: path relative to source and destination; empty for ``plan``.
-        size: number of bytes: of the file, 0 if unknown; for ``plan`` of all files to
-            transfer; for ``resumed`` and ``kept`` of the stored parts; for ``bytes`` of
-            the bytes just moved, negative to subtract those of a failed try.
+        size: size of the file in bytes; 0 if unknown. For ``plan``, the size of all
+            files to transfer. For ``resumed`` and ``kept``, the size of the stored
+            parts. For ``bytes``, the number of bytes just moved; negative to subtract a
+            failed try.
         count: for ``plan``, the number of files to transfer, including those that
             cannot be transferred; else 1.
         why: reason, as text.
@@ -116,8 +118,8 @@ class SyncResult:
         sent: number of files sent, or fetched.
         sent_bytes: total size of these files in bytes.
         deleted: names of deleted objects or files.
-        failed: name -> exception, of files that could not be read, stored or fetched,
-            and of items that could not be deleted.
+        failed: name -> exception, for files that could not be read, uploaded or
+            fetched, and for items that could not be deleted.
         uncovered: name -> exception: files for which no signature is available.
         not_tried: number of files whose transfer was planned, but not tried.
         kept: number of objects or files that should have been deleted, but were not,
@@ -173,7 +175,7 @@ class SyncResult:
 
 @define(kw_only=True)
 class SyncRun:
-    """One run of a sync; ``end`` carries it out.
+    """One run of a sync; ``end`` runs it.
 
     Its attributes are mostly options of :func:`sync`. *direction* decides between
     upload and download.
@@ -187,7 +189,7 @@ class SyncRun:
     dry_run: bool = False
     on_event: Callable[[SyncEvent], None] | None = None
     confirm: Callable[[Sequence[Extra]], None] | None = None
-    held: SyncState | None = None  # also None in a dry run
+    held: SyncState | None = None  # None without a state file, and in a dry run
     result: SyncResult = Factory(lambda: SyncResult(plan=Plan()))
     _lock: threading.Lock = Factory(threading.Lock)
 
@@ -260,8 +262,8 @@ class SyncRun:
     def _listed(self) -> dict[str, Stored] | None:
         """Return name -> entry of the destination; None if listing is not granted.
 
-        NotCoveredError if *delete* needs the listing; ConfigurationError if neither
-        *state* nor *ignore_times* makes up for it.
+        NotCoveredError if *delete* needs the listing. ConfigurationError if neither
+        *state* nor *ignore_times* replaces the listing.
         """
         listed = self.direction.listed()
         if listed is not None:
@@ -300,10 +302,10 @@ class SyncRun:
                 yield item
 
     def _check_delete(self) -> None:
-        """Raise an error if the planned deletions are too many, or not granted.
+        """Raise an error if too many deletions are planned, or if none is granted.
 
-        ConfigurationError for more than *max_delete* or, without that limit, if the
-        source has no file. NotCoveredError if deleting is not granted.
+        ConfigurationError if there are more than *max_delete*, or, without this limit,
+        if the source has no file. NotCoveredError if deleting is not granted.
         """
         extras, plan, limit = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
@@ -382,7 +384,7 @@ class SyncRun:
     async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
         """Count and report a transferred file.
 
-        It is added to the state, unless its owner must still complete the upload.
+        The file is added to the state, unless its owner must still complete the upload.
         """
         kind, size = EventKind.FETCHED, entry.size or 0
         if receipt is not None:
@@ -419,7 +421,7 @@ class SyncRun:
 
 
 def _takes_always(function: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
-    """Let *function* take ``always``, the name of ``ignore_times`` until 0.4."""
+    """Let *function* accept ``always``, the old name of ``ignore_times``, until 0.4."""
 
     @functools.wraps(function)
     def renamed(*args: P.args, **options: P.kwargs) -> SyncResult:
@@ -466,12 +468,13 @@ def sync(
         source_options: storage options of the source.
         filters: rules such as ``"- *.tmp"`` or ``"+ *.csv"``, for both sides; the last
             rule that matches decides.
-        compare: ``time``: another size, or changed after the object was stored;
-            ``size`` alone; or ``checksum``: the CRC-64 of the bytes.
+        compare: which files count as changed. ``time``: another size, or a file time
+            after the object's. ``size``: another size. ``checksum``: another CRC-64.
         delete: at the end, delete objects that the source does not have, unless
             something failed.
         max_delete: maximum number of deletions; a run that would delete more is
-            refused. None is no limit, but refuses to delete if the source has no file.
+            refused. None sets no limit, but refuses to delete if the source has no
+            file.
         state: file with a record of each file sent; needed if listing is not granted,
             unless *ignore_times* is set.
         ignore_times: send all files, changed or not.
@@ -490,7 +493,8 @@ def sync(
             nothing was done.
         FileNotFoundError: the source does not exist.
         UploadInProgressError: another process uses *state*.
-        UploadErrors: some files failed or have no signature; the others are done.
+        UploadErrors: some files failed or have no signature; all others were
+            transferred.
     """
     check_choice("compare", compare, tuple(How))
     bucket, prefix = _root_of(destination, "destination")
@@ -542,8 +546,8 @@ def sync_down(
 
     Both sides are listed, and the plan is made, before anything is fetched or deleted.
     A file is replaced only after the whole object has arrived and its CRC-64 matches.
-    No file is written outside of *destination*: a key that leads out of it fails, and a
-    link to a directory is not followed.
+    No file is written outside of *destination*: a key that would lead outside fails,
+    and links to directories are not followed.
 
     Args:
         source: ``bucket/prefix``; its content goes right below *destination*.
@@ -552,12 +556,14 @@ def sync_down(
             *storage_options*.
         storage_options: options of the source.
         filters: as in :func:`sync`, for both sides.
-        compare: ``time``: another size, or changed after the file was fetched; ``size``
-            alone; or ``checksum``: the CRC-64 of the bytes, which reads every file.
+        compare: which objects count as changed. ``time``: another size, or changed
+            after the file was fetched. ``size``: another size. ``checksum``: another
+            CRC-64, which reads every file.
         delete: at the end, delete local files that the source does not have, unless
             something failed.
         max_delete: maximum number of deletions; a run that would delete more is
-            refused. None is no limit, but refuses to delete if the source has no file.
+            refused. None sets no limit, but refuses to delete if the source has no
+            file.
         ignore_times: fetch all objects, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
@@ -571,7 +577,8 @@ def sync_down(
             the same path; nothing was done.
         NotCoveredError: listing is not granted; nothing was done.
         FileNotFoundError: there is no object below *source*.
-        UploadErrors: some files failed or have no signature; the others are done.
+        UploadErrors: some files failed or have no signature; all others were
+            transferred.
     """
     check_choice("compare", compare, tuple(How))
     bucket, prefix = _root_of(source, "source")
@@ -601,7 +608,7 @@ def sync_down(
 def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
     """Yield rules that exclude the state file, its lock and its replacement.
 
-    Yields nothing for those that are not in the source.
+    Yields rules only for files that are in the source.
     """
     if state is None or not isinstance(source, LocalSource):
         return

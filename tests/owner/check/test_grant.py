@@ -102,11 +102,11 @@ def test_loose_grant_tells_what_is_open():
         ([BUCKET, prefix("in/"), SIZE, ACL], []),
         ([BUCKET, EXACT, SIZE, ACL], []),
         ([prefix("in/"), SIZE, ACL], ["for every bucket of its region"]),
-        ([BUCKET, SIZE, ACL], ["no prefix is bound"]),
-        ([BUCKET, prefix(""), SIZE, ACL], ["no prefix is bound"]),
+        ([BUCKET, SIZE, ACL], ["no prefix is fixed"]),
+        ([BUCKET, prefix(""), SIZE, ACL], ["no prefix is fixed"]),
         ([BUCKET, prefix("in"), SIZE, ACL], ["the prefix 'in' is wide"]),
-        ([BUCKET, prefix("in/"), ACL], ["no size is bound"]),
-        ([BUCKET, prefix("in/"), SIZE], ["the ACL is not bound"]),
+        ([BUCKET, prefix("in/"), ACL], ["no size is fixed"]),
+        ([BUCKET, prefix("in/"), SIZE], ["the ACL is not fixed"]),
         (
             [
                 *(BUCKET, prefix("in/"), SIZE, ACL),

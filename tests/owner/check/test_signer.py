@@ -217,7 +217,7 @@ ITEMS: list[tuple[str, str, Spoil]] = [
     ("exact-url", "PutObject with members of a part: ", when(lambda q: PUT(q) and "upload_id" in q, lambda _: {**GOOD, "url": f"{GOOD['url']}&uploadId=U"})),
     ("exact-url", "instead of signed", refuses(everything, "invalid_request", 400)),
     ("reply-headers", "'Cookie' may not be set", when(LISTING, sends("Cookie", "a"))),
-    ("reply-headers", "was not asked for", when(everything, sends("x-oss-object-acl", "private"))),
+    ("reply-headers", "was not requested", when(everything, sends("x-oss-object-acl", "private"))),
     ("reply-headers", "only if it is signed", when(everything, sends("Content-Length", "3"))),
     ("header-echo", "x-oss-meta-check did not", when(demands("x-oss-meta-check"), answers(headers={}))),
     ("header-echo", "Content-Type did not", when(everything, answers(headers={}))),

@@ -52,7 +52,7 @@ def test_get_does_not_wait_for_a_pipe_in_its_target(run, objects, tmp_path):
     os.mkfifo(tmp_path / "a.csv")
     ended = run("get", FROM, "./", "--recursive", *KEYS)
     assert ended.code == 1
-    assert "a pipe or device is in the place of the file: remove it" in ended.err
+    assert "a pipe or device exists at the path of the file: remove it" in ended.err
     assert files(tmp_path)["b/c.csv"] == b"cc"
 
 

@@ -326,7 +326,7 @@ def _pipe_for_a_file(target):
     ("make", "why"),
     [
         (_file_for_a_directory, "needs the directory"),
-        (_directory_for_a_file, "a directory that is there"),
+        (_directory_for_a_file, "an existing directory"),
         (_pipe_for_a_file, "would replace a pipe"),
     ],
 )
