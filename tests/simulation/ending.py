@@ -665,7 +665,7 @@ class Ending:
 
     def _resumed(self, fs: Any) -> None:
         """Interrupt an upload after one part; the next call sends no part twice."""
-        (self.place / "journals").mkdir()
+        (self.place / "journals").mkdir(exist_ok=True)
         (self.place / "journals").chmod(0o770)  # no other user is in the group
         path, data = self._data("resumed", _LARGE)
         local = self._local("resumed", data)
