@@ -19,7 +19,7 @@ from ..engine.warn import warn_user
 from ..errors import (
     ConfigurationError,
     NotCoveredError,
-    ObjectNotVisibleError,
+    ObjectNotFoundError,
     PublishWarning,
 )
 from ..model import PLAIN_ACTIONS, Operation, split_path
@@ -253,9 +253,10 @@ async def copy(
     async def work(item: Destination) -> None:
         try:
             await copy_one(call, item)
-        except ObjectNotVisibleError:
-            raise
-        except FileNotFoundError:
+        except ObjectNotFoundError as error:
+            # the target's bucket may be missing, too
+            if error.path != item.path or error.code == "NoSuchBucket":
+                raise
             if bulk.on_error == "ignore":
                 return
             if not await Lookup(call.client).holds(item.path):

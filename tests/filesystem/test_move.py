@@ -354,6 +354,19 @@ def test_what_vanishes_while_a_tree_is_copied(fs, owner):
         fs.copy(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
 
 
+@pytest.mark.usefixtures("in_parts")
+def test_a_copy_that_fails_is_not_a_missing_source(fs, owner):
+    """A recursive copy skips a missing source, and raises every other 404."""
+    fs.pipe({f"{ROOT}/t/{n}": LARGE for n in "ab"})
+    with pytest.raises(UploadErrors, match="the bucket does not exist"):
+        fs.copy(f"{ROOT}/t", "no-such-bucket/u", recursive=True)
+    for action in ("UploadPartCopy", "CompleteMultipartUpload"):
+        owner.oss.faults.add(Fault(action=action, code="NoSuchUpload", times=None))
+        with pytest.raises(UploadErrors, match="NoSuchUpload"):
+            fs.copy(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
+    assert not fs.find(f"{ROOT}/u")
+
+
 def test_moving_proves_each_copy_before_a_source_goes(full, owner):
     """The calls are a copy, two HeadObject calls and a delete, in this order."""
     full.pipe_file(PATH, b"1", metadata={"k": "v"})
