@@ -9,7 +9,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import (
     IO,
@@ -359,20 +359,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         bulk = BulkOptions.take_from(kwargs)
         progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
-        call.check_cache(rpath)
+        # A generator of the program must not run in a thread of the engine.
+        local = lpath if isinstance(lpath, str | os.PathLike) else list(lpath)
+        target = self._own(rpath)
+        call.check_cache(target)
 
         async def put() -> ReceiptList:
             tree = await waiting(
-                trees.local_tree,
-                self.client,
-                lpath,
-                self._own(rpath),
-                recursive,
-                maxdepth,
+                trees.local_tree, self.client, local, target, recursive, maxdepth
             )
             return await call.put(tree, progress, bulk)
 
-        targets = [rpath] if isinstance(rpath, str | os.PathLike) else rpath
+        targets = [target] if isinstance(target, str) else target
         return await call.on_engine(map(self._path, targets), put)
 
     @verb
@@ -711,8 +709,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if max_gap is not None:
             raise NotImplementedError("max_gap: merge_offset_ranges of fsspec.utils")
         bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
+        # A generator of the program must not run in the engine's thread.
+        spans = [list(v) if isinstance(v, Iterable) else v for v in (starts, ends)]
         return await awaited(
-            read.cat_ranges, self.client, self._own(paths), starts, ends, bulk
+            read.cat_ranges, self.client, self._own(paths), *spans, bulk
         )
 
     @verb

@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import signal
+import threading
 
 import fsspec
 import pytest
@@ -465,6 +466,24 @@ def test_ranges_of_many_objects(full):
     assert full.cat_ranges(paths, starts, ends) == expected
     assert full.cat_ranges((PATH, PATH), 1, 3, batch_size=1) == [DATA[1:3]] * 2
     assert full.cat_ranges([], [], []) == []
+
+
+def test_generators_run_in_the_thread_of_the_caller(fs, tmp_path):
+    """They may use the filesystem, and stop no other call while they wait."""
+    paths = [PATH, f"{ROOT}/b"]
+    fs.pipe(dict.fromkeys(paths, DATA))
+    sizes = (fs.info(path)["size"] for path in paths)
+    assert fs.cat_ranges((p for p in paths), (0 for _ in paths), sizes) == [DATA] * 2
+    threads = set()
+
+    def named(items):
+        for item in items:
+            threads.add(threading.current_thread())
+            yield item
+
+    (tmp_path / "x").write_bytes(b"x")
+    fs.put(named([tmp_path / "x"]), named([f"{ROOT}/x"]))
+    assert threads == {threading.current_thread()}
 
 
 def test_ranges_that_fail(fs):
