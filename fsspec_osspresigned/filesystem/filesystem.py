@@ -568,14 +568,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Yield path, directories and files of each directory, as fsspec does.
 
         An object that represents a directory is yielded as a file with an empty name.
+        By default, a missing directory is left out, and any other failure is raised.
+        fsspec applies ``on_error=`` to *path*, but not to the directories below it.
         """
-        return super().walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
+        return super().walk(path, maxdepth=maxdepth, **{**_WALK, **kwargs})
 
     def _walk(
         self, path: str, maxdepth: int | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         entries: AsyncIterator[Any] = super()._walk(
-            path, maxdepth=maxdepth, **{"markers": True, **kwargs}
+            path, maxdepth=maxdepth, **{**_WALK, **kwargs}
         )
         return entries
 
@@ -710,9 +712,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             raise NotImplementedError("max_gap: merge_offset_ranges of fsspec.utils")
         bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
         # A generator of the program must not run in the engine's thread.
-        spans = [list(v) if isinstance(v, Iterable) else v for v in (starts, ends)]
+        starts = list(starts) if isinstance(starts, Iterable) else starts
+        ends = list(ends) if isinstance(ends, Iterable) else ends
         return await awaited(
-            read.cat_ranges, self.client, self._own(paths), *spans, bulk
+            read.cat_ranges, self.client, self._own(paths), starts, ends, bulk
         )
 
     @verb
@@ -867,6 +870,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def rm_file(self, path: str) -> None:
         """Delete one object with one request; a missing object is no error."""
         await awaited(self._lookup.remove, self._path(path))
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+# fsspec's own default of on_error shows a directory that cannot be listed as empty.
+_WALK = {"markers": True, "on_error": _raise_unless_missing}
 
 
 def _unpickled(

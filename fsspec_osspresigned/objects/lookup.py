@@ -104,7 +104,7 @@ class Lookup:
             try:
                 return await self._is_listed(path)
             except PermissionError:
-                return self._remembered(path, reason)["type"] == "file"
+                return bool(self._remembered(path, reason)["type"] == "file")
         return True
 
     async def shows_directory(self, path: str) -> bool:
