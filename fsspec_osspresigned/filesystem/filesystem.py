@@ -53,7 +53,7 @@ from .arguments import (
 )
 from .callbacks import SharedCallback
 from .client_factory import client_for, configured_options
-from .destinations import Destination, local_path
+from .destinations import Destination, local_path, refuse_clashes
 from .put import PutCall, progress_callback, write_mode
 from .receipts import ReceiptList
 
@@ -290,14 +290,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ``batch_size``, ``on_error`` and the returned receipts are as in :meth:`put`.
 
         Raises:
+            ConfigurationError: two paths mean the same object; nothing was sent.
             UploadErrors: several uploads failed. If only one failed, its own error is
                 raised.
         """
         bulk = BulkOptions.take_from(kwargs)
         values = {path: value} if isinstance(path, str) else path
-        pairs = [(self._path(p, keep_slash=True), v) for p, v in values.items()]
+        paths = [self._path(name, keep_slash=True) for name in values]
+        refuse_clashes(list(map(Destination, values, paths)))
+        pairs = list(zip(paths, values.values(), strict=True))
         call = self._call(kwargs, mode)
-        paths = (path for path, _ in pairs)
         return await call.on_engine(paths, call.pipe, pairs, bulk)
 
     @verb
@@ -354,6 +356,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         sent, and the refusals are always raised. A transaction returns no receipts.
 
         Raises:
+            ConfigurationError: two files would be the same object; nothing was sent.
             UploadErrors: several files failed. If only one failed, its own error is
                 raised.
         """
