@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import threading
 
 import fsspec
@@ -390,6 +391,19 @@ def test_a_file_object_gets_the_last_bytes_only_if_all_are_right(fs, owner):
     owner.oss.faults.add(Fault(action="HeadObject", wrong_crc=True))
     with pytest.raises(IntegrityError):
         fs.get_file(PATH, io.BytesIO())
+
+
+def test_a_file_object_that_takes_fewer_bytes_is_an_error(fs):
+    """An unbuffered file of a socket may do so, and the rest would be missing."""
+    fs.pipe_file(PATH, bytes(2**20))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(5)
+        with (
+            ours.makefile("wb", buffering=0) as file,
+            pytest.raises(OSError, match="of 1048576 bytes: give a buffered file"),
+        ):
+            fs.get_file(PATH, file)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
