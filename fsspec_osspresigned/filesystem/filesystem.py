@@ -33,7 +33,6 @@ from ..client.client import Client
 from ..client.operations import OSSCalls
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, run, verb, waiting, with_coroutines
-from ..errors import ConfigurationError
 from ..model import Receipt
 from ..objects.lookup import Lookup
 from ..options.options import Options, hashable, surroundings
@@ -220,6 +219,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if not isinstance(path, str):
             path = [stringify_path(item) for item in path]
         return without_own(self.protocol, path)
+
+    def _refuse_held(self, paths: Any, *, recursive: bool = False) -> None:
+        """Raise ConfigurationError if the transaction has an object of *paths*."""
+        names = [paths] if isinstance(paths, str | os.PathLike) else paths
+        transaction.refuse_held(
+            self.client, map(self._path, names), recursive=recursive
+        )
 
     @verb
     async def permissions(self) -> Permissions:
@@ -816,6 +822,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
         destination = Destination(self._path(path1), self._path(path2))
+        self._refuse_held(path1)
         call = PutCall.from_options(self.client, kwargs)
         await awaited(trees.move, call, [destination], BulkOptions())
 
@@ -838,15 +845,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             ends = self._path(path1), self._path(path2)
             if trees.goes_nowhere(*ends, recursive):
                 return
-            if transaction.is_held(self.client, ends[0]):
-                text = (
-                    "it waits for the end of its transaction, so it cannot be moved; "
-                    "in a COPY of DuckDB, give USE_TMP_FILE false"
-                )
-                raise ConfigurationError(text, path=ends[0])
         bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
         source, target = self._own(path1), self._own(path2)
+        self._refuse_held(source, recursive=recursive)
         destinations = await awaited(
             trees.layout, self, source, target, recursive, maxdepth
         )
@@ -862,6 +864,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         either: no object has its name, so nothing is deleted.
         """
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
+        self._refuse_held(name, recursive=recursive)
 
         async def rm() -> None:
             match = await trees.expand(self, name, recursive, maxdepth, markers=True)
@@ -872,6 +875,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @verb
     async def rm_file(self, path: str) -> None:
         """Delete one object with one request; a missing object is no error."""
+        self._refuse_held(path)
         await awaited(self._lookup.remove, self._path(path))
 
 
