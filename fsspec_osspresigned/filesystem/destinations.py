@@ -49,13 +49,13 @@ class Match:
         *is_directory* tells whether *target* is a directory. The files of a list go
         directly into the directory *target*.
         """
-        names = list(self.kinds)
+        names = [name.rstrip("/") for name in self.kinds]
         targets = _targets(
             names, self.source, target, is_directory, is_pattern=self.is_pattern
         )
         return [
             Destination(name, path, self.kinds[name] == "directory")
-            for name, path in zip(names, targets, strict=True)
+            for name, path in zip(self.kinds, targets, strict=True)
         ]
 
 

@@ -213,6 +213,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             path = without_own(self.protocol, path)
         return object_path(self.client, path, keep_slash=keep_slash)
 
+    def _destination(self, source: str, target: str) -> Destination:
+        path = self._path(source, keep_slash=True)
+        return Destination(path, self._path(target) + "/" * path.endswith("/"))
+
     def _own(self, path: Any) -> Any:
         """Return texts, without the protocol of a subclass."""
         path = stringify_path(path)
@@ -637,7 +641,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             NotCoveredError: HEAD is not granted.
         """
         front = "x-oss-meta-"
-        calls = OSSCalls(self.client, Target(self._path(path)))
+        calls = OSSCalls(self.client, Target(self._path(path, keep_slash=True)))
         headers = run(calls.head).items()
         return {n.removeprefix(front): v for n, v in headers if n.startswith(front)}
 
@@ -687,7 +691,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         Negative numbers count from the end of the object.
         """
-        guess, path = self._size_guess, self._path(path)
+        guess, path = self._size_guess, self._path(path, keep_slash=True)
         return await awaited(guess.read, self._lookup, path, start, end)
 
     @verb
@@ -777,9 +781,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @verb
     async def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
-        destination = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(trees.copy_one, call, destination)
+        await awaited(trees.copy_one, call, self._destination(path1, path2))
 
     @verb
     async def copy(
@@ -821,10 +824,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @verb
     async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
-        destination = Destination(self._path(path1), self._path(path2))
         self._refuse_held(path1)
+        destinations = [self._destination(path1, path2)]
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(trees.move, call, [destination], BulkOptions())
+        await awaited(trees.move, call, destinations, BulkOptions())
 
     @verb
     async def mv(
@@ -876,7 +879,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def rm_file(self, path: str) -> None:
         """Delete one object with one request; a missing object is no error."""
         self._refuse_held(path)
-        await awaited(self._lookup.remove, self._path(path))
+        await awaited(self._lookup.remove, self._path(path, keep_slash=True))
 
 
 def _raise_unless_missing(error: OSError) -> None:

@@ -192,7 +192,8 @@ async def cat(
         data |= {name: error for name, error in pairs if error is not None}
     data = {name: data[name] for name in names if name in data}
     is_one = isinstance(match.source, str)
-    if is_one and data and names == [object_path(client, match.source)]:
+    found = [name.rstrip("/") for name in names]
+    if is_one and data and found == [object_path(client, match.source)]:
         return next(iter(data.values()))
     return data
 
@@ -208,7 +209,7 @@ async def cat_ranges(
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
     lookup, count = Lookup(client), len(paths)
-    names = [object_path(client, path) for path in paths]
+    names = [object_path(client, path, keep_slash=True) for path in paths]
     starts = starts if isinstance(starts, list) else [starts] * count
     ends = ends if isinstance(ends, list) else [ends] * count
     if len(starts) != count or len(ends) != count:

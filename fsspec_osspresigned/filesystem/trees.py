@@ -93,7 +93,7 @@ async def expand(
         elif recursive:
             tops = [name]
         else:
-            kinds.setdefault(name, None)
+            kinds.setdefault(object_path(lookup.client, pattern, keep_slash=True), None)
             continue
         for top in tops:
             walk = lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
@@ -141,11 +141,14 @@ async def layout(
         for path in [target] if isinstance(target, str) else target:
             client.written.trust_store(named(path))
     if not isinstance(source, str) and isinstance(target, list | tuple):
-        names = [object_path(client, path) for path in source]
+        names = [object_path(client, path, keep_slash=not local) for path in source]
         pairs = destinations.paired(names, [named(path) for path in target])
         placed = [Destination(*pair) for pair in pairs]
     else:
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
+        if local:  # on a disk, no file has a trailing slash in its name
+            kinds = {name.rstrip("/"): kind for name, kind in match.kinds.items()}
+            match = evolve(match, kinds=kinds)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
         # In the store, a path with a trailing slash is a directory, so the slash is
@@ -157,12 +160,12 @@ async def layout(
         )
         if local:
             destinations.refuse_escapes(placed, root)
-        else:
-            placed = [
-                evolve(item, target=named(item.target) + "/" * item.path.endswith("/"))
-                for item in placed
-                if not item.is_directory
-            ]
+    if not local:
+        placed = [
+            evolve(item, target=named(item.target) + "/" * item.path.endswith("/"))
+            for item in placed
+            if not item.is_directory
+        ]
     refuse = destinations.refuse_clashes
     await blocking(partial(refuse, placed, local=local, known=recursive))
     return placed
@@ -226,7 +229,7 @@ async def presigned_url(
     if action is None or expiration < 1:
         allowed = ", ".join(PLAIN_ACTIONS)
         raise ValueError(f"method must be {allowed}, expiration 1 s or more")
-    bucket, key = split_path(object_path(client, path))
+    bucket, key = split_path(object_path(client, path, keep_slash=True))
     operation = Operation(
         action=action,
         bucket=bucket,
@@ -263,7 +266,7 @@ async def copy(
                 raise
             if bulk.on_error == "ignore":
                 return
-            if not await Lookup(call.client).holds(item.path):
+            if not await Lookup(call.client).holds(item.path.rstrip("/")):
                 raise
 
     strict = evolve(bulk, on_error="raise")

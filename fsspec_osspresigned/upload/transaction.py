@@ -107,7 +107,7 @@ def refuse_held(
     patterns; *recursive* includes everything below them. Only the transaction of this
     context counts; in a thread of DuckDB, any transaction on *client*.
     """
-    held = {path for one in _seen_here(client) for path in one.held()}
+    held = {path.rstrip("/") for one in _seen_here(client) for path in one.held()}
     for name in names if held else ():
         for path in held:
             is_below = path.startswith(f"{name}/") or fnmatchcase(path, f"{name}/*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import errno
+from urllib.parse import urlsplit
 
 import fsspec
 import pytest
@@ -120,6 +121,46 @@ def test_objects_for_directories_are_copied_and_moved(full, owner, tmp_path, pat
     assert {key for key in owner.stored() if key[0] == "c"} == {"copy/", "copy/in/", "copy/in/a"}  # fmt: skip
     full.mv(f"{ROOT}/top/", f"{ROOT}/new/", recursive=True)
     assert {key for key in owner.stored() if key[0] != "c"} == {"new/", "new/in/", "new/in/a"}  # fmt: skip
+
+
+@pytest.fixture
+def both(full):
+    """Names that ``find`` returns, of a directory's object beside another object."""
+    full.pipe({f"{ROOT}/m/d": b"data", f"{ROOT}/m/d/": b"mark", f"{ROOT}/m/e/": b""})
+    assert full.find(f"{ROOT}/m") == [f"{ROOT}/m/d", f"{ROOT}/m/d/", f"{ROOT}/m/e/"]
+    return full
+
+
+def test_names_with_a_trailing_slash_are_read(both, owner, tmp_path):
+    """Each name that ``find`` returns has its own bytes; on a disk, it is a directory."""
+    names = both.find(f"{ROOT}/m")
+    bodies = [b"data", b"mark", b""]
+    assert both.cat(names) == dict(zip(names, bodies, strict=True))
+    assert [both.cat_file(name) for name in names] == bodies
+    assert both.cat(f"{ROOT}/m/d/") == b"mark"
+    assert both.cat_ranges(names, 0, 2) == [b"da", b"ma", b""]
+    assert urlsplit(both.sign(f"{ROOT}/m/d/")).path.endswith("/m/d/")
+    both.get_file(f"{ROOT}/m/e/", tmp_path / "e")
+    assert (tmp_path / "e").is_dir()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_names_with_a_trailing_slash_are_copied_moved_and_removed(both, owner, many):
+    """The object of the directory is changed, and no other."""
+    one = f"{ROOT}/m/d/"
+    source = [one] if many else one
+    both.cp(source, f"{ROOT}/copies/" if many else f"{ROOT}/copies/d/")
+    both.cp_file(one, f"{ROOT}/copy")
+    both.mv_file(f"{ROOT}/copy/", f"{ROOT}/new/")
+    both.rm(source)
+    both.rm_file(f"{ROOT}/m/e/")
+    assert owner.stored() == {"m/d": b"data", "copies/d/": b"mark", "new/": b"mark"}
+    both.mv([f"{ROOT}/new/"], [f"{ROOT}/old/"])
+    assert set(owner.stored()) == {"m/d", "copies/d/", "old/"}
+    with pytest.raises(FileNotFoundError):
+        both.cat_file(f"{ROOT}/m/d/")
+    both.rm(f"{ROOT}/copies/", recursive=True)
+    assert set(owner.stored()) == {"m/d", "old/"}
 
 
 def test_a_directory_beside_an_object_of_its_name(fs, only):
