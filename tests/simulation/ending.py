@@ -6,6 +6,7 @@ here. Each step compares the objects in the store to the byte.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import threading
@@ -20,10 +21,12 @@ from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
+from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
 
 from . import disk as disks
 from .ledger import Ledger
 from .network import Event, Faults, Network
+from .signers import key_signer
 from .store import BUCKETS
 from .verbs import ByUserError, Counted
 from .world import Broken, World
@@ -295,6 +298,8 @@ class Ending:
             await verbs.in_thread(self._once)
         with self._step("calls whose requests are refused in turn"):
             await verbs.in_thread(self._in_turn)
+        with self._step("a URL map of parts"):
+            await verbs.in_thread(self._by_map)
         with self._step("a slow disk"):
             await verbs.in_thread(self._slow_disk)
         with self._step("resume"):
@@ -608,6 +613,32 @@ class Ending:
             if counts != (requests, requests):
                 raise Broken(f"{requests} requests were sent again {counts} times")
         self.network.fates = ()
+
+    def _by_map(self) -> None:
+        """A map with exactly the parts of a file sends it; its owner may complete it."""
+        model = self.network.server.model
+        demands, model.demands = (
+            model.demands,
+            {},
+        )  # what the options say is not in a map
+        for is_owners in (False, True):
+            path, data = self._data(f"mapped {is_owners}", _LARGE)
+            cut = Cut(parts=3, part_size=102_400)
+            order = Order(cut=cut, owner_completes=is_owners)
+            signed = sign(key_signer(), [path], order)
+            given: dict[str, Any] = {"url_map": json.loads(signed.map_text())}
+            if is_owners:
+                given["receipts"] = str(self.place / "receipts")
+            limit = self.fs.storage_options.get("max_concurrency")
+            fs = OSSPresignedFileSystem(max_concurrency=limit, **given)
+            receipt = fs.put_file(self._local("mapped", data), path)
+            self._is(path, None if is_owners else data)
+            if receipt.status != ("pending" if is_owners else "stored"):
+                raise Broken(f"{path} of a map is {receipt.status}")
+            if len(self._uploads("mapped")) != is_owners:
+                raise Broken("the upload of a map is open, or its parts are gone")
+        forget(key_signer(), signed)
+        model.demands = demands
 
     def _slow_disk(self) -> None:
         """A disk that is slower than the limit for the store ends no download."""
