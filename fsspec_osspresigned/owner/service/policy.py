@@ -132,6 +132,13 @@ class Policy:
             raise ServiceError("forbidden", "the token has expired")
         return life
 
+    def is_outlived(self, expires_at: float | None) -> bool:
+        """Return whether a signature that ends at *expires_at* outlives the token.
+
+        The signer may have waited for its key since ``life`` was called.
+        """
+        return (expires_at or 0) > (self.expires_at or math.inf)
+
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""
         return path.startswith(self.prefixes)

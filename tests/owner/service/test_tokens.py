@@ -15,12 +15,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner.service.app import (
+    PATH,
     ServiceRules,
     create_app,
     create_ruled_app,
@@ -272,6 +274,42 @@ def test_nothing_is_signed_in_the_last_second_of_a_token():
     """A signature lives for whole seconds, and would outlive the token."""
     with pytest.raises(ServiceError, match="the token has expired"):
         evolve(FIVE, expires_at=time.time() + 0.9).life()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/sign", lambda reply: reply["results"][0]["error"]),
+        ("/s3/presign", lambda reply: reply),
+        (PATH, lambda reply: reply),
+    ],
+)
+def test_a_late_signature_does_not_outlive_the_token(path, told):
+    """The signer may wait for its key after the lifetime was computed."""
+    late = evolve(KEYS, clock=lambda: time.time() + 5)
+    policy = Policy(
+        name="short",
+        prefixes=("examplebucket/in/",),
+        actions=frozenset(Action),
+        expires_at=time.time() + 60,
+    )
+    app = create_ruled_app(
+        lambda: ServiceRules(signer=late, tokens={hash_token(TOKEN): policy}),
+        routes=lambda service: [uppy_route(service, [SITE])],
+    )
+    item = {"action": "HeadObject", "bucket": "examplebucket", "key": "in/a"}
+    head = {"Authorization": f"Bearer {TOKEN}", **JSON}
+    with LoopbackServer(app) as server:
+        reply = requests.request(
+            "GET" if path == PATH else "POST",
+            server.url + path,
+            json={"requests": [item], "method": "PUT", "key": "in/a"},
+            headers=head,
+            timeout=60,
+        )
+    error = told(reply.json())
+    assert (error["status"], error["code"]) == (503, "unavailable")
+    assert error["detail"] == "the signature would outlive the token: retry"
 
 
 # -- the policy file ---------------------------------------------------------------------
