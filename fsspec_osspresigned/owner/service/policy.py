@@ -445,15 +445,20 @@ def parse_policies(text: str) -> Policies:
         if policy.name and policy.name in {known.name for known in tokens.values()}:
             problems.append(f"{place}name {policy.name!r} is that of another token")
         tokens[digest] = policy
-    buckets = {path.partition("/")[0] for p in tokens.values() for path in p.prefixes}
-    if signer.style == "cname" and len(buckets) > 1:
-        named = ", ".join(sorted(buckets))
-        problems.append(
-            f"signer.style cname is the domain of one bucket, not of {named}"
-        )
+    if problem := domain_problem(signer, tokens.values()):
+        problems.append(problem)
     if problems:
         raise ConfigurationError(problems)
     return Policies(signer=signer, tokens=tokens)
+
+
+def domain_problem(signer: SignerSettings, tokens: Iterable[Policy]) -> str | None:
+    """Return why *signer* cannot sign for *tokens*; None if it can."""
+    buckets = {split_path(path)[0] for policy in tokens for path in policy.prefixes}
+    if signer.style == "cname" and len(buckets) > 1:
+        named = ", ".join(sorted(buckets))
+        return f"signer.style cname is the domain of one bucket, not of {named}"
+    return None
 
 
 class _MemberError(Exception):

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from ...errors import ConfigurationError
 from ...model import Action, split_path
-from ...owner.service.policy import Policy, added_tokens, hash_token
+from ...owner.service.policy import Policy, added_tokens, domain_problem, hash_token
 from ...parsing import moment
 from ...units import seconds_of, shown_bytes, shown_end, shown_text
 from ...url_checks import is_loopback, service_problem
@@ -108,10 +108,13 @@ class TokenOptions(PolicyOptions):
         }
         entry = {key: value for key, value in entry.items() if value is not None}
         [policy] = added_tokens([entry]).values()
-        listed = self.policies().tokens
-        if policy.name in {known.name for known in listed.values()}:
+        policies, store = self.policies(), self.store()
+        listed = policies.tokens.values()
+        if policy.name in {known.name for known in listed}:
             raise ConfigurationError(f"the policy has a token {name!r} already")
-        store = self.store()
+        tokens = [policy, *listed, *added_tokens(store.entries()).values()]
+        if problem := domain_problem(policies.signer, tokens):
+            raise ConfigurationError(problem)
         store.add(entry)
         text = f"added to {store.path}, which the service must use (--tokens)"
         click.echo(text, err=True)

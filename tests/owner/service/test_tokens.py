@@ -486,6 +486,24 @@ def test_a_name_is_given_once(policy_file, capsys):
     assert listed["prefixes"] == ["examplebucket/partner/"]
 
 
+def test_a_domain_gets_tokens_of_one_bucket(tmp_path, capsys):
+    """The service would sign for the bucket that is asked for first, and no other."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[signer]\nendpoint = "https://f.example.com"\nstyle = "cname"\n')
+
+    def add(name, *call):
+        given = (name, "--policy", str(policy), "--prefix", f"{name}bucket/in/")
+        return run(["serve", *call, *given])
+
+    assert add("one", "token", "add") == 0
+    for call in (["token", "add"], ["invite", "--url", "https://sign.example.com"]):
+        assert add("two", *call) == 2
+        said = "the domain of one bucket, not of onebucket, twobucket"
+        assert said in capsys.readouterr().err
+    [kept] = TokenStore.of(policy).entries()
+    assert kept["name"] == "one"
+
+
 def test_quotas_of_the_policy_file_are_listed(policy_file, store, capsys):
     """Beside the added tokens; other tokens of the file have nothing to count."""
     policy_file.write_text(policy_text("max_objects = 7"))
