@@ -171,7 +171,7 @@ _ROWS = (
     ),
     _Row(
         RefusalReason.POLICY, "the policy of the grant does not allow it",
-        "change what it names, or ask the owner for another grant",
+        "change the value that it names, or ask the owner for another grant",
     ),
     # Causes by code or EC number.
     _Row(
@@ -338,13 +338,16 @@ _UNASKED = {
     ),
     "multipart/form-data": (
         "the body is a form, and would be stored with its boundaries",
-        "send the file itself as the body, not FormData; Postman: body binary",
+        "send the file itself as the body, not FormData (in Postman: body binary)",
     ),
     "application/json": (
         "axios and other libraries add it to a body of JSON",
         "axios: headers {'Content-Type': false}",
     ),
-    "false": ("the library sent a setting as the value", "give it a type as text"),
+    "false": (
+        "the library sent a setting as the header's value",
+        "give the library a type as text",
+    ),
 }
 _OWN_SECRET = Cause(
     "likely",

@@ -659,7 +659,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         receipt = self.client.written.receipt(self._path(path))
         if receipt is None or receipt.location is None:
             text = (
-                "no server of uploads has named an object of this process; "
+                "no upload server has named an object of this process; "
                 "fs.sign(path) returns a presigned URL"
             )
             raise FileNotFoundError(errno.ENOENT, text, path)

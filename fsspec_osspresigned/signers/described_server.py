@@ -117,7 +117,7 @@ class DescribedServer(UploadServer):
             self.batch = _BATCH if is_for_many else 1
         self.signs, self.carries_out = _actions(description)
 
-    # -- what may be uploaded -----------------------------------------------------------------
+    # -- grants --------------------------------------------------------------------------------
 
     def grant(self, path: str) -> Grant:
         self._names(path)

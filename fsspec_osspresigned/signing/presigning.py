@@ -195,7 +195,7 @@ class PresignTemplate:
         return SecretURL(f"{self._base}{path}{self._query.reveal()}{signature}")
 
 
-@lru_cache(maxsize=64, typed=True)  # a signer uses few combinations again and again
+@lru_cache(maxsize=64, typed=True)  # a signer often uses the same few combinations
 def _lasting_problems(
     credentials: Credentials,
     method: str,

@@ -121,7 +121,7 @@ CASES = [
         403,
         {},
         RefusalReason.TOKEN_INVALID,
-        "not the one of its key",
+        "does not belong to its key",
     ),
     (
         "RequestTimeTooSkewed",
@@ -214,7 +214,7 @@ CASES = [
         403,
         {"OSSAccessKeyId": "LTAI5tKey"},
         RefusalReason.UNKNOWN_KEY,
-        "does not know the key",
+        "does not know the signing key",
     ),
     (
         "SignatureDoesNotMatch",
@@ -280,7 +280,7 @@ def test_program_that_signs_with_keys_has_no_owner_to_tell(code):
         ),
         ("PermanentRedirect", {}, "OSS_REGION to that of the bucket"),
         ("AccessDenied", {}, "lacks the permission: grant it in a RAM or bucket"),
-        ("SecurityTokenExpired", {}, "OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN of"),
+        ("SecurityTokenExpired", {}, "OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN to"),
     ],
 )
 def test_what_is_wrong_with_keys_is_named_with_its_variable(code, members, words):
@@ -473,7 +473,12 @@ def test_whatever_a_store_writes_is_taken(code, members, signed, status):
         ),
         ("KeyNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
         ("AliasNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
-        ("PublicEndpointForbidden", 400, errors.EndpointForbiddenError, "own domain"),
+        (
+            "PublicEndpointForbidden",
+            400,
+            errors.EndpointForbiddenError,
+            "a domain of the bucket",
+        ),
     ],
 )
 def test_what_is_not_about_permission_says_what_it_is(code, status, kind, words):
