@@ -180,7 +180,7 @@ _ROWS = (
     ),
     _Row("0048-00000401 PublicEndpointForbidden", _CLOSED_HOST, _OPEN_HOSTS),
     _Row(
-        "InvalidObjectState", "the object is archived", "its owner restores it first",
+        "InvalidObjectState", "the object is archived", "ask its owner to restore it first",
         "restore it first",
     ),
     _Row("KmsInDebt", "the bill of KMS is unpaid", _OWNER),
@@ -212,7 +212,7 @@ _ROWS = (
         "a program that writes it several times needs overwrite=True",
     ),
     _Row(
-        "not-locked", "it may not be replaced, or a directory has its name",
+        "not-locked", "it must not be replaced, or a directory has the same name",
         "use another name; for a presigned URL, ask its owner", "use another name",
     ),
     _Row(
@@ -240,11 +240,11 @@ _ROWS = (
         "set part_size",
     ),
     _Row(
-        "EntityTooSmall", "the grant allows larger files only", _OWNER, form=True,
+        "EntityTooSmall", "the grant allows only larger files", _OWNER, form=True,
     ),
     _Row("EntityTooLarge", "one PUT can have at most 5 GiB", "use parts"),
     _Row(
-        "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
+        "EntityTooLarge", "the grant allows only smaller files, and at most 5 GiB",
         "a signer or part URLs could send it", form=True,
     ),
     _Row("MalformedPOSTRequest", "the form was cut or changed on the way", _AGAIN, form=True),

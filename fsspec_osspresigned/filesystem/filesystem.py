@@ -604,7 +604,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         moment = self._object_info(path).get("LastModified")
         if not isinstance(moment, datetime):
-            raise NotImplementedError(f"the store does not say when {path} was stored")
+            raise NotImplementedError(
+                f"the store does not report when {path} was stored"
+            )
         return moment
 
     def modified(self, path: str) -> datetime:

@@ -280,5 +280,5 @@ def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
     if not longest:
         yield "no prefix is fixed: every object of the bucket can be written"
     elif not longest.endswith("/"):
-        why = "it has no slash at its end, so that longer names begin with it too"
+        why = "it has no final slash, so it also matches longer names"
         yield f"the prefix {longest[:80]!r} is broad: {why}"

@@ -330,7 +330,7 @@ class DescribedServer(UploadServer):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        size = sum(upload.sizes.values())  # by now, the size of a stream is known
+        size = sum(upload.sizes.values())  # at the end, the size of a stream is known
         values = self._values(operation, {".size": str(size), **upload.values})
         values |= rows[0] if upload.is_single else {}
         values[PARTS] = rows

@@ -463,7 +463,7 @@ def test_whatever_a_store_writes_is_taken(code, members, signed, status):
 @pytest.mark.parametrize(
     ("code", "status", "kind", "words"),
     [
-        ("InvalidObjectState", 403, errors.AccessDeniedError, "restores it first"),
+        ("InvalidObjectState", 403, errors.AccessDeniedError, "to restore it first"),
         ("KmsInDebt", 403, errors.AccessDeniedError, "bill of KMS is unpaid"),
         (
             "TransferAccelerationDisabled",

@@ -384,7 +384,7 @@ THREADS = (
     Thread(
         "infinitered/apisauce#245: a form with too large a file",
         "<Error>\n<Code>EntityTooLarge</Code>\n<Message>Your proposed upload exceeds the maximum allowed size</Message>\n<ProposedSize>710336</ProposedSize>\n<MaxSizeAllowed>709960</MaxSizeAllowed>\n</Error>",
-        "the grant allows smaller files only",
+        "the grant allows only smaller files",
         "a signer or part URLs could send it",
         "EntityTooLarge",
     ),

@@ -449,7 +449,7 @@ def test_collisions_and_nothing(tmp_path):
     sources = [str(tmp_path / "x" / "a"), str(tmp_path / "y" / "a")]
     with pytest.raises(ConfigurationError, match="would both go to b/p/a"):
         local_objects(sources, "b/p/")
-    with pytest.raises(ConfigurationError, match="no file is at"):
+    with pytest.raises(ConfigurationError, match="no file exists at"):
         local_objects([str(tmp_path / "empty")], "b/p/")
     with pytest.raises(ConfigurationError, match="names no bucket"):
         local_objects(sources, "/p/")
