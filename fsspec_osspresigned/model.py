@@ -491,8 +491,9 @@ class Receipt:
         request_id: request ID of the last request.
         upload_id: upload ID of a multipart upload; None for one PutObject.
         parts: the parts; empty for one PutObject.
-        retries: number of requests that were sent again.
-        resigns: number of requests that were signed again.
+        retries: how often its requests were sent again, without the one that begins an
+            upload in parts.
+        resigns: how often these were signed again.
         seconds: duration from the first byte to the final reply.
         stored_at: seconds since the epoch, by this machine's clock.
         content_type: content type that was sent; None if none was sent.

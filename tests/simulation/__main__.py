@@ -154,6 +154,7 @@ def run_all(
     cores = os.cpu_count() or 1
     failed = undecided = done = 0
     longest, reached = 0.0, Counter[str]()
+    began, hours = _REAL_TIME(), 0.0
     while True:
         while len(running) < cores and _REAL_TIME() < until:
             program = next(programs, None)
@@ -171,6 +172,7 @@ def run_all(
             problem = result["problem"]
             reached.update(result.get("reached", {}))
             longest = max(longest, result.get("longest", 0.0))
+            hours += result.get("seconds", 0.0) / 3600
             if problem or not given.quiet:
                 print(shown(child.program["seed"], result), flush=True)
             if passed := result.get("marks"):
@@ -189,6 +191,8 @@ def run_all(
         print(f"never reached: {', '.join(missing)}")
     if done >= _MANY:
         print(f"the longest wait after an interrupt or a cancellation: {longest:.1f} s")
+        took = (_REAL_TIME() - began) / hours
+        print(f"{hours:.1f} virtual hours, each in {took:.0f} s of real time")
     print(f"{done} programs, {failed} failed{more}")
     return 1 if failed or missing else 2 if 0 < undecided == done else 0
 

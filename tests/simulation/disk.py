@@ -12,6 +12,7 @@ import errno
 import fcntl
 import io
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Disk:
     world: World
     full: float = 0.0
     short: float = 0.0
+    pauses: list[float] = field(factory=list)  # seconds of the next writes
     failed: int = field(init=False, default=0)
     # Inode of a file -> its bytes that survive a crash.
     _synced: dict[int, int] = field(init=False, factory=dict)
@@ -102,6 +104,8 @@ def _write(descriptor: int, data: Any, /) -> int:
 def _write_at(descriptor: int, data: Any, offset: int, /) -> int:
     assert _REAL_WRITE_AT is not None
     if disk is not None:
+        if disk.pauses:
+            time.sleep(disk.pauses.pop())
         disk.check_space()
         data = memoryview(data)[: disk.cut(len(data))]
     return _REAL_WRITE_AT(descriptor, data, offset)

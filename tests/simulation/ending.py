@@ -6,6 +6,7 @@ here. Each step compares the objects in the store to the byte.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import threading
@@ -20,9 +21,12 @@ from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
+from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
 
+from . import disk as disks
 from .ledger import Ledger
-from .network import Event, Network
+from .network import Event, Faults, Network
+from .signers import key_signer
 from .store import BUCKETS
 from .verbs import ByUserError, Counted
 from .world import Broken, World
@@ -250,6 +254,10 @@ class Ending:
                 "no directory": not await verbs.isdir(f"{self.root}-not"),
                 "makedirs": await verbs.isdir(new),
             }
+            if self.is_blind and self.fs.storage_options["signer"] != "keys":
+                # Else the store is asked, which has no directories.
+                names = await verbs.ls(self.root, detail=False)
+                found["ls"] = new in names
             await verbs.rmdir(new)
             found["rmdir"] = not await verbs.exists(new)
         self._all(found, self.root)
@@ -288,6 +296,12 @@ class Ending:
             await verbs.in_thread(self._beside)
         with self._step("calls whose requests fail once"):
             await verbs.in_thread(self._once)
+        with self._step("calls whose requests are refused in turn"):
+            await verbs.in_thread(self._in_turn)
+        with self._step("a URL map of parts"):
+            await verbs.in_thread(self._by_map)
+        with self._step("a slow disk"):
+            await verbs.in_thread(self._slow_disk)
         with self._step("resume"):
             await verbs.in_thread(self._broken_off)
 
@@ -351,6 +365,9 @@ class Ending:
             self.ledger.deletes(copied)
             await verbs.mv(copied, moved)
             self._is(copied, None)
+            self._is(moved, data)
+        with self._step("mv to itself", []):
+            await verbs.mv(moved, moved)
             self._is(moved, data)
         with self._step("overwrite=False", _LOOK):
             _, other = self._data("moved", _SMALL)
@@ -583,19 +600,72 @@ class Ending:
         self._is(copied, None)
         self._all(found, large)
 
+    def _in_turn(self) -> None:
+        """A new signature takes no retry away, and the receipt counts both."""
+        fs = self._like(retries=1, retry_timeout=300)
+        self.network.fates = ("expired", "busy")
+        # The request that begins an upload in parts is not counted.
+        for size, requests in ((_SMALL, 1), (_LARGE, 4)):
+            path, data = self._data(f"in turn {size}", size)
+            receipt = fs.pipe_file(path, data)
+            self._is(path, data)
+            counts = receipt.retries, receipt.resigns
+            if counts != (requests, requests):
+                raise Broken(f"{requests} requests were sent again {counts} times")
+        self.network.fates = ()
+
+    def _by_map(self) -> None:
+        """A map with exactly the parts of a file sends it; its owner may complete it."""
+        model = self.network.server.model
+        demands, model.demands = (
+            model.demands,
+            {},
+        )  # what the options say is not in a map
+        for is_owners in (False, True):
+            path, data = self._data(f"mapped {is_owners}", _LARGE)
+            cut = Cut(parts=3, part_size=102_400)
+            order = Order(cut=cut, owner_completes=is_owners)
+            signed = sign(key_signer(), [path], order)
+            given: dict[str, Any] = {"url_map": json.loads(signed.map_text())}
+            if is_owners:
+                given["receipts"] = str(self.place / "receipts")
+            limit = self.fs.storage_options.get("max_concurrency")
+            fs = OSSPresignedFileSystem(max_concurrency=limit, **given)
+            receipt = fs.put_file(self._local("mapped", data), path)
+            self._is(path, None if is_owners else data)
+            if receipt.status != ("pending" if is_owners else "stored"):
+                raise Broken(f"{path} of a map is {receipt.status}")
+            if len(self._uploads("mapped")) != is_owners:
+                raise Broken("the upload of a map is open, or its parts are gone")
+        forget(key_signer(), signed)
+        model.demands = demands
+
+    def _slow_disk(self) -> None:
+        """A disk that is slower than the limit for the store ends no download."""
+        path, local = f"{self.root}/put", self.place / "slowly"
+        assert disks.disk is not None
+        disks.disk.pauses = [8.0]
+        self._like(retries=0, timeout=5).get_file(path, str(local))
+        if disks.disk.pauses or local.read_bytes() != self._at(path):
+            raise Broken("a download to a slow disk has other bytes")
+
     def _broken_off(self) -> None:
         self._unanswered(self._like(retries=0, timeout=5, checksum="auto"))
         self._aborted(self._like(retries=0))
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
     def _unanswered(self, fs: Any) -> None:
-        """If a reply is lost with all connections, a new connection checks the object."""
-        for size in (_SMALL, _LARGE):
+        """If a lost reply took all connections along, a new one asks for the object.
+
+        The object is compared by its MD5 if the store computes no CRC-64.
+        """
+        for size, share in ((_SMALL, 0.0), (_LARGE, 0.0), (_SMALL, 1.0)):
+            self.network.faults = Faults(no_crc=share)
             self.network.breaks, self.network.dead = True, 0
-            path, data = self._data(f"unanswered{size}", size)
+            path, data = self._data(f"unanswered{size}-{share}", size)
             fs.pipe_file(path, data)
             self._is(path, data)
-        self.network.dead = 0
+        self.network.dead, self.network.faults = 0, Faults()
 
     def _aborted(self, fs: Any) -> None:
         """A failed transaction publishes nothing, and leaves no upload open."""
@@ -630,6 +700,8 @@ class Ending:
 
     def _resumed(self, fs: Any) -> None:
         """Interrupt an upload after one part; the next call sends no part twice."""
+        (self.place / "journals").mkdir(exist_ok=True)
+        (self.place / "journals").chmod(0o770)  # no other user is in the group
         path, data = self._data("resumed", _LARGE)
         local = self._local("resumed", data)
         self.network.parts_left = 1

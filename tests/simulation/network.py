@@ -9,6 +9,7 @@ import math
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
@@ -112,6 +113,9 @@ class Network:
     # Number of parts that arrive. Every later part, and every request to complete, is
     # lost.
     parts_left: int | None = None
+    # Fates that each request meets in turn, before one succeeds, and how many it has met.
+    fates: tuple[str, ...] = ()
+    met: Counter[tuple[str, ...]] = field(factory=Counter)
     # targets that have failed; each fails only once
     once: set[tuple[str, ...]] | None = None
     # statuses with which the store refuses all requests, in turn
@@ -189,6 +193,9 @@ class Network:
             self.parts_left -= event.is_part
             is_lost = self.parts_left < 0 or event.method == "POST"
             return "lose_request" if is_lost and event.method != "DELETE" else "ok"
+        if self.met[event.target] < len(self.fates):
+            self.met[event.target] += 1
+            return self.fates[self.met[event.target] - 1]
         if self.once is not None:
             is_read = event.method == "GET"
             if event.target not in self.once:
