@@ -199,7 +199,7 @@ class Sink(io.BytesIO):
 
 @pytest.mark.parametrize(
     ("head", "words"),
-    [(b"", "does not say how much"), (b"Content-Length: 9\r\n", "failed: ")],
+    [(b"", "does not state the size"), (b"Content-Length: 9\r\n", "failed: ")],
     ids=["without a length", "cut"],
 )
 def test_sink_wants_an_end(serve, send, head, words):

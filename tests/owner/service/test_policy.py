@@ -153,7 +153,7 @@ def test_every_mistake_is_told_at_once_with_its_place():
         *(p for p in problems(text) if p.startswith("token 'n': buckets[0] is wrong")),
         "token 'n': buckets[1] must be a string",
         "token 'n': action is not known: did you mean actions?",
-        "tokens[1].sha256 is that of 'n' too",
+        "tokens[1].sha256 is also the hash of 'n'",
         "tokens[1].name 'n' is the name of another token",
         "tokens[2].name must be a string that can be printed",
         "tokens[2].sha256 must be 64 hex digits: osspresigned serve --hash-token",
