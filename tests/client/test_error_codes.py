@@ -506,7 +506,7 @@ def test_a_header_that_azure_requires_is_named():
 def test_directory_in_the_way_of_an_object():
     """FileAlreadyExists without forbid-overwrite is no matter of overwriting."""
     reply = refused("FileAlreadyExists", status=409)
-    assert "a directory has its name" in error(reply).message
+    assert "a directory has the same name" in error(reply).message
     locked = sign(headers={"X-Oss-Forbid-Overwrite": "true"})
     for found in (error(reply, locked), from_reply(PUT, reply)):
         assert type(found) is errors.ObjectExistsError
@@ -597,8 +597,8 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             errors.BodyCorruptedError,
             "the form was cut",
         ),
-        ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows smaller files"),
-        ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows larger files"),
+        ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows only smaller files"),
+        ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows only larger files"),
     ],
 )
 def test_refusals_of_a_form(code, ec, status, kind, words):

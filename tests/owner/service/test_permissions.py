@@ -78,7 +78,7 @@ def test_refusals_name_what_is_granted(server):
     ):
         fs.sign("examplebucket/lab/a.csv")
     with (
-        pytest.warns(UserWarning, match="count as missing"),
+        pytest.warns(UserWarning, match="reported as missing"),
         pytest.raises(
             PermissionError, match="prefixes: examplebucket/lab/, "
         ) as outside,
