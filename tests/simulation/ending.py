@@ -199,8 +199,12 @@ class Ending:
             value = bytearray(one)
             self.fs.pipe_file(first, value)
             value[:] = bytes(len(value))
+            used = memory_budget().used
             with self.fs.open(second, "wb") as file:
                 file.write(two)
+            time.sleep(1)  # parts may be in flight
+            if memory_budget().used > used:
+                raise Broken("a closed file of a transaction uses memory")
             self.fs.put_file(self._local("third", three), third)
             for path, _ in objects:
                 self._is(path, None)
@@ -227,6 +231,18 @@ class Ending:
                 "ls": self.root in tops,
             }
         self._all(found, self.root)
+        with self._step("a copy in the records"):
+            copied, _ = self._data("copied", 0)
+            self.ledger.copying(f"{self.root}/put", copied)
+            try:
+                await verbs.cp_file(f"{self.root}/put", copied)
+            except PermissionError:  # with overwrite=False it must look first
+                pass
+            else:
+                # without checksums, nothing proves what was copied
+                is_known = self.fs.storage_options.get("checksum") != "none"
+                if is_known and (await verbs.info(copied))["size"] != _LARGE:
+                    raise Broken(f"{copied} has another size than its source")
         await self._directories(verbs)
         with self._step("sync without a listing"):
             await verbs.in_thread(self._sync_blind)
@@ -300,6 +316,8 @@ class Ending:
             await verbs.in_thread(self._in_turn)
         with self._step("a URL map of parts"):
             await verbs.in_thread(self._by_map)
+        with self._step("a full disk"):
+            await verbs.in_thread(self._unwritten)
         with self._step("a slow disk"):
             await verbs.in_thread(self._slow_disk)
         with self._step("resume"):
@@ -639,6 +657,20 @@ class Ending:
                 raise Broken("the upload of a map is open, or its parts are gone")
         forget(key_signer(), signed)
         model.demands = demands
+
+    def _unwritten(self) -> None:
+        """A resume file that cannot be written stops no upload, and is warned of."""
+        path, data = self._data("unwritten", _LARGE)
+        local, first = self._local("unwritten", data), len(self.ledger.warned)
+        assert disks.disk is not None
+        disks.disk.full = 1.0
+        self._like(resume_dir=str(self.place / "full")).put_file(local, path)
+        disks.disk.full = 0.0
+        self._is(path, data)
+        texts = self.ledger.warned[first:]
+        del self.ledger.warned[first:]
+        if ["cannot be used" in text for text in texts] != [True]:
+            raise Broken(f"an upload without a resume file warns: {texts}")
 
     def _slow_disk(self) -> None:
         """A disk that is slower than the limit for the store ends no download."""
