@@ -597,8 +597,20 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             errors.BodyCorruptedError,
             "the form was cut",
         ),
-        ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows only smaller files"),
-        ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows only larger files"),
+        (
+            "EntityTooLarge",
+            "0006-00000003",
+            400,
+            ValueError,
+            "allows only smaller files",
+        ),
+        (
+            "EntityTooSmall",
+            "0006-00000004",
+            400,
+            ValueError,
+            "allows only larger files",
+        ),
     ],
 )
 def test_refusals_of_a_form(code, ec, status, kind, words):
