@@ -111,7 +111,7 @@ class TokenOptions(PolicyOptions):
         policies, store = self.policies(), self.store()
         listed = policies.tokens.values()
         if policy.name in {known.name for known in listed}:
-            raise ConfigurationError(f"the policy has a token {name!r} already")
+            raise ConfigurationError(f"the policy already has a token {name!r}")
         tokens = [policy, *listed, *added_tokens(store.entries()).values()]
         if problem := domain_problem(policies.signer, tokens):
             raise ConfigurationError(problem)
@@ -202,9 +202,7 @@ def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
 def revoke(name: str, wanted: PolicyOptions) -> None:
     """Revoke an added token; URLs that were signed for it stay valid until they expire."""
     if not wanted.store().revoke(name):
-        msg = (
-            f"there is no added token {name!r}: remove one of the policy from its file"
-        )
+        msg = f"no added token is named {name!r}: remove a token of the policy from its file"
         raise ConfigurationError(msg)
     click.echo(f"revoked {shown_text(name)}", err=True)
 
