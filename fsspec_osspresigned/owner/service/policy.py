@@ -390,6 +390,14 @@ class SignerSettings:
     style: str | None = None
     credentials: str = ENVIRONMENT
 
+    def problem(self, tokens: Iterable[Policy]) -> str | None:
+        """Return why the signer cannot sign for *tokens*; None if it can."""
+        buckets = {split_path(path)[0] for policy in tokens for path in policy.prefixes}
+        if self.style == "cname" and len(buckets) > 1:
+            named = ", ".join(sorted(buckets))
+            return f"signer.style cname is the domain of one bucket, not of {named}"
+        return None
+
 
 @frozen(kw_only=True)
 class Policies:
@@ -451,20 +459,11 @@ def parse_policies(text: str) -> Policies:
         if policy.name and policy.name in {known.name for known in tokens.values()}:
             problems.append(f"{place}name {policy.name!r} is the name of another token")
         tokens[digest] = policy
-    if problem := domain_problem(signer, tokens.values()):
+    if problem := signer.problem(tokens.values()):
         problems.append(problem)
     if problems:
         raise ConfigurationError(problems)
     return Policies(signer=signer, tokens=tokens)
-
-
-def domain_problem(signer: SignerSettings, tokens: Iterable[Policy]) -> str | None:
-    """Return why *signer* cannot sign for *tokens*; None if it can."""
-    buckets = {split_path(path)[0] for policy in tokens for path in policy.prefixes}
-    if signer.style == "cname" and len(buckets) > 1:
-        named = ", ".join(sorted(buckets))
-        return f"signer.style cname is the domain of one bucket, not of {named}"
-    return None
 
 
 class _MemberError(Exception):

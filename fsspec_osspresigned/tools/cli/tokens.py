@@ -18,7 +18,7 @@ from attrs import frozen
 
 from ...errors import ConfigurationError
 from ...model import Action, split_path
-from ...owner.service.policy import Policy, added_tokens, domain_problem, hash_token
+from ...owner.service.policy import Policy, added_tokens, hash_token
 from ...parsing import moment
 from ...units import seconds_of, shown_bytes, shown_end, shown_text
 from ...url_checks import is_loopback, service_problem
@@ -113,7 +113,7 @@ class TokenOptions(PolicyOptions):
         if policy.name in {known.name for known in listed}:
             raise ConfigurationError(f"the policy already has a token {name!r}")
         tokens = [policy, *listed, *added_tokens(store.entries()).values()]
-        if problem := domain_problem(policies.signer, tokens):
+        if problem := policies.signer.problem(tokens):
             raise ConfigurationError(problem)
         store.add(entry)
         text = f"added to {store.path}, which the service must use (--tokens)"
