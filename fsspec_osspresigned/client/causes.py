@@ -103,6 +103,7 @@ _OPEN_HOSTS = (
 )
 OWN_DOMAIN = f"{_CLOSED_HOST}: {_OPEN_HOSTS}"
 _AGAIN = "upload again"
+NO_SIGNATURE = "the URL has no signature; it may have been cut at '?'"
 
 _ROWS = (
     _Row(
@@ -135,6 +136,7 @@ _ROWS = (
         "tell the owner, who must sign for the region of the bucket",
         "set region= or OSS_REGION to",  # ``_elsewhere`` adds the region
     ),
+    _Row("no-signature", NO_SIGNATURE, "copy the whole URL again, or ask for a new one"),
     _Row(
         RefusalReason.DENIED, "the signing key lacks the permission",
         "tell the owner, who grants it in a RAM or bucket policy",
@@ -422,6 +424,11 @@ def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
             return
 
 
+def _is_unsigned(refusal: Refusal) -> bool:
+    headers = {} if refusal.signed is None else refusal.signed.headers
+    return refusal.url.is_bare and "authorization" not in map(str.lower, headers)
+
+
 def _by_status(status: int | None) -> str:
     status = status or 0
     if status >= 500 or status in (408, 429):  # noqa: PLR2004 - HTTP status class
@@ -451,6 +458,8 @@ def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
         return _elsewhere(refusal, row)
     if reason is RefusalReason.CLOCK_SKEW:
         return _cause(refusal, row, _of_clock(refusal))
+    if reason is RefusalReason.DENIED and _is_unsigned(refusal):
+        return _cause(refusal, _NAMED["no-signature", False], evidence="likely")
     if (
         reason is RefusalReason.DENIED and not refusal.ec
     ):  # Several reasons have this code.

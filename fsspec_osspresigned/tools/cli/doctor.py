@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import click
 from attrs import frozen
 
-from ...client.causes import OWN_DOMAIN
+from ...client.causes import NO_SIGNATURE, OWN_DOMAIN
 from ...client.client import Client
 from ...client.error_codes import members
 from ...engine.engine import run
@@ -180,10 +180,12 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
     """Return a possible problem of the signature of *signed*; empty if there is none."""
     if signed.form is not None:
         return "" if _FORM_VERSION in signed.form.fields else _BY_V1
-    version = describe(signed.url).version
-    if version == "unknown":
+    facts = describe(signed.url)
+    if facts.is_bare:
+        return NO_SIGNATURE
+    if facts.version == "unknown":
         return "the URL shows none: it may be no presigned URL"
-    if version == "v1":
+    if facts.version == "v1":
         return _BY_V1
     is_fresh = client.holds_keys or client.signer.remote
     return "" if is_fresh else _EDITED
