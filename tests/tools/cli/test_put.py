@@ -199,11 +199,19 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         ),
         (
             ["f", TO, "--signer", "127.0.0.1:80"],
-            "has no scheme: write https://127.0.0.1:80\n",
+            "for an address, write https://127.0.0.1:80\n",
         ),
         (
-            ["f", TO, "--signer", "sign.example.com/x"],
-            "is not of the form module:function",
+            ["f", TO, "--signer", "sign.example.com/x/#token=t&b/"],
+            "--signer sign.example.com/x is not of the form module:function; for ",
+        ),
+        (
+            ["f", TO, "--signer", "sign.example.com/x?y"],
+            "for an address, write https://sign.example.com/x\n",
+        ),
+        (
+            ["f", TO, "--grant", "app.example.com/get"],
+            "No such file or directory; the address of a server begins with https://\n",
         ),
         (["f", "--url-file", "no.url"], "no.url: No such file or directory\n"),
         (["data/e", TO, "--signer", "keys"], "no file is in data/e"),
