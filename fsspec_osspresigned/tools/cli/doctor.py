@@ -56,6 +56,7 @@ from .options import (
     PLACE,
     UploadConnectionOptions,
     examples,
+    is_file_name,
     is_local,
     object_path,
     takes,
@@ -365,7 +366,7 @@ def _is_place(what: str) -> bool:
     if what == "-" or what.startswith(("env:", "file:")) or is_local(what):
         return True
     scheme = scheme_of(what.removeprefix("osspresigned://").removeprefix("oss://"))
-    return bool(scheme) or os.path.isfile(what)
+    return bool(scheme) or is_file_name(what) or os.path.isfile(what)
 
 
 def _read_place(place: str) -> bytes:

@@ -145,6 +145,14 @@ def test_owner_completes(run, oss, tmp_path, monkeypatch):
     assert found["signer"] == ("ok", f"signs UploadPart 1, UploadPart 3 of {PATH}")
 
 
+def test_mistyped_file_is_no_bucket(run):
+    """A bucket of OSS has no dot, so the name is that of a file."""
+    ended = run("doctor", "grnt.json")
+    assert ended.code == 2
+    assert ended.err.endswith("grnt.json: No such file or directory\n")
+    assert ended.out == ""
+
+
 def test_v1_is_noted(run, oss, tmp_path):
     """It works where it works; new buckets refuse it."""
     made = ("sign", PATH, "--signature-version", "v1", "--output", "urls.json")

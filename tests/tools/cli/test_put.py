@@ -167,7 +167,8 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["f"], "where to?"),
+        (["f"], "is missing: osspresigned put f BUCKET/KEY, or --url-file\n"),
+        (["f", "--map", "x"], "is missing: osspresigned put f BUCKET/KEY\n"),
         (["-", "f", TO], "give no other file"),
         (["-", TO], "is not an object"),
         (["-", BUCKET], "is not an object"),
@@ -223,7 +224,7 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             ["data/b/*", f"{BUCKET}/in", "--signer", "keys"],
             "end the destination with a slash",
         ),
-        (["data/a.csv", "a.url"], "no source of signatures is given"),
+        (["data/a.csv", "a.url"], "a.url is a file, but the last argument is the"),
     ],
 )
 def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
