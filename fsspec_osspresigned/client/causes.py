@@ -206,7 +206,7 @@ _ROWS = (
     ),
     _Row(
         "FileAlreadyExists ObjectAlreadyExists", "the object exists already",
-        "use another name; for a presigned URL, ask its owner", "use another name",
+        "use another name, or ask the owner for permission to replace", "use another name",
     ),
     _Row(
         "own-object", "this process itself has stored the object already",
@@ -215,15 +215,15 @@ _ROWS = (
     ),
     _Row(
         "not-locked", "it may not be replaced, or a directory has its name",
-        "use another name; for a presigned URL, ask its owner", "use another name",
+        "use another name, or ask the owner for permission to replace", "use another name",
     ),
     _Row(
         "hidden-object",
         "the object exists already, and stays as it is: it was reported as missing, "
         "because HeadObject or listing is not granted",
         "ask the signer for that permission, or use another name. The storage option "
-        "overwrite=True replaces objects that cannot be seen: an append would then replace "
-        "the table",
+        "overwrite=True replaces objects that cannot be seen (so an append of dask would "
+        "replace the whole table)",
     ),
     _Row("FileImmutable", "the object is write-once", "use another name"),
     _Row(
