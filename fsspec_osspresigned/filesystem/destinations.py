@@ -121,7 +121,7 @@ def refuse_clashes(
         elif local and _is_unfinished(target):
             # another download may be writing to that name
             name = "the name of an unfinished download"
-            advice = "get it alone, to a name of your own"
+            advice = "get it alone, to a different name"
             problems.append(f"{item.path!r} has {name}: {advice}")
     _refuse([*problems, *(_obstacles(seen, files) if local else ())])
 
@@ -151,7 +151,7 @@ def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
             why = "would leave the directory"
         else:
             continue
-        problems.append(f"{item.path!r} {why}: get it alone, to a name of your own")
+        problems.append(f"{item.path!r} {why}: get it alone, to a different name")
     _refuse(problems)
 
 

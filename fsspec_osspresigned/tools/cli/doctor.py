@@ -185,7 +185,7 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
     if facts.is_bare:
         return NO_SIGNATURE
     if facts.version == "unknown":
-        return "the URL shows none: it may be no presigned URL"
+        return "the URL shows none: it may not be a presigned URL"
     if facts.version == "v1":
         return _BY_V1
     is_fresh = client.holds_keys or client.signer.remote
@@ -340,7 +340,7 @@ def doctor(
 
     With a FILE that holds a presigned URL, a URL map or a grant, shows what it permits,
     without its signatures. Instead of FILE, give file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read, such as that of a server of grants. The exit
+    input, or any URL that fsspec can read, such as the URL of a grant server. The exit
     code is 3 if a signature has expired, and 2 if a URL was cut off or changed.
     """
     findings: list[Finding] = []

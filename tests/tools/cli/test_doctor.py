@@ -165,7 +165,7 @@ def test_v1_is_noted(run, oss, tmp_path):
     ("query", "text"),
     [
         ("", "the URL has no signature; it may have been cut at '?'"),
-        ("?x=1", "the URL shows none: it may be no presigned URL"),
+        ("?x=1", "the URL shows none: it may not be a presigned URL"),
     ],
 )
 def test_url_without_a_signature_is_noted(run, oss, url, tmp_path, query, text):

@@ -410,7 +410,10 @@ def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch)
         ended = run("put", "big", TO, *KEYS, "--resume-dir", "journals", *more)
         assert ended.code == 0
         assert ended.err.count("warning: ") == 1
-        assert "cannot be used (No space left on device): the upload goes" in ended.err
+        assert (
+            "cannot be used (No space left on device): the upload continues"
+            in ended.err
+        )
 
 
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
