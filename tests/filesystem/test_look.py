@@ -135,7 +135,7 @@ def test_a_directory_beside_an_object_of_its_name(fs, only):
 
 
 def test_the_warning_about_a_kind_promises_no_protection(fs, only, owner):
-    """isfile reports a hidden object as missing, and a write after it replaces it."""
+    """A hidden object is a missing one for isfile, and a write then replaces it."""
     fs.pipe_file(PATH, b"old")
     blind = only()
     with pytest.warns(ExistenceNotVerifiedWarning) as caught:
