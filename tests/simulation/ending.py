@@ -688,7 +688,7 @@ class Ending:
             raise Broken("a download to a slow disk has other bytes")
 
     def _broken_off(self) -> None:
-        self._unanswered(self._like(retries=0, timeout=5, checksum="auto"))
+        self._unanswered(self._like(retries=0, timeout=3, checksum="auto"))
         self._aborted(self._like(retries=0))
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
