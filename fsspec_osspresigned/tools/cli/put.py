@@ -204,18 +204,18 @@ def _split(
         # destination.
         if default and (len(arguments) == 1 or os.path.isfile(arguments[-1])):
             return arguments, default
-        *sources, target = arguments
+        *sources, last = arguments
         if not sources:
-            msg = f"a destination is missing: osspresigned put {target} BUCKET/KEY"
+            msg = f"a destination is missing: osspresigned put {last} BUCKET/KEY"
             or_url = "" if connection.has_source else ", or --url-file"
             raise click.UsageError(f"{msg}{or_url}")
-        if is_file_name(target) and os.path.isfile(target):
+        if is_file_name(last) and os.path.isfile(last):
             msg = (
-                f"{target} is a file, but the last argument is the destination: give "
+                f"{last} is a file, but the last argument is the destination: give "
                 "BUCKET/KEY; a file of signatures is for --url-file, --map or --grant"
             )
             raise click.UsageError(msg)
-        return sources, target
+        return sources, last
     source, *target = arguments
     if target[1:]:
         raise click.UsageError("--url-file is one presigned URL, for one file")
