@@ -141,17 +141,36 @@ def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
             above = os.path.dirname(above)
 
 
-def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
+_WINDOWS = os.name == "nt"
+_ODD_ON_WINDOWS = re.compile(
+    r'[\x00-\x1f\\:*?"<>|]|[ .](?:/|$)'
+    r"|(?:^|/)(?i:con(?:in\$|out\$)?|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:[.][^/]*)?(?:/|$)"
+)
+
+
+def local_name_problem(name: str, *, windows: bool = _WINDOWS) -> str | None:
+    """Return why no file in a directory can have the *name* of a key; None if one can.
+
+    *windows* applies the rules of Windows, which has drives, backslashes and devices.
+    """
+    if "\0" in name:
+        return "has a NUL character in its name"
+    if ".." in name.split("/"):
+        return "would leave the directory"
+    if windows and _ODD_ON_WINDOWS.search(name):
+        return "is not a file name on Windows"
+    return None
+
+
+def refuse_escapes(
+    destinations: Iterable[Destination], root: str, *, windows: bool = _WINDOWS
+) -> None:
+    """Raise ConfigurationError if a file cannot have the name that it would get in *root*."""
     problems = []
     for item in destinations:
         name = item.target.removeprefix(root.rstrip("/"))
-        if "\0" in name:
-            why = "has a NUL character in its name"
-        elif ".." in name.split("/"):
-            why = "would leave the directory"
-        else:
-            continue
-        problems.append(f"{item.path!r} {why}: get it alone, to a name of your own")
+        if why := local_name_problem(name, windows=windows):
+            problems.append(f"{item.path!r} {why}: get it alone, to a name of your own")
     _refuse(problems)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from glob import escape
@@ -18,6 +17,7 @@ from attrs.validators import instance_of, optional
 from fsspec.utils import glob_translate
 
 from ...errors import ConfigurationError
+from ...filesystem.destinations import local_name_problem
 from ...signing.endpoint import check_key
 
 _SIGNS = {"+": True, "-": False}
@@ -129,11 +129,6 @@ class Filter:
 # A smaller difference of times proves nothing, because the store's times and the
 # measured clock offset are in whole seconds.
 SLACK = 2.0
-
-_ODD_ON_WINDOWS = re.compile(
-    r'[\x00-\x1f\\:*?"<>|]|[ .](?:/|$)'
-    r"|(?:^|/)(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[.][^/]*)?(?:/|$)"
-)
 
 
 class How(enum.StrEnum):
@@ -296,7 +291,7 @@ def plan(
             result.found += 1
             stored, sent = listed.pop(name, None), before.get(name)
             if rules.downward:
-                problem = local_name_problem(name)
+                problem = _fetch_problem(name)
             else:
                 problem = name_problem(name, rules.prefix)
             if problem is not None:
@@ -359,17 +354,13 @@ def name_problem(name: str, prefix: str) -> str | None:
     return check_key(prefix + name)
 
 
-def local_name_problem(name: str, *, windows: bool = os.name == "nt") -> str | None:
-    """Return why a local file cannot have the *name* of a key; None if it can."""
+def _fetch_problem(name: str) -> str | None:
     if _leads_out(name):
         return "a key with '.' or '..' in it is not fetched"
     if "" in name.split("/"):
         return "a key with a slash at its beginning, or two in a row, is not fetched"
-    if "\0" in name:
-        return "a key with a NUL is not a file name"
-    if windows and _ODD_ON_WINDOWS.search(name):
-        return "the key is not a file name on Windows"
-    return None
+    why = local_name_problem(name)
+    return f"the key {why}" if why else None
 
 
 def _leads_out(name: str) -> bool:

@@ -20,7 +20,6 @@ from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.tools.cli.sync import exit_code
-from fsspec_osspresigned.tools.sync.plan import local_name_problem
 from tests.tools.sync.conftest import BUCKET, FILES, write
 
 SOURCE = f"{BUCKET}/out"
@@ -239,29 +238,6 @@ def test_key_that_leads_out_fails_alone(stored, owner, target, key):
         sync_down(SOURCE, target, filesystem=stored)
     assert list(caught.value.failures) == [key]
     assert files(target.parent) == {f"target/{n}": d for n, d in FILES.items()}
-
-
-@pytest.mark.parametrize(
-    ("name", "fits", "on_windows"),
-    [
-        ("a.csv", True, True),
-        ("a b/.hidden/c", True, True),
-        ("console/x", True, True),
-        ("../a", False, False),
-        ("a\0", False, False),
-        ("C:/a", True, False),
-        ("C:a", True, False),
-        ("a\\..\\b", True, False),
-        ("a/nul.txt", True, False),
-        ("COM1/x", True, False),
-        ("a./b", True, False),
-        ("what?", True, False),
-    ],
-)
-def test_names_that_a_disk_can_hold(name, fits, on_windows):
-    """Windows has drives, a second slash, and names of devices."""
-    assert (local_name_problem(name, windows=False) is None) == fits
-    assert (local_name_problem(name, windows=True) is None) == on_windows
 
 
 def test_link_to_a_directory_is_not_followed(stored, owner, target, tmp_path):
