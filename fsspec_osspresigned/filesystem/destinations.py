@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -99,12 +102,14 @@ def refuse_clashes(
 ) -> None:
     """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*), three more things are refused: a destination that is both a
-    file and a directory, a directory where a file exists, and the name of an unfinished
-    download. *known* means that each source is known to be an object or a directory.
-    Only then is an object refused that would replace an existing directory.
+    On a disk (*local*), four more things are refused: a destination that is both a
+    file and a directory, a directory where a file exists, the name of an unfinished
+    download, and two names that differ only in case or Unicode form, if the file system
+    ignores that. *known* means that each source is known to be an object or a
+    directory. Only then is an object refused that would replace an existing directory.
     """
     seen: dict[str, str] = {}
+    folded: dict[str, str] = {}
     problems: list[str] = []
     files: set[str] = set()
     for item in destinations:
@@ -123,7 +128,29 @@ def refuse_clashes(
             name = "the name of an unfinished download"
             advice = "get it alone, to a name of your own"
             problems.append(f"{item.path!r} has {name}: {advice}")
+        elif local:
+            fold = unicodedata.normalize("NFD", target.casefold())
+            other = folded.setdefault(fold, target)
+            if other != target and _are_one_file(other, target):
+                pair = f"{seen[other]!r} and {item.path!r}"
+                problems.append(f"{pair} would be one file on this file system")
     _refuse([*problems, *(_obstacles(seen, files) if local else ())])
+
+
+def _are_one_file(path: str, other: str) -> bool:
+    """Return whether the file system ignores the differences between two paths.
+
+    It tries the names that differ in a temporary directory, next to the files.
+    """
+    names = zip(Path(path).parts, Path(other).parts, strict=True)
+    above = next(filter(os.path.isdir, map(str, Path(path).parents)), None)
+    with TemporaryDirectory(prefix=".osspresigned-", dir=above) as trial:
+        for one, two in names:
+            if one != two:
+                os.makedirs(os.path.join(trial, one), exist_ok=True)
+                if not os.path.lexists(os.path.join(trial, two)):
+                    return False
+    return True
 
 
 def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:

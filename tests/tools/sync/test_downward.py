@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
@@ -238,6 +239,69 @@ def test_key_that_leads_out_fails_alone(stored, owner, target, key):
         sync_down(SOURCE, target, filesystem=stored)
     assert list(caught.value.failures) == [key]
     assert files(target.parent) == {f"target/{n}": d for n, d in FILES.items()}
+
+
+@pytest.fixture
+def folding(tmp_path, monkeypatch):
+    """A directory on a file system that keeps case, but finds names in any case."""
+    root = tmp_path / "folding"
+    root.mkdir()
+    listdir = os.listdir
+
+    def real(path):
+        if not (isinstance(path, str | Path) and str(path).startswith(f"{root}/")):
+            return path
+        here = str(root)
+        for name in Path(path).relative_to(root).parts:
+            names = listdir(here) if Path(here).is_dir() else []
+            found = (known for known in names if known.lower() == name.lower())
+            here = f"{here}/{next(found, name)}"
+        return here
+
+    def fold(name):
+        function = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *args, **kwargs: function(*map(real, args), **kwargs)
+        )
+
+    for name in ("lstat", "mkdir", "open", "rename", "replace", "stat", "unlink"):
+        fold(name)
+    monkeypatch.setattr(
+        os, "utime", lambda path, ns, utime=os.utime: utime(real(path), ns=ns)
+    )
+    return root
+
+
+def test_new_case_of_a_name(fs, folding):
+    """The new object replaces the file, which is not deleted as one that is extra."""
+    fs.pipe_file(f"{SOURCE}/Data/Report.csv", b"old")
+    options = {"filesystem": fs, "delete": True}
+    sync_down(SOURCE, folding, **options)
+    fs.mv_file(f"{SOURCE}/Data/Report.csv", f"{SOURCE}/data/report.csv")
+    fs.pipe_file(f"{SOURCE}/data/report.csv", b"new")
+    assert sync_down(SOURCE, folding, **options, dry_run=True).plan.extra == []
+    result = sync_down(SOURCE, folding, **options)
+    assert (result.sent, result.deleted) == (1, [])
+    assert list(files(folding).values()) == [b"new"]
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("d/x", "D/x")])
+def test_two_keys_that_are_one_file(fs, folding, names):
+    """No object takes the place of another one; elsewhere both are files."""
+    first, second = names
+    fs.pipe({f"{SOURCE}/{name}": name.encode() for name in names})
+    with pytest.raises(ConfigurationError, match="would be one file"):
+        fs.get(f"{SOURCE}/", f"{folding}/", recursive=True)
+    with pytest.raises(ConfigurationError, match="would be one file"):
+        sync_down(SOURCE, folding, filesystem=fs)
+    sync_down(SOURCE, folding, filesystem=fs, filters=[f"- /{second}"])
+    with pytest.raises(ConfigurationError, match="file that was not listed"):
+        sync_down(SOURCE, folding, filesystem=fs)
+    assert files(folding) == {first: first.encode()}
+    elsewhere = folding.parent / "elsewhere"
+    assert sync_down(SOURCE, elsewhere, filesystem=fs).sent == 2
+    fs.get(f"{SOURCE}/", f"{elsewhere}/", recursive=True)
+    assert files(elsewhere) == {name: name.encode() for name in names}
 
 
 def test_link_to_a_directory_is_not_followed(stored, owner, target, tmp_path):
