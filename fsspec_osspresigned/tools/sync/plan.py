@@ -82,17 +82,14 @@ class Rule:
 
 @frozen
 class NameList:
-    """Rule that includes the files in *names*; *seen* collects the names that occurred."""
+    """Rule that includes the files in *names*; *seen* collects those of the source."""
 
     takes: ClassVar[bool] = True
     names: frozenset[str]
     seen: set[str] = field(factory=set, eq=False)
 
     def fits(self, name: str) -> bool:
-        is_named = name in self.names
-        if is_named:
-            self.seen.add(name)
-        return is_named
+        return name in self.names
 
 
 @frozen
@@ -111,6 +108,13 @@ class Filter:
         return cls(tuple(Rule.of(r) if isinstance(r, str) else r for r in rules))
 
     def takes(self, name: str) -> bool:
+        """Return whether the rules include *name*, which the source has."""
+        for rule in self.rules:
+            if isinstance(rule, NameList) and rule.fits(name):
+                rule.seen.add(name)
+        return self.includes(name)
+
+    def includes(self, name: str) -> bool:
         for rule in reversed(self.rules):
             if rule.fits(name):
                 return rule.takes
@@ -379,7 +383,7 @@ def _extra(
     for name, stored in listed.items():
         if not name or name.endswith("/") or _leads_out(name):
             continue
-        if chosen.takes(name) and unseen.isdisjoint(_above(name)):
+        if chosen.includes(name) and unseen.isdisjoint(_above(name)):
             yield Extra(name, stored.size)
 
 

@@ -600,3 +600,19 @@ def test_files_of_a_list(run, oss, tree, tmp_path, command):
     assert ended.code == 1
     assert "b/none: named in --files-from, not found\n" in ended.err
     assert stored(oss) == {"in/a.csv": b"a", "in/b/d e.bin": b"ddd"}
+
+
+def test_file_of_a_list_that_only_the_destination_has(run, oss, tree, tmp_path):
+    """It is missing in the source, so the sync fails, and the object stays."""
+    assert run("sync", "data", TO, *KEYS).code == 0
+    (tree / "a.csv").unlink()
+    (tmp_path / "list").write_text("a.csv\n")
+    call = ("sync", "data", TO, *KEYS, "--files-from", "list")
+    for more in ((), ("--dry-run",), ("--check",)):
+        ended = run(*call, *more)
+        assert ended.code == 1
+        assert "a.csv: named in --files-from, not found\n" in ended.err
+    ended = run(*call, "--delete", "--yes")
+    assert ended.code == 2
+    assert "--files-from and --delete" in ended.err
+    assert stored(oss)["in/a.csv"] == b"a"
