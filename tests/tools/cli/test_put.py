@@ -616,3 +616,16 @@ def test_file_of_a_list_that_only_the_destination_has(run, oss, tree, tmp_path):
     assert ended.code == 2
     assert "--files-from and --delete" in ended.err
     assert stored(oss)["in/a.csv"] == b"a"
+
+
+def test_file_that_is_named_after_a_presigned_url(run, oss, tree):
+    """It fails alone, and no signature is shown; the others are uploaded."""
+    (tree / "x?Expires=1&Signature=c2VjcmV0").touch()
+    for more in ((), ("--json",), ("--dry-run",)):
+        ended = run("put", "data", TO, *KEYS, *more)
+        assert ended.code == 1
+        text = ended.out + ended.err
+        assert "in/data/x?Expires=1&Signature=<hidden>" in text
+        assert "rename it" in text
+        assert "c2VjcmV0" not in text
+    assert len(stored(oss)) == 3
