@@ -353,18 +353,20 @@ def _walk(top: str, depth: int | None) -> Iterator[tuple[str, _Found]]:
     Links to directories are not followed, because they may lead outside or in a circle.
     An unreadable directory is yielded with the error.
     """
-    try:
-        with os.scandir(top) as entries:
-            listed = sorted((entry.name, _kind(entry)) for entry in entries)
-    except OSError as error:
-        yield top, (Kind.DIRECTORY, error)
-        return
-    front = top.rstrip("/")
-    for name, kind in listed:
-        yield f"{front}/{name}", (kind, None)
-        if kind is Kind.DIRECTORY and depth != 1:
-            below = None if depth is None else depth - 1
-            yield from _walk(f"{front}/{name}", below)
+    below = [(top.rstrip("/"), Kind.DIRECTORY, 0)]
+    while below:
+        path, kind, level = below.pop()
+        if level:
+            yield path, (kind, None)
+        if kind is not Kind.DIRECTORY or level == depth:
+            continue
+        try:
+            with os.scandir(path or "/") as entries:
+                listed = sorted((entry.name, _kind(entry)) for entry in entries)
+        except OSError as error:
+            yield path or "/", (kind, error)
+            continue
+        below += [(f"{path}/{name}", kind, level + 1) for name, kind in listed[::-1]]
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:
