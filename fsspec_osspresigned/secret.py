@@ -1,4 +1,4 @@
-"""Secrets: a type that hides its text in output, and redaction of foreign text."""
+"""Secrets: a type that hides its text in output, and redaction of texts from other programs."""
 
 from __future__ import annotations
 

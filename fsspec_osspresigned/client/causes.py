@@ -171,7 +171,7 @@ _ROWS = (
     ),
     _Row(
         RefusalReason.POLICY, "the policy of the grant does not allow it",
-        "change what it names, or ask the owner for another grant",
+        "change the value that it names, or ask the owner for another grant",
     ),
     # Causes by code or EC number.
     _Row(
@@ -180,7 +180,7 @@ _ROWS = (
     ),
     _Row("0048-00000401 PublicEndpointForbidden", _CLOSED_HOST, _OPEN_HOSTS),
     _Row(
-        "InvalidObjectState", "the object is archived", "its owner restores it first",
+        "InvalidObjectState", "the object is archived", "ask its owner to restore it first",
         "restore it first",
     ),
     _Row("KmsInDebt", "the bill of KMS is unpaid", _OWNER),
@@ -212,7 +212,7 @@ _ROWS = (
         "a program that writes it several times needs overwrite=True",
     ),
     _Row(
-        "not-locked", "it may not be replaced, or a directory has its name",
+        "not-locked", "it must not be replaced, or a directory has the same name",
         "use another name; for a presigned URL, ask its owner", "use another name",
     ),
     _Row(
@@ -240,11 +240,11 @@ _ROWS = (
         "set part_size",
     ),
     _Row(
-        "EntityTooSmall", "the grant allows larger files only", _OWNER, form=True,
+        "EntityTooSmall", "the grant allows only larger files", _OWNER, form=True,
     ),
     _Row("EntityTooLarge", "one PUT can have at most 5 GiB", "use parts"),
     _Row(
-        "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
+        "EntityTooLarge", "the grant allows only smaller files, and at most 5 GiB",
         "a signer or part URLs could send it", form=True,
     ),
     _Row("MalformedPOSTRequest", "the form was cut or changed on the way", _AGAIN, form=True),
@@ -338,13 +338,16 @@ _UNASKED = {
     ),
     "multipart/form-data": (
         "the body is a form, and would be stored with its boundaries",
-        "send the file itself as the body, not FormData; Postman: body binary",
+        "send the file itself as the body, not FormData (in Postman: body binary)",
     ),
     "application/json": (
         "axios and other libraries add it to a body of JSON",
         "axios: headers {'Content-Type': false}",
     ),
-    "false": ("the library sent a setting as the value", "give it a type as text"),
+    "false": (
+        "the library sent a setting as the header's value",
+        "give the library a type as text",
+    ),
 }
 _OWN_SECRET = Cause(
     "likely",

@@ -126,7 +126,7 @@ def refuse_clashes(
         elif local and _is_unfinished(target):
             # another download may be writing to that name
             name = "the name of an unfinished download"
-            advice = "get it alone, to a name of your own"
+            advice = "get it alone, to a different name"
             problems.append(f"{item.path!r} has {name}: {advice}")
         elif local:
             fold = unicodedata.normalize("NFD", target.casefold())
@@ -197,7 +197,7 @@ def refuse_escapes(
     for item in destinations:
         name = item.target.removeprefix(root.rstrip("/"))
         if why := local_name_problem(name, windows=windows):
-            problems.append(f"{item.path!r} {why}: get it alone, to a name of your own")
+            problems.append(f"{item.path!r} {why}: get it alone, to a different name")
     _refuse(problems)
 
 

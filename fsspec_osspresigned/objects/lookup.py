@@ -431,7 +431,7 @@ def _refusal(
     action = _action(reason)
     why = f"{action} is not granted"
     if isinstance(reason, NotCoveredError) and reason.code is not None:
-        why = reason.message  # the message of a signer service says what it permits
+        why = reason.message  # a signer service names its permissions in the message
     return kind(f"{why}{_UNKNOWN.get(action, '')}", path=path, action=action)
 
 

@@ -39,7 +39,7 @@ _VERSIONS = {
     "s3-v4": "V4 of S3-compatible stores",
     "gcs-v2": "V2 of Google Cloud Storage",
     "gcs-v4": "V4 of Google Cloud Storage",
-    "unknown": "none that is known: this may be no presigned URL",
+    "unknown": "unknown: this may not be a presigned URL",
 }
 # bytes of a file that may contain a single URL instead of a map
 _MAX_ONE = 2 * url_checks.MAX_URL
@@ -280,5 +280,5 @@ def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
     if not longest:
         yield "no prefix is fixed: every object of the bucket can be written"
     elif not longest.endswith("/"):
-        why = "it has no slash at its end, so that longer names begin with it too"
+        why = "it has no final slash, so it also matches longer names"
         yield f"the prefix {longest[:80]!r} is broad: {why}"

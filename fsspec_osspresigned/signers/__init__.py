@@ -66,7 +66,7 @@ SIGNERS = (
         "upload_server",
         "described_server:upload_server_signer",
         own_options=("signer_token", "upload_server_options"),
-        hint="a server of uploads, such as 'dashscope'",
+        hint="an upload server, such as 'dashscope'",
     ),
 )
 

@@ -117,7 +117,7 @@ class DescribedServer(UploadServer):
             self.batch = _BATCH if is_for_many else 1
         self.signs, self.carries_out = _actions(description)
 
-    # -- what may be uploaded -----------------------------------------------------------------
+    # -- grants --------------------------------------------------------------------------------
 
     def grant(self, path: str) -> Grant:
         self._names(path)
@@ -330,7 +330,7 @@ class DescribedServer(UploadServer):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        size = sum(upload.sizes.values())  # by now, the size of a stream is known
+        size = sum(upload.sizes.values())  # at the end, the size of a stream is known
         values = self._values(operation, {".size": str(size), **upload.values})
         values |= rows[0] if upload.is_single else {}
         values[PARTS] = rows

@@ -117,7 +117,8 @@ def damage(url: SecretURL) -> str | None:
     query = dict(parse_query(parts.query))
     names = [name.lower() for name in query]
     signature = next((query[name] for name in SIGNATURES if query.get(name)), "")
-    del query, parts  # they contain the signature, and tracebacks may show variables
+    # the pairs contain the signature, and tracebacks may show variables
+    del query, parts
     if any(name.startswith("amp;") for name in names):
         return "has &amp; instead of &"
     if signature:

@@ -80,8 +80,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     Use it in a ``with`` block, which ends the bar.
 
     Args:
-        verb: what is done to a file, such as ``uploaded``. For verbs that transfer no
-            bytes, such as ``deleted``, the bar counts files.
+        verb: participle for a transferred file, such as ``uploaded``. For verbs that
+            transfer no bytes, such as ``deleted``, the bar counts files.
         bar: draw a bar on standard error, if that is a terminal.
         say: is called with a line for each finished file; None prints nothing.
         event: is called with the name and the members of each event; None calls nothing.

@@ -198,7 +198,7 @@ def test_a_reply_is_as_long_as_its_parts_need(oss):
     """16 KiB for each part are enough, and the rest is not read."""
     with (
         HostileCompanion(oss, lambda _, document: [document] * 4000) as server,
-        pytest.raises(SignerError, match="answered more than"),
+        pytest.raises(SignerError, match="answered with more than"),
     ):
         of("companion", server).pipe_file("a", b"1")
     assert not oss.requests

@@ -243,10 +243,10 @@ def page(**members):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (page(IsTruncated="true"), "where it goes on"),
-        (page(IsTruncated="true", NextContinuationToken="again"), "where it goes on"),
-        (page(Contents="<Key>elsewhere</Key>"), "not asked for"),
-        (page(CommonPrefixes="<Prefix>e/</Prefix>"), "not asked for"),
+        (page(IsTruncated="true"), "where it continues"),
+        (page(IsTruncated="true", NextContinuationToken="again"), "where it continues"),
+        (page(Contents="<Key>elsewhere</Key>"), "not requested"),
+        (page(CommonPrefixes="<Prefix>e/</Prefix>"), "not requested"),
         (page(Contents="<Key>d/x</Key><Size>many</Size>"), "size"),
     ],
 )

@@ -368,7 +368,7 @@ def signed_grant(signer: Signer, terms: GrantTerms) -> SignedGrant:
     ServiceError if *signer* has no key for V4, or cannot sign *terms*.
     """
     if not isinstance(signer, KeySigner) or signer.version != "v4":
-        detail = "this signer makes no grants: it needs a key and V4"
+        detail = "this signer cannot issue grants: they need a key and V4"
         raise ServiceError("action_not_granted", detail)
     try:
         return sign_grant(

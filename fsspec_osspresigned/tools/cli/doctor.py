@@ -182,7 +182,7 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
         return "" if _FORM_VERSION in signed.form.fields else _BY_V1
     version = describe(signed.url).version
     if version == "unknown":
-        return "the URL shows none: it may be no presigned URL"
+        return "the URL shows none: it may not be a presigned URL"
     if version == "v1":
         return _BY_V1
     is_fresh = client.holds_keys or client.signer.remote
@@ -337,7 +337,7 @@ def doctor(
 
     With a FILE that holds a presigned URL, a URL map or a grant, shows what it permits,
     without its signatures. Instead of FILE, give file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read, such as that of a server of grants. The exit
+    input, or any URL that fsspec can read, such as the URL of a grant server. The exit
     code is 3 if a signature has expired, and 2 if a URL was cut off or changed.
     """
     findings: list[Finding] = []

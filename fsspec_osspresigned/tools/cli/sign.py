@@ -356,7 +356,7 @@ def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
     click.echo(f"valid until {shown_end(made.expires_at, now)}", err=True)
     if made.expires_at < int(now) + terms.expires_in - 1:
         asked = shown_seconds(terms.expires_in)
-        msg = f"the temporary key ends then: shorter than the {asked} asked for"
+        msg = f"the temporary key expires then: shorter than the {asked} asked for"
         click.echo(msg, err=True)
     elif TOKEN_FIELD in made.fields:
-        click.echo("if the temporary key ends earlier, so does the grant", err=True)
+        click.echo("the grant expires earlier if the temporary key does", err=True)

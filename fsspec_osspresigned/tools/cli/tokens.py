@@ -110,7 +110,7 @@ class TokenOptions(PolicyOptions):
         [policy] = added_tokens([entry]).values()
         listed = self.policies().tokens
         if policy.name in {known.name for known in listed.values()}:
-            raise ConfigurationError(f"the policy has a token {name!r} already")
+            raise ConfigurationError(f"the policy already has a token {name!r}")
         store = self.store()
         store.add(entry)
         text = f"added to {store.path}, which the service must use (--tokens)"
@@ -199,9 +199,7 @@ def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
 def revoke(name: str, wanted: PolicyOptions) -> None:
     """Revoke an added token; URLs that were signed for it stay valid until they expire."""
     if not wanted.store().revoke(name):
-        msg = (
-            f"there is no added token {name!r}: remove one of the policy from its file"
-        )
+        msg = f"no added token is named {name!r}: remove a token of the policy from its file"
         raise ConfigurationError(msg)
     click.echo(f"revoked {shown_text(name)}", err=True)
 

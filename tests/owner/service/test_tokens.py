@@ -411,14 +411,14 @@ def test_token_of_the_policy_file_is_revoked_there(policy_file, capsys):
     assert count(store, policy, put("a")) == []
     call = ["serve", "token", "revoke", "writer", "--policy", str(policy_file)]
     assert run(call) == 2
-    assert "remove one of the policy from its file" in capsys.readouterr().err
+    assert "remove a token of the policy from its file" in capsys.readouterr().err
     assert store.left(policy) == {"objects_left": 4}
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["writer", *PREFIX], "the policy has a token 'writer' already"),
+        (["writer", *PREFIX], "the policy already has a token 'writer'"),
         (["bob", "--prefix", "examplebucket/partner"], "end it with a slash"),
         (["bob", "--prefix", "examplebucket"], "is the whole bucket"),
         (["bob", "--prefix", "B/partner/"], "buckets"),
@@ -442,7 +442,7 @@ def test_a_name_is_given_once(policy_file, capsys):
     call = ["serve", "token", "add", "bob", "--policy", str(policy_file), *PREFIX]
     assert run(call) == 0
     assert run(call) == 2
-    assert "there is a token 'bob' already" in capsys.readouterr().err
+    assert "a token 'bob' already exists" in capsys.readouterr().err
     assert run(["serve", "token", "list", "--json", *call[4:6]]) == 0
     [listed] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert listed["prefixes"] == ["examplebucket/partner/"]

@@ -159,7 +159,7 @@ def test_url_without_a_signature_is_noted(run, oss, url, tmp_path):
     found = lines(run("doctor", "--url-file", "one.url"))
     assert found["signature"] == (
         "note",
-        "the URL shows none: it may be no presigned URL",
+        "the URL shows none: it may not be a presigned URL",
     )
 
 

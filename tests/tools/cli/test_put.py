@@ -167,7 +167,7 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["f"], "where to?"),
+        (["f"], "a destination is missing"),
         (["-", "f", TO], "give no other file"),
         (["-", TO], "is not an object"),
         (["-", BUCKET], "is not an object"),
@@ -321,6 +321,7 @@ def test_json_events_tell_everything(run, oss, tree):
         "event": "end",
         "done": 2,
         "failed": 1,
+        "in_flight": [],
         "untried": 0,
         "bytes": 5,
         "seconds": by_kind["end"]["seconds"],
@@ -401,7 +402,10 @@ def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch)
         ended = run("put", "big", TO, *KEYS, "--resume-dir", "journals", *more)
         assert ended.code == 0
         assert ended.err.count("warning: ") == 1
-        assert "cannot be used (No space left on device): the upload goes" in ended.err
+        assert (
+            "cannot be used (No space left on device): the upload continues"
+            in ended.err
+        )
 
 
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
