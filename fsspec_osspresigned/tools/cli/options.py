@@ -539,8 +539,11 @@ class ReportOptions:
                 ),
             ):
                 act()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             progress.interrupt()
+            if not getattr(error, "__notes__", ()):
+                # no request was sent whose reply is missing
+                progress.in_flight.clear()
         except UploadErrors as error:
             progress.given_up = True
             for path, failure in error.failures.items():

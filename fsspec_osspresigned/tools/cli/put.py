@@ -22,9 +22,11 @@ from ...filesystem.destinations import (
 )
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Receipt
+from ...secret import redact
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
+from ...url_checks import has_signature
 from ..language import translated_list, translated_whole
 from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
@@ -118,6 +120,12 @@ class PutPlan:
                 continue
             if entry.problem is not None:
                 self.failures.append(Failure(path, local, entry.problem))
+            elif entry.is_sent and has_signature(path):
+                # such as a file that wget has named after a presigned URL
+                error = ConfigurationError(
+                    "its name holds a signature, like a URL: rename it"
+                )
+                self.failures.append(Failure(redact(path), redact(local), error))
             elif entry.is_sent and (wrong := check_key(path.partition("/")[2])):
                 self.failures.append(Failure(path, local, ConfigurationError(wrong)))
             elif entry.is_sent:

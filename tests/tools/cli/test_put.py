@@ -330,6 +330,7 @@ def test_json_events_tell_everything(run, oss, tree):
         "event": "end",
         "done": 2,
         "failed": 1,
+        "in_flight": [],
         "untried": 0,
         "bytes": 5,
         "seconds": by_kind["end"]["seconds"],
@@ -612,3 +613,32 @@ def test_files_of_a_list(run, oss, tree, tmp_path, command):
     assert ended.code == 1
     assert "b/none: named in --files-from, not found\n" in ended.err
     assert stored(oss) == {"in/a.csv": b"a", "in/b/d e.bin": b"ddd"}
+
+
+def test_file_of_a_list_that_only_the_destination_has(run, oss, tree, tmp_path):
+    """It is missing in the source, so the sync fails, and the object stays."""
+    assert run("sync", "data", TO, *KEYS).code == 0
+    (tree / "a.csv").unlink()
+    (tmp_path / "list").write_text("a.csv\n")
+    call = ("sync", "data", TO, *KEYS, "--files-from", "list")
+    for more in ((), ("--dry-run",), ("--check",)):
+        ended = run(*call, *more)
+        assert ended.code == 1
+        assert "a.csv: named in --files-from, not found\n" in ended.err
+    ended = run(*call, "--delete", "--yes")
+    assert ended.code == 2
+    assert "--files-from and --delete" in ended.err
+    assert stored(oss)["in/a.csv"] == b"a"
+
+
+def test_file_that_is_named_after_a_presigned_url(run, oss, tree):
+    """It fails alone, and no signature is shown; the others are uploaded."""
+    (tree / "x?Expires=1&Signature=c2VjcmV0").touch()
+    for more in ((), ("--json",), ("--dry-run",)):
+        ended = run("put", "data", TO, *KEYS, *more)
+        assert ended.code == 1
+        text = ended.out + ended.err
+        assert "in/data/x?Expires=1&Signature=<hidden>" in text
+        assert "rename it" in text
+        assert "c2VjcmV0" not in text
+    assert len(stored(oss)) == 3
