@@ -323,9 +323,8 @@ class Lookup:
             why = f" ({reason.strerror})" if denied else ""
             text = (
                 f"{_action(reason)} is not granted in {root!r}{why}: objects that this "
-                "process did not write are reported as missing, and are not replaced if "
-                "the signature can forbid that (if_unverifiable='error' raises an error "
-                "instead)"
+                "process did not write are reported as missing (if_unverifiable='error' "
+                "raises an error instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
         raise _refusal(path, reason, ObjectNotVisibleError) from reason

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from .. import url_checks
+from ..client.causes import NO_SIGNATURE
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
 from ..other_stores import GOOGLE_QUERY, S3_HEADER
@@ -126,6 +127,9 @@ def about_url(
     if problem := damage(url):
         text = f"the URL {problem}; it was cut off or changed"
         yield Fact("damaged", text, "damaged")
+    elif signed.is_bare:
+        # a bucket may let anyone write, so this is no error
+        yield Fact("warning", NO_SIGNATURE, "warning")
     yield Fact("version", _VERSIONS[signed.version])
     host = f"{urlsplit(url.reveal()).scheme}://{shown_text(signed.host)}"
     yield Fact("goes to", host)

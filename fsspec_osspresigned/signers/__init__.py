@@ -71,6 +71,10 @@ SIGNERS = (
 )
 
 
+# A host with a port, or a host with a dot, and a path.
+_NO_SCHEME = r"[^:/]+:\d+(/.*)?|[^:/]+\.[^:/]+(/[^:]*)?"
+
+
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
     """Return the kinds of signers that the options select, by the name of the option.
 
@@ -87,8 +91,10 @@ def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
     """Return a text for each option that needs a kind of signer that is not selected."""
     signer = value_of("signer")
-    if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
-        return [f"signer={signer!r} has no scheme: write https://{signer}"]
+    if isinstance(signer, str) and re.fullmatch(_NO_SCHEME, signer):
+        address = re.split("/?[?#]", signer)[0]  # an invitation ends with its token
+        text = f"signer={address!r} is not of the form module:function"
+        return [f"{text}; for an address, write https://{address}"]
     used = {name for kind in chosen(value_of).values() for name in kind.own_options}
     misplaced: dict[str, str] = {}
     for kind in SIGNERS:

@@ -57,6 +57,7 @@ class SignedURL:
     region: str | None = None
     # True if a temporary (STS) key signed it; the key may expire earlier
     has_token: bool = False
+    is_bare: bool = False  # True for a URL without a query, which holds no signature
 
     @property
     def is_v4(self) -> bool:
@@ -104,6 +105,7 @@ def describe(url: SecretURL) -> SignedURL:
         part_number=_number(query.get("partNumber")),
         region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key ID and four more pieces
         has_token=not query.keys().isdisjoint(TOKENS),
+        is_bare=bool(parts.netloc) and not parts.query,
     )
 
 

@@ -503,6 +503,19 @@ def test_a_header_that_azure_requires_is_named():
     )
 
 
+def test_a_url_without_a_signature_is_the_cause():
+    """Nothing has signed such a request, unless a header holds the signature."""
+    reply = refused("AccessDenied", message="because of bucket acl")
+    bare = "https://b.example.com/k"
+    for headers, words in (
+        ({}, "the URL has no signature; it may have been cut"),
+        ({"Authorization": "OSS4 a"}, "the signing key lacks the permission"),
+    ):
+        found = error(reply, SignedRequest(method="PUT", url=bare, headers=headers))
+        assert found.reason is RefusalReason.DENIED
+        assert found.message.startswith(words)
+
+
 def test_directory_in_the_way_of_an_object():
     """FileAlreadyExists without forbid-overwrite is no matter of overwriting."""
     reply = refused("FileAlreadyExists", status=409)

@@ -319,7 +319,7 @@ def test_file_that_is_there_stays(keys, tmp_path, capsys):
     """Nothing is replaced without --force, and nothing is begun either."""
     (tmp_path / "urls.json").write_text("mine")
     call = ["sign", "examplebucket/a", "--parts", "1"]
-    assert cli.main(call) == 1
+    assert cli.main(call) == 2
     assert "urls.json exists already" in capsys.readouterr().err
     assert (tmp_path / "urls.json").read_text() == "mine"
     assert not keys.requests

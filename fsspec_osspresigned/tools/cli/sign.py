@@ -254,7 +254,7 @@ def _place(wanted: SignOptions) -> str | None:
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
     """Return the output file for a secret, or ``-`` for a pipe.
 
-    ClickException if the file exists, unless *force*; UsageError for ``-`` at a terminal.
+    UsageError if the file exists, unless *force*, and for ``-`` at a terminal.
     """
     if output == "-":
         if sys.stdout.isatty():
@@ -264,7 +264,7 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
     place = output or default
     if os.path.lexists(place) and not force:
         hint = "use --output for another place, or --force"
-        raise click.ClickException(f"{place} exists already: {hint}")
+        raise click.UsageError(f"{place} exists already: {hint}")
     return place
 
 
