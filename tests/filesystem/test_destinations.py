@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,20 @@ def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkey
         "PermissionError",
     ]
     assert {key for key in owner.stored() if key.startswith("u/")} == {"u/a", "u/b.txt"}
+
+
+def test_a_deep_tree_is_walked_whatever_the_limit_of_recursion(tmp_path):
+    """Its depth costs no frames of Python."""
+    names = ["a"] * 200
+    tmp_path.joinpath(*names).mkdir(parents=True)
+    tmp_path.joinpath(*names, "f").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        found = of(str(tmp_path))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert [*found.values()] == ["/".join(["dst", *names, "f"])]
 
 
 def test_links_in_a_tree(tree, blind, owner, tmp_path):

@@ -14,6 +14,7 @@ from fsspec_osspresigned.client import operations
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
+    ConfigurationError,
     ExistenceNotVerifiedWarning,
     NotCoveredError,
     StoreError,
@@ -287,6 +288,22 @@ def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
         )
         with pytest.raises(AccessDeniedError):
             look(f"{ROOT}/p")
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_directory_that_cannot_be_listed_is_not_walked_as_empty(fs, owner, after):
+    """``walk`` raises what ``ls`` raises, unless a directory is missing."""
+    put(owner, "d/a", "d/e/b", "d/f/c")
+    assert not list(fs.walk(f"{ROOT}/none"))
+    with pytest.raises(ConfigurationError):
+        list(fs.walk(""))
+    fault = Fault(action="ListObjectsV2", status=400, code="BadThing", after=after)
+    owner.oss.faults.add(fault)
+    with pytest.raises(StoreError, match="BadThing"):
+        list(fs.walk(f"{ROOT}/d"))
+    owner.oss.faults.add(fault)
+    with pytest.raises(StoreError, match="BadThing"):
+        asyncio.run(listed(fs._walk(f"{ROOT}/d")))
 
 
 @pytest.mark.filterwarnings("ignore:listing .* is not granted")
