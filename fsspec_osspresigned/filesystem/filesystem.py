@@ -617,7 +617,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         moment = self._object_info(path).get("LastModified")
         if not isinstance(moment, datetime):
-            raise NotImplementedError(f"the store does not say when {path} was stored")
+            raise NotImplementedError(
+                f"the store does not report when {path} was stored"
+            )
         return moment
 
     def modified(self, path: str) -> datetime:
@@ -672,7 +674,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         receipt = self.client.written.receipt(self._path(path))
         if receipt is None or receipt.location is None:
             text = (
-                "no server of uploads has named an object of this process; "
+                "no upload server has named an object of this process; "
                 "fs.sign(path) returns a presigned URL"
             )
             raise FileNotFoundError(errno.ENOENT, text, path)

@@ -282,8 +282,7 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
     """
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
-            f"{source!r} cannot be moved into itself, to {target!r}: name a place "
-            "outside of it"
+            f"{source!r} cannot be moved into itself, to {target!r}: choose a destination outside of it"
         )
     return source == target
 

@@ -336,9 +336,8 @@ class Lookup:
             why = f" ({reason.strerror})" if denied else ""
             text = (
                 f"{_action(reason)} is not granted in {root!r}{why}: objects that this "
-                "process did not write are reported as missing, and are not replaced if "
-                "the signature can forbid that (if_unverifiable='error' raises an error "
-                "instead)"
+                "process did not write are reported as missing (if_unverifiable='error' "
+                "raises an error instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
         raise _refusal(path, reason, ObjectNotVisibleError) from reason
@@ -444,7 +443,7 @@ def _refusal(
     action = _action(reason)
     why = f"{action} is not granted"
     if isinstance(reason, NotCoveredError) and reason.code is not None:
-        why = reason.message  # the message of a signer service says what it permits
+        why = reason.message  # a signer service names its permissions in the message
     return kind(f"{why}{_UNKNOWN.get(action, '')}", path=path, action=action)
 
 

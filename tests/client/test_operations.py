@@ -112,7 +112,7 @@ def test_wrong_object_is_named_as_visible(oss, data):
     with pytest.raises(IntegrityError) as caught:
         store(oss, data)
     assert caught.value.outcome is Outcome.STORED
-    assert any("visible now" in note for note in caught.value.__notes__)
+    assert any("visible object" in note for note in caught.value.__notes__)
 
 
 @pytest.mark.parametrize("refused", [(), ("HeadObject",)])

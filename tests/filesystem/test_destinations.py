@@ -13,9 +13,15 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import other_paths
 
-from fsspec_osspresigned.errors import PublishWarning
+from fsspec_osspresigned.errors import ConfigurationError, PublishWarning
 from fsspec_osspresigned.filesystem import destinations as local_tree
-from fsspec_osspresigned.filesystem.destinations import Kind, local_entries
+from fsspec_osspresigned.filesystem.destinations import (
+    Destination,
+    Kind,
+    local_entries,
+    local_name_problem,
+    refuse_escapes,
+)
 from fsspec_osspresigned.owner.sign import local_objects
 
 ROOT = "examplebucket"
@@ -190,3 +196,37 @@ def test_pipes_and_sockets_in_a_tree_are_left_out(tree, blind, owner, monkeypatc
         blind.put(f"{tree}/?broke*", f"{ROOT}/q")
     assert len(owner.stored()) == 7
     assert not {key for key in owner.stored() if "fifo" in key or "sock" in key}
+
+
+@pytest.mark.parametrize(
+    ("name", "fits", "on_windows"),
+    [
+        ("a.csv", True, True),
+        ("a b/.hidden/c", True, True),
+        ("console/x", True, True),
+        ("../a", False, False),
+        ("a\0", False, False),
+        ("C:/a", True, False),
+        ("C:a", True, False),
+        ("a.csv:stream", True, False),
+        ("x/..\\..\\..\\Startup\\evil.bat", True, False),
+        ("a/nul.txt", True, False),
+        ("a/NUL .txt", True, False),
+        ("COM1/x", True, False),
+        ("com²", True, False),
+        ("CONIN$", True, False),
+        ("a./b", True, False),
+        ("what?", True, False),
+    ],
+)
+def test_keys_that_are_no_names_of_files(name, fits, on_windows):
+    """Windows has drives, backslashes and devices; get refuses what sync refuses."""
+    places = [Destination("b/ok", "C:/t/ok"), Destination(f"b/{name}", f"C:/t/{name}")]
+    for windows, is_valid in ((False, fits), (True, on_windows)):
+        assert (local_name_problem(name, windows=windows) is None) == is_valid
+        if is_valid:
+            refuse_escapes(places, "C:/t/", windows=windows)
+            continue
+        with pytest.raises(ConfigurationError, match="get it alone") as caught:
+            refuse_escapes(places, "C:/t/", windows=windows)
+        assert len(caught.value.problems) == 1

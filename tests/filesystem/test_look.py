@@ -176,6 +176,18 @@ def test_a_directory_beside_an_object_of_its_name(fs, only):
         assert not only().isdir(f"{ROOT}/none")
 
 
+def test_the_warning_about_a_kind_promises_no_protection(fs, only, owner):
+    """A hidden object is a missing one for isfile, and a write then replaces it."""
+    fs.pipe_file(PATH, b"old")
+    blind = only()
+    with pytest.warns(ExistenceNotVerifiedWarning) as caught:
+        assert not blind.isfile(PATH)
+    (warning,) = caught
+    assert "are reported as missing (if_unver" in str(warning.message)
+    blind.pipe_file(PATH, b"new")
+    assert owner.stored() == {"a": b"new"}
+
+
 def test_the_size_of_an_open_file_is_that_of_the_object(fs):
     """A wrong ``size=`` is ignored, as other filesystems do."""
     fs.pipe_file(PATH, bytes(range(150)))
@@ -285,10 +297,10 @@ def page(**members):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (page(IsTruncated="true"), "where it goes on"),
-        (page(IsTruncated="true", NextContinuationToken="again"), "where it goes on"),
-        (page(Contents="<Key>elsewhere</Key>"), "not asked for"),
-        (page(CommonPrefixes="<Prefix>e/</Prefix>"), "not asked for"),
+        (page(IsTruncated="true"), "where it continues"),
+        (page(IsTruncated="true", NextContinuationToken="again"), "where it continues"),
+        (page(Contents="<Key>elsewhere</Key>"), "not requested"),
+        (page(CommonPrefixes="<Prefix>e/</Prefix>"), "not requested"),
         (page(Contents="<Key>d/x</Key><Size>many</Size>"), "size"),
     ],
 )

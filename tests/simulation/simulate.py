@@ -12,6 +12,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from fsspec_osspresigned import OSSPresignedFileSystem
-from fsspec_osspresigned.engine import engine
+from fsspec_osspresigned.engine import abort_at_exit, engine
 from fsspec_osspresigned.engine.limits import RequestLimiter, memory_budget
 from fsspec_osspresigned.model import MIN_PART, Action, Operation
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
@@ -285,7 +286,8 @@ class Runner(Operations):
             os.makedirs(options["receipts"], exist_ok=True)
         signer, world = program["signer"], self.world
         by_keys = {"expires_in", "signature_version"}
-        if signer in ("grant", "map"):  # these are signed before the options are known
+        if signer in ("grant", "map"):
+            # grants and maps are signed before the options are known
             options = {n: v for n, v in options.items() if n not in _HEADERS}
         if signer != "keys":
             options = {n: v for n, v in options.items() if n not in by_keys}
@@ -633,6 +635,8 @@ class Runner(Operations):
         time.sleep(_IDLE)
         gc.collect()
         self.ledger.check_end()
+        if signal.getsignal(signal.SIGTERM) is not abort_at_exit.terminate:
+            raise Broken("SIGTERM would end the process, and leave uploads open")
         names = [turn.name for turn in self.world.turns[1:]]
         left = [name for name in names if name not in _STAYS]
         if left:

@@ -39,6 +39,7 @@ from .options import (
     UploadConnectionOptions,
     counted,
     examples,
+    is_file_name,
     object_path,
     takes,
 )
@@ -211,11 +212,18 @@ def _split(
         # destination.
         if default and (len(arguments) == 1 or os.path.isfile(arguments[-1])):
             return arguments, default
-        if len(arguments) == 1:
-            raise click.UsageError(
-                f"a destination is missing: osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
+        *sources, last = arguments
+        if not sources:
+            msg = f"a destination is missing: osspresigned put {last} BUCKET/KEY"
+            or_url = "" if connection.has_source else ", or --url-file"
+            raise click.UsageError(f"{msg}{or_url}")
+        if is_file_name(last) and os.path.isfile(last):
+            msg = (
+                f"{last} is a file, but the last argument is the destination: give "
+                "BUCKET/KEY; a file of signatures is for --url-file, --map or --grant"
             )
-        return arguments[:-1], arguments[-1]
+            raise click.UsageError(msg)
+        return sources, last
     source, *target = arguments
     if target[1:]:
         raise click.UsageError("--url-file is one presigned URL, for one file")
