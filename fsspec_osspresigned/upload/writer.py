@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
     from ..model import Receipt
 
+# Causes of an exception that are searched; a program can make a cycle of them.
+_MAX_LINKS = 100
+
 
 def bytes_of(data: ReadableBuffer) -> memoryview:
     """Return the bytes of any buffer, regardless of shape, strides and item format."""
@@ -60,9 +63,11 @@ def _in_flight() -> tuple[BaseException | None, TracebackType | None]:
 
 
 def _is_of_seek(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, io.UnsupportedOperation):
+    for _ in range(_MAX_LINKS):
+        if error is None or isinstance(error, io.UnsupportedOperation):
+            break
         error = error.__cause__ or error.__context__
-    return error is not None
+    return isinstance(error, io.UnsupportedOperation)
 
 
 class PresignedWriter(io.BufferedIOBase):
