@@ -6,6 +6,7 @@ here. Each step compares the objects in the store to the byte.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import threading
@@ -20,10 +21,12 @@ from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
+from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
 
 from . import disk as disks
 from .ledger import Ledger
-from .network import Event, Network
+from .network import Event, Faults, Network
+from .signers import key_signer
 from .store import BUCKETS
 from .verbs import ByUserError, Counted
 from .world import Broken, World
@@ -196,8 +199,12 @@ class Ending:
             value = bytearray(one)
             self.fs.pipe_file(first, value)
             value[:] = bytes(len(value))
+            used = memory_budget().used
             with self.fs.open(second, "wb") as file:
                 file.write(two)
+            time.sleep(1)  # parts may be in flight
+            if memory_budget().used > used:
+                raise Broken("a closed file of a transaction uses memory")
             self.fs.put_file(self._local("third", three), third)
             for path, _ in objects:
                 self._is(path, None)
@@ -224,6 +231,18 @@ class Ending:
                 "ls": self.root in tops,
             }
         self._all(found, self.root)
+        with self._step("a copy in the records"):
+            copied, _ = self._data("copied", 0)
+            self.ledger.copying(f"{self.root}/put", copied)
+            try:
+                await verbs.cp_file(f"{self.root}/put", copied)
+            except PermissionError:  # with overwrite=False it must look first
+                pass
+            else:
+                # without checksums, nothing proves what was copied
+                is_known = self.fs.storage_options.get("checksum") != "none"
+                if is_known and (await verbs.info(copied))["size"] != _LARGE:
+                    raise Broken(f"{copied} has another size than its source")
         await self._directories(verbs)
         with self._step("sync without a listing"):
             await verbs.in_thread(self._sync_blind)
@@ -295,6 +314,10 @@ class Ending:
             await verbs.in_thread(self._once)
         with self._step("calls whose requests are refused in turn"):
             await verbs.in_thread(self._in_turn)
+        with self._step("a URL map of parts"):
+            await verbs.in_thread(self._by_map)
+        with self._step("a full disk"):
+            await verbs.in_thread(self._unwritten)
         with self._step("a slow disk"):
             await verbs.in_thread(self._slow_disk)
         with self._step("resume"):
@@ -597,7 +620,12 @@ class Ending:
 
     def _in_turn(self) -> None:
         """A new signature takes no retry away, and the receipt counts both."""
-        fs = self._like(retries=1, retry_timeout=300)
+        given = {"retries": 1, "retry_timeout": 300}
+        if (
+            "expires_in" in self.fs.storage_options
+        ):  # it may end while the store is busy
+            given["expires_in"] = 3600
+        fs = self._like(**given)
         self.network.fates = ("expired", "busy")
         # The request that begins an upload in parts is not counted.
         for size, requests in ((_SMALL, 1), (_LARGE, 4)):
@@ -608,6 +636,47 @@ class Ending:
             if counts != (requests, requests):
                 raise Broken(f"{requests} requests were sent again {counts} times")
         self.network.fates = ()
+
+    def _by_map(self) -> None:
+        """A map with exactly the parts of a file sends it; its owner may complete it."""
+        model = self.network.server.model
+        demands, model.demands = (
+            model.demands,
+            {},
+        )  # what the options say is not in a map
+        for is_owners in (False, True):
+            path, data = self._data(f"mapped {is_owners}", _LARGE)
+            cut = Cut(parts=3, part_size=102_400)
+            order = Order(cut=cut, owner_completes=is_owners)
+            signed = sign(key_signer(), [path], order)
+            given: dict[str, Any] = {"url_map": json.loads(signed.map_text())}
+            if is_owners:
+                given["receipts"] = str(self.place / "receipts")
+            limit = self.fs.storage_options.get("max_concurrency")
+            fs = OSSPresignedFileSystem(max_concurrency=limit, **given)
+            receipt = fs.put_file(self._local("mapped", data), path)
+            self._is(path, None if is_owners else data)
+            if receipt.status != ("pending" if is_owners else "stored"):
+                raise Broken(f"{path} of a map is {receipt.status}")
+            if len(self._uploads("mapped")) != is_owners:
+                raise Broken("the upload of a map is open, or its parts are gone")
+        forget(key_signer(), signed)
+        model.demands = demands
+
+    def _unwritten(self) -> None:
+        """A resume file that cannot be written stops no upload, and is warned of."""
+        path, data = self._data("unwritten", _LARGE)
+        local, first = self._local("unwritten", data), len(self.ledger.warned)
+        assert disks.disk is not None
+        disks.disk.full = 1.0
+        fs = self._like(resume_dir=str(self.place / "full"), receipts=None)
+        fs.put_file(local, path)
+        disks.disk.full = 0.0
+        self._is(path, data)
+        texts = self.ledger.warned[first:]
+        del self.ledger.warned[first:]
+        if ["cannot be used" in text for text in texts] != [True]:
+            raise Broken(f"an upload without a resume file warns: {texts}")
 
     def _slow_disk(self) -> None:
         """A disk that is slower than the limit for the store ends no download."""
@@ -624,13 +693,17 @@ class Ending:
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
     def _unanswered(self, fs: Any) -> None:
-        """If a reply is lost with all connections, a new connection checks the object."""
-        for size in (_SMALL, _LARGE):
+        """If a lost reply took all connections along, a new one asks for the object.
+
+        The object is compared by its MD5 if the store computes no CRC-64.
+        """
+        for size, share in ((_SMALL, 0.0), (_LARGE, 0.0), (_SMALL, 1.0)):
+            self.network.faults = Faults(no_crc=share)
             self.network.breaks, self.network.dead = True, 0
-            path, data = self._data(f"unanswered{size}", size)
+            path, data = self._data(f"unanswered{size}-{share}", size)
             fs.pipe_file(path, data)
             self._is(path, data)
-        self.network.dead = 0
+        self.network.dead, self.network.faults = 0, Faults()
 
     def _aborted(self, fs: Any) -> None:
         """A failed transaction publishes nothing, and leaves no upload open."""

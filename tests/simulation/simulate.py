@@ -12,6 +12,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from fsspec_osspresigned import OSSPresignedFileSystem
-from fsspec_osspresigned.engine import engine
+from fsspec_osspresigned.engine import abort_at_exit, engine
 from fsspec_osspresigned.engine.limits import RequestLimiter, memory_budget
 from fsspec_osspresigned.model import MIN_PART, Action, Operation
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
@@ -633,6 +634,8 @@ class Runner(Operations):
         time.sleep(_IDLE)
         gc.collect()
         self.ledger.check_end()
+        if signal.getsignal(signal.SIGTERM) is not abort_at_exit.terminate:
+            raise Broken("SIGTERM would end the process, and leave uploads open")
         names = [turn.name for turn in self.world.turns[1:]]
         left = [name for name in names if name not in _STAYS]
         if left:
