@@ -478,11 +478,12 @@ class OSSCalls:
         is_reply = isinstance(error, StoreError)
         once = not is_reply or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
-        unsure = "an object of this size exists, but it has no checksum to compare"
+        unsure = "an object exists, but it has no checksum to compare"
         stored = True
         try:
             reply = await self.client.call(head, exchange=FRESH, once=once)
-            stored = reply.headers.get("content-length") == str(size)
+            # A reply in chunks states no length; then the checksum decides.
+            stored = reply.headers.get("content-length", str(size)) == str(size)
             if stored:
                 look = partial(
                     compare, reply.headers, crc=crc, what=head, path=head.path

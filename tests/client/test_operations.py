@@ -18,11 +18,15 @@ from fsspec_osspresigned.errors import (
     OutcomeUnknownError,
     StoreUnavailableError,
 )
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.checksums import CRC_HEADER, crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
+from tests.conftest import key_variables
+from tests.loopback_server import LoopbackServer
 from tests.uploading import OwnerSigner, put
 
 BUCKET, KEY = "examplebucket", "a/b"
@@ -93,6 +97,50 @@ def test_looking_is_tried_again_where_the_store_answers(oss, action):
     assert [record.action for record in oss.requests].count(action) == 3
 
 
+class Gateway(LoopbackServer):
+    """Loses the reply to each PUT; replies to HEAD in chunks, without a length."""
+
+    def __init__(self, data=None):
+        super().__init__()
+        self.data = data  # what HEAD describes; None stands for the body of the PUT
+
+    def serve(self, request):
+        """Answer *request*."""
+        if request.command == "PUT":
+            body = request.rfile.read(int(request.headers["Content-Length"]))
+            self.data = body if self.data is None else self.data
+            request.close_connection = True
+            return
+        request.send_response(200)
+        request.send_header(CRC_HEADER, str(crc64(self.data)))
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+
+
+def behind(gateway, monkeypatch, **options):
+    """Return a filesystem that holds keys, and does not retry."""
+    for name, value in key_variables(Emulator()).items():
+        monkeypatch.setenv(name, value)
+    where = {"endpoint": gateway.url, "region": "cn-hangzhou"}
+    return OSSPresignedFileSystem(signer="keys", retries=0, **where, **options)
+
+
+def test_without_a_length_an_equal_checksum_proves_the_object(monkeypatch):
+    """A gateway that sends the reply to HEAD in chunks has not denied the object."""
+    with Gateway() as gateway:
+        fs = behind(gateway, monkeypatch)
+        assert fs.pipe_file(f"{BUCKET}/{KEY}", SMALL).verified == "crc64"
+
+
+def test_without_a_length_another_checksum_is_another_object(monkeypatch):
+    """The object of before is still there, so the upload is not stored."""
+    with Gateway(b"before") as gateway:
+        fs = behind(gateway, monkeypatch)
+        with pytest.raises(NetworkError) as caught:
+            fs.pipe_file(f"{BUCKET}/{KEY}", SMALL)
+        assert caught.value.outcome is Outcome.NOT_STORED
+
+
 @pytest.mark.parametrize("acts", [False, True])
 @pytest.mark.parametrize("code", ["InternalError", "NotInAnyTable"])
 def test_an_error_document_behind_a_200_of_complete_is_not_final(oss, code, acts):
@@ -112,7 +160,7 @@ def test_wrong_object_is_named_as_visible(oss, data):
     with pytest.raises(IntegrityError) as caught:
         store(oss, data)
     assert caught.value.outcome is Outcome.STORED
-    assert any("visible now" in note for note in caught.value.__notes__)
+    assert any("visible object" in note for note in caught.value.__notes__)
 
 
 @pytest.mark.parametrize("refused", [(), ("HeadObject",)])
