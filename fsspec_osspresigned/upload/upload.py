@@ -21,7 +21,7 @@ from ..client.client import Client
 from ..client.local_index import BODY_CAP
 from ..client.operations import OSSCalls
 from ..engine import abort_at_exit
-from ..engine.engine import blocking, in_background, running
+from ..engine.engine import blocking, in_background, running, unharmed
 from ..engine.logs import Logger
 from ..engine.warn import warn_user
 from ..errors import (
@@ -464,7 +464,7 @@ class Upload:
         try:
             self._beginning = running().spawn(self._begin_or_discard(multipart))
             # The upload ID must not be lost, so a cancellation waits for the reply.
-            await asyncio.shield(self._beginning)
+            await unharmed(self._beginning)
             await self._check_part_size(first_of or self.plan.part_size)
             self._check_alive()
         except NotCoveredError:
