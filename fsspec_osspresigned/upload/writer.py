@@ -323,7 +323,7 @@ class PresignedWriter(io.BufferedIOBase):
         Raises:
             OSError: the upload failed. Nothing was published, unless the ``outcome`` of
                 the error says otherwise.
-            ValueError: the file was discarded.
+            UploadDiscardedError: the file was discarded.
         """
         with self._lock:
             if self._state != "published":
@@ -385,7 +385,7 @@ class PresignedWriter(io.BufferedIOBase):
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
-            raise ValueError(f"{self.path} was discarded")
+            raise UploadDiscardedError("the file was discarded", path=self.path)
         try:
             if self._state == "open":
                 self._close_body()

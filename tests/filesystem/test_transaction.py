@@ -392,6 +392,18 @@ def test_the_last_one_for_a_path_counts(blind, owner):
     assert [receipt.path for receipt in found.receipts] == [f"{ROOT}/a", f"{ROOT}/b"]
 
 
+def test_a_discarded_file_fails_it(blind, owner):
+    """Code that swallows the exception of a file does not hide that the file is missing."""
+    with pytest.raises(UploadDiscardedError, match="was discarded") as caught:
+        with blind.transaction:
+            blind.pipe_file(f"{ROOT}/a", b"before")
+            with contextlib.suppress(Boom), blind.open(f"{ROOT}/a", "wb") as file:
+                file.write(b"half")
+                raise Boom
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert not owner.stored()
+
+
 def test_the_last_object_is_published_after_all_others(blind, owner):
     """A marker that was written last stands for all the rest."""
     names = [f"{n:02}" for n in range(20)]

@@ -400,7 +400,7 @@ def test_close_in_handler_is_loud(store, kind, idiom):
     assert "f.commit() publishes" in caught.value.__notes__[0]
     assert store.is_untouched()
     file.close()
-    with pytest.raises(ValueError, match="was discarded"):
+    with pytest.raises(UploadDiscardedError, match="was discarded"):
         file.commit()
 
 
@@ -454,7 +454,7 @@ def test_discard_publishes_nothing_and_is_idempotent(store, opened):
     file.close()
     assert file.closed
     assert store.is_untouched()
-    with pytest.raises(ValueError, match="was discarded"):
+    with pytest.raises(UploadDiscardedError, match="was discarded"):
         file.commit()
 
 
