@@ -32,7 +32,7 @@ from ..errors import (
 from ..model import NO_HEADERS, FrozenDict, Reply, SignedRequest
 from ..secret import redact
 from .body import SMALL, Body, bytes_in
-from .checksums import crc64
+from .checksums import CRC_HEADER, crc64
 from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
 from .stall import SOON, ProgressTimer, StalledError
@@ -71,6 +71,9 @@ _VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
 _FIELDS = re.compile(
     rf"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:{_VALUE}(?:[ \t]{_VALUE})*+)*+"
 )
+# Receipts and messages quote these headers, so they must not control a terminal. Other
+# headers may contain UTF-8, such as a Content-Disposition.
+_QUOTED = (CRC_HEADER, "etag", "x-oss-version-id")
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # the pattern is compiled on first use
@@ -772,6 +775,8 @@ def _headers_of(fields: str) -> dict[str, str]:
         name, _, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if not fields.isascii() and not all(headers.get(n, "").isascii() for n in _QUOTED):
+        raise MalformedReplyError("The response has control characters in a header")
     return headers
 
 
