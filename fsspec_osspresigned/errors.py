@@ -349,7 +349,11 @@ class ReceiptFailedError(OSSPresignedError):
 
 
 class OutcomeUnknownError(OSSPresignedError):
-    """The reply to an upload was lost, and no granted call can check the object."""
+    """The reply to an upload was lost, and no granted call can check the object.
+
+    This is also raised if the body changed, or could not be read, after a try that may
+    have stored it; and if an interrupt has ended the wait for a reply.
+    """
 
     outcome = Outcome.UNKNOWN
 
@@ -373,7 +377,8 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - the name says that it con
         failures: path -> exception, in the order in which they failed.
         receipts: receipts of the objects that a transaction published nevertheless.
         discarded: paths of objects that a transaction did not try to publish.
-        outcome: the outcome of all failures; ``unknown`` if their outcomes differ.
+        outcome: the outcome of all failures; ``unknown`` if their outcomes differ, or
+            one of them is no error of this package.
     """
 
     def __init__(
@@ -389,7 +394,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - the name says that it con
         self.receipts = list(receipts)
         self.discarded = list(discarded)
         outcomes = {
-            getattr(error, "outcome", Outcome.NOT_STORED)
+            getattr(error, "outcome", Outcome.UNKNOWN)
             for error in self.failures.values()
         }
         if outcomes:

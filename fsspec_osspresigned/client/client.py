@@ -50,6 +50,7 @@ from .retry import (
     RetryPolicy,
     Timing,
     Verb,
+    unrepeatable,
 )
 
 if TYPE_CHECKING:
@@ -220,6 +221,10 @@ class Client:
                 # Other idle connections may be broken, too.
                 if isinstance(error, NetworkError):
                     exchange = evolve(exchange, is_fresh=True)
+            except Exception as error:  # of the body, or of code of the user
+                if attempts is None or not attempts.is_doubtful:
+                    raise
+                raise unrepeatable(operation, error, attempts.count) from error
             if decision.verb is Verb.SIGN_AGAIN:
                 await self._invalidate(signed, prefetcher)
                 signed = None

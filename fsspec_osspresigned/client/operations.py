@@ -59,6 +59,7 @@ from ..signers.base import MultipartGrant
 from ..units import KIB
 from .client import Client, never
 from .local_index import Info, directory_info, object_info
+from .retry import unrepeatable
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -126,6 +127,8 @@ class OSSCalls:
             )
         except IntegrityError as error:
             raise _as_stored(error)  # noqa: B904 - it is the same error
+        except OutcomeUnknownError:  # the body cannot be read any more
+            raise
         except OSSPresignedError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
@@ -185,7 +188,11 @@ class OSSCalls:
         crc: int | None = None
         md5: Callable[[], str] | None = None
         if self.target.kind.checksum != "none":
-            crc = await blocking(crc_of, body)
+            try:
+                crc = await blocking(crc_of, body)
+            except OSError as failure:
+                operation = self.target.operation(action)
+                raise unrepeatable(operation, failure, error.tries) from failure
             if not action.spec.form:
                 md5 = partial(md5_of, body)
         try:
