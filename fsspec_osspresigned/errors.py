@@ -116,6 +116,8 @@ class OSSPresignedError(OSError):
     retry_after: float | None = None
     tries = 1
     outcome = Outcome.NOT_STORED
+    # True if a try timed out after it was sent, so the server may still act on it
+    is_late = False
 
     def __init__(self, message: str, *, path: str | None = None, **facts: Any) -> None:
         super().__init__(self._errno, message, path)

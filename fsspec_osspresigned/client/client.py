@@ -50,7 +50,6 @@ from .retry import (
     RetryPolicy,
     Timing,
     Verb,
-    unrepeatable,
 )
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ class Client:
                 exchange = evolve(exchange, in_thread=True)
                 place = bucket.place_of_large
                 continue
-            except OSSPresignedError as error:
+            except BaseException as error:  # noqa: BLE001 - ``_decided`` raises it
                 attempts = attempts or Attempts(
                     operation, self.policy, self._timing, began
                 )
@@ -221,15 +220,7 @@ class Client:
                 # Other idle connections may be broken, too.
                 if isinstance(error, NetworkError):
                     exchange = evolve(exchange, is_fresh=True)
-            except Exception as error:  # of the body, or of code of the user
-                if attempts is None or not attempts.is_doubtful:
-                    raise
-                raise unrepeatable(operation, error, attempts.count) from error
-            if decision.verb is Verb.SIGN_AGAIN:
-                await self._invalidate(signed, prefetcher)
-                signed = None
-            else:
-                await self._timing.sleep(decision.seconds)
+            signed = await self._ready_again(decision, attempts, signed, prefetcher)
             if is_over():
                 msg = "the upload was discarded before its next try"
                 raise UploadDiscardedError(msg, path=operation.path)
@@ -248,6 +239,23 @@ class Client:
             return await self.signed(operation)
         return None
 
+    async def _ready_again(
+        self,
+        decision: Decision,
+        attempts: Attempts,
+        signed: SignedRequest | None,
+        prefetcher: Prefetcher | None,
+    ) -> SignedRequest | None:
+        """Prepare the next try; return *signed*, or None if it must be signed again."""
+        try:
+            if decision.verb is Verb.WAIT:
+                await self._timing.sleep(decision.seconds)
+                return signed
+            await self._invalidate(signed, prefetcher)
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            attempts.raise_foreign(error)
+        return None
+
     async def _invalidate(
         self, refused: SignedRequest | None, prefetcher: Prefetcher | None
     ) -> None:
@@ -260,7 +268,7 @@ class Client:
     def _decided(
         self,
         operation: Operation,
-        error: OSSPresignedError,
+        error: BaseException,
         attempts: Attempts,
         *,
         once: bool,
@@ -269,6 +277,9 @@ class Client:
 
         Raises *error* if there is no retry; *once* permits none.
         """
+        if not isinstance(error, OSSPresignedError):
+            # an error of the body or of code of the user, or an interrupt
+            attempts.raise_foreign(error)
         try:
             return attempts.after(error, last=once)
         finally:

@@ -477,7 +477,8 @@ class OSSCalls:
         upload is still open, that is, not completed.
 
         Raises:
-            OutcomeUnknownError: no granted call can check the object.
+            OutcomeUnknownError: no granted call can check the object; or it is missing
+                after a try that timed out, so the server may still be storing it.
             OSSPresignedError: *error*, if the bytes are certainly not stored.
         """
         # The store has just replied, for example with NoSuchUpload, so a retry may
@@ -505,9 +506,11 @@ class OSSCalls:
         except OSSPresignedError as failure:
             unsure = f"HEAD failed: {failure.message}"
             stored = not (upload_id and await self._is_open(upload_id, once=once))
-        if not stored:
+        if not stored and not error.is_late:
             error.outcome = Outcome.NOT_STORED
             raise error from None
+        if not stored:
+            unsure = "the server may still be storing it"
         msg = f"whether the object is stored is unknown: {error.message}; {unsure}"
         raise OutcomeUnknownError(msg, path=head.path, action=error.action)
 

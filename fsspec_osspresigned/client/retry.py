@@ -19,6 +19,7 @@ import enum
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from attrs import evolve, frozen
 
@@ -27,6 +28,7 @@ from ..errors import (
     BodyCorruptedError,
     IntegrityError,
     NetworkError,
+    NetworkTimeoutError,
     OSSPresignedError,
     Outcome,
     OutcomeUnknownError,
@@ -186,12 +188,28 @@ class Attempts:
         self._timing = timing
         self._started = started
         self.count = 1
-        self._doubtful = False
+        self._doubtful = self._is_late = False
 
     @property
     def is_doubtful(self) -> bool:
         """True if a try may have published or deleted the object without confirming it."""
         return self._doubtful and self._operation.action.changes
+
+    def raise_foreign(self, error: BaseException) -> NoReturn:
+        """Raise *error*, which ends the call, and is no error of this package.
+
+        If an earlier try may have acted, an interrupt gets a note, and any other error
+        is replaced by OutcomeUnknownError.
+        """
+        if not self.is_doubtful:
+            raise error
+        if isinstance(error, Exception):
+            raise unrepeatable(self._operation, error, self.count) from error
+        error.add_note(
+            f"whether {self._operation} took effect is unknown: an earlier try was sent, "
+            "and not answered"
+        )
+        raise error
 
     def counted(self, reply: Reply) -> Reply:
         if self.count == 1:
@@ -215,6 +233,9 @@ class Attempts:
         )
         failure.tries = self.count
         self._doubtful = self._doubtful or may_have_acted(failure)
+        if isinstance(failure, NetworkTimeoutError) and failure.sent:
+            self._is_late = True
+        failure.is_late = self._is_late
         if self.is_doubtful:
             if isinstance(failure, SourceChangedError):
                 raise unrepeatable(self._operation, failure, self.count) from failure

@@ -103,7 +103,10 @@ class AfterFailure(Callback):
 @pytest.mark.parametrize("retries", [0, 2])
 @pytest.mark.parametrize(
     "change",
-    [lambda file: file.write_bytes(b"other"), lambda file: file.unlink(missing_ok=True)],
+    [
+        lambda file: file.write_bytes(b"other"),
+        lambda file: file.unlink(missing_ok=True),
+    ],
     ids=["other bytes", "missing"],
 )
 def test_a_file_that_changes_after_a_lost_reply(only, owner, tmp_path, change, retries):

@@ -394,12 +394,12 @@ def test_the_last_one_for_a_path_counts(blind, owner):
 
 def test_a_discarded_file_fails_it(blind, owner):
     """Code that swallows the exception of a file does not hide that the file is missing."""
-    with pytest.raises(UploadDiscardedError, match="was discarded") as caught:
-        with blind.transaction:
-            blind.pipe_file(f"{ROOT}/a", b"before")
-            with contextlib.suppress(Boom), blind.open(f"{ROOT}/a", "wb") as file:
-                file.write(b"half")
-                raise Boom
+    gone = pytest.raises(UploadDiscardedError, match="was discarded")
+    with gone as caught, blind.transaction:
+        blind.pipe_file(f"{ROOT}/a", b"before")
+        with contextlib.suppress(Boom), blind.open(f"{ROOT}/a", "wb") as file:
+            file.write(b"half")
+            raise Boom
     assert caught.value.outcome is Outcome.NOT_STORED
     assert not owner.stored()
 
