@@ -82,7 +82,7 @@ emulator
 
 ```{{toctree}}
 :hidden:
-:caption: For owners of a bucket
+:caption: For bucket owners
 
 owners
 serve

@@ -32,7 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def settle() -> None:
-    for _ in range(3):  # a few turns of the loop, in which it runs what is scheduled
+    for _ in range(3):  # a few turns of the loop, which run all scheduled callbacks
         await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Secrets: a type that hides its text in output, and redaction of foreign text."""
+"""Secrets: a type that hides its text in output, and redaction of texts from other programs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from urllib.parse import urlsplit
 from .errors import ConfigurationError
 from .units import KIB
 
-# The pattern is compiled on first use, because most processes have nothing to hide. A
+# The patterns are compiled on first use, because most processes have nothing to hide. A
 # sensitive name can occur in a query, a header, JSON (also in a JSON string), or an XML
-# tag.
-_SENSITIVE = r"""(?ix)
-    (?<![a-z0-9])
+# tag, and all of them can be percent-encoded or escaped for JSON, also repeatedly. A
+# name may follow such an escape, as in "%26Signature" or "\u0026Signature".
+_BEGIN = r"(?: (?<![a-z0-9]) | (?<=[0-9][0-9a-f]) | (?<=\\[nrt]) )"
+_ESCAPE = r"(?: %(?:25)* | \\+u00 )"  # followed by two hexadecimal digits
+_SENSITIVE = rf"""(?ix)
+    {_BEGIN}
     ( (?:x-(?:oss|amz)-)?
       (?:signature(?:provided)?|(?:security|session)-?token|credential)
     | ossaccesskeyid | awsaccesskeyid | access[-_]?key[-_]?(?:id|secret)
     | secret[-_]?access[-_]?key | sig
     )
-    ((?:\\*["'])?\s*[=:]\s*(?:\\*["'])?|%3D|>)
-    [^\s&"'<>;,)]+ """
-_BEARER = r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[a-z0-9._~+/=-]+"
+    ( (?:\\*["']|{_ESCAPE}2[027])?\s*(?:[=:]|{_ESCAPE}3[ad])\s*(?:\\*["'])?
+    | > | {_ESCAPE}3e )
+    (?: [^\s&"'<>;,)\\] | \\(?![nrt]) )+ """
+_BEARER = rf"""(?ix)
+    {_BEGIN} ((?:bearer|basic)(?:\s|\+|{_ESCAPE}20)+)
+    (?!tokens?\b)[a-z0-9._~+/=%\\-]+ """
 
 
 # fsspec's cache compares options by their ``repr``, so different secrets need different
@@ -122,7 +128,7 @@ def redact(text: str) -> str:
     function before it becomes part of a message.
     """
     text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}<hidden>", text)
-    return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
+    return re.sub(_BEARER, lambda m: f"{m[1]}<hidden>", text)
 
 
 # Untrusted options may choose a reference, which must not send OSS keys as a token.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import re
+from base64 import b64encode
+from urllib.parse import quote
 
 import pytest
 
@@ -90,6 +93,42 @@ def test_redact(text):
     assert "<hidden>" in redact(text)
 
 
+V1 = "https://b.example/k?OSSAccessKeyId=SECRETID&security-token=SECRET/+=&Signature=SECRET%3D"
+V4 = V1.replace("OSSAccessKeyId", "x-oss-credential").replace("&S", "&x-oss-s")
+PAIR = "Authorization: Basic " + b64encode(b"user:SECRET?>SECRET").decode()
+XML = "<Error>\n<SignatureProvided>SECRET</SignatureProvided></Error>"
+DUMP = "\nSignature: SECRET\r\nOSSAccessKeyId = SECRETID\nsecurity-token:SECRET"
+
+
+REPEATED = {
+    "percent": lambda text: quote(text, safe=""),
+    "percent twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "JSON": json.dumps,
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "JSON of Go": lambda text: re.sub("[&<=>?]", lambda m: f"\\u{ord(m[0]):04x}", text),
+    "JSON of PHP": lambda text: json.dumps(text).replace("/", r"\/"),
+}
+
+
+@pytest.mark.parametrize("form", REPEATED)
+@pytest.mark.parametrize("text", [V1, V4, PAIR, XML, DUMP, '{"sig": "SECRET"}'])
+def test_redact_knows_the_escapes_of_other_programs(text, form):
+    """A server may repeat a request percent-encoded or in JSON, also more than once."""
+    shown = redact(f"refused: {REPEATED[form](text)}")
+    assert "<hidden>" in shown
+    assert "SECRET" not in shown
+    assert PAIR[-16:-4] not in shown
+
+
+def test_redact_hides_each_name_after_an_escape():
+    """No other value before it is hidden with it."""
+    for name in ("Signature", "OSSAccessKeyId", "sig", "security-token"):
+        for before in ("%3F", "%26", "%2526", "%253f", r"\u0026", r"\u003F", r"\n"):
+            for sign in ("=", "%3D", "%253d", r"\u003d", r"\\u003D"):
+                text = f"a=1{before}{name}{sign}"
+                assert redact(text + "TOPSECRET") == text + "<hidden>"
+
+
 def test_redact_leaves_the_rest():
     """Other text stays readable."""
     text = "no signature was sent for b/k?partNumber=3"
@@ -102,7 +141,8 @@ def test_redact_leaves_the_rest():
 
 def test_redact_is_linear():
     """Text that almost is a secret does not hold up a message."""
-    for text in ('signature"', "signature\\", "signature ", "signature=\"'"):
+    texts = ('signature"', "signature\\", "signature ", "signature=\"'")
+    for text in (*texts, "signature%25", "26sig%2520", r"\\u00", "bearer%20"):
         assert redact(text * 20_000 + " " * 200_000)
 
 

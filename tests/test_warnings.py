@@ -51,7 +51,7 @@ def of_loop(fs):
 @pytest.mark.parametrize("call", [look, of_thread, of_loop])
 def test_a_warning_names_the_line_that_called(only_writing, call):
     """Warnings point at the user's line, not at this package or fsspec."""
-    with pytest.warns(ExistenceNotVerifiedWarning, match="not signed") as caught:
+    with pytest.warns(ExistenceNotVerifiedWarning, match="not granted") as caught:
         call(only_writing)
     assert [one.filename for one in caught] == [__file__]
     assert "# here, " in linecache.getline(__file__, caught[0].lineno)

@@ -12,7 +12,7 @@ from ..compat import lazy
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
-    causes="Cause OWN_DOMAIN Refusal ranked",
+    causes="Cause NO_SIGNATURE OWN_DOMAIN Refusal ranked",
     client="Client",
     error_codes="MEANINGS clean from_reply hider mark meaning members name",
     operations="OSSCalls bare is_elsewhere listing means_unseen operation_on",

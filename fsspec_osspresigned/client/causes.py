@@ -103,6 +103,7 @@ _OPEN_HOSTS = (
 )
 OWN_DOMAIN = f"{_CLOSED_HOST}: {_OPEN_HOSTS}"
 _AGAIN = "upload again"
+NO_SIGNATURE = "the URL has no signature; it may have been cut at '?'"
 
 _ROWS = (
     _Row(
@@ -135,6 +136,7 @@ _ROWS = (
         "tell the owner, who must sign for the region of the bucket",
         "set region= or OSS_REGION to",  # ``_elsewhere`` adds the region
     ),
+    _Row("no-signature", NO_SIGNATURE, "copy the whole URL again, or ask for a new one"),
     _Row(
         RefusalReason.DENIED, "the signing key lacks the permission",
         "tell the owner, who grants it in a RAM or bucket policy",
@@ -171,7 +173,7 @@ _ROWS = (
     ),
     _Row(
         RefusalReason.POLICY, "the policy of the grant does not allow it",
-        "change what it names, or ask the owner for another grant",
+        "change the value that it names, or ask the owner for another grant",
     ),
     # Causes by code or EC number.
     _Row(
@@ -180,7 +182,7 @@ _ROWS = (
     ),
     _Row("0048-00000401 PublicEndpointForbidden", _CLOSED_HOST, _OPEN_HOSTS),
     _Row(
-        "InvalidObjectState", "the object is archived", "its owner restores it first",
+        "InvalidObjectState", "the object is archived", "ask its owner to restore it first",
         "restore it first",
     ),
     _Row("KmsInDebt", "the bill of KMS is unpaid", _OWNER),
@@ -204,7 +206,7 @@ _ROWS = (
     ),
     _Row(
         "FileAlreadyExists ObjectAlreadyExists", "the object exists already",
-        "use another name; for a presigned URL, ask its owner", "use another name",
+        "use another name, or ask the owner for permission to replace", "use another name",
     ),
     _Row(
         "own-object", "this process itself has stored the object already",
@@ -212,16 +214,16 @@ _ROWS = (
         "a program that writes it several times needs overwrite=True",
     ),
     _Row(
-        "not-locked", "it may not be replaced, or a directory has its name",
-        "use another name; for a presigned URL, ask its owner", "use another name",
+        "not-locked", "it must not be replaced, or a directory has the same name",
+        "use another name, or ask the owner for permission to replace", "use another name",
     ),
     _Row(
         "hidden-object",
         "the object exists already, and stays as it is: it was reported as missing, "
         "because HeadObject or listing is not granted",
         "ask the signer for that permission, or use another name. The storage option "
-        "overwrite=True replaces objects that cannot be seen: an append would then replace "
-        "the table",
+        "overwrite=True replaces objects that cannot be seen (so an append of dask would "
+        "replace the whole table)",
     ),
     _Row("FileImmutable", "the object is write-once", "use another name"),
     _Row(
@@ -240,11 +242,11 @@ _ROWS = (
         "set part_size",
     ),
     _Row(
-        "EntityTooSmall", "the grant allows larger files only", _OWNER, form=True,
+        "EntityTooSmall", "the grant allows only larger files", _OWNER, form=True,
     ),
     _Row("EntityTooLarge", "one PUT can have at most 5 GiB", "use parts"),
     _Row(
-        "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
+        "EntityTooLarge", "the grant allows only smaller files, and at most 5 GiB",
         "a signer or part URLs could send it", form=True,
     ),
     _Row("MalformedPOSTRequest", "the form was cut or changed on the way", _AGAIN, form=True),
@@ -338,13 +340,16 @@ _UNASKED = {
     ),
     "multipart/form-data": (
         "the body is a form, and would be stored with its boundaries",
-        "send the file itself as the body, not FormData; Postman: body binary",
+        "send the file itself as the body, not FormData (in Postman: body binary)",
     ),
     "application/json": (
         "axios and other libraries add it to a body of JSON",
         "axios: headers {'Content-Type': false}",
     ),
-    "false": ("the library sent a setting as the value", "give it a type as text"),
+    "false": (
+        "the library sent a setting as the header's value",
+        "give the library a type as text",
+    ),
 }
 _OWN_SECRET = Cause(
     "likely",
@@ -422,6 +427,11 @@ def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
             return
 
 
+def _is_unsigned(refusal: Refusal) -> bool:
+    headers = {} if refusal.signed is None else refusal.signed.headers
+    return refusal.url.is_bare and "authorization" not in map(str.lower, headers)
+
+
 def _by_status(status: int | None) -> str:
     status = status or 0
     if status >= 500 or status in (408, 429):  # noqa: PLR2004 - HTTP status class
@@ -451,6 +461,8 @@ def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
         return _elsewhere(refusal, row)
     if reason is RefusalReason.CLOCK_SKEW:
         return _cause(refusal, row, _of_clock(refusal))
+    if reason is RefusalReason.DENIED and _is_unsigned(refusal):
+        return _cause(refusal, _NAMED["no-signature", False], evidence="likely")
     if (
         reason is RefusalReason.DENIED and not refusal.ec
     ):  # Several reasons have this code.

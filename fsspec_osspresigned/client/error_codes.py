@@ -222,7 +222,7 @@ def from_reply(
         advice += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
         text = f"{advice} ({text})"
     if signed is not None and signed.carry_out is not None:
-        # an upload server answered, and its call was not that of *operation*
+        # an upload server answered a different call than *operation*
         text = message
     marked = [f"EC {ec}"] if ec else []
     marked += [f"request id {request_id}"] if request_id else []

@@ -236,7 +236,7 @@ class LocalIndex:
         self, path: str, entry: Receipt | Info | None, data: bytes | None = None
     ) -> None:
         if path in self._entries:
-            # so that the new entry is the most recently used one
+            # re-inserted, so that the new entry is the most recently used one
             del self._entries[path]
             self._drop_body(path)
         elif len(self._entries) >= self._most:

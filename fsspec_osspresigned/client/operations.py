@@ -428,7 +428,7 @@ class OSSCalls:
 
         return await self.client.call(operation, parse=parse)
 
-    # -- the object that is stored -------------------------------------------------------
+    # -- stored object -------------------------------------------------------------------
 
     async def head(self) -> Mapping[str, str]:
         """Return the headers of the reply to HeadObject, with names in lower case."""
@@ -458,7 +458,7 @@ class OSSCalls:
 
         await self.client.call(operation, parse=check)
 
-    # -- after a lost reply --------------------------------------------------------------
+    # -- lost replies -------------------------------------------------------------------
 
     async def _reconcile(
         self,
@@ -551,7 +551,7 @@ def receipt_of(
     if version and target.kind.exclusive:
         raise OverwriteProtectionIgnoredError(
             f"stored as version {version}, but a bucket that keeps versions ignores "
-            "forbid-overwrite: the previous version is hidden now",
+            "forbid-overwrite: the previous version is now hidden",
             path=target.path,
             version_id=version,
         )
@@ -585,7 +585,7 @@ async def listing(
     """Yield ``info`` of objects and common prefixes that begin with *prefix*.
 
     Each request returns up to 1,000 entries; one page is in memory at a time. The name
-    of an object keeps a trailing slash; that of a common prefix does not.
+    of an object keeps a trailing slash; the name of a common prefix does not.
 
     Raises:
         NotCoveredError: listing is not granted.

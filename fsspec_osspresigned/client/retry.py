@@ -66,7 +66,7 @@ class RetryRule:
 
     kind: type[OSSPresignedError]
     retries: int  # maximum number
-    acted: bool  # True: also if the server may have executed the request
+    acted: bool  # True: even if the server may have executed the request
     # the rule's statuses; empty means any status, or no reply
     statuses: tuple[int, ...] = ()
 

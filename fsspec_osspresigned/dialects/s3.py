@@ -77,7 +77,7 @@ def with_checksums(
         if wanted is None:
             headers[name] = ours
         elif wanted != ours:
-            why = f"its URL was signed with another {name} than that of the body"
+            why = f"its URL was signed with another {name} than the body's"
             if wanted == checksum(EMPTY):
                 why = f"its URL was signed with the {name} of an empty body, which is a default of SDKs: sign without checksums (WHEN_REQUIRED)"
             raise _refused(operation, why)

@@ -160,7 +160,7 @@ async def open_form(call: Call, body: IncomingBody) -> tuple[Call, IncomingForm]
 async def post_object(context: CallContext) -> EmulatorReply:
     sent = context.call
     form = sent.form
-    if form is None:  # the path is that of an object, not of a bucket
+    if form is None:  # the path names an object, not a bucket
         raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
     # From here on, the form is handled like a call whose headers are the form's fields.
     call = evolve(sent, query="", headers=_headers(form))

@@ -140,13 +140,13 @@ def _copies(context: CallContext, name: str) -> bool:
 
 
 def copy_source(context: CallContext) -> StoredObject:
-    text = context.call.headers[COPY_SOURCE].partition("?")[0]
+    text, _, version_id = context.call.headers[COPY_SOURCE].partition("?versionId=")
     bucket, _, key = unquote_plus(text).removeprefix("/").partition("/")
     if not bucket or not key:
         raise invalid_argument(
             "Copy Source must mention the source bucket and key: /sourcebucket/sourcekey."
         )
-    source = context.store.bucket(bucket).find(key)
+    source = context.store.bucket(bucket).find(key, version_id or None)
     check_readable(source)
     check_conditions(context.call, source, prefix="x-oss-copy-source-")
     return source

@@ -38,7 +38,7 @@ class Abortable(Protocol):
         ...
 
 
-TERMINATED = "SIGTERM ends this process: no further upload begins"
+TERMINATED = "SIGTERM ends this process: no new transfer begins"
 _POLL_INTERVAL = 0.05  # seconds between two checks for SIGTERM
 _TIMEOUT = 12.0  # maximum of seconds from SIGTERM to the end of the process
 _LOG_TIMEOUT = 1.0  # seconds to write the engine's last log records

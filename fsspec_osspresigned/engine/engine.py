@@ -630,7 +630,7 @@ def user_code() -> Iterator[None]:
 
 
 async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
-    """Await *work*, which a cancellation of the caller does not cancel.
+    """Await *work*, and let it continue if the caller is cancelled.
 
     A cancelled caller waits until *work* has ended, but at most ``GRACE`` seconds.
     After that time, or after a second cancellation, the caller ends, and *work*

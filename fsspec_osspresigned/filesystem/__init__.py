@@ -17,7 +17,10 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     arguments="check_choice without_protocol",
     client_factory="client_for read_url",
-    destinations="Destination Kind LocalEntry local_entries local_path refuse_clashes",
+    destinations=(
+        "Destination Kind LocalEntry local_entries local_name_problem local_path "
+        "refuse_clashes"
+    ),
     filesystem="OSSPresignedFileSystem",
     put="PutCall media_type",
     trees="expand layout",

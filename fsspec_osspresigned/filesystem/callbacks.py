@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -140,10 +141,15 @@ class BlockCopy:
         self.check()
 
     def run(self, source: Any, sink: Any) -> int:
+        """Copy all bytes, and return their number; OSError if *sink* takes fewer."""
         size = 0
         while block := source.read(MIB):
             self.check()
-            sink.write(block)
+            written = sink.write(block)
+            if isinstance(written, int) and written < len(block):
+                # open(..., buffering=0) and files of sockets may write less
+                text = f"the open file took {written} of {len(block)} bytes"
+                raise OSError(errno.EIO, f"{text}: give a buffered file", self._path)
             self._callback.add(len(block))
             size += len(block)
         return size

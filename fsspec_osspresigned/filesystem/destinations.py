@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -99,12 +102,14 @@ def refuse_clashes(
 ) -> None:
     """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*), three more things are refused: a destination that is both a
-    file and a directory, a directory where a file exists, and the name of an unfinished
-    download. *known* means that each source is known to be an object or a directory.
-    Only then is an object refused that would replace an existing directory.
+    On a disk (*local*), four more things are refused: a destination that is both a
+    file and a directory, a directory where a file exists, the name of an unfinished
+    download, and two names that differ only in case or Unicode form, if the file system
+    ignores that. *known* means that each source is known to be an object or a
+    directory. Only then is an object refused that would replace an existing directory.
     """
     seen: dict[str, str] = {}
+    folded: dict[str, str] = {}
     problems: list[str] = []
     files: set[str] = set()
     for item in destinations:
@@ -121,9 +126,31 @@ def refuse_clashes(
         elif local and _is_unfinished(target):
             # another download may be writing to that name
             name = "the name of an unfinished download"
-            advice = "get it alone, to a name of your own"
+            advice = "get it alone, to a different name"
             problems.append(f"{item.path!r} has {name}: {advice}")
+        elif local:
+            fold = unicodedata.normalize("NFD", target.casefold())
+            other = folded.setdefault(fold, target)
+            if other != target and _are_one_file(other, target):
+                pair = f"{seen[other]!r} and {item.path!r}"
+                problems.append(f"{pair} would be one file on this file system")
     _refuse([*problems, *(_obstacles(seen, files) if local else ())])
+
+
+def _are_one_file(path: str, other: str) -> bool:
+    """Return whether the file system ignores the differences between two paths.
+
+    It tries the names that differ in a temporary directory, next to the files.
+    """
+    names = zip(Path(path).parts, Path(other).parts, strict=True)
+    above = next(filter(os.path.isdir, map(str, Path(path).parents)), None)
+    with TemporaryDirectory(prefix=".osspresigned-", dir=above) as trial:
+        for one, two in names:
+            if one != two:
+                os.makedirs(os.path.join(trial, one), exist_ok=True)
+                if not os.path.lexists(os.path.join(trial, two)):
+                    return False
+    return True
 
 
 def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
@@ -141,17 +168,36 @@ def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
             above = os.path.dirname(above)
 
 
-def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
+_WINDOWS = os.name == "nt"
+_ODD_ON_WINDOWS = re.compile(
+    r'[\x00-\x1f\\:*?"<>|]|[ .](?:/|$)'
+    r"|(?:^|/)(?i:con(?:in\$|out\$)?|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:[.][^/]*)?(?:/|$)"
+)
+
+
+def local_name_problem(name: str, *, windows: bool = _WINDOWS) -> str | None:
+    """Return why no file in a directory can have the *name* of a key; None if one can.
+
+    *windows* applies the rules of Windows, which has drives, backslashes and devices.
+    """
+    if "\0" in name:
+        return "has a NUL character in its name"
+    if ".." in name.split("/"):
+        return "would leave the directory"
+    if windows and _ODD_ON_WINDOWS.search(name):
+        return "is not a file name on Windows"
+    return None
+
+
+def refuse_escapes(
+    destinations: Iterable[Destination], root: str, *, windows: bool = _WINDOWS
+) -> None:
+    """Raise ConfigurationError if a file cannot have the name that it would get in *root*."""
     problems = []
     for item in destinations:
         name = item.target.removeprefix(root.rstrip("/"))
-        if "\0" in name:
-            why = "has a NUL character in its name"
-        elif ".." in name.split("/"):
-            why = "would leave the directory"
-        else:
-            continue
-        problems.append(f"{item.path!r} {why}: get it alone, to a name of your own")
+        if why := local_name_problem(name, windows=windows):
+            problems.append(f"{item.path!r} {why}: get it alone, to a different name")
     _refuse(problems)
 
 
@@ -307,18 +353,20 @@ def _walk(top: str, depth: int | None) -> Iterator[tuple[str, _Found]]:
     Links to directories are not followed, because they may lead outside or in a circle.
     An unreadable directory is yielded with the error.
     """
-    try:
-        with os.scandir(top) as entries:
-            listed = sorted((entry.name, _kind(entry)) for entry in entries)
-    except OSError as error:
-        yield top, (Kind.DIRECTORY, error)
-        return
-    front = top.rstrip("/")
-    for name, kind in listed:
-        yield f"{front}/{name}", (kind, None)
-        if kind is Kind.DIRECTORY and depth != 1:
-            below = None if depth is None else depth - 1
-            yield from _walk(f"{front}/{name}", below)
+    below = [(top.rstrip("/"), Kind.DIRECTORY, 0)]
+    while below:
+        path, kind, level = below.pop()
+        if level:
+            yield path, (kind, None)
+        if kind is not Kind.DIRECTORY or level == depth:
+            continue
+        try:
+            with os.scandir(path or "/") as entries:
+                listed = sorted((entry.name, _kind(entry)) for entry in entries)
+        except OSError as error:
+            yield path or "/", (kind, error)
+            continue
+        below += [(f"{path}/{name}", kind, level + 1) for name, kind in listed[::-1]]
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:

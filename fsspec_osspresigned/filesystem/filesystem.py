@@ -9,7 +9,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import (
     IO,
@@ -33,7 +33,6 @@ from ..client.client import Client
 from ..client.operations import OSSCalls
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, run, verb, waiting, with_coroutines
-from ..errors import ConfigurationError
 from ..model import Receipt
 from ..objects.lookup import Lookup
 from ..options.options import Options, hashable, surroundings
@@ -53,7 +52,7 @@ from .arguments import (
 )
 from .callbacks import SharedCallback
 from .client_factory import client_for, configured_options
-from .destinations import Destination, local_path
+from .destinations import Destination, local_path, refuse_clashes
 from .put import PutCall, progress_callback, write_mode
 from .receipts import ReceiptList
 
@@ -221,6 +220,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             path = [stringify_path(item) for item in path]
         return without_own(self.protocol, path)
 
+    def _refuse_held(self, paths: Any, *, recursive: bool = False) -> None:
+        """Raise ConfigurationError if the transaction has an object of *paths*."""
+        names = [paths] if isinstance(paths, str | os.PathLike) else paths
+        transaction.refuse_held(
+            self.client, map(self._path, names), recursive=recursive
+        )
+
     @verb
     async def permissions(self) -> Permissions:
         """Return the permissions of the token for ``signer="https://..."``; asks each time.
@@ -290,14 +296,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ``batch_size``, ``on_error`` and the returned receipts are as in :meth:`put`.
 
         Raises:
+            ConfigurationError: two paths mean the same object; nothing was sent.
             UploadErrors: several uploads failed. If only one failed, its own error is
                 raised.
         """
         bulk = BulkOptions.take_from(kwargs)
         values = {path: value} if isinstance(path, str) else path
-        pairs = [(self._path(p, keep_slash=True), v) for p, v in values.items()]
+        paths = [self._path(name, keep_slash=True) for name in values]
+        refuse_clashes(list(map(Destination, values, paths)))
+        pairs = list(zip(paths, values.values(), strict=True))
         call = self._call(kwargs, mode)
-        paths = (path for path, _ in pairs)
         return await call.on_engine(paths, call.pipe, pairs, bulk)
 
     @verb
@@ -354,25 +362,24 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         sent, and the refusals are always raised. A transaction returns no receipts.
 
         Raises:
+            ConfigurationError: two files would be the same object; nothing was sent.
             UploadErrors: several files failed. If only one failed, its own error is
                 raised.
         """
         bulk = BulkOptions.take_from(kwargs)
         progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
-        call.check_cache(rpath)
+        # A generator of the program must not run in a thread of the engine.
+        local = lpath if isinstance(lpath, str | os.PathLike) else list(lpath)
+        target = self._own(rpath)
+        call.check_cache(target)
 
         async def put() -> ReceiptList:
             tree = await waiting(
-                trees.local_tree,
-                self.client,
-                lpath,
-                self._own(rpath),
-                recursive,
-                maxdepth,
+                trees.local_tree, self.client, local, target, recursive, maxdepth
             )
             return await call.put(tree, progress, bulk)
 
-        targets = [rpath] if isinstance(rpath, str | os.PathLike) else rpath
+        targets = [target] if isinstance(target, str) else target
         return await call.on_engine(map(self._path, targets), put)
 
     @verb
@@ -570,14 +577,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Yield path, directories and files of each directory, as fsspec does.
 
         An object that represents a directory is yielded as a file with an empty name.
+        By default, a missing directory is left out, and any other failure is raised.
+        fsspec applies ``on_error=`` to *path*, but not to the directories below it.
         """
-        return super().walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
+        return super().walk(path, maxdepth=maxdepth, **{**_WALK, **kwargs})
 
     def _walk(
         self, path: str, maxdepth: int | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         entries: AsyncIterator[Any] = super()._walk(
-            path, maxdepth=maxdepth, **{"markers": True, **kwargs}
+            path, maxdepth=maxdepth, **{**_WALK, **kwargs}
         )
         return entries
 
@@ -604,7 +613,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         moment = self._object_info(path).get("LastModified")
         if not isinstance(moment, datetime):
-            raise NotImplementedError(f"the store does not say when {path} was stored")
+            raise NotImplementedError(
+                f"the store does not report when {path} was stored"
+            )
         return moment
 
     def modified(self, path: str) -> datetime:
@@ -659,7 +670,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         receipt = self.client.written.receipt(self._path(path))
         if receipt is None or receipt.location is None:
             text = (
-                "no server of uploads has named an object of this process; "
+                "no upload server has named an object of this process; "
                 "fs.sign(path) returns a presigned URL"
             )
             raise FileNotFoundError(errno.ENOENT, text, path)
@@ -711,6 +722,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if max_gap is not None:
             raise NotImplementedError("max_gap: merge_offset_ranges of fsspec.utils")
         bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
+        # A generator of the program must not run in the engine's thread.
+        starts = list(starts) if isinstance(starts, Iterable) else starts
+        ends = list(ends) if isinstance(ends, Iterable) else ends
         return await awaited(
             read.cat_ranges, self.client, self._own(paths), starts, ends, bulk
         )
@@ -810,6 +824,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
         destination = Destination(self._path(path1), self._path(path2))
+        self._refuse_held(path1)
         call = PutCall.from_options(self.client, kwargs)
         await awaited(trees.move, call, [destination], BulkOptions())
 
@@ -832,15 +847,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             ends = self._path(path1), self._path(path2)
             if trees.goes_nowhere(*ends, recursive):
                 return
-            if transaction.is_held(self.client, ends[0]):
-                text = (
-                    "it waits for the end of its transaction, so it cannot be moved; "
-                    "in a COPY of DuckDB, give USE_TMP_FILE false"
-                )
-                raise ConfigurationError(text, path=ends[0])
         bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
         source, target = self._own(path1), self._own(path2)
+        self._refuse_held(source, recursive=recursive)
         destinations = await awaited(
             trees.layout, self, source, target, recursive, maxdepth
         )
@@ -856,6 +866,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         either: no object has its name, so nothing is deleted.
         """
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
+        self._refuse_held(name, recursive=recursive)
 
         async def rm() -> None:
             match = await trees.expand(self, name, recursive, maxdepth, markers=True)
@@ -866,7 +877,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @verb
     async def rm_file(self, path: str) -> None:
         """Delete one object with one request; a missing object is no error."""
+        self._refuse_held(path)
         await awaited(self._lookup.remove, self._path(path))
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+# fsspec's own default of on_error shows a directory that cannot be listed as empty.
+_WALK = {"markers": True, "on_error": _raise_unless_missing}
 
 
 def _unpickled(

@@ -64,7 +64,7 @@ class OSSFileSystem(OSSPresignedFileSystem, metaclass=_TakesKeys):
 
 
 def register_oss() -> None:
-    """Use this package for ``oss://`` in this process, also if ossfs is installed.
+    """Use this package for ``oss://`` in this process, even if ossfs is installed.
 
     The filesystem reads fsspec's configuration for ``oss``, such as
     ``FSSPEC_OSS_REGION``.

@@ -126,7 +126,7 @@ class PutCall:
         return target
 
     async def _refuse_existing(self, path: str) -> None:
-        if self.transaction is not None and self.transaction.holds(path):
+        if self.transaction is not None and path in self.transaction.held():
             msg = "the transaction already has an object for this path"
             raise ObjectExistsError(msg, path=path)
         with contextlib.suppress(FileNotFoundError, PermissionError):

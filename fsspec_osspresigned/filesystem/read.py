@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from attrs import define
@@ -209,8 +209,8 @@ async def cat_ranges(
         raise TypeError("paths must be a list, with one path for each range")
     lookup, count = Lookup(client), len(paths)
     names = [object_path(client, path) for path in paths]
-    starts = list(starts) if isinstance(starts, Iterable) else [starts] * count
-    ends = list(ends) if isinstance(ends, Iterable) else [ends] * count
+    starts = starts if isinstance(starts, list) else [starts] * count
+    ends = ends if isinstance(ends, list) else [ends] * count
     if len(starts) != count or len(ends) != count:
         raise ValueError(f"{count} paths, {len(starts)} starts, {len(ends)} ends")
     several = Counter(names)

@@ -19,7 +19,7 @@ from ..engine.warn import warn_user
 from ..errors import (
     ConfigurationError,
     NotCoveredError,
-    ObjectNotVisibleError,
+    ObjectNotFoundError,
     PublishWarning,
 )
 from ..model import PLAIN_ACTIONS, Operation, split_path
@@ -175,7 +175,8 @@ def local_tree(
 
     It reads directories, and blocks until the engine answers, so only worker threads
     may call it. Directories at *rpath* no longer count as newly created ones. Warns if
-    the only source is a directory, and *recursive* is missing.
+    the only source is a directory, and *recursive* is missing. Two files with the same
+    destination raise ConfigurationError.
     """
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
@@ -188,6 +189,9 @@ def local_tree(
         maxdepth=maxdepth,
         is_directory=_is_directory(client),
         path_of=partial(object_path, client),
+    )
+    destinations.refuse_clashes(
+        [Destination(entry.local, entry.path) for entry in entries if entry.is_sent]
     )
     if (
         is_one
@@ -253,9 +257,10 @@ async def copy(
     async def work(item: Destination) -> None:
         try:
             await copy_one(call, item)
-        except ObjectNotVisibleError:
-            raise
-        except FileNotFoundError:
+        except ObjectNotFoundError as error:
+            # the target's bucket may be missing, too
+            if error.path != item.path or error.code == "NoSuchBucket":
+                raise
             if bulk.on_error == "ignore":
                 return
             if not await Lookup(call.client).holds(item.path):
@@ -274,8 +279,7 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
     """
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
-            f"{source!r} cannot be moved into itself, to {target!r}: name a place "
-            "outside of it"
+            f"{source!r} cannot be moved into itself, to {target!r}: choose a destination outside of it"
         )
     return source == target
 

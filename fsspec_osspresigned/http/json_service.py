@@ -241,7 +241,7 @@ class JSONService:
         _log.debug('"%s %s HTTP/1.1" %d', method, shown, reply.status)
         if len(received) > limit:
             del received  # the bytes contain URLs, and a traceback may show variables
-            raise SignerError(f"{shown} answered more than {limit} bytes")
+            raise SignerError(f"{shown} answered with more than {limit} bytes")
         names = {name.lower(): value for name, value in response.headers.items()}
         return evolve(reply, headers=names, body=received, host=route.netloc)
 

@@ -610,7 +610,7 @@ class Transfer:
         if not {"content-length", "transfer-encoding"} & headers.keys():
             # Such a body ends when the connection ends, so a cut body would look
             # complete.
-            msg = f"{self.route.netloc} does not say how much it sends"
+            msg = f"{self.route.netloc} does not state the size of its reply"
             raise NetworkError(msg, path=self._path)
         if sink is not None:
             sink.begin()

@@ -55,7 +55,7 @@ class SourceHead:
     """
 
     size: int
-    etag: str  # as in the header, like the CRC-64
+    etag: str  # value of the header, like the CRC-64
     crc64: str | None
     headers: Mapping[str, str] = field(eq=False)
 

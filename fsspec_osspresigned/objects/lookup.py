@@ -88,14 +88,23 @@ class Lookup:
         return await self.is_kind(path, "file") and await self.holds(path)
 
     async def shows_object(self, path: str) -> bool:
-        """Return whether the store shows an object of exactly this name.
+        """Return whether an object of exactly this name exists.
 
-        Also False if HEAD and GET are not granted, because the index is not used.
+        If HEAD and GET are not granted, a listing answers, or the index.
+
+        Raises:
+            PermissionError: none of them knows (:meth:`unverifiable`).
         """
         try:
             await reading.stat(self.client, path)
-        except (FileNotFoundError, PermissionError):
+        except FileNotFoundError:
             return False
+        except PermissionError as error:
+            reason = _unseen(error)
+            try:
+                return await self._is_listed(path)
+            except PermissionError:
+                return bool(self._remembered(path, reason)["type"] == "file")
         return True
 
     async def shows_directory(self, path: str) -> bool:
@@ -116,13 +125,17 @@ class Lookup:
 
         The store is asked for a listing; the index answers if that is not granted.
         """
-        bucket, key = split_path(path)
-        if not key:
+        if not split_path(path)[1]:
             return False
-        try:  # an existing object is the first key that begins with its name
-            first: Info = await anext(listing(self.client, bucket, key), {})
+        try:
+            return await self._is_listed(path)
         except PermissionError:
             return self.client.written.receipt(path) is not None
+
+    async def _is_listed(self, path: str) -> bool:
+        bucket, key = split_path(path)
+        # an existing object is the first key that begins with its name
+        first: Info = await anext(listing(self.client, bucket, key), {})
         return (first.get("name"), first.get("type")) == (path, "file")
 
     async def holds(self, path: str, *, notes: bool = False) -> bool:
@@ -323,9 +336,8 @@ class Lookup:
             why = f" ({reason.strerror})" if denied else ""
             text = (
                 f"{_action(reason)} is not granted in {root!r}{why}: objects that this "
-                "process did not write are reported as missing, and are not replaced if "
-                "the signature can forbid that (if_unverifiable='error' raises an error "
-                "instead)"
+                "process did not write are reported as missing (if_unverifiable='error' "
+                "raises an error instead)"
             )
             warn_user(text, ExistenceNotVerifiedWarning)
         raise _refusal(path, reason, ObjectNotVisibleError) from reason
@@ -431,7 +443,7 @@ def _refusal(
     action = _action(reason)
     why = f"{action} is not granted"
     if isinstance(reason, NotCoveredError) and reason.code is not None:
-        why = reason.message  # the message of a signer service says what it permits
+        why = reason.message  # a signer service names its permissions in the message
     return kind(f"{why}{_UNKNOWN.get(action, '')}", path=path, action=action)
 
 

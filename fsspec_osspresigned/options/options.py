@@ -487,8 +487,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
         problems.append(
             "no source of signatures is given: use presigned_url= (one URL, to upload), "
             "url_map= (a file of them), grant= (a file that is one signature for a "
-            "directory), signer= (a service, 'keys' or a function) or upload_server= (a server "
-            "of uploads)"
+            "directory), signer= (a service, 'keys' or a function) or upload_server= (an upload server)"
         )
     alone = next((n for n in ("upload_server", "presigned_url") if n in used), None)
     if alone and (others := [f"{name}=" for name in used if name != alone]):
@@ -498,8 +497,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
     takers = [n for n, kind in used.items() if "signer_token" in kind.own_options]
     if values.get("signer_token") is not None and len(takers) > 1:
         problems.append(
-            "signer_token= would go to two servers, that of grant= and that of signer=: "
-            "give one of them"
+            "signer_token= would go to two servers, one of grant= and one of signer=: give only one"
         )
     return problems + misplaced_options(values.get)
 

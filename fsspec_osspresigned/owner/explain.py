@@ -47,7 +47,7 @@ class Explained:
 
 _NO_RULE = Cause(
     "possible",
-    "no rule is known for this refusal",
+    "this refusal is unknown",
     "look the EC or the code up in the error reference of the store, or give the request "
     "ID to its support",
 )

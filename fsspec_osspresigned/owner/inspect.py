@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from .. import url_checks
+from ..client.causes import NO_SIGNATURE
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
 from ..other_stores import GOOGLE_QUERY, S3_HEADER
@@ -39,7 +40,7 @@ _VERSIONS = {
     "s3-v4": "V4 of S3-compatible stores",
     "gcs-v2": "V2 of Google Cloud Storage",
     "gcs-v4": "V4 of Google Cloud Storage",
-    "unknown": "none that is known: this may be no presigned URL",
+    "unknown": "unknown: this may not be a presigned URL",
 }
 # bytes of a file that may contain a single URL instead of a map
 _MAX_ONE = 2 * url_checks.MAX_URL
@@ -126,6 +127,9 @@ def about_url(
     if problem := damage(url):
         text = f"the URL {problem}; it was cut off or changed"
         yield Fact("damaged", text, "damaged")
+    elif signed.is_bare:
+        # a bucket may let anyone write, so this is no error
+        yield Fact("warning", NO_SIGNATURE, "warning")
     yield Fact("version", _VERSIONS[signed.version])
     host = f"{urlsplit(url.reveal()).scheme}://{shown_text(signed.host)}"
     yield Fact("goes to", host)
@@ -280,5 +284,5 @@ def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
     if not longest:
         yield "no prefix is fixed: every object of the bucket can be written"
     elif not longest.endswith("/"):
-        why = "it has no slash at its end, so that longer names begin with it too"
+        why = "it has no final slash, so it also matches longer names"
         yield f"the prefix {longest[:80]!r} is broad: {why}"

@@ -149,7 +149,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
                 problems.append(f"{local} and {files[path]} would both go to {path}")
             files[path] = local
     if not files:
-        problems.append(f"no file is at {', '.join(sources)}")
+        problems.append(f"no file exists at {', '.join(sources)}")
     if problems:
         raise ConfigurationError(problems)
     return files

@@ -66,9 +66,13 @@ SIGNERS = (
         "upload_server",
         "described_server:upload_server_signer",
         own_options=("signer_token", "upload_server_options"),
-        hint="a server of uploads, such as 'dashscope'",
+        hint="an upload server, such as 'dashscope'",
     ),
 )
+
+
+# A host with a port, or a host with a dot, and a path.
+_NO_SCHEME = r"[^:/]+:\d+(/.*)?|[^:/]+\.[^:/]+(/[^:]*)?"
 
 
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
@@ -87,8 +91,10 @@ def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
     """Return a text for each option that needs a kind of signer that is not selected."""
     signer = value_of("signer")
-    if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
-        return [f"signer={signer!r} has no scheme: write https://{signer}"]
+    if isinstance(signer, str) and re.fullmatch(_NO_SCHEME, signer):
+        address = re.split("/?[?#]", signer)[0]  # an invitation ends with its token
+        text = f"signer={address!r} is not of the form module:function"
+        return [f"{text}; for an address, write https://{address}"]
     used = {name for kind in chosen(value_of).values() for name in kind.own_options}
     misplaced: dict[str, str] = {}
     for kind in SIGNERS:

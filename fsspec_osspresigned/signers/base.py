@@ -201,7 +201,7 @@ class Signer:
             ConfigurationError: this is another kind of signer.
             SignerError: the service is unreachable, refuses the token, or has no such call.
         """
-        msg = "only a signer service tells what it permits: give signer='https://...'"
+        msg = "only a signer service reports its permissions: give signer='https://...'"
         raise ConfigurationError(msg)
 
 
@@ -379,7 +379,7 @@ def check_signed(operation: Operation, request: Any) -> None:
         and request.location is None
         and request.form.fields.get("key") != FormValue(operation.key)
     ):
-        problem = f"{operation}: the signer made a form for another key"
+        problem = f"{operation}: the signer signed a form for another key"
     if problem:
         raise SignerError(problem, path=operation.path)
 

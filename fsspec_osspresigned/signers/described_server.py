@@ -31,7 +31,7 @@ from ..model import (
 )
 from ..secret import HiddenMapping, Secret, SecretURL
 from ..units import KIB, MIB, shown_text
-from ..url_checks import is_loopback, service_problem
+from ..url_checks import is_loopback, service_problem, url_problem
 from .base import Grant, MultipartGrant, OtherPartSizeError
 from .bound import bound_request, type_of
 from .description import (
@@ -117,7 +117,7 @@ class DescribedServer(UploadServer):
             self.batch = _BATCH if is_for_many else 1
         self.signs, self.carries_out = _actions(description)
 
-    # -- what may be uploaded -----------------------------------------------------------------
+    # -- grants --------------------------------------------------------------------------------
 
     def grant(self, path: str) -> Grant:
         self._names(path)
@@ -330,7 +330,7 @@ class DescribedServer(UploadServer):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        size = sum(upload.sizes.values())  # by now, the size of a stream is known
+        size = sum(upload.sizes.values())  # at the end, the size of a stream is known
         values = self._values(operation, {".size": str(size), **upload.values})
         values |= rows[0] if upload.is_single else {}
         values[PARTS] = rows
@@ -412,16 +412,19 @@ class DescribedServer(UploadServer):
         """Return the URL of *call*, and whether it leads to the user's server.
 
         A URL from a reply may also lead to another host that the user permits. Such a
-        host gets no token.
+        host gets no token. ServerRefusedError if a reply named an invalid URL.
         """
         is_named = call.path.startswith("{")
-        url = SecretURL(
-            urljoin(
-                f"{self._base}/", filled_url(filled(call.path, values), call.query, {})
-            )
-            if is_named
-            else self._base + filled_url(call.path, call.query, values)
-        )
+        if is_named:
+            named = filled_url(filled(call.path, values), call.query, {})
+            with suppress(ValueError):  # url_problem says what is wrong
+                named = urljoin(f"{self._base}/", named)
+            url = SecretURL(named)
+            if problem := url_problem(url.reveal()):
+                text = f"an earlier reply has a URL for this call that {problem}"
+                raise ServerRefusedError(200, text, call=str(call))
+        else:
+            url = SecretURL(self._base + filled_url(call.path, call.query, values))
         origin = urlsplit(url.reveal())[:2]
         if origin == self._origin:
             return url, True

@@ -105,7 +105,7 @@ def _checked(held: Secret, source: str, *, pairs: bool) -> Secret:
 def _misnamed(operation: Operation) -> ConfigurationError | None:
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
     if not operation.bucket:
-        problem = "a signer needs a path of the form bucket/key"
+        problem = "a signer needs a path bucket/key"
     if problem is None:
         return None
     return ConfigurationError(problem, path=operation.path or None)
@@ -136,7 +136,9 @@ class HTTPSigner(Signer):
     ) -> None:
         problem = service_problem(url, allow_http=allow_http)
         if "#" in url:
-            problem = "has a part after #: leave it out; after token= it is the token"
+            problem = (
+                "has a part after #: leave it out; the text after token= is the token"
+            )
         elif "?" in url:
             problem = problem or "has a query: give the signer's base URL"
         if problem:
@@ -221,10 +223,7 @@ class HTTPSigner(Signer):
     def permissions(self) -> Permissions:
         reply, sent_at, had_token = self._reply("GET", "permissions", b"")
         if reply.status == HTTPStatus.NOT_FOUND:
-            text = (
-                f"the signer at {self._host} does not tell what it permits (HTTP 404): the "
-                "call is optional, so ask the owner; or its URL is wrong"
-            )
+            text = f"the signer at {self._host} does not report its permissions (HTTP 404): the call is optional, so ask the owner; or its URL is wrong"
             raise SignerError(text, status=reply.status)
         if reply.status != HTTPStatus.OK:
             problem = wire_protocol.problem_of_reply(

@@ -15,6 +15,7 @@ from ..model import PartReceipt, Reply, SignedForm
 from ..secret import FormValue, Secret, SecretURL
 from ..signing.post_policy import form_values
 from ..signing.signed_url import describe
+from ..url_checks import url_problem
 from .description import Call
 from .post_grant_parser import PostGrant, read_grant
 from .templates import at
@@ -57,6 +58,8 @@ class Answer:
         """Return the URL; None if the server sends none, because it has the object."""
         value = self.at(self.call.url)
         if isinstance(value, str):
+            if problem := url_problem(value):
+                raise self.refused(f"has a URL at {self.call.url!r} that {problem}")
             return SecretURL(value)
         if value is None and self.call.url.endswith("?"):
             return None
@@ -78,8 +81,7 @@ class Answer:
         return own | {name: str(text) for name, text in pairs}
 
     def number(self, pointer: str | None) -> int | None:
-        text = str(self.at(pointer))
-        return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
+        return _number(str(self.at(pointer)))
 
     def form(self, key: str | None) -> SignedForm:
         """Return the signed form in the reply.
@@ -110,7 +112,7 @@ class Answer:
             named = (at(i, call.number) for i in items) if call.number else numbers
             items = dict(zip(map(str, named), items, strict=False))
         pairs = items.items() if isinstance(items, dict) else ()
-        known = {int(n): item for n, item in pairs if n.isascii() and n.isdecimal()}
+        known = {_number(n): item for n, item in pairs}
         return {n: evolve(self, document=known[n]) for n in numbers if n in known}
 
     def parts(self) -> list[PartReceipt]:
@@ -135,6 +137,10 @@ class Answer:
         except ConfigurationError as error:
             problems = "; ".join(error.problems)
         raise self.refused(f"is no grant: {problems}")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:

@@ -224,9 +224,9 @@ class PostPolicy:
     ) -> list[PolicyRefusal]:
         """Return every reason to refuse a form, in the order of the conditions.
 
-        *fields* are all fields before the file, with names in any case. *bucket* and
-        *size* (in bytes) are not checked if they are None. *now* is in seconds since
-        the epoch.
+        *fields* are all fields before the file, with names in upper or lower case.
+        *bucket* and *size* (in bytes) are not checked if they are None. *now* is in
+        seconds since the epoch.
         """
         lower = lower_names(fields)
         refusals = []

@@ -195,7 +195,7 @@ class PresignTemplate:
         return SecretURL(f"{self._base}{path}{self._query.reveal()}{signature}")
 
 
-@lru_cache(maxsize=64, typed=True)  # a signer uses few combinations again and again
+@lru_cache(maxsize=64, typed=True)  # a signer often uses the same few combinations
 def _lasting_problems(
     credentials: Credentials,
     method: str,
@@ -225,7 +225,7 @@ def _lasting_problems(
 
 def region_problem(region: str | None) -> str | None:
     if not region:
-        return "no region is given, which V4 signs: for example cn-hangzhou"
+        return "no region is given, but V4 needs one: for example cn-hangzhou"
     if not _is_region(region):
         problem = f"region {region[:80]!r} is not a region id"
         return f"{problem}: write cn-hangzhou, without oss-"

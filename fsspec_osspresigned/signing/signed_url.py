@@ -57,6 +57,7 @@ class SignedURL:
     region: str | None = None
     # True if a temporary (STS) key signed it; the key may expire earlier
     has_token: bool = False
+    is_bare: bool = False  # True for a URL without a query, which holds no signature
 
     @property
     def is_v4(self) -> bool:
@@ -104,6 +105,7 @@ def describe(url: SecretURL) -> SignedURL:
         part_number=_number(query.get("partNumber")),
         region=scope[2] if len(scope) == 5 else None,  # noqa: PLR2004 - key ID and four more pieces
         has_token=not query.keys().isdisjoint(TOKENS),
+        is_bare=bool(parts.netloc) and not parts.query,
     )
 
 
@@ -117,7 +119,8 @@ def damage(url: SecretURL) -> str | None:
     query = dict(parse_query(parts.query))
     names = [name.lower() for name in query]
     signature = next((query[name] for name in SIGNATURES if query.get(name)), "")
-    del query, parts  # they contain the signature, and tracebacks may show variables
+    # the pairs contain the signature, and tracebacks may show variables
+    del query, parts
     if any(name.startswith("amp;") for name in names):
         return "has &amp; instead of &"
     if signature:

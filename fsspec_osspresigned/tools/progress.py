@@ -80,8 +80,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     Use it in a ``with`` block, which ends the bar.
 
     Args:
-        verb: what is done to a file, such as ``uploaded``. For verbs that transfer no
-            bytes, such as ``deleted``, the bar counts files.
+        verb: participle for a transferred file, such as ``uploaded``. For verbs that
+            transfer no bytes, such as ``deleted``, the bar counts files.
         bar: draw a bar on standard error, if that is a terminal.
         say: is called with a line for each finished file; None prints nothing.
         event: is called with the name and the members of each event; None calls nothing.
@@ -125,7 +125,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._skips, self._skip_word, self._skipped = skips or (), skip_word, 0
         self._places, self._common = places, ""  # common directory of all stored paths
         # paths of running transfers, the oldest first
-        self._running: dict[str, None] = {}
+        self.in_flight: dict[str, None] = {}
         self._knows_size = size is not None
         self.verb = verb
         self._say: Callable[..., object] = say if say is not None else _nothing
@@ -200,7 +200,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def begin(self, path: str) -> None:
         with self._lock:
-            self._running[path] = None
+            self.in_flight[path] = None
 
     def end_one(self, path: str, local: str, size: int | None) -> None:
         """Count a file as successful; *size* is in bytes, None if unknown."""
@@ -212,7 +212,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             moved = f", {short_bytes(size)}" if size else ""
             self._say(f"{shown_text(path)}: {self.verb}{end}{moved}")
             self._show()  # keeps the file's name in the bar until the next file begins
-            self._running.pop(path, None)
+            self.in_flight.pop(path, None)
 
     def stored(self, local: str, receipt: Receipt) -> None:
         with self._lock:
@@ -224,10 +224,10 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         An error of the class *skips* leaves the file out of the count instead. After an
         interruption, a discarded upload is not recorded.
         """
-        if self.interrupted and isinstance(error, UploadDiscardedError):
-            return
         with self._lock:
-            self._running.pop(path, None)
+            self.in_flight.pop(path, None)
+            if self.interrupted and isinstance(error, UploadDiscardedError):
+                return
             if isinstance(error, self._skips):
                 self._skipped += 1
                 self._silent = 0
@@ -301,8 +301,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def _under_way(self) -> str:
         """Return the name of the oldest running file, and the number of others."""
-        name = shown_text(next(iter(self._running), "").rstrip("/").rpartition("/")[2])
-        return f"{name} +{len(self._running) - 1}" if len(self._running) > 1 else name
+        name = shown_text(next(iter(self.in_flight), "").rstrip("/").rpartition("/")[2])
+        return f"{name} +{len(self.in_flight) - 1}" if len(self.in_flight) > 1 else name
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped

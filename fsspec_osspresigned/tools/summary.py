@@ -36,7 +36,8 @@ class Summary:
     @property
     def untried(self) -> int:
         lacking = [f for f in self.failures if f.outcome is not Outcome.STORED]
-        return max(0, self.progress.files - self.progress.files_done - len(lacking))
+        begun = self.progress.files_done + len(lacking) + len(self.progress.in_flight)
+        return max(0, self.progress.files - begun)
 
     @property
     def code(self) -> ExitCode:
@@ -96,6 +97,8 @@ class Summary:
             ends.append(f"{len(failed)} failed")
         if incomplete := len(self.failures) - len(failed):
             ends.append(f"{incomplete} of them not as requested")
+        if progress.in_flight:
+            ends.append(f"{len(progress.in_flight)} in flight: outcome unknown")
         if self.untried:
             early = "stopped early, " if progress.given_up else ""
             ends.append(f"{early}{self.untried} left")
@@ -125,6 +128,7 @@ class Summary:
         return {
             "done": progress.files_done,
             "failed": len(self.failures),
+            "in_flight": list(progress.in_flight),
             "untried": self.untried,
             "bytes": progress.moved if progress.verb in MOVING else None,
             "seconds": round(progress.seconds, 3),

@@ -196,7 +196,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Raise UnsupportedOperation, as the file below does."""
-        self.flush()  # so that the position of the file below is current
+        self.flush()  # updates the position of the file below
         return self._inner.seek(offset, whence)
 
     def close(self) -> None:

@@ -213,7 +213,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
     )
 
 
-# -- before the first byte ---------------------------------------------------------------
+# -- checks before sending ----------------------------------------------------------------
 
 
 async def planned(

@@ -250,8 +250,8 @@ def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
         "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
         f"parts have {shown_bytes(new.part_size)} now, they had "
         f"{shown_bytes(old.part_size)}": (old.part_size != new.part_size),
-        "other headers are demanded": old.demands != new.demands,
-        "another upload is granted": old.owners != new.owners
+        "other headers are required": old.demands != new.demands,
+        "the grant now differs": old.owners != new.owners
         or (new.owners and old.upload_id != new.upload_id),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

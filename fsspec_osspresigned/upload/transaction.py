@@ -14,6 +14,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -25,6 +26,7 @@ from ..engine.engine import blocking, call_user, run, to_its_end, waiting
 from ..engine.logs import Logger
 from ..engine.scope import Scope, in_parallel
 from ..errors import (
+    ConfigurationError,
     DiscardWarning,
     ReceiptFailedError,
     UploadDiscardedError,
@@ -96,12 +98,25 @@ def around_statement(client: Client) -> Transaction | None:
     return seen[0] if len(seen) == 1 else None
 
 
-def is_held(client: Client, path: str) -> bool:
-    """Return whether the transaction of this context has an unpublished object *path*.
+def refuse_held(
+    client: Client, names: Iterable[str], *, recursive: bool = False
+) -> None:
+    """Raise ConfigurationError if *names* match an unpublished object.
 
-    In a thread of DuckDB, any transaction on *client* counts.
+    Moving or deleting it would change the old object of that path. *names* are paths or
+    patterns; *recursive* includes everything below them. Only the transaction of this
+    context counts; in a thread of DuckDB, any transaction on *client*.
     """
-    return any(one.holds(path) for one in _seen_here(client))
+    held = {path for one in _seen_here(client) for path in one.held()}
+    for name in names if held else ():
+        for path in held:
+            is_below = path.startswith(f"{name}/") or fnmatchcase(path, f"{name}/*")
+            if path == name or fnmatchcase(path, name) or (recursive and is_below):
+                text = (
+                    "it waits for the end of its transaction, so it cannot be moved or "
+                    "deleted; in a COPY of DuckDB, give USE_TMP_FILE false"
+                )
+                raise ConfigurationError(text, path=path)
 
 
 def _seen_here(client: Client) -> list[Transaction]:
@@ -259,10 +274,10 @@ class Transaction:
         """Return a copy of *body*; the caller may change *body* afterwards."""
         return self._copies.keep(body)
 
-    def holds(self, path: str) -> bool:
-        """Return whether the transaction has an unpublished object for *path*."""
+    def held(self) -> set[str]:
+        """Return the paths of all unpublished objects."""
         with self._lock:
-            return any(file.path == path for file in self.files)
+            return {file.path for file in self.files}
 
     async def _publish(self, files: Sequence[Pending], cancelled: list[str]) -> None:
         last = {file.path: file for file in files}

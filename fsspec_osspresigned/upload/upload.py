@@ -245,7 +245,7 @@ class Upload:
         size: int | None = None,
         context: TransferContext = ALONE,
     ) -> Self:
-        """Return an upload to *target*, after asking the signer what it grants.
+        """Ask the signer for its grant, and return an upload to *target*.
 
         Nothing is sent to the store. *size* is in bytes; None means a stream. Raises
         like ``planned``.

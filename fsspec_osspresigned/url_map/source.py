@@ -217,6 +217,9 @@ def _parse_at(
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ImportError):
             why = f"a package is missing: {error}"
+        is_missing = isinstance(error, FileNotFoundError)
+        if kind == "grant" and is_missing and not Path(name).parent.exists():
+            why += "; the address of a server begins with https://"
         problems = [f"cannot read the {kind} {name}: {why}"]
     # The error is raised outside of the handler, so it does not refer to the other
     # library's exception.

@@ -175,8 +175,8 @@ ITEMS = {
         "user information",
     ),
     "fragment": (url(lambda u: u + "#x"), "fragment"),
-    "blank": (url(lambda u: u.replace("?", "? ", 1)), "holds a blank"),
-    "line break": (url(lambda u: u + "\r\nX-A: b"), "holds a blank, a control"),
+    "blank": (url(lambda u: u.replace("?", "? ", 1)), "contains a blank"),
+    "line break": (url(lambda u: u + "\r\nX-A: b"), "contains a blank, a control"),
     "other call": (
         url(lambda u: u + "&acl"),
         "'acl' may turn the URL into another call",

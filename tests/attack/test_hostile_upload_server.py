@@ -198,7 +198,55 @@ def test_a_reply_is_as_long_as_its_parts_need(oss):
     """16 KiB for each part are enough, and the rest is not read."""
     with (
         HostileCompanion(oss, lambda _, document: [document] * 4000) as server,
-        pytest.raises(SignerError, match="answered more than"),
+        pytest.raises(SignerError, match="answered with more than"),
     ):
         of("companion", server).pipe_file("a", b"1")
     assert not oss.requests
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://[x/", "no valid host"),
+        ("https://user:CANARY@\u2100.com/k", "a character outside ASCII"),
+        ("https://user:CANARY@b.example/k", "user information"),
+    ],
+)
+def test_an_invalid_url_is_no_reply(oss, url, said):
+    """It is refused before anything reads it, and the message does not quote it."""
+    with (
+        HostileCompanion(oss, spoilt("url", url)) as server,
+        pytest.raises(
+            SignerError, match=f"has a URL at '/url' that .*{said}"
+        ) as caught,
+    ):
+        of("companion", server).pipe_file("a", b"1")
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[", "https://user:CANARY@\u2100.com/"])
+def test_an_invalid_url_for_a_later_call_is_no_reply(oss, monkeypatch, tmp_path, url):
+    """A description may take the URL of a call from an earlier reply."""
+    text = FLEETING.replace('id = "/uploadId"', 'id = "/uploadId", next = "/bucket"')
+    before, _, after = text.partition("[sign]")
+    after = after.partition("urls =")[2]
+    text = f'{before}[sign]\nget = "{{upload.next}}"\nurls ={after}'
+    (tmp_path / "mine.toml").write_text(text)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", f"{tmp_path}/mine.toml")
+    with (
+        HostileCompanion(oss, spoilt("bucket", url)) as server,
+        pytest.raises(SignerError, match="an earlier reply has a URL") as caught,
+    ):
+        of(f"{tmp_path}/mine.toml", server).pipe_file("a", LARGE)
+    assert "CANARY" not in str(caught.value)
+    assert not oss.objects(BUCKET)
+
+
+def test_the_number_of_a_part_has_few_digits(oss):
+    """Python converts no text of 5,000 digits."""
+    spoil = spoilt("presignedUrls", {"1" * 5000: "https://b.example/k"})
+    with (
+        HostileCompanion(oss, spoil) as server,
+        pytest.raises(SignerError, match="names no part at"),
+    ):
+        of("companion", server).pipe_file("a", LARGE)

@@ -124,7 +124,7 @@ CASES = [
         403,
         {},
         RefusalReason.TOKEN_INVALID,
-        "not the one of its key",
+        "does not belong to its key",
     ),
     (
         "RequestTimeTooSkewed",
@@ -217,7 +217,7 @@ CASES = [
         403,
         {"OSSAccessKeyId": "LTAI5tKey"},
         RefusalReason.UNKNOWN_KEY,
-        "does not know the key",
+        "does not know the signing key",
     ),
     (
         "SignatureDoesNotMatch",
@@ -283,7 +283,7 @@ def test_program_that_signs_with_keys_has_no_owner_to_tell(code):
         ),
         ("PermanentRedirect", {}, "OSS_REGION to that of the bucket"),
         ("AccessDenied", {}, "lacks the permission: grant it in a RAM or bucket"),
-        ("SecurityTokenExpired", {}, "OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN of"),
+        ("SecurityTokenExpired", {}, "OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN to"),
     ],
 )
 def test_what_is_wrong_with_keys_is_named_with_its_variable(code, members, words):
@@ -493,7 +493,7 @@ def test_whatever_a_store_writes_is_taken(code, members, signed, status):
 @pytest.mark.parametrize(
     ("code", "status", "kind", "words"),
     [
-        ("InvalidObjectState", 403, errors.AccessDeniedError, "restores it first"),
+        ("InvalidObjectState", 403, errors.AccessDeniedError, "to restore it first"),
         ("KmsInDebt", 403, errors.AccessDeniedError, "bill of KMS is unpaid"),
         (
             "TransferAccelerationDisabled",
@@ -503,7 +503,12 @@ def test_whatever_a_store_writes_is_taken(code, members, signed, status):
         ),
         ("KeyNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
         ("AliasNotFound", 404, errors.InvalidRequestError, "no such KMS key"),
-        ("PublicEndpointForbidden", 400, errors.EndpointForbiddenError, "own domain"),
+        (
+            "PublicEndpointForbidden",
+            400,
+            errors.EndpointForbiddenError,
+            "a domain of the bucket",
+        ),
     ],
 )
 def test_what_is_not_about_permission_says_what_it_is(code, status, kind, words):
@@ -528,10 +533,23 @@ def test_a_header_that_azure_requires_is_named():
     )
 
 
+def test_a_url_without_a_signature_is_the_cause():
+    """Nothing has signed such a request, unless a header holds the signature."""
+    reply = refused("AccessDenied", message="because of bucket acl")
+    bare = "https://b.example.com/k"
+    for headers, words in (
+        ({}, "the URL has no signature; it may have been cut"),
+        ({"Authorization": "OSS4 a"}, "the signing key lacks the permission"),
+    ):
+        found = error(reply, SignedRequest(method="PUT", url=bare, headers=headers))
+        assert found.reason is RefusalReason.DENIED
+        assert found.message.startswith(words)
+
+
 def test_directory_in_the_way_of_an_object():
     """FileAlreadyExists without forbid-overwrite is no matter of overwriting."""
     reply = refused("FileAlreadyExists", status=409)
-    assert "a directory has its name" in error(reply).message
+    assert "a directory has the same name" in error(reply).message
     locked = sign(headers={"X-Oss-Forbid-Overwrite": "true"})
     for found in (error(reply, locked), from_reply(PUT, reply)):
         assert type(found) is errors.ObjectExistsError
@@ -622,8 +640,20 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             errors.BodyCorruptedError,
             "the form was cut",
         ),
-        ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows smaller files"),
-        ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows larger files"),
+        (
+            "EntityTooLarge",
+            "0006-00000003",
+            400,
+            ValueError,
+            "allows only smaller files",
+        ),
+        (
+            "EntityTooSmall",
+            "0006-00000004",
+            400,
+            ValueError,
+            "allows only larger files",
+        ),
     ],
 )
 def test_refusals_of_a_form(code, ec, status, kind, words):

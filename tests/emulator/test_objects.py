@@ -386,3 +386,22 @@ def test_versions(make_client):
         assert refusal(client.call("GET", "k", query=version))[0] == 405
         assert client.call("DELETE", "k", query=version).status_code == 204
         assert client.call("GET", "k").content == b"1"
+
+
+def test_versions_are_copied(make_client):
+    """A copy has the bytes of the version that its source names, also as a part."""
+    with Emulator(versioned=[BUCKET]) as oss:
+        client = make_client(oss)
+        old = client.put("k", b"old").headers["x-oss-version-id"]
+        client.put("k", b"newer")
+        source = {COPY: f"/{BUCKET}/k?versionId={old}"}
+        assert client.call("PUT", "copy", headers=source).status_code == 200
+        assert oss.get(BUCKET, "copy").data() == b"old"
+        upload_id = client.initiate("parts")
+        part = client.part("parts", upload_id, 1, b"", headers=source)
+        etag = tree(part).findtext("ETag")
+        client.complete("parts", upload_id, [(1, etag)])
+        assert oss.get(BUCKET, "parts").data() == b"old"
+        source = {COPY: f"/{BUCKET}/k?versionId=absent"}
+        reply = client.call("PUT", "copy", headers=source)
+        assert refusal(reply)[:2] == (404, "NoSuchVersion")

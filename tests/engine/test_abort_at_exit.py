@@ -228,7 +228,7 @@ def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):
 def test_nothing_is_begun_after_sigterm(monkeypatch):
     """A thread that starts an upload at exit gets an error instead of leaving parts."""
     monkeypatch.setattr(unfinished, "is_terminating", True)
-    with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
+    with pytest.raises(UploadDiscardedError, match="no new transfer begins"):
         unfinished.add(None)
 
 

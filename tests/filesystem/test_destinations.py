@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import other_paths
 
-from fsspec_osspresigned.errors import PublishWarning
+from fsspec_osspresigned.errors import ConfigurationError, PublishWarning
 from fsspec_osspresigned.filesystem import destinations as local_tree
-from fsspec_osspresigned.filesystem.destinations import Kind, local_entries
+from fsspec_osspresigned.filesystem.destinations import (
+    Destination,
+    Kind,
+    local_entries,
+    local_name_problem,
+    refuse_escapes,
+)
 from fsspec_osspresigned.owner.sign import local_objects
 
 ROOT = "examplebucket"
@@ -122,6 +130,20 @@ def test_a_directory_that_cannot_be_read_is_a_failure(tree, blind, owner, monkey
     assert {key for key in owner.stored() if key.startswith("u/")} == {"u/a", "u/b.txt"}
 
 
+def test_a_deep_tree_is_walked_whatever_the_limit_of_recursion(tmp_path):
+    """Its depth costs no frames of Python."""
+    names = ["a"] * 200
+    tmp_path.joinpath(*names).mkdir(parents=True)
+    tmp_path.joinpath(*names, "f").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        found = of(str(tmp_path))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert [*found.values()] == ["/".join(["dst", *names, "f"])]
+
+
 def test_links_in_a_tree(tree, blind, owner, tmp_path):
     """A link to a file is uploaded; one to a directory is skipped with a warning."""
     outside = tmp_path / "outside"
@@ -174,3 +196,37 @@ def test_pipes_and_sockets_in_a_tree_are_left_out(tree, blind, owner, monkeypatc
         blind.put(f"{tree}/?broke*", f"{ROOT}/q")
     assert len(owner.stored()) == 7
     assert not {key for key in owner.stored() if "fifo" in key or "sock" in key}
+
+
+@pytest.mark.parametrize(
+    ("name", "fits", "on_windows"),
+    [
+        ("a.csv", True, True),
+        ("a b/.hidden/c", True, True),
+        ("console/x", True, True),
+        ("../a", False, False),
+        ("a\0", False, False),
+        ("C:/a", True, False),
+        ("C:a", True, False),
+        ("a.csv:stream", True, False),
+        ("x/..\\..\\..\\Startup\\evil.bat", True, False),
+        ("a/nul.txt", True, False),
+        ("a/NUL .txt", True, False),
+        ("COM1/x", True, False),
+        ("com²", True, False),
+        ("CONIN$", True, False),
+        ("a./b", True, False),
+        ("what?", True, False),
+    ],
+)
+def test_keys_that_are_no_names_of_files(name, fits, on_windows):
+    """Windows has drives, backslashes and devices; get refuses what sync refuses."""
+    places = [Destination("b/ok", "C:/t/ok"), Destination(f"b/{name}", f"C:/t/{name}")]
+    for windows, is_valid in ((False, fits), (True, on_windows)):
+        assert (local_name_problem(name, windows=windows) is None) == is_valid
+        if is_valid:
+            refuse_escapes(places, "C:/t/", windows=windows)
+            continue
+        with pytest.raises(ConfigurationError, match="get it alone") as caught:
+            refuse_escapes(places, "C:/t/", windows=windows)
+        assert len(caught.value.problems) == 1

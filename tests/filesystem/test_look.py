@@ -14,6 +14,7 @@ from fsspec_osspresigned.client import operations
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
+    ConfigurationError,
     ExistenceNotVerifiedWarning,
     NotCoveredError,
     StoreError,
@@ -134,6 +135,18 @@ def test_a_directory_beside_an_object_of_its_name(fs, only):
         assert not only().isdir(f"{ROOT}/none")
 
 
+def test_the_warning_about_a_kind_promises_no_protection(fs, only, owner):
+    """A hidden object is a missing one for isfile, and a write then replaces it."""
+    fs.pipe_file(PATH, b"old")
+    blind = only()
+    with pytest.warns(ExistenceNotVerifiedWarning) as caught:
+        assert not blind.isfile(PATH)
+    (warning,) = caught
+    assert "are reported as missing (if_unver" in str(warning.message)
+    blind.pipe_file(PATH, b"new")
+    assert owner.stored() == {"a": b"new"}
+
+
 def test_the_size_of_an_open_file_is_that_of_the_object(fs):
     """A wrong ``size=`` is ignored, as other filesystems do."""
     fs.pipe_file(PATH, bytes(range(150)))
@@ -243,10 +256,10 @@ def page(**members):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (page(IsTruncated="true"), "where it goes on"),
-        (page(IsTruncated="true", NextContinuationToken="again"), "where it goes on"),
-        (page(Contents="<Key>elsewhere</Key>"), "not asked for"),
-        (page(CommonPrefixes="<Prefix>e/</Prefix>"), "not asked for"),
+        (page(IsTruncated="true"), "where it continues"),
+        (page(IsTruncated="true", NextContinuationToken="again"), "where it continues"),
+        (page(Contents="<Key>elsewhere</Key>"), "not requested"),
+        (page(CommonPrefixes="<Prefix>e/</Prefix>"), "not requested"),
         (page(Contents="<Key>d/x</Key><Size>many</Size>"), "size"),
     ],
 )
@@ -275,6 +288,22 @@ def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
         )
         with pytest.raises(AccessDeniedError):
             look(f"{ROOT}/p")
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_directory_that_cannot_be_listed_is_not_walked_as_empty(fs, owner, after):
+    """``walk`` raises what ``ls`` raises, unless a directory is missing."""
+    put(owner, "d/a", "d/e/b", "d/f/c")
+    assert not list(fs.walk(f"{ROOT}/none"))
+    with pytest.raises(ConfigurationError):
+        list(fs.walk(""))
+    fault = Fault(action="ListObjectsV2", status=400, code="BadThing", after=after)
+    owner.oss.faults.add(fault)
+    with pytest.raises(StoreError, match="BadThing"):
+        list(fs.walk(f"{ROOT}/d"))
+    owner.oss.faults.add(fault)
+    with pytest.raises(StoreError, match="BadThing"):
+        asyncio.run(listed(fs._walk(f"{ROOT}/d")))
 
 
 @pytest.mark.filterwarnings("ignore:listing .* is not granted")

@@ -22,6 +22,7 @@ from fsspec_osspresigned.errors import (
     InvalidRequestError,
     NotCoveredError,
     ObjectExistsError,
+    ObjectNotVisibleError,
     SourceChangedError,
     UploadDiscardedError,
     UploadErrors,
@@ -225,7 +226,7 @@ def test_no_copy_in_parts_begins_after_sigterm(fs, owner, monkeypatch):
     fs.pipe_file(PATH, LARGE)
     owner.oss.clear()
     monkeypatch.setattr(abort_at_exit, "is_terminating", True)
-    with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
+    with pytest.raises(UploadDiscardedError, match="no new transfer begins"):
         fs.cp_file(PATH, COPY)
     assert "InitiateMultipartUpload" not in owner.actions()
 
@@ -256,7 +257,7 @@ def test_a_copy_whose_reply_tells_no_checksum_is_looked_at(fs, owner):
     owner.oss.faults.add(Fault(action="HeadObject", key="c", refuse="denied"))
     fs.cp_file(PATH, COPY)
     owner.oss.faults.add(Fault(action="HeadObject", key="c", status=404))
-    with pytest.raises(IntegrityError, match="not there"):
+    with pytest.raises(IntegrityError, match="does not exist"):
         fs.cp_file(PATH, COPY)
     owner.oss.faults.add(Fault(action="HeadObject", key="a", no_crc=True))
     fs.cp_file(PATH, COPY)
@@ -353,6 +354,19 @@ def test_what_vanishes_while_a_tree_is_copied(fs, owner):
         fs.copy(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
 
 
+@pytest.mark.usefixtures("in_parts")
+def test_a_copy_that_fails_is_not_a_missing_source(fs, owner):
+    """A recursive copy skips a missing source, and raises every other 404."""
+    fs.pipe({f"{ROOT}/t/{n}": LARGE for n in "ab"})
+    with pytest.raises(UploadErrors, match="the bucket does not exist"):
+        fs.copy(f"{ROOT}/t", "no-such-bucket/u", recursive=True)
+    for action in ("UploadPartCopy", "CompleteMultipartUpload"):
+        owner.oss.faults.add(Fault(action=action, code="NoSuchUpload", times=None))
+        with pytest.raises(UploadErrors, match="NoSuchUpload"):
+            fs.copy(f"{ROOT}/t", f"{ROOT}/u", recursive=True)
+    assert not fs.find(f"{ROOT}/u")
+
+
 def test_moving_proves_each_copy_before_a_source_goes(full, owner):
     """The calls are a copy, two HeadObject calls and a delete, in this order."""
     full.pipe_file(PATH, b"1", metadata={"k": "v"})
@@ -408,7 +422,7 @@ def test_a_copy_without_checksums_is_proved_by_its_etag(fs, owner):
     owner.oss.faults.add(
         Fault(action="HeadObject", no_crc=True, no_etag=True, times=None)
     )
-    with pytest.raises(IntegrityError, match="cannot be proved"):
+    with pytest.raises(IntegrityError, match="cannot be verified"):
         fs.mv(COPY, PATH)
     assert owner.stored()["c"] == b"1"
 
@@ -500,6 +514,22 @@ def test_removals_that_fail(fs, owner):
     assert set(caught.value.failures) == {f"{ROOT}/t/a", f"{ROOT}/t/b"}
     with pytest.raises(ValueError, match="on_error"):
         fs.rm(f"{ROOT}/t", on_error="ignore")
+
+
+def test_a_name_like_a_pattern_is_itself_without_head(fs, only, owner):
+    """A listing shows the object; without listing too, no other object is touched."""
+    fs.pipe({f"{ROOT}/d[1].csv": b"itself", f"{ROOT}/d1.csv": b"other"})
+    lists = only("CopyObject", "DeleteObject", "ListObjectsV2")
+    lists.cp(f"{ROOT}/d[1].csv", f"{ROOT}/copy")
+    assert owner.stored()["copy"] == b"itself"
+    blind = only("CopyObject", "DeleteObject")
+    blind.pipe_file(f"{ROOT}/d1.csv", b"own")
+    with pytest.warns(ExistenceNotVerifiedWarning):
+        for act in (blind.rm, blind.cat, lambda path: blind.cp(path, f"{ROOT}/copy")):
+            with pytest.raises(ObjectNotVisibleError):
+                act(f"{ROOT}/d[1].csv")
+    lists.rm(f"{ROOT}/d[1].csv")
+    assert owner.stored() == {"copy": b"itself", "d1.csv": b"own"}
 
 
 def test_a_directory_that_was_made_is_forgotten(fs):

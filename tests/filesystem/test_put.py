@@ -75,6 +75,21 @@ def test_wrong_arguments_of_put(blind, owner, tree):
     assert not owner.actions()
 
 
+def test_two_sources_of_one_object_are_refused(blind, owner, tmp_path):
+    """Only one of them would be stored, but both would have a receipt."""
+    paths = [tmp_path / "x" / "a", tmp_path / "y" / "a"]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+    same = f"{ROOT}/a"
+    for target in (f"{ROOT}/d/", [same, f"/{same}"]):
+        with pytest.raises(ConfigurationError, match="would both be 'examplebucket/"):
+            blind.put(paths, target)
+    with pytest.raises(ConfigurationError, match="would both be 'examplebucket/a'"):
+        blind.pipe({same: b"1", f"osspresigned://{same}": b"2"})
+    assert not owner.stored()
+
+
 def test_one_failure_is_raised_as_itself_and_stops_the_rest(blind, owner):
     """Nothing runs any more when the error arrives."""
     owner.oss.faults.add(Fault(action="PutObject", key="00", times=None, status=403))

@@ -9,6 +9,8 @@ import logging
 import os
 import pickle
 import signal
+import socket
+import threading
 
 import fsspec
 import pytest
@@ -123,13 +125,13 @@ def test_a_range_that_comes_short_is_an_error(fs, tmp_path, monkeypatch, cache):
     fs.pipe_file(PATH, DATA)
     monkeypatch.setattr("fsspec_osspresigned.emulator.reading.wanted_range", short)
     for start, end in ((0, 100), (100, None), (-100, None), (-100, -10)):
-        with pytest.raises(StoreError, match="not the range that was asked for"):
+        with pytest.raises(StoreError, match="not the requested range"):
             fs.cat_file(PATH, start, end)
     found = fs.cat_ranges([PATH, PATH], [0, 5_000], [10, 5_010])
     assert [type(one) for one in found] == [StoreError] * 2
     with pytest.raises(StoreError), fs.open(PATH, cache_type=cache) as file:
         file.read()
-    with pytest.raises(StoreError, match="not the range"):
+    with pytest.raises(StoreError, match="not the requested range"):
         fs.get_file(PATH, tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
@@ -391,6 +393,19 @@ def test_a_file_object_gets_the_last_bytes_only_if_all_are_right(fs, owner):
         fs.get_file(PATH, io.BytesIO())
 
 
+def test_a_file_object_that_takes_fewer_bytes_is_an_error(fs):
+    """An unbuffered file of a socket may do so, and the rest would be missing."""
+    fs.pipe_file(PATH, bytes(2**20))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(5)
+        with (
+            ours.makefile("wb", buffering=0) as file,
+            pytest.raises(OSError, match="of 1048576 bytes: give a buffered file"),
+        ):
+            fs.get_file(PATH, file)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("cache", ["readahead", "none", "background"])
 def test_children_read_on_in_a_file_of_their_parent(fs, cache):
@@ -465,6 +480,24 @@ def test_ranges_of_many_objects(full):
     assert full.cat_ranges(paths, starts, ends) == expected
     assert full.cat_ranges((PATH, PATH), 1, 3, batch_size=1) == [DATA[1:3]] * 2
     assert full.cat_ranges([], [], []) == []
+
+
+def test_generators_run_in_the_thread_of_the_caller(fs, tmp_path):
+    """They may use the filesystem, and stop no other call while they wait."""
+    paths = [PATH, f"{ROOT}/b"]
+    fs.pipe(dict.fromkeys(paths, DATA))
+    sizes = (fs.info(path)["size"] for path in paths)
+    assert fs.cat_ranges((p for p in paths), (0 for _ in paths), sizes) == [DATA] * 2
+    threads = set()
+
+    def named(items):
+        for item in items:
+            threads.add(threading.current_thread())
+            yield item
+
+    (tmp_path / "x").write_bytes(b"x")
+    fs.put(named([tmp_path / "x"]), named([f"{ROOT}/x"]))
+    assert threads == {threading.current_thread()}
 
 
 def test_ranges_that_fail(fs):

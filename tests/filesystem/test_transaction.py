@@ -459,14 +459,34 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
     assert not owner.stored()
 
 
-def test_an_object_that_waits_for_the_end_cannot_be_moved(fs, owner):
-    """An upload that has begun has its name."""
+HELD = f"{ROOT}/d/a"
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "options"),
+    [
+        ("mv", [HELD, f"{ROOT}/b"], {}),
+        ("mv", [[HELD], [f"{ROOT}/b"]], {}),
+        ("mv", [f"{ROOT}/d/", f"{ROOT}/b/"], {"recursive": True}),
+        ("mv_file", [HELD, f"{ROOT}/b"], {}),
+        ("rm", [HELD], {}),
+        ("rm", [f"{ROOT}/d/*"], {}),
+        ("rm", [[f"{ROOT}/d"]], {"recursive": True}),
+        ("rm_file", [f"/{HELD}"], {}),
+    ],
+)
+def test_an_object_that_waits_for_the_end_cannot_be_moved(
+    fs, owner, verb, arguments, options
+):
+    """Neither moved nor deleted: this would change the old object of that path."""
+    fs.pipe_file(HELD, b"old")
     with fs.transaction:
-        fs.pipe_file(f"{ROOT}/a", b"a")
-        with pytest.raises(ConfigurationError, match="cannot be moved"):
-            fs.mv(f"{ROOT}/a", f"{ROOT}/b")
-        assert not owner.stored()
-    assert owner.stored() == {"a": b"a"}
+        fs.pipe_file(HELD, b"new")
+        with pytest.raises(ConfigurationError, match="cannot be moved or deleted"):
+            getattr(fs, verb)(*arguments, **options)
+        assert owner.stored() == {"d/a": b"old"}
+        fs.rm_file(f"{ROOT}/d")  # another object
+    assert owner.stored() == {"d/a": b"new"}
 
 
 def test_what_is_refused_is_refused_at_once(blind, owner, tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ def test_touch_keeps_what_is_there(root, oss):
         (root / "there").touch(exist_ok=False)
     writes = Writes(KeySigner.from_options())
     blind = UPath("osspresigned://examplebucket/data", signer=writes)
-    with pytest.warns(match="count as missing"):
+    with pytest.warns(match="reported as missing"):
         assert not (blind / "there").exists()
     (blind / "there").touch()
     (blind / "new").touch(exist_ok=False)

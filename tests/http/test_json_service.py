@@ -84,7 +84,7 @@ def test_lengths_of_answers(service):
     responses.post(URL, body=b"1234567890")
     responses.post(URL, status=500, body=b"1234567890")
     assert ask(service).body == b"123456789"
-    with pytest.raises(SignerError, match="/v1/sign answered more than 9 bytes"):
+    with pytest.raises(SignerError, match="/v1/sign answered with more than 9 bytes"):
         ask(service, URL + QUERY)
     assert ask(service).body == b"123456789"
 

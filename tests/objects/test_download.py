@@ -557,7 +557,7 @@ def test_a_pipe_in_a_target_directory_is_not_waited_for(fs, tmp_path, several):
     if several:
         source = [f"{ROOT}/t/{name}" for name in "ab"]
         target = [str(tmp_path / name) for name in "ab"]
-    with pytest.raises(FileExistsError, match="a pipe or device is in the place"):
+    with pytest.raises(FileExistsError, match="a pipe or device exists at the path"):
         fs.get(source, target, recursive=not several)
     assert stat.S_ISFIFO((tmp_path / "a").stat().st_mode)
     fs.get(source, target, recursive=not several, on_error="omit")

@@ -259,12 +259,19 @@ def test_an_object_is_copied_with_the_directory_of_its_name(fs, owner):
     assert {key for key in owner.stored() if key[0] == "d"} == {"d/x", "d/x/y", "d/z"}
 
 
-@pytest.mark.parametrize("path", ["c", "c/x", "c/*"])
-@pytest.mark.filterwarnings("ignore:listing .* is not granted")  # of the pattern
+@pytest.mark.parametrize("path", ["c", "c/x"])
 def test_get_finds_an_object_that_would_be_a_directory(beside, tmp_path, path):
     """Before the first byte, for on a disk one excludes the other."""
     with pytest.raises(ConfigurationError, match="would be a file, where"):
         beside.get(f"{ROOT}/{path}", str(tmp_path / "new"), recursive=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_get_of_a_pattern_finds_an_object_that_would_be_a_directory(fs, tmp_path):
+    """As for the directory itself."""
+    fs.pipe(BESIDE)
+    with pytest.raises(ConfigurationError, match="would be a file, where"):
+        fs.get(f"{ROOT}/c/*", str(tmp_path / "new"), recursive=True)
     assert not list(tmp_path.iterdir())
 
 

@@ -34,7 +34,7 @@ PATH = "examplebucket/a"
 def test_another_range_than_asked_for_is_refused(start, stop, told):
     """A reply with another range, or with fewer bytes, is refused."""
     piece = Range(PATH, start, stop, MemorySink())
-    with pytest.raises(StoreError, match="not the range"):
+    with pytest.raises(StoreError, match="not the requested range"):
         piece.head(206, {"content-range": told})
 
 

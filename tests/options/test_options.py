@@ -180,8 +180,10 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
         ({"url": URL, "region": "cn-x"}, "region= is for signer='keys'"),
         (
             {"signer": "127.0.0.1:8080", "signer_token": "env:OSSPRESIGNED_X"},
-            "signer='127.0.0.1:8080' has no scheme: write https://127.0.0.1:8080",
+            "is not of the form module:function; for an address, write https://127.0",
         ),
+        ({"signer": "sign.example.com"}, "write https://sign.example.com"),
+        ({"signer": "sign.example.com/v1"}, "write https://sign.example.com/v1"),
         ({"signer": "m:f", "endpoint": "e"}, "endpoint= is for signer='keys'"),
         (
             {"signer": "keys", "signer_token": "env:OSSPRESIGNED_X"},

@@ -134,8 +134,8 @@ THREADS = (
     Thread(
         "minio/minio#5031: the library request sends 'content-type: false'",
         s3("SignatureDoesNotMatch", MISMATCH, **v1("PUT\n\nfalse\n1507520936\n/test/passwd", key="AWSAccessKeyId")),
-        "the library sent a setting as the value",
-        "give it a type as text",
+        "the library sent a setting as the header's value",
+        "give the library a type as text",
     ),
     Thread(
         "dart-lang/http#459: Google Cloud Storage, the text indented by a logger",
@@ -356,7 +356,7 @@ THREADS = (
         "help.aliyun.com, 0048-00000401: a new account and a public host",
         "{'status': 400, 'x-oss-request-id': '68A1', 'details': {'Code': 'PublicEndpointForbidden', 'Message': 'Public endpoint is forbidden for data API.', 'EC': '0048-00000401'}}",
         "the account may not use OSS's public host",
-        "the signer must sign for an own domain",
+        "the signer must sign for a domain of the bucket",
         "PublicEndpointForbidden",
     ),
     # Permissions, policies and the rest.
@@ -378,13 +378,13 @@ THREADS = (
         "awsdocs/aws-doc-sdk-examples#5490: a field of a form is missing",
         s3("AccessDenied", 'Invalid according to Policy: Policy Condition failed: ["eq", "$acl", "public-read"]'),
         "the policy of the grant does not allow it",
-        "change what it names",
+        "change the value that it names",
         "AccessDenied",
     ),
     Thread(
         "infinitered/apisauce#245: a form with too large a file",
         "<Error>\n<Code>EntityTooLarge</Code>\n<Message>Your proposed upload exceeds the maximum allowed size</Message>\n<ProposedSize>710336</ProposedSize>\n<MaxSizeAllowed>709960</MaxSizeAllowed>\n</Error>",
-        "the grant allows smaller files only",
+        "the grant allows only smaller files",
         "a signer or part URLs could send it",
         "EntityTooLarge",
     ),

@@ -319,7 +319,7 @@ def test_file_that_is_there_stays(keys, tmp_path, capsys):
     """Nothing is replaced without --force, and nothing is begun either."""
     (tmp_path / "urls.json").write_text("mine")
     call = ["sign", "examplebucket/a", "--parts", "1"]
-    assert cli.main(call) == 1
+    assert cli.main(call) == 2
     assert "urls.json exists already" in capsys.readouterr().err
     assert (tmp_path / "urls.json").read_text() == "mine"
     assert not keys.requests
@@ -403,7 +403,7 @@ def test_wrong_call_is_exit_2(arguments, why, capsys, monkeypatch):
     [
         (["b/k"], 2, "OSS_ACCESS_KEY_ID is not set"),
         (["missing.txt", "--to", "b/"], 1, "no such local file"),
-        (["b/k", "--parts", "1", "--part-size", "1KiB"], 2, "OSS takes 100 KiB"),
+        (["b/k", "--parts", "1", "--part-size", "1KiB"], 2, "OSS accepts 100 KiB"),
         (["b/k", "--file-size", "1TiB"], 2, "--part-size 109951163 or more"),
     ],
 )
@@ -435,7 +435,7 @@ def test_domain_is_of_one_bucket(keys):
     """URLs at a domain for two buckets cannot both be right."""
     signer = KeySigner.from_options("cn-hangzhou", "files.example.com", style="cname")
     assert owner_sign.sign(signer, ["examplebucket/a", "examplebucket/b"], Order())
-    said = "files.example.com is of one bucket, not of examplebucket, otherbucket"
+    said = "files.example.com is the domain of one bucket, not of examplebucket, otherbucket"
     with pytest.raises(ConfigurationError, match=said):
         owner_sign.sign(signer, ["examplebucket/a", "otherbucket/a"], Order())
 
@@ -449,7 +449,7 @@ def test_collisions_and_nothing(tmp_path):
     sources = [str(tmp_path / "x" / "a"), str(tmp_path / "y" / "a")]
     with pytest.raises(ConfigurationError, match="would both go to b/p/a"):
         local_objects(sources, "b/p/")
-    with pytest.raises(ConfigurationError, match="no file is at"):
+    with pytest.raises(ConfigurationError, match="no file exists at"):
         local_objects([str(tmp_path / "empty")], "b/p/")
     with pytest.raises(ConfigurationError, match="names no bucket"):
         local_objects(sources, "/p/")

@@ -222,7 +222,7 @@ def interrupt(oss: Emulator) -> None:
 @pytest.mark.usefixtures("world", "command_on_path")
 def test_a_job_gets_a_folder(oss):
     """The commands of the recipe upload results, and never replace them."""
-    section = read("docs/recipes.md").partition("## A folder for a job")[2]
+    section = read("docs/recipes.md").partition("## A folder for a CI job")[2]
     (code,) = blocks(section, "sh")
     for expected in (0, 1):
         done = subprocess.run(["sh", "-c", code], capture_output=True, check=False)  # noqa: S607 - whichever shell is there

@@ -106,7 +106,7 @@ def test_demanded_headers_are_fields_of_a_form(name):
     """A form has no headers of its own: the fields carry them, the type by two names."""
     answer = posted(key="k", X_Oss_Meta_A="1", **{name: "text/csv"})
     assert sign_checked(Fixed(answer), [POST]) == [answer]
-    with pytest.raises(NotCoveredError, match="demanded header x-oss-meta-a for Post"):
+    with pytest.raises(NotCoveredError, match="required header x-oss-meta-a for Post"):
         sign_checked(Fixed(posted(key="k", **{name: "text/csv"})), [POST])
 
 

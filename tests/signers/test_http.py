@@ -421,7 +421,10 @@ def test_error_without_problem_details_goes_by_its_status(broken, signer, body):
     ("where", "said"),
     [
         ("https://sign.example.com/?a=CANARY", "has a query"),
-        ("https://sign.example.com/#token=CANARY&b/", "after token= it is the token"),
+        (
+            "https://sign.example.com/#token=CANARY&b/",
+            "the text after token= is the token",
+        ),
         ("https://u:CANARY@sign.example.com", "user information"),
         ("http://sign.example.com", "plain http"),
         ("sign.example.com", "absolute http"),

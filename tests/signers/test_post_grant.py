@@ -77,7 +77,7 @@ def test_exposed_file_is_told(tmp_path):
     with pytest.warns(UserWarning, match="holds a grant and can be read by others"):
         signer = signer_of(str(path))
     path.write_text("{")
-    with pytest.warns(UserWarning, match="the old grant stays in force"):
+    with pytest.warns(UserWarning, match="the old grant stays in use"):
         assert signer.sign([post()])
 
 

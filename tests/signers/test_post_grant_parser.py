@@ -202,7 +202,7 @@ BAD = {
     "a bucket as a number": ({**document(), "bucket": 5}, "its bucket is a number"),
     "another bucket": ({**document(), "bucket": "other"}, f"its host is for '{BUCKET}'"),
     "another bucket in the policy": (document(bucket="other"), "is for the bucket other"),
-    "a broken host": (flat(host="https://a b/"), "its host holds a blank"),
+    "a broken host": (flat(host="https://a b/"), "its host contains a blank"),
     "a region alone": (
         {**V4, **flat_v4(bucket=None), "host": "oss-cn-hangzhou.aliyuncs.com"},
         "names no bucket",

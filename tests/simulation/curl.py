@@ -366,7 +366,7 @@ class Curl:
         if self._left is not None and (self._is_chunked or self._left < math.inf):
             text = "transfer closed with outstanding read data remaining"
             raise _EndError(pycurl.E_PARTIAL_FILE, text)
-        return False  # False also if the reply ends within its head
+        return False  # False, too, if the reply ends within its head
 
     def _take_line(self, line: bytes) -> None:
         if not self._lines and not line.startswith(b"HTTP/"):
@@ -419,7 +419,7 @@ class Curl:
             raise _EndError(pycurl.E_WRITE_ERROR, text)
         return True
 
-    # -- libcurl's own -------------------------------------------------------------------
+    # -- other methods --------------------------------------------------------------------
 
     def _count(self, what: int, number: int) -> None:
         self._info[what] = self._info.get(what, 0) + number
@@ -479,7 +479,7 @@ _EVENTS = {0: 0, pycurl.POLL_IN: select.EPOLLIN, pycurl.POLL_OUT: select.EPOLLOU
 
 @define(eq=False)
 class _Running:
-    """A transfer of a multi: what it waits for, and until when."""
+    """A transfer of a multi: the event for which it waits, and the end of the wait."""
 
     steps: Generator[Wait, None, tuple[int, str]]
     moment: float

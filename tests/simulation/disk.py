@@ -34,7 +34,7 @@ class Disk:
     world: World
     full: float = 0.0
     short: float = 0.0
-    pauses: list[float] = field(factory=list)  # seconds of the next writes
+    pauses: list[float] = field(factory=list)  # seconds that the next writes take
     failed: int = field(init=False, default=0)
     # Inode of a file -> its bytes that survive a crash.
     _synced: dict[int, int] = field(init=False, factory=dict)

@@ -271,7 +271,7 @@ class Ending:
                 "makedirs": await verbs.isdir(new),
             }
             if self.is_blind and self.fs.storage_options["signer"] != "keys":
-                # Else the store is asked, which has no directories.
+                # Otherwise the store answers, which has no directories.
                 names = await verbs.ls(self.root, detail=False)
                 found["ls"] = new in names
             await verbs.rmdir(new)
@@ -643,7 +643,7 @@ class Ending:
         demands, model.demands = (
             model.demands,
             {},
-        )  # what the options say is not in a map
+        )  # a map does not contain the options
         for is_owners in (False, True):
             path, data = self._data(f"mapped {is_owners}", _LARGE)
             cut = Cut(parts=3, part_size=102_400)
@@ -688,12 +688,12 @@ class Ending:
             raise Broken("a download to a slow disk has other bytes")
 
     def _broken_off(self) -> None:
-        self._unanswered(self._like(retries=0, timeout=5, checksum="auto"))
+        self._unanswered(self._like(retries=0, timeout=3, checksum="auto"))
         self._aborted(self._like(retries=0))
         self._resumed(self._like(retries=0, resume_dir=str(self.place / "journals")))
 
     def _unanswered(self, fs: Any) -> None:
-        """If a lost reply took all connections along, a new one asks for the object.
+        """If a reply is lost with all connections, a new connection checks the object.
 
         The object is compared by its MD5 if the store computes no CRC-64.
         """
@@ -739,7 +739,7 @@ class Ending:
     def _resumed(self, fs: Any) -> None:
         """Interrupt an upload after one part; the next call sends no part twice."""
         (self.place / "journals").mkdir(exist_ok=True)
-        (self.place / "journals").chmod(0o770)  # no other user is in the group
+        (self.place / "journals").chmod(0o770)  # the group has no other user
         path, data = self._data("resumed", _LARGE)
         local = self._local("resumed", data)
         self.network.parts_left = 1

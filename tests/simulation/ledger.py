@@ -138,7 +138,7 @@ class Ledger:
         self.copies.setdefault(target, []).append((source, span))
         return span
 
-    # -- what calls said -----------------------------------------------------------------
+    # -- reported outcomes -----------------------------------------------------------------
 
     def note_error(self, error: BaseException) -> None:
         if self.must_succeed and not isinstance(error, FileNotFoundError):
@@ -204,7 +204,7 @@ class Ledger:
                 is_damaged = isinstance(own, IntegrityError) and outcome == "stored"
                 write.say("damaged" if is_damaged else str(outcome), own)
 
-    # -- what must hold ------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------
 
     def check_commits(self) -> None:
         """Each new commit of the store is the whole content of one write."""

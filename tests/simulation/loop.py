@@ -188,6 +188,6 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def wait_for(awaitable: Any, timeout: float | None) -> Any:
-    """Wait like ``asyncio.wait_for`` of Python 3.12, because 3.11 takes other turns."""
+    """Wait like ``asyncio.wait_for`` of Python 3.12; that of 3.11 schedules differently."""
     async with asyncio.timeout(timeout):
         return await awaitable

@@ -113,7 +113,7 @@ class Network:
     # Number of parts that arrive. Every later part, and every request to complete, is
     # lost.
     parts_left: int | None = None
-    # Fates that each request meets in turn, before one succeeds, and how many it has met.
+    # Fates of the tries of each request, in turn; and the number of tries so far.
     fates: tuple[str, ...] = ()
     met: Counter[tuple[str, ...]] = field(factory=Counter)
     # targets that have failed; each fails only once

@@ -286,7 +286,8 @@ class Runner(Operations):
             os.makedirs(options["receipts"], exist_ok=True)
         signer, world = program["signer"], self.world
         by_keys = {"expires_in", "signature_version"}
-        if signer in ("grant", "map"):  # these are signed before the options are known
+        if signer in ("grant", "map"):
+            # grants and maps are signed before the options are known
             options = {n: v for n, v in options.items() if n not in _HEADERS}
         if signer != "keys":
             options = {n: v for n, v in options.items() if n not in by_keys}

@@ -203,8 +203,8 @@ def change(**facts):
         (change(mtime_ns=4), "the file has changed"),
         (change(inode=4), "the file has changed"),
         (evolve(HEAD, part_size=101), "parts have 101 bytes now, they had 100 bytes"),
-        (evolve(HEAD, demands="1" * 64), "other headers are demanded"),
-        (evolve(HEAD, owners=True), "another upload is granted"),
+        (evolve(HEAD, demands="1" * 64), "other headers are required"),
+        (evolve(HEAD, owners=True), "the grant now differs"),
     ],
 )
 def test_when_an_upload_begins_anew(new, reason):

@@ -187,7 +187,7 @@ def test_broken_change_leaves_the_old_map(map_file):
     """A map that is being overwritten does not stop an upload."""
     source = load(map_file)
     map_file.write_text("{")
-    with pytest.warns(UnreadableMapWarning, match="stays in force"):
+    with pytest.warns(UnreadableMapWarning, match="stays in use"):
         assert "b/k" in source.current()
     assert "b/k" in source.current()
 

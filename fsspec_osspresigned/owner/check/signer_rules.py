@@ -36,7 +36,7 @@ from .signer import (
 
 Check: TypeAlias = Callable[[Kit], Iterator[str]]
 MakeCases: TypeAlias = Callable[[Kit], Cases]
-# yields descriptions of what is wrong
+# yields descriptions of violations
 Must: TypeAlias = Callable[[Kit, Case], Iterator[str]]
 Judge: TypeAlias = Callable[[Kit, Case, SignerReply], Iterator[str]]
 # Description -> body, and an Authorization header if it is not the right one.
@@ -108,7 +108,7 @@ def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
         yield f"{what}: the refusal is {error}"
         return
     if not isinstance(problem, dict) or problem.get("status") != reply.status:
-        yield f"{what}: the status in the problem is not that of HTTP"
+        yield f"{what}: the status in the problem differs from the HTTP status"
     elif wrong := _misshapen(problem):
         yield f"{what}: the problem {wrong}"
     elif reply.status == HTTPStatus.UNAUTHORIZED and problem["code"] != "unauthorized":
@@ -454,7 +454,7 @@ def _permissions(kit: Kit) -> Iterator[str]:
     kit.probe()
     reply = kit.send("GET", "permissions", b"")
     if reply.status == HTTPStatus.NOT_FOUND:
-        raise RuleSkippedError("the signer does not tell, which is optional")
+        raise RuleSkippedError("the signer does not offer this optional call")
     if reply.status != HTTPStatus.OK:
         yield f"HTTP {reply.status}, not 200 or 404"
         return
@@ -593,7 +593,7 @@ RULES = (
         _refused_calls(_bad_calls, 400)),
     ProtocolRule("token", "A missing or wrong token is refused with 401",
         _refused_calls(_wrong_tokens, 401)),
-    ProtocolRule("permissions", "The optional list of permissions is that of the token, and needs it",
+    ProtocolRule("permissions", "The optional list of permissions belongs to the token, and requires it",
         _permissions),
     ProtocolRule("batch-limit", "A call of 100 requests is answered, one of 101 is refused with 413 or 400",
         _batch_limit),

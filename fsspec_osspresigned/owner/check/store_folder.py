@@ -180,7 +180,7 @@ class CheckFolder:
         query: Mapping[str, str],
         **request: Any,
     ) -> Reply:
-        """Sign and send one call on the object *key*, and record what it may leave.
+        """Sign and send one call on the object *key*, and record possible traces of it.
 
         *request* holds further arguments of :meth:`StoreAccess.request`.
         """

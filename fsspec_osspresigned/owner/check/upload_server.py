@@ -87,7 +87,7 @@ class UploadServerKit:
         return reply
 
 
-# -- what is asked: each returns more to say, and raises an error if its row does not hold ---
+# -- checks: each returns a remark, and raises an error if its row does not hold ----------
 
 
 def _description(kit: UploadServerKit) -> str:

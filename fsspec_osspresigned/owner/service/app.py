@@ -57,6 +57,7 @@ _MAX_DEPTH = 6
 _MAX_VALUES = 20_000
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
 _OPERATION = tuple(fields_dict(Operation))
+_OUTLIVED = "the signature would outlive the token: retry"
 _MAX_UPLOAD_ID = 1024  # characters; an upload ID of OSS has 32
 
 
@@ -279,7 +280,7 @@ class Service:
         # One invalid item must not fail the others.
         outcomes = signed_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
-            results[index] = result_of(outcome, granted[index])
+            results[index] = result_of(outcome, granted[index], policy)
         call.codes.update(r["error"]["code"] for r in results if "error" in r)
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
@@ -293,9 +294,9 @@ _ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
 
 
 def result_of(
-    outcome: SignedRequest | OSSPresignedError, operation: Operation
+    outcome: SignedRequest | OSSPresignedError, operation: Operation, policy: Policy
 ) -> dict[str, Any]:
-    """Return *outcome* as a result of the signer protocol.
+    """Return *outcome* for a bearer with *policy*, as a result of the signer protocol.
 
     A signed result is a secret; an error has only the key ``error``.
     """
@@ -306,6 +307,8 @@ def result_of(
         wait = getattr(outcome, "retry_after", None)
         more = {} if wait is None else {"retry_after": wait}
         return _error("unavailable", "the signer cannot sign now", **more)
+    if policy.is_outlived(outcome.expires_at):
+        return _error("unavailable", _OUTLIVED)
     if operation.action.spec.on_bucket and describe(outcome.url).version == "v1":
         # The holder of the URL could change its prefix.
         detail = f"V1 signs no prefix: {operation.action} needs a signer of V4"
@@ -368,7 +371,7 @@ def signed_grant(signer: Signer, terms: GrantTerms) -> SignedGrant:
     ServiceError if *signer* has no key for V4, or cannot sign *terms*.
     """
     if not isinstance(signer, KeySigner) or signer.version != "v4":
-        detail = "this signer makes no grants: it needs a key and V4"
+        detail = "this signer cannot issue grants: they need a key and V4"
         raise ServiceError("action_not_granted", detail)
     try:
         return sign_grant(
@@ -387,6 +390,8 @@ def signed_grant(signer: Signer, terms: GrantTerms) -> SignedGrant:
 def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
     """Return the grant below *path* as members of the reply, which is a secret."""
     grant = signed_grant(signer, terms_of(policy, path))
+    if policy.is_outlived(grant.expires_at):
+        raise ServiceError("unavailable", _OUTLIVED)
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
         for name, value in grant.fields.items()

@@ -121,7 +121,7 @@ class Policy:
         return self.max_objects is not None or self.max_bytes is not None
 
     def life(self, wish: int | None = None) -> int:
-        """Return the lifetime of a signature in seconds, at most *wish* if it is given.
+        """Return the lifetime of a signature in seconds; at most *wish*, unless it is None.
 
         ServiceError if the token expires within a second.
         """
@@ -131,6 +131,13 @@ class Policy:
         if life < 1:
             raise ServiceError("forbidden", "the token has expired")
         return life
+
+    def is_outlived(self, expires_at: float | None) -> bool:
+        """Return whether a signature that ends at *expires_at* outlives the token.
+
+        The signer may have waited for its key since ``life`` was called.
+        """
+        return (expires_at or 0) > (self.expires_at or math.inf)
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""
@@ -189,7 +196,9 @@ def permitted(operation: Operation, policy: Policy) -> Operation:
     if "versionId" in operation.query:
         raise ServiceError("forbidden", "versions are not granted")
     if not policy.covers(operation.listed_path):
-        detail = f"the path lies outside what is granted: {_some(policy.prefixes)}"
+        detail = (
+            f"the path is outside of the granted prefixes: {_some(policy.prefixes)}"
+        )
         raise ServiceError("forbidden", detail)
     for name, value in operation.headers.items():
         if not _may_ask(name.lower(), value, action, policy):
@@ -243,7 +252,9 @@ def _check_source(operation: Operation, policy: Policy) -> None:
         raise ServiceError("invalid_request", detail)
     path, _, version = source.partition("?")
     if not policy.reads(unquote(path).removeprefix("/")):
-        raise ServiceError("forbidden", "the copy source lies outside what may be read")
+        raise ServiceError(
+            "forbidden", "the copy source is outside of the readable prefixes"
+        )
     if version:
         raise ServiceError("forbidden", "versions are not granted")
 
@@ -316,7 +327,7 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
         places = {f"{name}/{folder}" for name in buckets}
         places = {path for path in places if policy.covers(path)}
     if not places:
-        detail = f"bucket or dir lies outside what is granted: {_some(policy.prefixes)}"
+        detail = f"bucket or dir is outside of the granted prefixes: {_some(policy.prefixes)}"
         raise ServiceError("forbidden", detail)
     if len(places) > 1:
         raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
@@ -379,6 +390,14 @@ class SignerSettings:
     style: str | None = None
     credentials: str = ENVIRONMENT
 
+    def problem(self, tokens: Iterable[Policy]) -> str | None:
+        """Return why the signer cannot sign for *tokens*; None if it can."""
+        buckets = {split_path(path)[0] for policy in tokens for path in policy.prefixes}
+        if self.style == "cname" and len(buckets) > 1:
+            named = ", ".join(sorted(buckets))
+            return f"signer.style cname is the domain of one bucket, not of {named}"
+        return None
+
 
 @frozen(kw_only=True)
 class Policies:
@@ -434,16 +453,14 @@ def parse_policies(text: str) -> Policies:
         place = f"tokens[{index}]."
         digest, policy = _policy(entry, place, problems)
         if digest and digest in tokens:
-            problems.append(f"{place}sha256 is that of {tokens[digest].name!r} too")
+            problems.append(
+                f"{place}sha256 is also the hash of {tokens[digest].name!r}"
+            )
         if policy.name and policy.name in {known.name for known in tokens.values()}:
-            problems.append(f"{place}name {policy.name!r} is that of another token")
+            problems.append(f"{place}name {policy.name!r} is the name of another token")
         tokens[digest] = policy
-    buckets = {path.partition("/")[0] for p in tokens.values() for path in p.prefixes}
-    if signer.style == "cname" and len(buckets) > 1:
-        named = ", ".join(sorted(buckets))
-        problems.append(
-            f"signer.style cname is the domain of one bucket, not of {named}"
-        )
+    if problem := signer.problem(tokens.values()):
+        problems.append(problem)
     if problems:
         raise ConfigurationError(problems)
     return Policies(signer=signer, tokens=tokens)

@@ -76,7 +76,7 @@ class TokenStore:
                     "INSERT INTO tokens VALUES (?, ?)", (name, json.dumps(entry))
                 )
         except sqlite3.IntegrityError:
-            msg = f"there is a token {name!r} already: revoke it, or use another name"
+            msg = f"a token {name!r} already exists: revoke it, or use another name"
             raise ConfigurationError(msg) from None
 
     def revoke(self, name: str) -> bool:

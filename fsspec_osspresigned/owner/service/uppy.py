@@ -64,7 +64,7 @@ async def _presign(service: Service, request: Request, call: AccessRecord) -> Re
         (outcome,) = await run_in_threadpool(
             signed_each, rules.signer, [operation], OSSPresignedError
         )
-    result = result_of(outcome, operation)
+    result = result_of(outcome, operation, policy)
     if error := result.get("error"):
         raise ServiceError(error["code"], error["detail"])
     headers = {

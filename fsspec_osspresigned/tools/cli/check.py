@@ -446,7 +446,7 @@ class CheckUploadServerOptions:
 @takes
 @check.command(
     name="upload-server",
-    short_help="Check a description of a server of uploads against the server.",
+    short_help="Check a description of an upload server against the server.",
     epilog=examples(_UPLOAD_SERVER_EXAMPLES),
 )
 @click.argument("upload_server", type=PLACE, metavar="NAME[+URL]")

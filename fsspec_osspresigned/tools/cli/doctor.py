@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import click
 from attrs import frozen
 
-from ...client.causes import OWN_DOMAIN
+from ...client.causes import NO_SIGNATURE, OWN_DOMAIN
 from ...client.client import Client
 from ...client.error_codes import members
 from ...engine.engine import run
@@ -56,6 +56,7 @@ from .options import (
     PLACE,
     UploadConnectionOptions,
     examples,
+    is_file_name,
     is_local,
     object_path,
     takes,
@@ -180,10 +181,12 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
     """Return a possible problem of the signature of *signed*; empty if there is none."""
     if signed.form is not None:
         return "" if _FORM_VERSION in signed.form.fields else _BY_V1
-    version = describe(signed.url).version
-    if version == "unknown":
-        return "the URL shows none: it may be no presigned URL"
-    if version == "v1":
+    facts = describe(signed.url)
+    if facts.is_bare:
+        return NO_SIGNATURE
+    if facts.version == "unknown":
+        return "the URL shows none: it may not be a presigned URL"
+    if facts.version == "v1":
         return _BY_V1
     is_fresh = client.holds_keys or client.signer.remote
     return "" if is_fresh else _EDITED
@@ -337,7 +340,7 @@ def doctor(
 
     With a FILE that holds a presigned URL, a URL map or a grant, shows what it permits,
     without its signatures. Instead of FILE, give file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read, such as that of a server of grants. The exit
+    input, or any URL that fsspec can read, such as the URL of a grant server. The exit
     code is 3 if a signature has expired, and 2 if a URL was cut off or changed.
     """
     findings: list[Finding] = []
@@ -363,7 +366,7 @@ def _is_place(what: str) -> bool:
     if what == "-" or what.startswith(("env:", "file:")) or is_local(what):
         return True
     scheme = scheme_of(what.removeprefix("osspresigned://").removeprefix("oss://"))
-    return bool(scheme) or os.path.isfile(what)
+    return bool(scheme) or is_file_name(what) or os.path.isfile(what)
 
 
 def _read_place(place: str) -> bytes:

@@ -434,7 +434,9 @@ def _copied(
         jobs = run(layout, filesystem, source, where, recursive, None)
     tops = tuple(f"{name.rstrip('/')}/" for name in names)
     if recursive and any(job.target.startswith(tops) for job in jobs):
-        msg = f"{target} lies in what is copied: name a place outside of it"
+        msg = (
+            f"{target} is inside of a copied source: choose a destination outside of it"
+        )
         raise click.UsageError(msg)
     if dry_run:
         for job in jobs:

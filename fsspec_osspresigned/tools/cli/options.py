@@ -109,6 +109,11 @@ def is_local(text: str) -> bool:
     return text in (".", "..") or bool(re.match(r"/|\.\.?[/\\]|~|[A-Za-z]:[/\\]", text))
 
 
+def is_file_name(text: str) -> bool:
+    """Return whether *text* may name a file, but no bucket of OSS, which has no dot."""
+    return "." in text and "/" not in text
+
+
 # with this type, the shell completes file names
 PLACE = click.Path(readable=False, allow_dash=True)
 SIZE = read_by(bytes_of)
@@ -534,8 +539,11 @@ class ReportOptions:
                 ),
             ):
                 act()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             progress.interrupt()
+            if not getattr(error, "__notes__", ()):
+                # no request was sent whose reply is missing
+                progress.in_flight.clear()
         except UploadErrors as error:
             progress.given_up = True
             for path, failure in error.failures.items():

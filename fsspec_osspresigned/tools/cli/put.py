@@ -22,9 +22,11 @@ from ...filesystem.destinations import (
 )
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Receipt
+from ...secret import redact
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
+from ...url_checks import has_signature
 from ..language import translated_list, translated_whole
 from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
@@ -37,6 +39,7 @@ from .options import (
     UploadConnectionOptions,
     counted,
     examples,
+    is_file_name,
     object_path,
     takes,
 )
@@ -117,6 +120,12 @@ class PutPlan:
                 continue
             if entry.problem is not None:
                 self.failures.append(Failure(path, local, entry.problem))
+            elif entry.is_sent and has_signature(path):
+                # such as a file that wget has named after a presigned URL
+                error = ConfigurationError(
+                    "its name holds a signature, like a URL: rename it"
+                )
+                self.failures.append(Failure(redact(path), redact(local), error))
             elif entry.is_sent and (wrong := check_key(path.partition("/")[2])):
                 self.failures.append(Failure(path, local, ConfigurationError(wrong)))
             elif entry.is_sent:
@@ -203,11 +212,18 @@ def _split(
         # destination.
         if default and (len(arguments) == 1 or os.path.isfile(arguments[-1])):
             return arguments, default
-        if len(arguments) == 1:
-            raise click.UsageError(
-                f"a destination is missing: osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
+        *sources, last = arguments
+        if not sources:
+            msg = f"a destination is missing: osspresigned put {last} BUCKET/KEY"
+            or_url = "" if connection.has_source else ", or --url-file"
+            raise click.UsageError(f"{msg}{or_url}")
+        if is_file_name(last) and os.path.isfile(last):
+            msg = (
+                f"{last} is a file, but the last argument is the destination: give "
+                "BUCKET/KEY; a file of signatures is for --url-file, --map or --grant"
             )
-        return arguments[:-1], arguments[-1]
+            raise click.UsageError(msg)
+        return sources, last
     source, *target = arguments
     if target[1:]:
         raise click.UsageError("--url-file is one presigned URL, for one file")

@@ -254,7 +254,7 @@ def _place(wanted: SignOptions) -> str | None:
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
     """Return the output file for a secret, or ``-`` for a pipe.
 
-    ClickException if the file exists, unless *force*; UsageError for ``-`` at a terminal.
+    UsageError if the file exists, unless *force*, and for ``-`` at a terminal.
     """
     if output == "-":
         if sys.stdout.isatty():
@@ -264,7 +264,7 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
     place = output or default
     if os.path.lexists(place) and not force:
         hint = "use --output for another place, or --force"
-        raise click.ClickException(f"{place} exists already: {hint}")
+        raise click.UsageError(f"{place} exists already: {hint}")
     return place
 
 
@@ -356,7 +356,7 @@ def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
     click.echo(f"valid until {shown_end(made.expires_at, now)}", err=True)
     if made.expires_at < int(now) + terms.expires_in - 1:
         asked = shown_seconds(terms.expires_in)
-        msg = f"the temporary key ends then: shorter than the {asked} asked for"
+        msg = f"the temporary key expires then: shorter than the {asked} asked for"
         click.echo(msg, err=True)
     elif TOKEN_FIELD in made.fields:
-        click.echo("if the temporary key ends earlier, so does the grant", err=True)
+        click.echo("the grant expires earlier if the temporary key does", err=True)

@@ -266,6 +266,8 @@ def sync_command(
     BUCKET/PREFIX. To download, SRC is BUCKET/PREFIX, and DEST is a local directory that
     is written as ./in, /data/in or ~/in. The content of SRC goes right below DEST.
     """
+    if wanted.delete and chosen.files_from:
+        raise click.UsageError("--files-from and --delete: give one of them")
     down = is_local(destination)
     for_uploads = wanted.state or wanted.source_options or connection.grant
     if down and (for_uploads or storing != StoringOptions(resume=storing.resume)):

@@ -108,10 +108,13 @@ class TokenOptions(PolicyOptions):
         }
         entry = {key: value for key, value in entry.items() if value is not None}
         [policy] = added_tokens([entry]).values()
-        listed = self.policies().tokens
-        if policy.name in {known.name for known in listed.values()}:
-            raise ConfigurationError(f"the policy has a token {name!r} already")
-        store = self.store()
+        policies, store = self.policies(), self.store()
+        listed = policies.tokens.values()
+        if policy.name in {known.name for known in listed}:
+            raise ConfigurationError(f"the policy already has a token {name!r}")
+        tokens = [policy, *listed, *added_tokens(store.entries()).values()]
+        if problem := policies.signer.problem(tokens):
+            raise ConfigurationError(problem)
         store.add(entry)
         text = f"added to {store.path}, which the service must use (--tokens)"
         click.echo(text, err=True)
@@ -199,9 +202,7 @@ def _facts(policy: Policy, left: dict[str, int]) -> Iterator[str]:
 def revoke(name: str, wanted: PolicyOptions) -> None:
     """Revoke an added token; URLs that were signed for it stay valid until they expire."""
     if not wanted.store().revoke(name):
-        msg = (
-            f"there is no added token {name!r}: remove one of the policy from its file"
-        )
+        msg = f"no added token is named {name!r}: remove a token of the policy from its file"
         raise ConfigurationError(msg)
     click.echo(f"revoked {shown_text(name)}", err=True)
 

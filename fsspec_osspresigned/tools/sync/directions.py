@@ -184,8 +184,32 @@ class Downward:
                 seen[parent] = self._link_above(name)
         problems = [problem for problem in seen.values() if problem]
         problems += filter(None, map(self._special, names))
+        problems += self._unlisted(plan)
         if problems:
             raise ConfigurationError(problems)
+
+    def _unlisted(self, plan: Plan) -> Iterator[str]:
+        """Yield a message for each new name at which a file exists nevertheless.
+
+        The file system ignores case or Unicode form, and knows the file by another
+        name. If the source no longer has this name, the new file replaces it, so it is
+        removed from ``plan.extra``.
+        """
+        new = [item.entry.name for item in plan.send if item.stored is None]
+        found = {self._inode(name): name for name in new}
+        found.pop(None, None)
+        inodes = {each.name: self._inode(each.name) for each in plan.extra if found}
+        plan.extra = [each for each in plan.extra if inodes.get(each.name) not in found]
+        for inode in found.keys() - inodes.values():
+            why = "its name differs in case, or it has just appeared"
+            yield f"{found[inode]!r} would replace a file that was not listed: {why}"
+
+    def _inode(self, name: str) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.target.path_of(name))
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _link_above(self, name: str) -> str | None:
         straight = os.path.join(self._real, *name.split("/")[:-1])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from glob import escape
@@ -18,6 +17,7 @@ from attrs.validators import instance_of, optional
 from fsspec.utils import glob_translate
 
 from ...errors import ConfigurationError
+from ...filesystem.destinations import local_name_problem
 from ...signing.endpoint import check_key
 
 _SIGNS = {"+": True, "-": False}
@@ -82,17 +82,14 @@ class Rule:
 
 @frozen
 class NameList:
-    """Rule that includes the files in *names*; *seen* collects the names that occurred."""
+    """Rule that includes the files in *names*; *seen* collects those of the source."""
 
     takes: ClassVar[bool] = True
     names: frozenset[str]
     seen: set[str] = field(factory=set, eq=False)
 
     def fits(self, name: str) -> bool:
-        is_named = name in self.names
-        if is_named:
-            self.seen.add(name)
-        return is_named
+        return name in self.names
 
 
 @frozen
@@ -111,6 +108,13 @@ class Filter:
         return cls(tuple(Rule.of(r) if isinstance(r, str) else r for r in rules))
 
     def takes(self, name: str) -> bool:
+        """Return whether the rules include *name*, which the source has."""
+        for rule in self.rules:
+            if isinstance(rule, NameList) and rule.fits(name):
+                rule.seen.add(name)
+        return self.includes(name)
+
+    def includes(self, name: str) -> bool:
         for rule in reversed(self.rules):
             if rule.fits(name):
                 return rule.takes
@@ -129,11 +133,6 @@ class Filter:
 # A smaller difference of times proves nothing, because the store's times and the
 # measured clock offset are in whole seconds.
 SLACK = 2.0
-
-_ODD_ON_WINDOWS = re.compile(
-    r'[\x00-\x1f\\:*?"<>|]|[ .](?:/|$)'
-    r"|(?:^|/)(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[.][^/]*)?(?:/|$)"
-)
 
 
 class How(enum.StrEnum):
@@ -296,7 +295,7 @@ def plan(
             result.found += 1
             stored, sent = listed.pop(name, None), before.get(name)
             if rules.downward:
-                problem = local_name_problem(name)
+                problem = _fetch_problem(name)
             else:
                 problem = name_problem(name, rules.prefix)
             if problem is not None:
@@ -359,17 +358,13 @@ def name_problem(name: str, prefix: str) -> str | None:
     return check_key(prefix + name)
 
 
-def local_name_problem(name: str, *, windows: bool = os.name == "nt") -> str | None:
-    """Return why a local file cannot have the *name* of a key; None if it can."""
+def _fetch_problem(name: str) -> str | None:
     if _leads_out(name):
         return "a key with '.' or '..' in it is not fetched"
     if "" in name.split("/"):
         return "a key with a slash at its beginning, or two in a row, is not fetched"
-    if "\0" in name:
-        return "a key with a NUL is not a file name"
-    if windows and _ODD_ON_WINDOWS.search(name):
-        return "the key is not a file name on Windows"
-    return None
+    why = local_name_problem(name)
+    return f"the key {why}" if why else None
 
 
 def _leads_out(name: str) -> bool:
@@ -388,7 +383,7 @@ def _extra(
     for name, stored in listed.items():
         if not name or name.endswith("/") or _leads_out(name):
             continue
-        if chosen.takes(name) and unseen.isdisjoint(_above(name)):
+        if chosen.includes(name) and unseen.isdisjoint(_above(name)):
             yield Extra(name, stored.size)
 
 

@@ -252,9 +252,9 @@ class SyncRun:
             for name, row in proved.items():
                 self.held.record(root + name, row)
         result.unmatched = planned.extra
-        planned.extra = planned.extra if self.delete else []
         planned.send = list(self._covered(planned.send))
         side.check(planned)
+        planned.extra = planned.extra if self.delete else []
         for name, problem in planned.problems.items():
             result.failed[name] = ConfigurationError(problem, path=root + name)
         result.failed.update(planned.errors)

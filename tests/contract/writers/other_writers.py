@@ -204,7 +204,10 @@ def duckdb_copy_partition(w: World) -> None:
 @duckdb(
     "`COPY`, `PARTITION_BY` onto a dataset",
     every=Fails("IOException", "is not empty", leaves=("t/group=amber/old.parquet",)),
-    blind=Note("it adds its files to the old ones, because it cannot list them"),
+    blind=Note(
+        "it cannot list the old files, and adds those of other names; onto the same "
+        "names, it refuses"
+    ),
 )
 def duckdb_copy_partition_existing(w: World) -> None:
     w.before("t/group=amber/old.parquet")

@@ -104,7 +104,7 @@ def test_loose_grant_tells_what_is_open():
         ([prefix("in/"), SIZE, ACL], ["for every bucket of its region"]),
         ([BUCKET, SIZE, ACL], ["no prefix is fixed"]),
         ([BUCKET, prefix(""), SIZE, ACL], ["no prefix is fixed"]),
-        ([BUCKET, prefix("in"), SIZE, ACL], ["the prefix 'in' is wide"]),
+        ([BUCKET, prefix("in"), SIZE, ACL], ["the prefix 'in' is broad"]),
         ([BUCKET, prefix("in/"), ACL], ["no size is fixed"]),
         ([BUCKET, prefix("in/"), SIZE], ["the ACL is not fixed"]),
         (
@@ -112,7 +112,7 @@ def test_loose_grant_tells_what_is_open():
                 *(BUCKET, prefix("in/"), SIZE, ACL),
                 PolicyCondition("starts-with", "x-oss-content-type", ("image/",)),
             ],
-            ["admit image/svg+xml,"],
+            ["include image/svg+xml,"],
         ),
         (
             [

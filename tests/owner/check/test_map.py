@@ -130,7 +130,7 @@ MAPS = [
     # Another call, a part without its number, another upload.
     (put(query={"acl": ""}), {}, "object: url has the parameter acl: it stores no object"),
     (evolve(in_parts(2), parts=(signed(), signed())), {}, "object: parts[1] has no partNumber in its URL: it would replace the object"),
-    (evolve(PARTS, complete=signed(query={"uploadId": "V"})), {}, "object: complete is of another upload"),
+    (evolve(PARTS, complete=signed(query={"uploadId": "V"})), {}, "object: complete belongs to another upload"),
     # A signed header that the map does not send; Host is sent anyway.
     (put(said={}, **CACHE), {}, "headers: url was signed with cache-control, its headers lack it"),
     (put(said={}, **CACHE), {"size": 10}, "headers: url was signed with cache-control, its headers lack it"),

@@ -249,7 +249,7 @@ ITEMS: list[tuple[str, str, Spoil]] = [
     ("closed-headers", "Content-Length: '3' was signed", signs(demands("Content-Length"))),
     ("signature-headers", "x-oss-date was signed instead", signs(demands("x-oss-date"))),
     ("copy-without-source", "CopyObject without a source was signed", signs(without_source)),
-    ("copy-without-source", "a wished source was dropped", when(lambda q: "optional_headers" in q, lambda _: GOOD)),
+    ("copy-without-source", "an optional source was dropped", when(lambda q: "optional_headers" in q, lambda _: GOOD)),
     ("copy-version", "a copy of a version was signed", signs(has("headers", "versionId"))),
     ("copy-outside", "a copy from outside (/osspresigned-check-elsewhere/k) was signed", signs(has("headers", ELSEWHERE))),
     ("copy-outside", "not forbidden", refuses(everything, "invalid_request", 400)),
@@ -392,7 +392,7 @@ def test_list_of_permissions_is_optional(kit):
     found = result(without, "permissions")
     assert (found.outcome, found.reason) == (
         "skipped",
-        "the signer does not tell, which is optional",
+        "the signer does not offer this optional call",
     )
 
 

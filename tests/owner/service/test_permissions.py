@@ -70,7 +70,7 @@ def test_refusals_name_what_is_granted(server):
     """The holder of a token reads what it permits instead of what he asked for."""
     fs = filesystem(server.url)
     with pytest.raises(
-        PermissionError, match="granted: examplebucket/lab/, examplebucket/tables/"
+        PermissionError, match="prefixes: examplebucket/lab/, examplebucket/tables/"
     ):
         fs.pipe_file("examplebucket/elsewhere/a.csv", b"a", content_type="text/csv")
     with pytest.raises(
@@ -78,9 +78,9 @@ def test_refusals_name_what_is_granted(server):
     ):
         fs.sign("examplebucket/lab/a.csv")
     with (
-        pytest.warns(UserWarning, match="count as missing"),
+        pytest.warns(UserWarning, match="reported as missing"),
         pytest.raises(
-            PermissionError, match="granted: examplebucket/lab/, "
+            PermissionError, match="prefixes: examplebucket/lab/, "
         ) as outside,
     ):
         fs.info("examplebucket/elsewhere/a.csv")
@@ -93,14 +93,16 @@ def test_signer_without_the_call_is_told_plainly():
     app.router.routes[:] = [r for r in app.routes if r.path != "/v1/permissions"]
     with (
         LoopbackServer(app) as server,
-        pytest.raises(SignerError, match=r"does not tell what it permits \(HTTP 404\)"),
+        pytest.raises(
+            SignerError, match=r"does not report its permissions \(HTTP 404\)"
+        ),
     ):
         filesystem(server.url).permissions()
 
 
 def test_other_sources_do_not_know():
     """A key permits what its own policy says, which nobody here can read."""
-    with pytest.raises(ConfigurationError, match="only a signer service tells"):
+    with pytest.raises(ConfigurationError, match="only a signer service reports"):
         Signer().permissions()
 
 

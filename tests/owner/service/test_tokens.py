@@ -15,12 +15,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner.service.app import (
+    PATH,
     ServiceRules,
     create_app,
     create_ruled_app,
@@ -274,6 +276,42 @@ def test_nothing_is_signed_in_the_last_second_of_a_token():
         evolve(FIVE, expires_at=time.time() + 0.9).life()
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/sign", lambda reply: reply["results"][0]["error"]),
+        ("/s3/presign", lambda reply: reply),
+        (PATH, lambda reply: reply),
+    ],
+)
+def test_a_late_signature_does_not_outlive_the_token(path, told):
+    """The signer may wait for its key after the lifetime was computed."""
+    late = evolve(KEYS, clock=lambda: time.time() + 5)
+    policy = Policy(
+        name="short",
+        prefixes=("examplebucket/in/",),
+        actions=frozenset(Action),
+        expires_at=time.time() + 60,
+    )
+    app = create_ruled_app(
+        lambda: ServiceRules(signer=late, tokens={hash_token(TOKEN): policy}),
+        routes=lambda service: [uppy_route(service, [SITE])],
+    )
+    item = {"action": "HeadObject", "bucket": "examplebucket", "key": "in/a"}
+    head = {"Authorization": f"Bearer {TOKEN}", **JSON}
+    with LoopbackServer(app) as server:
+        reply = requests.request(
+            "GET" if path == PATH else "POST",
+            server.url + path,
+            json={"requests": [item], "method": "PUT", "key": "in/a"},
+            headers=head,
+            timeout=60,
+        )
+    error = told(reply.json())
+    assert (error["status"], error["code"]) == (503, "unavailable")
+    assert error["detail"] == "the signature would outlive the token: retry"
+
+
 # -- the policy file ---------------------------------------------------------------------
 
 
@@ -411,14 +449,14 @@ def test_token_of_the_policy_file_is_revoked_there(policy_file, capsys):
     assert count(store, policy, put("a")) == []
     call = ["serve", "token", "revoke", "writer", "--policy", str(policy_file)]
     assert run(call) == 2
-    assert "remove one of the policy from its file" in capsys.readouterr().err
+    assert "remove a token of the policy from its file" in capsys.readouterr().err
     assert store.left(policy) == {"objects_left": 4}
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["writer", *PREFIX], "the policy has a token 'writer' already"),
+        (["writer", *PREFIX], "the policy already has a token 'writer'"),
         (["bob", "--prefix", "examplebucket/partner"], "end it with a slash"),
         (["bob", "--prefix", "examplebucket"], "is the whole bucket"),
         (["bob", "--prefix", "B/partner/"], "buckets"),
@@ -442,10 +480,28 @@ def test_a_name_is_given_once(policy_file, capsys):
     call = ["serve", "token", "add", "bob", "--policy", str(policy_file), *PREFIX]
     assert run(call) == 0
     assert run(call) == 2
-    assert "there is a token 'bob' already" in capsys.readouterr().err
+    assert "a token 'bob' already exists" in capsys.readouterr().err
     assert run(["serve", "token", "list", "--json", *call[4:6]]) == 0
     [listed] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert listed["prefixes"] == ["examplebucket/partner/"]
+
+
+def test_a_domain_gets_tokens_of_one_bucket(tmp_path, capsys):
+    """The service would sign for the bucket that is asked for first, and no other."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[signer]\nendpoint = "https://f.example.com"\nstyle = "cname"\n')
+
+    def add(name, *call):
+        given = (name, "--policy", str(policy), "--prefix", f"{name}bucket/in/")
+        return run(["serve", *call, *given])
+
+    assert add("one", "token", "add") == 0
+    for call in (["token", "add"], ["invite", "--url", "https://sign.example.com"]):
+        assert add("two", *call) == 2
+        said = "the domain of one bucket, not of onebucket, twobucket"
+        assert said in capsys.readouterr().err
+    [kept] = TokenStore.of(policy).entries()
+    assert kept["name"] == "one"
 
 
 def test_quotas_of_the_policy_file_are_listed(policy_file, store, capsys):

@@ -118,7 +118,7 @@ def test_keys_that_may_not_list(oss, run):
         ),
         (
             Fault(action="PutObject", status=400, code="PublicEndpointForbidden"),
-            "own domain",
+            "a domain of the bucket",
         ),
         (Fault(action="PutObject", reset=True), "the connection"),
     ],

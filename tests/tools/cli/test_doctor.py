@@ -145,6 +145,14 @@ def test_owner_completes(run, oss, tmp_path, monkeypatch):
     assert found["signer"] == ("ok", f"signs UploadPart 1, UploadPart 3 of {PATH}")
 
 
+def test_mistyped_file_is_no_bucket(run):
+    """A bucket of OSS has no dot, so the name is that of a file."""
+    ended = run("doctor", "grnt.json")
+    assert ended.code == 2
+    assert ended.err.endswith("grnt.json: No such file or directory\n")
+    assert ended.out == ""
+
+
 def test_v1_is_noted(run, oss, tmp_path):
     """It works where it works; new buckets refuse it."""
     made = ("sign", PATH, "--signature-version", "v1", "--output", "urls.json")
@@ -153,14 +161,35 @@ def test_v1_is_noted(run, oss, tmp_path):
     assert found["signature"][0] == "note"
 
 
-def test_url_without_a_signature_is_noted(run, oss, url, tmp_path):
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "the URL has no signature; it may have been cut at '?'"),
+        ("?x=1", "the URL shows none: it may not be a presigned URL"),
+    ],
+)
+def test_url_without_a_signature_is_noted(run, oss, url, tmp_path, query, text):
     """It was copied without its query, or is no presigned URL at all."""
-    (tmp_path / "one.url").write_text(url("k").partition("?")[0])
+    (tmp_path / "one.url").write_text(url("k").partition("?")[0] + query)
     found = lines(run("doctor", "--url-file", "one.url"))
-    assert found["signature"] == (
-        "note",
-        "the URL shows none: it may be no presigned URL",
-    )
+    assert found["signature"] == ("note", text)
+
+
+def test_url_that_was_cut_at_its_query(run, oss, url, tmp_path):
+    """A bucket may let anyone write, so it is sent; after a refusal, it is the cause."""
+    (tmp_path / "one.url").touch(0o600)
+    (tmp_path / "one.url").write_text(url("k").partition("?")[0])
+    (tmp_path / "a.csv").write_bytes(b"1")
+    told = "the URL has no signature; it may have been cut at '?'"
+    ended = run("doctor", "file:one.url")
+    assert ended.code == 0
+    assert lines(ended)["warning"] == ("note", told)
+    ended = run("put", "a.csv", "--url-file", "one.url")
+    assert ended.code == 3
+    assert f"not uploaded: {told}: copy the whole URL again" in ended.err
+    assert "owner" not in ended.err
+    (tmp_path / "one.url").write_text(url("k"))
+    assert "warning" not in lines(run("doctor", "file:one.url"))
 
 
 def test_edited_url_is_no_ok(run, url, tmp_path):

@@ -100,7 +100,7 @@ def test_exit_code_is_that_of_the_refusal(run, words, code, output):
 @pytest.mark.parametrize(
     ("word", "text"),
     [
-        ("hello", "the text holds no refusal"),
+        ("hello", "the text contains no refusal"),
         ("missing/refusal.txt", "there is no file missing/refusal.txt"),
         (f"<SecurityToken>{TOKEN}</SecurityToken>", "save it in a file, or pipe it"),
         ("https://h.example.com/k?x-oss-signature=abc", "can be read by everybody"),

@@ -80,7 +80,7 @@ def test_pipe_but_no_terminal(capsys, monkeypatch):
 def test_nothing_is_replaced_without_force(capsys):
     """A file that exists stays, unless --force."""
     assert grant("examplebucket/in/") == 0
-    assert grant("examplebucket/in/") == 1
+    assert grant("examplebucket/in/") == 2
     assert "grant.json exists already" in capsys.readouterr().err
     assert grant("examplebucket/in/", "--force") == 0
 

@@ -303,7 +303,7 @@ def test_cp_and_mv(run, objects):
         (("data/a.csv", f"{BUCKET}/x"), "the bucket does not exist"),
         (("./x", f"{BUCKET}/x"), "bucket '.' is not a valid name"),
         ((f"{FROM}a.csv", "."), "bucket '.' is not a valid name"),
-        ((FROM, f"{FROM}below/", "-r"), "lies in what is copied"),
+        ((FROM, f"{FROM}below/", "-r"), "is inside of a copied source"),
         ((FROM, f"{BUCKET}/x/"), "a prefix: add --recursive"),
         ((f"{FROM}none", f"{BUCKET}/x"), "not found"),
     ],

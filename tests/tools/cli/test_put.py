@@ -167,7 +167,8 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["f"], "where to?"),
+        (["f"], "is missing: osspresigned put f BUCKET/KEY, or --url-file\n"),
+        (["f", "--map", "x"], "is missing: osspresigned put f BUCKET/KEY\n"),
         (["-", "f", TO], "give no other file"),
         (["-", TO], "is not an object"),
         (["-", BUCKET], "is not an object"),
@@ -199,11 +200,19 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         ),
         (
             ["f", TO, "--signer", "127.0.0.1:80"],
-            "has no scheme: write https://127.0.0.1:80\n",
+            "for an address, write https://127.0.0.1:80\n",
         ),
         (
-            ["f", TO, "--signer", "sign.example.com/x"],
-            "is not of the form module:function",
+            ["f", TO, "--signer", "sign.example.com/x/#token=t&b/"],
+            "--signer sign.example.com/x is not of the form module:function; for ",
+        ),
+        (
+            ["f", TO, "--signer", "sign.example.com/x?y"],
+            "for an address, write https://sign.example.com/x\n",
+        ),
+        (
+            ["f", TO, "--grant", "app.example.com/get"],
+            "No such file or directory; the address of a server begins with https://\n",
         ),
         (["f", "--url-file", "no.url"], "no.url: No such file or directory\n"),
         (["data/e", TO, "--signer", "keys"], "no file is in data/e"),
@@ -215,7 +224,7 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             ["data/b/*", f"{BUCKET}/in", "--signer", "keys"],
             "end the destination with a slash",
         ),
-        (["data/a.csv", "a.url"], "no source of signatures is given"),
+        (["data/a.csv", "a.url"], "a.url is a file, but the last argument is the"),
     ],
 )
 def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
@@ -321,6 +330,7 @@ def test_json_events_tell_everything(run, oss, tree):
         "event": "end",
         "done": 2,
         "failed": 1,
+        "in_flight": [],
         "untried": 0,
         "bytes": 5,
         "seconds": by_kind["end"]["seconds"],
@@ -401,7 +411,10 @@ def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch)
         ended = run("put", "big", TO, *KEYS, "--resume-dir", "journals", *more)
         assert ended.code == 0
         assert ended.err.count("warning: ") == 1
-        assert "cannot be used (No space left on device): the upload goes" in ended.err
+        assert (
+            "cannot be used (No space left on device): the upload continues"
+            in ended.err
+        )
 
 
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
@@ -600,3 +613,32 @@ def test_files_of_a_list(run, oss, tree, tmp_path, command):
     assert ended.code == 1
     assert "b/none: named in --files-from, not found\n" in ended.err
     assert stored(oss) == {"in/a.csv": b"a", "in/b/d e.bin": b"ddd"}
+
+
+def test_file_of_a_list_that_only_the_destination_has(run, oss, tree, tmp_path):
+    """It is missing in the source, so the sync fails, and the object stays."""
+    assert run("sync", "data", TO, *KEYS).code == 0
+    (tree / "a.csv").unlink()
+    (tmp_path / "list").write_text("a.csv\n")
+    call = ("sync", "data", TO, *KEYS, "--files-from", "list")
+    for more in ((), ("--dry-run",), ("--check",)):
+        ended = run(*call, *more)
+        assert ended.code == 1
+        assert "a.csv: named in --files-from, not found\n" in ended.err
+    ended = run(*call, "--delete", "--yes")
+    assert ended.code == 2
+    assert "--files-from and --delete" in ended.err
+    assert stored(oss)["in/a.csv"] == b"a"
+
+
+def test_file_that_is_named_after_a_presigned_url(run, oss, tree):
+    """It fails alone, and no signature is shown; the others are uploaded."""
+    (tree / "x?Expires=1&Signature=c2VjcmV0").touch()
+    for more in ((), ("--json",), ("--dry-run",)):
+        ended = run("put", "data", TO, *KEYS, *more)
+        assert ended.code == 1
+        text = ended.out + ended.err
+        assert "in/data/x?Expires=1&Signature=<hidden>" in text
+        assert "rename it" in text
+        assert "c2VjcmV0" not in text
+    assert len(stored(oss)) == 3

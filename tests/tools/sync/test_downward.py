@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
@@ -20,7 +21,6 @@ from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.tools.cli.sync import exit_code
-from fsspec_osspresigned.tools.sync.plan import local_name_problem
 from tests.tools.sync.conftest import BUCKET, FILES, write
 
 SOURCE = f"{BUCKET}/out"
@@ -241,27 +241,67 @@ def test_key_that_leads_out_fails_alone(stored, owner, target, key):
     assert files(target.parent) == {f"target/{n}": d for n, d in FILES.items()}
 
 
-@pytest.mark.parametrize(
-    ("name", "fits", "on_windows"),
-    [
-        ("a.csv", True, True),
-        ("a b/.hidden/c", True, True),
-        ("console/x", True, True),
-        ("../a", False, False),
-        ("a\0", False, False),
-        ("C:/a", True, False),
-        ("C:a", True, False),
-        ("a\\..\\b", True, False),
-        ("a/nul.txt", True, False),
-        ("COM1/x", True, False),
-        ("a./b", True, False),
-        ("what?", True, False),
-    ],
-)
-def test_names_that_a_disk_can_hold(name, fits, on_windows):
-    """Windows has drives, a second slash, and names of devices."""
-    assert (local_name_problem(name, windows=False) is None) == fits
-    assert (local_name_problem(name, windows=True) is None) == on_windows
+@pytest.fixture
+def folding(tmp_path, monkeypatch):
+    """A directory on a file system that keeps case, but finds names in any case."""
+    root = tmp_path / "folding"
+    root.mkdir()
+    listdir = os.listdir
+
+    def real(path):
+        if not (isinstance(path, str | Path) and str(path).startswith(f"{root}/")):
+            return path
+        here = str(root)
+        for name in Path(path).relative_to(root).parts:
+            names = listdir(here) if Path(here).is_dir() else []
+            found = (known for known in names if known.lower() == name.lower())
+            here = f"{here}/{next(found, name)}"
+        return here
+
+    def fold(name):
+        function = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *args, **kwargs: function(*map(real, args), **kwargs)
+        )
+
+    for name in ("lstat", "mkdir", "open", "rename", "replace", "stat", "unlink"):
+        fold(name)
+    monkeypatch.setattr(
+        os, "utime", lambda path, ns, utime=os.utime: utime(real(path), ns=ns)
+    )
+    return root
+
+
+def test_new_case_of_a_name(fs, folding):
+    """The new object replaces the file, which is not deleted as one that is extra."""
+    fs.pipe_file(f"{SOURCE}/Data/Report.csv", b"old")
+    options = {"filesystem": fs, "delete": True}
+    sync_down(SOURCE, folding, **options)
+    fs.mv_file(f"{SOURCE}/Data/Report.csv", f"{SOURCE}/data/report.csv")
+    fs.pipe_file(f"{SOURCE}/data/report.csv", b"new")
+    assert sync_down(SOURCE, folding, **options, dry_run=True).plan.extra == []
+    result = sync_down(SOURCE, folding, **options)
+    assert (result.sent, result.deleted) == (1, [])
+    assert list(files(folding).values()) == [b"new"]
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("d/x", "D/x")])
+def test_two_keys_that_are_one_file(fs, folding, names):
+    """No object takes the place of another one; elsewhere both are files."""
+    first, second = names
+    fs.pipe({f"{SOURCE}/{name}": name.encode() for name in names})
+    with pytest.raises(ConfigurationError, match="would be one file"):
+        fs.get(f"{SOURCE}/", f"{folding}/", recursive=True)
+    with pytest.raises(ConfigurationError, match="would be one file"):
+        sync_down(SOURCE, folding, filesystem=fs)
+    sync_down(SOURCE, folding, filesystem=fs, filters=[f"- /{second}"])
+    with pytest.raises(ConfigurationError, match="file that was not listed"):
+        sync_down(SOURCE, folding, filesystem=fs)
+    assert files(folding) == {first: first.encode()}
+    elsewhere = folding.parent / "elsewhere"
+    assert sync_down(SOURCE, elsewhere, filesystem=fs).sent == 2
+    fs.get(f"{SOURCE}/", f"{elsewhere}/", recursive=True)
+    assert files(elsewhere) == {name: name.encode() for name in names}
 
 
 def test_link_to_a_directory_is_not_followed(stored, owner, target, tmp_path):
