@@ -144,6 +144,9 @@ class Client:
             return
         try:
             await call_user(self._note, receipt)
+        except asyncio.CancelledError as error:
+            error.add_note(f"{receipt.path} is {receipt.status}")
+            raise
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
@@ -299,6 +302,7 @@ class Client:
         bucket = self.buckets[operation.bucket]
         breaker = bucket.breaker
         probes = breaker.is_open and await breaker.enter(operation.path)
+        reply: Reply | None = None
         error: BaseException | None = None
         try:
             if FORBID_OVERWRITE in operation.optional_headers or is_of_s3(signed.url):
@@ -330,17 +334,21 @@ class Client:
             return await _parsed(reply, parse, exchange, in_thread=not place.is_small)
         except BaseException as caught:
             error = caught
-            self._forget_cancelled(caught, operation)
+            self._note_effect(caught, operation, reply)
             raise
         finally:
             breaker.leave(error, probes=probes)
             del error  # the traceback of the error would keep the body in memory
 
-    def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
-        is_cancelled = isinstance(error, asyncio.CancelledError)
-        if is_cancelled and operation.action.changes:
-            # the server may have executed the request
-            self.written.doubt(operation.path)
+    def _note_effect(
+        self, error: BaseException, operation: Operation, reply: Reply | None
+    ) -> None:
+        """If *error* says nothing about the object, doubt the index, and quote *reply*."""
+        if isinstance(error, OSSPresignedError) or not operation.action.changes:
+            return
+        self.written.doubt(operation.path)  # the server may have executed the request
+        if reply is not None:
+            error.add_note(f"{operation} was answered with HTTP {reply.status}")
 
     async def _prepared(
         self, operation: Operation, signed: SignedRequest, body: Body

@@ -589,12 +589,14 @@ async def _by_thread(
     threads.start(job)
     try:
         await job.wait()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         if stop is not None:
             stop()
         if not job.is_over and not threads.forget(job):
             with suppress(TimeoutError):
                 await asyncio.wait_for(job.wait(), GRACE)
+        for note in getattr(job.error, "__notes__", ()):
+            cancelled.add_note(note)  # names what *function* has left in the store
         raise
     error = job.error
     if error is None:

@@ -42,6 +42,7 @@ _log = Logger(__name__)
 MAX_REPLY = 8 * 1024 * 1024  # enough for a listing of 1,000 keys of 1 KiB, URL-encoded
 MAX_ERROR = 64 * 1024  # bytes that are read from the body of an error
 _OK, _NO_CONTENT, _GOOD = 200, 204, range(200, 300)
+_REFUSALS = range(300, 500)  # after such a reply, the server has not acted
 # Codes of libcurl if it could open no socket, or nothing at all, and gave no errno.
 _UNOPENED = (pycurl.E_COULDNT_CONNECT, pycurl.E_OUT_OF_MEMORY)
 _FEW_FILES = "too many open files? Raise ulimit -n, or lower max_concurrency"
@@ -271,13 +272,18 @@ class Transfer:
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 
-    def note_silence(self, cancelled: BaseException) -> None:
-        """Add a note to *cancelled* if the server may have acted without a reply."""
-        if self.may_act and not self._has_head:
-            what = f"{self.signed.method} of {self._path or shown(self.signed)}"
+    def note_effect(self, cancelled: BaseException) -> None:
+        """Add a note to *cancelled* if the server has acted, or may have acted."""
+        if not self.may_act:
+            return
+        what = f"the {self.signed.method} of {self._path or shown(self.signed)}"
+        reply = self.outcome
+        if not isinstance(reply, Reply):
             cancelled.add_note(
-                f"whether the {what} took effect is unknown: it was sent, and not answered"
+                f"whether {what} took effect is unknown: it was sent, and not answered"
             )
+        elif reply.status not in _REFUSALS:
+            cancelled.add_note(f"{what} was answered with HTTP {reply.status}")
 
     @property
     def sent(self) -> int:

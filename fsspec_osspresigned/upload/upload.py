@@ -369,8 +369,8 @@ class Upload:
             if self._discarding is not None and not self._discarding.done():
                 await asyncio.wait((self._discarding,))
             return
-        text = f"the upload of {self.path} was cancelled"
-        self._set_failure(UploadDiscardedError(text, path=self.path))
+        if self._finishing is None:  # a running ``finish`` knows more
+            self._set_cancelled()
         if reason is not None:
             # This is no warning, because the caller gets the exception. The record
             # contains only text, because a record with the exception would keep its
@@ -397,6 +397,7 @@ class Upload:
             if self._finishing is not None:
                 self._finishing.cancel()
                 await self._wait_for((self._finishing,))
+                self._set_cancelled()
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
                 tasks = [*self.mode.in_flight]
@@ -488,6 +489,10 @@ class Upload:
             if size < parts.min_part:
                 msg = too_small(size, parts.min_part)
                 raise _SmallPartsError(msg, path=self.path)
+
+    def _set_cancelled(self) -> None:
+        text = f"the upload of {self.path} was cancelled"
+        self._set_failure(UploadDiscardedError(text, path=self.path))
 
     def _set_failure(self, error: BaseException) -> None:
         if self.failure is None:

@@ -31,10 +31,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..engine.engine import run
 from ..engine.warn import warn_user
-from ..errors import DiscardWarning, UploadDiscardedError
+from ..errors import DiscardWarning, Outcome, UploadDiscardedError
 from ..http.body import Body
 from .buffer import KEPT, PartBuffer
 from .finalizers import in_finalizer
+from .modes import as_failure
 from .upload import Upload
 
 if TYPE_CHECKING:
@@ -254,6 +255,9 @@ class PresignedWriter(io.BufferedIOBase):
 
     def note_discarded(self, error: BaseException) -> None:
         """Add a note to *error*, which left the ``with`` block: nothing is published."""
+        outcome = getattr(self._failure, "outcome", Outcome.NOT_STORED)
+        if outcome is not Outcome.NOT_STORED:
+            return
         if self._state != "published" and error is not self._failure:
             is_of_seek = isinstance(self._failure, io.UnsupportedOperation)
             why = self._failure if is_of_seek else "an exception left its with block"
@@ -354,9 +358,7 @@ class PresignedWriter(io.BufferedIOBase):
         # parts.
         traceback.clear_frames(error.__traceback__)
         if self._failure is None:
-            text = f"writing was interrupted ({type(error).__name__})"
-            interrupted = UploadDiscardedError(text, path=self.path)
-            self._failure = error if isinstance(error, Exception) else interrupted
+            self._failure = as_failure(error, self.path)
         self._end_upload(error)
 
     def _end_upload(self, reason: BaseException | None) -> None:
