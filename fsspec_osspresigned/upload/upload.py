@@ -335,7 +335,11 @@ class Upload:
             raise
         self.receipt = receipt
         data = _small_bytes(body, receipt.size)  # read before the body is released
-        await self._published()
+        try:
+            await self._published()
+        except asyncio.CancelledError as error:
+            error.add_note(f"{self.path} is {receipt.status}")
+            raise
         await self._client.note(receipt, data)
         _warn_of(self._client, self.job.calls.target, receipt)
         return receipt
@@ -394,10 +398,11 @@ class Upload:
 
     async def _discard(self, reason: BaseException | None) -> None:
         try:
-            if self._finishing is not None:
-                self._finishing.cancel()
-                await self._wait_for((self._finishing,))
-                self._set_cancelled()
+            if (finishing := self._finishing) is not None:
+                finishing.cancel()
+                await self._wait_for((finishing,))
+                if finishing.done():
+                    self._set_cancelled()
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
                 tasks = [*self.mode.in_flight]

@@ -137,12 +137,6 @@ def test_a_file_that_changes_after_a_lost_reply(only, owner, tmp_path, change, r
     assert owner.stored() == {"a": data}
 
 
-def test_failures_that_say_nothing_are_unknown():
-    """An error of a callback does not say whether its object is stored."""
-    failures = {"b/a": ValueError("user"), "b/c": ValueError("user")}
-    assert UploadErrors("2 failed", failures=failures).outcome is Outcome.UNKNOWN
-
-
 def test_several_failures_are_all_named(blind, owner):
     """Uploads that were in flight may fail too: each is reported with its path."""
     gate = asyncio.Barrier(3)
