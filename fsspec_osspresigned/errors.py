@@ -116,6 +116,8 @@ class OSSPresignedError(OSError):
     retry_after: float | None = None
     tries = 1
     outcome = Outcome.NOT_STORED
+    # True if a try timed out after it was sent, so the server may still act on it
+    is_late = False
 
     def __init__(self, message: str, *, path: str | None = None, **facts: Any) -> None:
         super().__init__(self._errno, message, path)
@@ -349,7 +351,11 @@ class ReceiptFailedError(OSSPresignedError):
 
 
 class OutcomeUnknownError(OSSPresignedError):
-    """The reply to an upload was lost, and no granted call can check the object."""
+    """The reply to an upload was lost, and no granted call can check the object.
+
+    This is also raised if the body changed, or could not be read, after a try that may
+    have stored it; and if an interrupt has ended the wait for a reply.
+    """
 
     outcome = Outcome.UNKNOWN
 
@@ -373,7 +379,8 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - the name says that it con
         failures: path -> exception, in the order in which they failed.
         receipts: receipts of the objects that a transaction published nevertheless.
         discarded: paths of objects that a transaction did not try to publish.
-        outcome: the outcome of all failures; ``unknown`` if their outcomes differ.
+        outcome: the outcome of all failures; ``unknown`` if their outcomes differ, or
+            one of them is no error of this package.
     """
 
     def __init__(
@@ -389,7 +396,7 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - the name says that it con
         self.receipts = list(receipts)
         self.discarded = list(discarded)
         outcomes = {
-            getattr(error, "outcome", Outcome.NOT_STORED)
+            getattr(error, "outcome", Outcome.UNKNOWN)
             for error in self.failures.values()
         }
         if outcomes:

@@ -193,7 +193,9 @@ def test_several_failures_have_the_outcome_that_they_share():
     for failures, outcome in (
         ([stored, stored], "stored"),
         ([lost], "unknown"),
-        ([plain, errors.NetworkError("m")], "not stored"),
+        ([errors.NetworkError("m"), errors.NetworkError("m")], "not stored"),
+        ([plain, errors.NetworkError("m")], "unknown"),
+        ([plain], "unknown"),
         ([plain, stored], "unknown"),
         ([], "not stored"),
     ):

@@ -144,6 +144,9 @@ class Client:
             return
         try:
             await call_user(self._note, receipt)
+        except asyncio.CancelledError as error:
+            error.add_note(f"{receipt.path} is {receipt.status}")
+            raise
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
@@ -212,7 +215,7 @@ class Client:
                 exchange = evolve(exchange, in_thread=True)
                 place = bucket.place_of_large
                 continue
-            except OSSPresignedError as error:
+            except BaseException as error:  # noqa: BLE001 - ``_decided`` raises it
                 attempts = attempts or Attempts(
                     operation, self.policy, self._timing, began
                 )
@@ -220,11 +223,7 @@ class Client:
                 # Other idle connections may be broken, too.
                 if isinstance(error, NetworkError):
                     exchange = evolve(exchange, is_fresh=True)
-            if decision.verb is Verb.SIGN_AGAIN:
-                await self._invalidate(signed, prefetcher)
-                signed = None
-            else:
-                await self._timing.sleep(decision.seconds)
+            signed = await self._ready_again(decision, attempts, signed, prefetcher)
             if is_over():
                 msg = "the upload was discarded before its next try"
                 raise UploadDiscardedError(msg, path=operation.path)
@@ -243,6 +242,23 @@ class Client:
             return await self.signed(operation)
         return None
 
+    async def _ready_again(
+        self,
+        decision: Decision,
+        attempts: Attempts,
+        signed: SignedRequest | None,
+        prefetcher: Prefetcher | None,
+    ) -> SignedRequest | None:
+        """Prepare the next try; return *signed*, or None if it must be signed again."""
+        try:
+            if decision.verb is Verb.WAIT:
+                await self._timing.sleep(decision.seconds)
+                return signed
+            await self._invalidate(signed, prefetcher)
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            attempts.raise_foreign(error)
+        return None
+
     async def _invalidate(
         self, refused: SignedRequest | None, prefetcher: Prefetcher | None
     ) -> None:
@@ -255,7 +271,7 @@ class Client:
     def _decided(
         self,
         operation: Operation,
-        error: OSSPresignedError,
+        error: BaseException,
         attempts: Attempts,
         *,
         once: bool,
@@ -264,6 +280,9 @@ class Client:
 
         Raises *error* if there is no retry; *once* permits none.
         """
+        if not isinstance(error, OSSPresignedError):
+            # an error of the body or of code of the user, or an interrupt
+            attempts.raise_foreign(error)
         try:
             return attempts.after(error, last=once)
         finally:
@@ -283,6 +302,7 @@ class Client:
         bucket = self.buckets[operation.bucket]
         breaker = bucket.breaker
         probes = breaker.is_open and await breaker.enter(operation.path)
+        reply: Reply | None = None
         error: BaseException | None = None
         try:
             if FORBID_OVERWRITE in operation.optional_headers or is_of_s3(signed.url):
@@ -314,17 +334,21 @@ class Client:
             return await _parsed(reply, parse, exchange, in_thread=not place.is_small)
         except BaseException as caught:
             error = caught
-            self._forget_cancelled(caught, operation)
+            self._note_effect(caught, operation, reply)
             raise
         finally:
             breaker.leave(error, probes=probes)
             del error  # the traceback of the error would keep the body in memory
 
-    def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
-        is_cancelled = isinstance(error, asyncio.CancelledError)
-        if is_cancelled and operation.action.changes:
-            # the server may have executed the request
-            self.written.doubt(operation.path)
+    def _note_effect(
+        self, error: BaseException, operation: Operation, reply: Reply | None
+    ) -> None:
+        """If *error* says nothing about the object, doubt the index, and quote *reply*."""
+        if isinstance(error, OSSPresignedError) or not operation.action.changes:
+            return
+        self.written.doubt(operation.path)  # the server may have executed the request
+        if reply is not None:
+            error.add_note(f"{operation} was answered with HTTP {reply.status}")
 
     async def _prepared(
         self, operation: Operation, signed: SignedRequest, body: Body

@@ -31,8 +31,9 @@ from ..errors import (
 )
 from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
 from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_KEY_V2, S3_QUERY
-from ..secret import SecretURL, redact
-from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query, quote
+from ..secret import Secret, SecretURL, redact
+from ..signers.wire_protocol import without
+from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query
 from ..signing.mismatch import unsent_headers
 from ..signing.post_policy import SECRET_FIELDS
 from ..signing.signed_url import SignedURL, describe
@@ -379,12 +380,13 @@ def hider(
     # A credential begins with the ID of its access key.
     values |= {value.partition("/")[0] for value in values}
     # The longest secret is hidden first, because it may begin with a shorter one.
+    values |= {value.replace(" ", "+") for value in values}
     secrets = sorted((v for v in values if len(v) >= _MIN_HIDDEN), key=len)[::-1]
 
     def hide(text: str) -> str:
+        data = text.encode("utf-8", "surrogatepass")
         for secret in secrets:
-            for spelt in (secret, quote(secret), secret.replace(" ", "+")):
-                text = text.replace(spelt, "<hidden>")
-        return redact(text)
+            data = without(data, Secret(secret))
+        return redact(data.decode("utf-8", "surrogatepass"))
 
     return hide

@@ -59,6 +59,7 @@ from ..signers.base import MultipartGrant
 from ..units import KIB
 from .client import Client, never
 from .local_index import Info, directory_info, object_info
+from .retry import unrepeatable
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -126,6 +127,8 @@ class OSSCalls:
             )
         except IntegrityError as error:
             raise _as_stored(error)  # noqa: B904 - it is the same error
+        except OutcomeUnknownError:  # the body cannot be read any more
+            raise
         except OSSPresignedError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
@@ -185,7 +188,11 @@ class OSSCalls:
         crc: int | None = None
         md5: Callable[[], str] | None = None
         if self.target.kind.checksum != "none":
-            crc = await blocking(crc_of, body)
+            try:
+                crc = await blocking(crc_of, body)
+            except OSError as failure:
+                operation = self.target.operation(action)
+                raise unrepeatable(operation, failure, error.tries) from failure
             if not action.spec.form:
                 md5 = partial(md5_of, body)
         try:
@@ -470,7 +477,8 @@ class OSSCalls:
         upload is still open, that is, not completed.
 
         Raises:
-            OutcomeUnknownError: no granted call can check the object.
+            OutcomeUnknownError: no granted call can check the object; or it is missing
+                after a try that timed out, so the server may still be storing it.
             OSSPresignedError: *error*, if the bytes are certainly not stored.
         """
         # The store has just replied, for example with NoSuchUpload, so a retry may
@@ -478,11 +486,12 @@ class OSSCalls:
         is_reply = isinstance(error, StoreError)
         once = not is_reply or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
-        unsure = "an object of this size exists, but it has no checksum to compare"
+        unsure = "an object exists, but it has no checksum to compare"
         stored = True
         try:
             reply = await self.client.call(head, exchange=FRESH, once=once)
-            stored = reply.headers.get("content-length") == str(size)
+            # A reply in chunks states no length; then the checksum decides.
+            stored = reply.headers.get("content-length", str(size)) == str(size)
             if stored:
                 look = partial(
                     compare, reply.headers, crc=crc, what=head, path=head.path
@@ -497,9 +506,11 @@ class OSSCalls:
         except OSSPresignedError as failure:
             unsure = f"HEAD failed: {failure.message}"
             stored = not (upload_id and await self._is_open(upload_id, once=once))
-        if not stored:
+        if not stored and not error.is_late:
             error.outcome = Outcome.NOT_STORED
             raise error from None
+        if not stored:
+            unsure = "the server may still be storing it"
         msg = f"whether the object is stored is unknown: {error.message}; {unsure}"
         raise OutcomeUnknownError(msg, path=head.path, action=error.action)
 

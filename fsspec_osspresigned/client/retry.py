@@ -19,6 +19,7 @@ import enum
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from attrs import evolve, frozen
 
@@ -27,13 +28,17 @@ from ..errors import (
     BodyCorruptedError,
     IntegrityError,
     NetworkError,
+    NetworkTimeoutError,
     OSSPresignedError,
     Outcome,
+    OutcomeUnknownError,
     SignerUnavailableError,
+    SourceChangedError,
     StoreUnavailableError,
     URLExpiredError,
 )
 from ..model import Operation, Reply
+from ..secret import redact
 
 _log = Logger(__name__)
 
@@ -149,6 +154,25 @@ class Timing:
 REAL_TIME = Timing()
 
 
+def unrepeatable(
+    operation: Operation, error: Exception, tries: int
+) -> OutcomeUnknownError:
+    """Return the error of a call that may have acted, and cannot be repeated or checked.
+
+    *error* is the reason, such as a body that has changed or cannot be read.
+    """
+    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, SourceChangedError):
+        why = "its source has changed since"  # its own message says "not published"
+    return OutcomeUnknownError(
+        f"whether the object is stored is unknown: it was sent, and not confirmed, and "
+        f"cannot be sent again: {redact(why)}",
+        path=operation.path,
+        action=operation.action,
+        tries=tries,
+    )
+
+
 class Attempts:
     """Counts the tries of one operation, and asks the retry policy after a failure.
 
@@ -163,13 +187,34 @@ class Attempts:
         self._policy = policy
         self._timing = timing
         self._started = started
-        self._count = 1
-        self._doubtful = False
+        self.count = 1
+        self._doubtful = self._is_late = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if a try may have published or deleted the object without confirming it."""
+        return self._doubtful and self._operation.action.changes
+
+    def raise_foreign(self, error: BaseException) -> NoReturn:
+        """Raise *error*, which ends the call, and is no error of this package.
+
+        If an earlier try may have acted, an interrupt gets a note, and any other error
+        is replaced by OutcomeUnknownError.
+        """
+        if not self.is_doubtful:
+            raise error
+        if isinstance(error, Exception):
+            raise unrepeatable(self._operation, error, self.count) from error
+        error.add_note(
+            f"whether {self._operation} took effect is unknown: an earlier try was sent, "
+            "and not answered"
+        )
+        raise error
 
     def counted(self, reply: Reply) -> Reply:
-        if self._count == 1:
+        if self.count == 1:
             return reply
-        retries = self._count - 1 - self._resigns
+        retries = self.count - 1 - self._resigns
         return evolve(reply, retries=retries, resigns=self._resigns)
 
     def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
@@ -181,25 +226,30 @@ class Attempts:
         spent = self._timing.clock() - self._started
         decision = self._policy.decide(
             failure,
-            attempt=self._count - self._resigns,
+            attempt=self.count - self._resigns,
             elapsed=spent,
             draw=self._timing.draw(),
             resigned=self._resigns > 0,
         )
-        failure.tries = self._count
+        failure.tries = self.count
         self._doubtful = self._doubtful or may_have_acted(failure)
-        if self._doubtful and self._operation.action.changes:
+        if isinstance(failure, NetworkTimeoutError) and failure.sent:
+            self._is_late = True
+        failure.is_late = self._is_late
+        if self.is_doubtful:
+            if isinstance(failure, SourceChangedError):
+                raise unrepeatable(self._operation, failure, self.count) from failure
             failure.outcome = Outcome.UNKNOWN
         if decision.verb is Verb.GIVE_UP or last:
-            if self._count > 1:
+            if self.count > 1:
                 failure.add_note(
-                    f"{self._operation}: {self._count} tries in {spent:.1f} s"
+                    f"{self._operation}: {self.count} tries in {spent:.1f} s"
                 )
             raise failure
         manner = "with a new signature"
         if decision.verb is Verb.WAIT:
             manner = f"in {decision.seconds:.1f} s"
         _log.info("%s: %s; retrying %s", self._operation, failure.message, manner)
-        self._count += 1
+        self.count += 1
         self._resigns += decision.verb is Verb.SIGN_AGAIN
         return decision

@@ -589,12 +589,14 @@ async def _by_thread(
     threads.start(job)
     try:
         await job.wait()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         if stop is not None:
             stop()
         if not job.is_over and not threads.forget(job):
             with suppress(TimeoutError):
                 await asyncio.wait_for(job.wait(), GRACE)
+        for note in getattr(job.error, "__notes__", ()):
+            cancelled.add_note(note)  # names what *function* has left in the store
         raise
     error = job.error
     if error is None:
@@ -638,7 +640,7 @@ async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
     """
     task = work if isinstance(work, asyncio.Task) else running().spawn(work)
     try:
-        return await _unharmed(task)
+        return await unharmed(task)
     except asyncio.CancelledError:
         if not task.done():
             await asyncio.wait((task,), timeout=GRACE)
@@ -647,10 +649,11 @@ async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await *coroutine*, which continues if the caller is cancelled."""
-    return await _unharmed(running().spawn(coroutine))
+    return await unharmed(running().spawn(coroutine))
 
 
-async def _unharmed(task: asyncio.Task[T]) -> T:
+async def unharmed(task: asyncio.Task[T]) -> T:
+    """Await *task*, which continues if the caller is cancelled."""
     # asyncio.shield would log the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait((task,))

@@ -155,11 +155,8 @@ class Scope(Generic[T, R]):
         return True
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
-        link: BaseException | None = error
-        while link is not None:
-            # frames keep their variables, and so the bodies of many files
-            traceback.clear_frames(link.__traceback__)
-            link = link.__context__
+        # frames keep their variables, and so the bodies of many files
+        traceback.clear_frames(error.__traceback__)
         self.failures[name] = error
         if self._on_error == "raise" and not isinstance(error, ReceiptFailedError):
             self._stops = True

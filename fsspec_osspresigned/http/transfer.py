@@ -32,7 +32,7 @@ from ..errors import (
 from ..model import NO_HEADERS, FrozenDict, Reply, SignedRequest
 from ..secret import redact
 from .body import SMALL, Body, bytes_in
-from .checksums import crc64
+from .checksums import CRC_HEADER, crc64
 from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
 from .stall import SOON, ProgressTimer, StalledError
@@ -42,6 +42,7 @@ _log = Logger(__name__)
 MAX_REPLY = 8 * 1024 * 1024  # enough for a listing of 1,000 keys of 1 KiB, URL-encoded
 MAX_ERROR = 64 * 1024  # bytes that are read from the body of an error
 _OK, _NO_CONTENT, _GOOD = 200, 204, range(200, 300)
+_REFUSALS = range(300, 500)  # after such a reply, the server has not acted
 # Codes of libcurl if it could open no socket, or nothing at all, and gave no errno.
 _UNOPENED = (pycurl.E_COULDNT_CONNECT, pycurl.E_OUT_OF_MEMORY)
 _FEW_FILES = "too many open files? Raise ulimit -n, or lower max_concurrency"
@@ -71,6 +72,9 @@ _VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
 _FIELDS = re.compile(
     rf"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:{_VALUE}(?:[ \t]{_VALUE})*+)*+"
 )
+# Receipts and messages quote these headers, so they must not control a terminal. Other
+# headers may contain UTF-8, such as a Content-Disposition.
+_QUOTED = (CRC_HEADER, "etag", "x-oss-version-id")
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # the pattern is compiled on first use
@@ -268,13 +272,18 @@ class Transfer:
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 
-    def note_silence(self, cancelled: BaseException) -> None:
-        """Add a note to *cancelled* if the server may have acted without a reply."""
-        if self.may_act and not self._has_head:
-            what = f"{self.signed.method} of {self._path or shown(self.signed)}"
+    def note_effect(self, cancelled: BaseException) -> None:
+        """Add a note to *cancelled* if the server has acted, or may have acted."""
+        if not self.may_act:
+            return
+        what = f"the {self.signed.method} of {self._path or shown(self.signed)}"
+        reply = self.outcome
+        if not isinstance(reply, Reply):
             cancelled.add_note(
-                f"whether the {what} took effect is unknown: it was sent, and not answered"
+                f"whether {what} took effect is unknown: it was sent, and not answered"
             )
+        elif reply.status not in _REFUSALS:
+            cancelled.add_note(f"{what} was answered with HTTP {reply.status}")
 
     @property
     def sent(self) -> int:
@@ -772,6 +781,8 @@ def _headers_of(fields: str) -> dict[str, str]:
         name, _, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if not fields.isascii() and not all(headers.get(n, "").isascii() for n in _QUOTED):
+        raise MalformedReplyError("The response has control characters in a header")
     return headers
 
 

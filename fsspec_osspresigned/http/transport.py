@@ -80,7 +80,11 @@ class Transport:
         """
         if signed.carry_out is not None:
             # a cancelled caller does not wait for this call
-            return await shielded(call_user(signed.carry_out, body))
+            try:
+                return await shielded(call_user(signed.carry_out, body))
+            except asyncio.CancelledError as error:
+                error.add_note(f"whether {path} was uploaded is unknown")
+                raise
         route = self._known_route(signed) or await self._route(signed, path)
         in_thread = exchange.in_thread or body.size > SMALL
         if not (in_thread or isinstance(body, MemoryBody | PartBody)):
@@ -97,7 +101,7 @@ class Transport:
                 await asyncio.sleep(0)  # lets other tasks run, even if the loop is busy
             await transfer.ended
         except asyncio.CancelledError as error:
-            await _silence_after(error, transfer)
+            await _answer_after(error, transfer)
             raise
         finally:
             multi.end(transfer)
@@ -110,14 +114,18 @@ class Transport:
                 # alive.
                 del outcome, transfer
         if exchange.progress is not None and transfer.sent and outcome.is_good:
-            await call_user(exchange.progress, transfer.sent)
+            try:
+                await call_user(exchange.progress, transfer.sent)
+            except BaseException as error:
+                transfer.note_effect(error)
+                raise
         return outcome
 
     async def _by_thread(self, transfer: Transfer) -> Reply:
         try:
             return await blocking(self._perform, transfer, stop=transfer.stop)
         except asyncio.CancelledError as error:
-            transfer.note_silence(error)
+            transfer.note_effect(error)
             raise
 
     def _perform(self, transfer: Transfer) -> Reply:
@@ -127,7 +135,7 @@ class Transport:
             code, text = handle.perform()
             while transfer.begins_again():
                 code, text = handle.perform()
-            reply = transfer.reply(code, text)
+            transfer.outcome = reply = transfer.reply(code, text)
             reusable = transfer.is_reusable and not code
         except BaseException as error:  # noqa: BLE001 - the exception is raised again
             transfer.report(-transfer.sent)
@@ -173,20 +181,20 @@ class Transport:
         raise NetworkError(msg, path=path, sent=False)
 
 
-async def _silence_after(cancelled: asyncio.CancelledError, transfer: Transfer) -> None:
+async def _answer_after(cancelled: asyncio.CancelledError, transfer: Transfer) -> None:
     """Wait for the reply to a request that may have acted, at most for its grace.
 
-    So the server does not act after the cancellation. Without a reply, *cancelled* gets
-    a note.
+    So the server does not act after the cancellation. *cancelled* gets a note about the
+    reply, or about its lack.
     """
     try:
         if transfer.may_act and transfer.outcome is None:
             transfer.ended = asyncio.get_running_loop().create_future()
             await asyncio.wait((transfer.ended,), timeout=transfer.exchange.grace)
     except asyncio.CancelledError as again:
-        transfer.note_silence(again)
+        transfer.note_effect(again)
         raise
-    transfer.note_silence(cancelled)
+    transfer.note_effect(cancelled)
 
 
 async def _loaded(body: Body, path: str | None) -> MemoryBody:

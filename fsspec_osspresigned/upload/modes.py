@@ -17,6 +17,7 @@ from ..engine.limits import memory_budget
 from ..engine.logs import Logger
 from ..errors import (
     IntegrityError,
+    OutcomeUnknownError,
     TooLargeError,
     UploadDiscardedError,
     UploadNotFoundError,
@@ -45,13 +46,22 @@ _WARMED_UP = 2.0
 def as_failure(error: BaseException, path: str) -> Exception:
     """Return the exception that later calls of an upload of *path* raise after *error*.
 
-    This is *error* itself, or UploadDiscardedError if *error* is an interrupt.
+    This is *error* itself. For an interrupt, it is UploadDiscardedError, or
+    OutcomeUnknownError if notes of the interrupt say that a request may have acted.
     """
     if isinstance(error, Exception):
         return error
     cause = error.error if isinstance(error, CarriedError) else error
     text = f"the upload was interrupted ({type(cause).__name__})"
-    return UploadDiscardedError(text, path=path)
+    notes = getattr(cause, "__notes__", ())
+    if not notes:
+        return UploadDiscardedError(text, path=path)
+    failure = OutcomeUnknownError(
+        f"whether the object is stored is unknown: {text}", path=path
+    )
+    for note in notes:
+        failure.add_note(note)
+    return failure
 
 
 class ExpiryWatch:

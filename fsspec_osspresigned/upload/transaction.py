@@ -12,7 +12,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from functools import partial
@@ -28,6 +28,7 @@ from ..engine.scope import Scope, in_parallel
 from ..errors import (
     ConfigurationError,
     DiscardWarning,
+    Outcome,
     ReceiptFailedError,
     UploadDiscardedError,
     UploadErrors,
@@ -195,7 +196,8 @@ class Transaction:
                 failed; ``.receipts``, ``.failures`` and ``.discarded`` list them.
             UploadDiscardedError: the only failure was a file that was still open;
                 nothing was published.
-            Exception: any other single failure, if nothing was published.
+            Exception: any other single failure, if no other object was published. Its
+                ``outcome`` says whether its object is stored.
         """
         if not self.under_way:
             return
@@ -292,7 +294,7 @@ class Transaction:
             failures |= await self._wait_for_parts(chosen)
             failures = failures or await self._commit(chosen)
         except BaseException as error:
-            error.add_note(_summary(chosen))
+            error.add_note(f"at least {_summary(chosen, {})}")
             reason = error
             raise
         finally:
@@ -304,7 +306,7 @@ class Transaction:
             del reason
         if not failures:
             return
-        summary = _summary(chosen)
+        summary = _summary(chosen, failures)
         if len(failures) == 1 and not self.receipts:
             (only,) = failures.values()
             only.add_note(summary)
@@ -386,9 +388,15 @@ async def _discard(
         raise
 
 
-def _summary(files: Sequence[Pending]) -> str:
-    stored = sum(file.receipt is not None for file in files)
-    return f"{stored or 'none'} of {len(files)} objects of the transaction published"
+def _summary(files: Sequence[Pending], failures: Mapping[str, Exception]) -> str:
+    outcomes = [getattr(error, "outcome", None) for error in failures.values()]
+    stored = sum(
+        file.receipt is not None and file.path not in failures for file in files
+    )
+    stored += outcomes.count(Outcome.STORED)
+    unsure = outcomes.count(Outcome.UNKNOWN)
+    text = f"{stored} of {len(files)} objects of the transaction published"
+    return f"{text}, {unsure} unknown" if unsure else text
 
 
 # Transactions under way in all contexts; the set keeps none of them alive.

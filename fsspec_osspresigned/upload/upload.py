@@ -21,7 +21,7 @@ from ..client.client import Client
 from ..client.local_index import BODY_CAP
 from ..client.operations import OSSCalls
 from ..engine import abort_at_exit
-from ..engine.engine import blocking, in_background, running
+from ..engine.engine import blocking, in_background, running, unharmed
 from ..engine.logs import Logger
 from ..engine.warn import warn_user
 from ..errors import (
@@ -335,7 +335,11 @@ class Upload:
             raise
         self.receipt = receipt
         data = _small_bytes(body, receipt.size)  # read before the body is released
-        await self._published()
+        try:
+            await self._published()
+        except asyncio.CancelledError as error:
+            error.add_note(f"{self.path} is {receipt.status}")
+            raise
         await self._client.note(receipt, data)
         _warn_of(self._client, self.job.calls.target, receipt)
         return receipt
@@ -369,8 +373,8 @@ class Upload:
             if self._discarding is not None and not self._discarding.done():
                 await asyncio.wait((self._discarding,))
             return
-        text = f"the upload of {self.path} was cancelled"
-        self._set_failure(UploadDiscardedError(text, path=self.path))
+        if self._finishing is None:  # a running ``finish`` knows more
+            self._set_cancelled()
         if reason is not None:
             # This is no warning, because the caller gets the exception. The record
             # contains only text, because a record with the exception would keep its
@@ -394,9 +398,11 @@ class Upload:
 
     async def _discard(self, reason: BaseException | None) -> None:
         try:
-            if self._finishing is not None:
-                self._finishing.cancel()
-                await self._wait_for((self._finishing,))
+            if (finishing := self._finishing) is not None:
+                finishing.cancel()
+                await self._wait_for((finishing,))
+                if finishing.done():
+                    self._set_cancelled()
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
                 tasks = [*self.mode.in_flight]
@@ -464,7 +470,7 @@ class Upload:
         try:
             self._beginning = running().spawn(self._begin_or_discard(multipart))
             # The upload ID must not be lost, so a cancellation waits for the reply.
-            await asyncio.shield(self._beginning)
+            await unharmed(self._beginning)
             await self._check_part_size(first_of or self.plan.part_size)
             self._check_alive()
         except NotCoveredError:
@@ -488,6 +494,10 @@ class Upload:
             if size < parts.min_part:
                 msg = too_small(size, parts.min_part)
                 raise _SmallPartsError(msg, path=self.path)
+
+    def _set_cancelled(self) -> None:
+        text = f"the upload of {self.path} was cancelled"
+        self._set_failure(UploadDiscardedError(text, path=self.path))
 
     def _set_failure(self, error: BaseException) -> None:
         if self.failure is None:

@@ -31,16 +31,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..engine.engine import run
 from ..engine.warn import warn_user
-from ..errors import DiscardWarning, UploadDiscardedError
+from ..errors import DiscardWarning, Outcome, UploadDiscardedError
 from ..http.body import Body
 from .buffer import KEPT, PartBuffer
 from .finalizers import in_finalizer
+from .modes import as_failure
 from .upload import Upload
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from ..model import Receipt
+
+# Causes of an exception that are searched; a program can make a cycle of them.
+_MAX_LINKS = 100
 
 
 def bytes_of(data: ReadableBuffer) -> memoryview:
@@ -60,9 +64,11 @@ def _in_flight() -> tuple[BaseException | None, TracebackType | None]:
 
 
 def _is_of_seek(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, io.UnsupportedOperation):
+    for _ in range(_MAX_LINKS):
+        if error is None or isinstance(error, io.UnsupportedOperation):
+            break
         error = error.__cause__ or error.__context__
-    return error is not None
+    return isinstance(error, io.UnsupportedOperation)
 
 
 class PresignedWriter(io.BufferedIOBase):
@@ -249,6 +255,9 @@ class PresignedWriter(io.BufferedIOBase):
 
     def note_discarded(self, error: BaseException) -> None:
         """Add a note to *error*, which left the ``with`` block: nothing is published."""
+        outcome = getattr(self._failure, "outcome", Outcome.NOT_STORED)
+        if outcome is not Outcome.NOT_STORED:
+            return
         if self._state != "published" and error is not self._failure:
             is_of_seek = isinstance(self._failure, io.UnsupportedOperation)
             why = self._failure if is_of_seek else "an exception left its with block"
@@ -318,7 +327,7 @@ class PresignedWriter(io.BufferedIOBase):
         Raises:
             OSError: the upload failed. Nothing was published, unless the ``outcome`` of
                 the error says otherwise.
-            ValueError: the file was discarded.
+            UploadDiscardedError: the file was discarded.
         """
         with self._lock:
             if self._state != "published":
@@ -349,9 +358,7 @@ class PresignedWriter(io.BufferedIOBase):
         # parts.
         traceback.clear_frames(error.__traceback__)
         if self._failure is None:
-            text = f"writing was interrupted ({type(error).__name__})"
-            interrupted = UploadDiscardedError(text, path=self.path)
-            self._failure = error if isinstance(error, Exception) else interrupted
+            self._failure = as_failure(error, self.path)
         self._end_upload(error)
 
     def _end_upload(self, reason: BaseException | None) -> None:
@@ -380,7 +387,7 @@ class PresignedWriter(io.BufferedIOBase):
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
-            raise ValueError(f"{self.path} was discarded")
+            raise UploadDiscardedError("the file was discarded", path=self.path)
         try:
             if self._state == "open":
                 self._close_body()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from email.utils import formatdate
+from urllib.parse import quote_plus, urlencode
 from xml.sax.saxutils import escape
 
 import pytest
@@ -23,6 +25,7 @@ from fsspec_osspresigned.model import (
     SignedRequest,
 )
 from fsspec_osspresigned.parsing import clock_offset
+from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
 from fsspec_osspresigned.signing.post_policy import form_values
 
@@ -440,6 +443,33 @@ def test_a_store_that_repeats_everything_gives_nothing_away(version):
         assert signature not in shown
     again = refused(TOKEN, ec=TOKEN[:20], message="x")
     assert TOKEN not in str(error(again, signed))
+
+
+V1 = {
+    "ossaccesskeyid": "LTAI5tKey",
+    "signature": "ab+/CANARYzz9/12+Qx0000000=",
+    "security-token": "CAIS+tok/CANARY2==",
+}
+FORMS = {
+    "as it is": lambda text: text,
+    "percent": quote_plus,
+    "small percent": lambda text: quote_plus(text).replace("%2B", "%2b"),
+    "percent twice": lambda text: quote_plus(quote_plus(text)),
+    "JSON": lambda text: json.dumps(text).replace("/", r"\/"),
+    "escaped JSON": lambda text: text.replace("+", r"\u002b").replace("/", r"\u002f"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("is_url", [False, True])
+@pytest.mark.parametrize("name", ["signature", "security-token"])
+def test_a_secret_is_hidden_however_it_is_escaped(form, is_url, name):
+    """Gateways repeat a URL, or a value of it, in the notation of their own format."""
+    url = f"https://examplebucket.oss.example/dir/a.csv?{urlencode(V1)}"
+    signed = SignedRequest(method="PUT", url=SecretURL(url), headers={})
+    message = f"bad: {form(url if is_url else V1[name])} end"
+    found = str(error(refused("InvalidArgument", message=escape(message)), signed))
+    assert "CANARY" not in found
 
 
 @given(

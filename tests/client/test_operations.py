@@ -18,11 +18,15 @@ from fsspec_osspresigned.errors import (
     OutcomeUnknownError,
     StoreUnavailableError,
 )
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.checksums import CRC_HEADER, crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
+from tests.conftest import key_variables
+from tests.loopback_server import LoopbackServer
 from tests.uploading import OwnerSigner, put
 
 BUCKET, KEY = "examplebucket", "a/b"
@@ -31,13 +35,15 @@ SMALL = b"small"
 BEFORE = {"status": 500, "times": None}
 
 
-def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target):
+def store(
+    oss: Emulator, data: bytes, *refused: str, retries: int = 1, timeout=5.0, **target
+):
     """Store *data* where the signer signs all but the *refused* actions."""
     options = {"signer": "keys", "part_size": MIN_PART, "multipart_threshold": MIN_PART}
     client = Client(
         Options.from_storage_options(options),
         OwnerSigner(oss, refuses=refused),
-        Transport(connect_timeout=5.0, progress_timeout=5.0),
+        Transport(connect_timeout=5.0, progress_timeout=timeout),
         policy=RetryPolicy(retries=retries, base=0.0),
     )
     where = Target.of(f"{BUCKET}/{KEY}", **target)
@@ -91,6 +97,81 @@ def test_looking_is_tried_again_where_the_store_answers(oss, action):
         with pytest.raises(OutcomeUnknownError):
             store(oss, DATA, "HeadObject", retries=2)
     assert [record.action for record in oss.requests].count(action) == 3
+
+
+def test_a_server_that_is_late_may_store_the_object_yet(oss, monkeypatch):
+    """After a timeout, a missing object does not prove that the request had no effect."""
+    oss.faults.add(Fault(action="PutObject", status=500, delay=1.5))
+    fs = behind(oss, monkeypatch, timeout=0.5)
+    with pytest.raises(NetworkTimeoutError) as caught:
+        fs.pipe_file(f"{BUCKET}/{KEY}", SMALL)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert any("may still be storing it" in note for note in caught.value.__notes__)
+
+
+def test_a_late_server_may_act_after_a_retry_was_refused(oss):
+    """The first try timed out, so the refusal of the second one proves nothing."""
+    oss.faults.add(
+        Fault(action="PutObject", status=500, delay=1.5),
+        Fault(action="PutObject", status=503, times=None),
+    )
+    with pytest.raises(StoreUnavailableError) as caught:
+        store(oss, SMALL, timeout=0.5)
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+def test_a_late_complete_may_publish_the_object_yet(oss, monkeypatch):
+    """The parts are there as long as the server has not published them."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", status=500, delay=1.5))
+    fs = behind(
+        oss, monkeypatch, timeout=0.5, part_size=MIN_PART, multipart_threshold=1
+    )
+    with pytest.raises(OutcomeUnknownError, match="may still be storing it"):
+        fs.pipe_file(f"{BUCKET}/{KEY}", DATA)
+
+
+class Gateway(LoopbackServer):
+    """Loses the reply to each PUT; replies to HEAD in chunks, without a length."""
+
+    def __init__(self, data=None):
+        super().__init__()
+        self.data = data  # what HEAD describes; None stands for the body of the PUT
+
+    def serve(self, request):
+        """Answer *request*."""
+        if request.command == "PUT":
+            body = request.rfile.read(int(request.headers["Content-Length"]))
+            self.data = body if self.data is None else self.data
+            request.close_connection = True
+            return
+        request.send_response(200)
+        request.send_header(CRC_HEADER, str(crc64(self.data)))
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+
+
+def behind(gateway, monkeypatch, **options):
+    """Return a filesystem that holds keys, and does not retry."""
+    for name, value in key_variables(Emulator()).items():
+        monkeypatch.setenv(name, value)
+    where = {"endpoint": gateway.url, "region": "cn-hangzhou"}
+    return OSSPresignedFileSystem(signer="keys", retries=0, **where, **options)
+
+
+def test_without_a_length_an_equal_checksum_proves_the_object(monkeypatch):
+    """A gateway that sends the reply to HEAD in chunks has not denied the object."""
+    with Gateway() as gateway:
+        fs = behind(gateway, monkeypatch)
+        assert fs.pipe_file(f"{BUCKET}/{KEY}", SMALL).verified == "crc64"
+
+
+def test_without_a_length_another_checksum_is_another_object(monkeypatch):
+    """The object of before is still there, so the upload is not stored."""
+    with Gateway(b"before") as gateway:
+        fs = behind(gateway, monkeypatch)
+        with pytest.raises(NetworkError) as caught:
+            fs.pipe_file(f"{BUCKET}/{KEY}", SMALL)
+        assert caught.value.outcome is Outcome.NOT_STORED
 
 
 @pytest.mark.parametrize("acts", [False, True])

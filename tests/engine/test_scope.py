@@ -90,6 +90,19 @@ def test_refusals_that_differ_end_nothing(work):
     assert len(results) == 100
 
 
+@pytest.mark.timeout(20)
+def test_a_cycle_of_exceptions():
+    """Exceptions of the user may refer to each other; the scope ends nevertheless."""
+    first, second = ValueError("a"), ValueError("b")
+    first.__context__, second.__context__ = second, first
+
+    async def work(job):
+        raise first
+
+    with pytest.raises(ValueError, match="a"):
+        run_all(work, [1])
+
+
 # -- the end ----------------------------------------------------------------------------
 
 

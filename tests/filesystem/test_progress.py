@@ -10,6 +10,7 @@ from fsspec.callbacks import Callback, NoOpCallback
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.callbacks import SharedCallback
+from tests.filesystem.conftest import BUCKET
 
 
 @contextlib.contextmanager
@@ -73,3 +74,25 @@ def test_a_callback_may_call_its_own_filesystem(environment, tmp_path, limit):
     fs.put(tmp_path / "out", "examplebucket/a", recursive=True, callback=Notes())
     fs.get("examplebucket/a", tmp_path / "in", recursive=True, callback=Notes())
     assert len(list((tmp_path / "in").iterdir())) == 5
+
+
+class Raises(Callback):
+    """A callback that ends every transfer."""
+
+    def relative_update(self, inc=1):
+        raise KeyError("user")
+
+
+def test_a_callback_that_raises_hides_no_stored_object(blind, owner, tmp_path):
+    """A small object is stored before its bytes are counted, and the record knows it."""
+    blind.pipe_file(f"{BUCKET}/a", b"before")
+    file = tmp_path / "file"
+    file.write_bytes(b"after")
+    with pytest.raises(KeyError) as caught:
+        blind.put_file(file, f"{BUCKET}/a", callback=Raises())
+    assert caught.value.__notes__ == [
+        f"the PUT of {BUCKET}/a was answered with HTTP 200"
+    ]
+    assert owner.stored() == {"a": b"after"}
+    with pytest.raises(PermissionError):
+        blind.cat_file(f"{BUCKET}/a")

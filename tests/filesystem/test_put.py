@@ -14,12 +14,15 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
+    Outcome,
+    OutcomeUnknownError,
     PublishWarning,
     SourceChangedError,
     UploadErrors,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
+from fsspec_osspresigned.units import MIB
 
 ROOT = "examplebucket"
 
@@ -98,6 +101,40 @@ def test_one_failure_is_raised_as_itself_and_stops_the_rest(blind, owner):
     assert count == 1
     time.sleep(0.05)
     assert len(owner.oss.requests) == count
+
+
+class AfterFailure(Callback):
+    """Calls *change* when the bytes of a failed try are subtracted."""
+
+    def __init__(self, change):
+        super().__init__()
+        self._change = change
+
+    def relative_update(self, inc=1):
+        if inc < 0:
+            self._change()
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.write_bytes(b"other"),
+        lambda file: file.unlink(missing_ok=True),
+    ],
+    ids=["other bytes", "missing"],
+)
+def test_a_file_that_changes_after_a_lost_reply(only, owner, tmp_path, change, retries):
+    """The first try stored the object, so no error says "not stored"."""
+    file, data = tmp_path / "file", os.urandom(2 * MIB)
+    file.write_bytes(data)
+    fs = only("HeadObject", retries=retries)
+    owner.oss.faults.add(Fault(action="PutObject", drop_reply=True, times=retries + 1))
+    with pytest.raises(OutcomeUnknownError) as caught:
+        fs.put_file(file, f"{ROOT}/a", callback=AfterFailure(lambda: change(file)))
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert "nothing was published" not in str(caught.value)
+    assert owner.stored() == {"a": data}
 
 
 def test_several_failures_are_all_named(blind, owner):

@@ -25,6 +25,7 @@ from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
     ObjectExistsError,
+    OSSPresignedError,
     Outcome,
     ReceiptFailedError,
     SourceChangedError,
@@ -155,7 +156,7 @@ def test_a_file_that_is_still_open_at_the_end_fails_it(parted, owner, write_some
         outer = write_some(file)
         parted.pipe_file(f"{ROOT}/_SUCCESS", b"")
     assert caught.value.path == f"{ROOT}/cut"
-    assert caught.value.__notes__ == ["none of 3 objects of the transaction published"]
+    assert caught.value.__notes__ == ["0 of 3 objects of the transaction published"]
     assert not owner.stored()
     assert not owner.oss.uploads(ROOT)
     assert file.closed
@@ -392,6 +393,18 @@ def test_the_last_one_for_a_path_counts(blind, owner):
     assert [receipt.path for receipt in found.receipts] == [f"{ROOT}/a", f"{ROOT}/b"]
 
 
+def test_a_discarded_file_fails_it(blind, owner):
+    """Code that swallows the exception of a file does not hide that the file is missing."""
+    gone = pytest.raises(UploadDiscardedError, match="was discarded")
+    with gone as caught, blind.transaction:
+        blind.pipe_file(f"{ROOT}/a", b"before")
+        with contextlib.suppress(Boom), blind.open(f"{ROOT}/a", "wb") as file:
+            file.write(b"half")
+            raise Boom
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert not owner.stored()
+
+
 def test_the_last_object_is_published_after_all_others(blind, owner):
     """A marker that was written last stands for all the rest."""
     names = [f"{n:02}" for n in range(20)]
@@ -406,7 +419,7 @@ def test_the_last_object_is_published_after_all_others(blind, owner):
 
 def test_several_that_cannot_be_published_are_all_named(blind, owner):
     """Each file whose body failed is reported, and nothing is published."""
-    raises = pytest.raises(UploadErrors, match="none of 3 objects")
+    raises = pytest.raises(UploadErrors, match="0 of 3 objects")
     with raises as caught, blind.transaction:
         write(blind, "good")
         for name in ("1", "2"):
@@ -445,6 +458,27 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
     with pytest.raises(AccessDeniedError), blind.transaction:
         blind.pipe_file(f"{ROOT}/a", b"x")
     assert not owner.stored()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(action="PutObject", wrong_crc=True, times=None), "1 of 1 objects"),
+        (
+            Fault(action="PutObject", drop_reply=True, times=None),
+            "0 of 1 objects of the transaction published, 1 unknown",
+        ),
+    ],
+    ids=["stored", "unknown"],
+)
+def test_a_failure_that_is_stored_or_unknown_is_counted(only, owner, fault, said):
+    """The note of the transaction agrees with the outcome of the error."""
+    owner.oss.faults.add(fault)
+    fs = only(retries=0)
+    with pytest.raises(OSSPresignedError) as caught, fs.transaction:
+        fs.pipe_file(f"{ROOT}/a", b"x")
+    assert caught.value.__notes__[-1].startswith(said)
+    assert owner.stored() == {"a": b"x"}
 
 
 HELD = f"{ROOT}/d/a"

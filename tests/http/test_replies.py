@@ -420,6 +420,30 @@ def test_control_characters_in_a_header(serve, send, bad):
     assert bad not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["ETag", "x-oss-hash-crc64ecma", "X-Oss-Version-Id"])
+def test_eight_bit_control_characters_in_a_header_that_is_quoted(serve, send, name):
+    """Receipts and messages show it, and 0x9b begins a command of a terminal."""
+
+    def script(peer):
+        peer.request()
+        peer.answer(f"{name}: \x9b31m")
+
+    with pytest.raises(NetworkError, match="control char"):
+        send(serve(script).origin + QUERY)
+
+
+def test_headers_of_the_user_may_have_any_letter(serve, send):
+    """Chinese in UTF-8 has bytes that would be control characters in Latin-1."""
+    name = "文件".encode().decode("latin-1")
+
+    def script(peer):
+        peer.request()
+        peer.answer(f"Content-Disposition: {name}")
+
+    headers = send(serve(script).origin + QUERY).headers
+    assert headers["content-disposition"] == name
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects(serve, call, status):
     """No redirect is followed; the error names the rule and not where it leads."""

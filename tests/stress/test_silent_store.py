@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import OutcomeUnknownError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import SMALL
 from fsspec_osspresigned.model import MIN_PART
@@ -103,3 +105,79 @@ def test_interrupt_of_an_upload_in_parts(oss, caplog):
     )
     assert "could not be aborted; its parts cost storage" in caplog.text
     assert not oss.objects(BUCKET)
+
+
+# -- a reply that comes within the seconds of grace -------------------------------------
+
+
+def pipe(fs: OSSPresignedFileSystem) -> None:
+    """Upload through one PUT."""
+    fs.pipe_file(f"{BUCKET}/k", b"x")
+
+
+def pipe_large(fs: OSSPresignedFileSystem) -> None:
+    """Upload through one PUT, which a worker thread sends."""
+    fs.pipe_file(f"{BUCKET}/k", bytes(2 * SMALL))
+
+
+def pipe_in_parts(fs: OSSPresignedFileSystem) -> None:
+    """Upload in parts."""
+    fs.pipe_file(f"{BUCKET}/k", bytes(5 * SMALL))
+
+
+def commit_value(fs: OSSPresignedFileSystem) -> None:
+    """Publish a value at the end of a transaction."""
+    with fs.transaction:
+        pipe(fs)
+
+
+def commit_file(fs: OSSPresignedFileSystem) -> None:
+    """Publish a file at the end of a transaction."""
+    with fs.transaction, fs.open(f"{BUCKET}/k", "wb") as file:
+        file.write(b"x")
+
+
+def copy(fs: OSSPresignedFileSystem) -> None:
+    """Copy an object."""
+    fs.cp_file(f"{BUCKET}/source", f"{BUCKET}/k")
+
+
+CALLS = (pipe, pipe_large, pipe_in_parts, commit_value, commit_file, copy)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_interrupt_of_a_call_that_publishes(oss, call):
+    """The exception quotes the reply, and does not say that nothing was published."""
+    fs = OSSPresignedFileSystem(
+        signer="keys", part_size=MIN_PART, multipart_threshold=4 * SMALL
+    )
+    fs.pipe_file(f"{BUCKET}/source", b"source")
+    for action in ("PutObject", "CompleteMultipartUpload", "CopyObject"):
+        oss.faults.add(Fault(action=action, delay=1.0, times=None))
+    error = interrupted(lambda: oss.get(BUCKET, "k"), lambda: call(fs))
+    assert error.__notes__[0].endswith(f" of {BUCKET}/k was answered with HTTP 200")
+    if call in (commit_value, commit_file):
+        assert error.__notes__[1].startswith("at least 0 of 1 objects")
+
+
+def test_interrupt_of_a_file_that_is_published(oss):
+    """The file does not claim later that it was not stored."""
+    file = OSSPresignedFileSystem(signer="keys").open(f"{BUCKET}/k", "wb")
+    file.write(b"x")
+    oss.faults.add(Fault(action="PutObject", delay=1.0))
+    interrupted(lambda: oss.get(BUCKET, "k"), file.close)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        file.close()
+    assert caught.value.__notes__ == [
+        f"the PUT of {BUCKET}/k was answered with HTTP 200"
+    ]
+
+
+def test_interrupt_between_two_tries(oss, caplog):
+    """The first try may have stored the object, although no request is in flight."""
+    fs = OSSPresignedFileSystem(signer="keys")
+    fs.client.policy = evolve(fs.client.policy, base=1e6, cap=50.0)
+    oss.faults.add(Fault(action="PutObject", drop_reply=True))
+    error = interrupted(lambda: "retrying in" in caplog.text, lambda: pipe(fs))
+    (note,) = error.__notes__
+    assert note.endswith("unknown: an earlier try was sent, and not answered")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import gc
 import logging
 import os
 import threading
 import time
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.engine import background
+from fsspec_osspresigned.engine.engine import current, run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CallbackFailedWarning,
@@ -49,6 +53,7 @@ from fsspec_osspresigned.upload import upload
 from fsspec_osspresigned.upload.modes import Multipart
 from fsspec_osspresigned.upload.upload import TransferContext
 from fsspec_osspresigned.url_map.source import load
+from tests.engine_calls import Call
 from tests.uploading import OwnerSigner, PlainUpload, put
 
 BUCKET, PATH = "examplebucket", "examplebucket/a b/k"
@@ -112,6 +117,23 @@ def wait_until(fact) -> None:
 def stored(oss: Emulator) -> bytes | None:
     """Return what is under the key of the tests."""
     return oss.objects(BUCKET).get(KEY)
+
+
+def test_an_interrupted_initiate_says_nothing_else(oss, caplog):
+    """After a cancellation between two tries of Initiate, asyncio has no complaint."""
+    oss.faults.add(Fault(action="InitiateMultipartUpload", status=503, times=None))
+    client = make(oss, retries=1_000)
+    client.policy = evolve(client.policy, base=0.1)
+    target = Target.of(PATH)
+    call = Call(lambda: upload.upload_source(client, target, MemoryBody(DATA))).begin()
+    wait_until(lambda: len(oss.requests) > 1)
+    call.cancel()
+    assert isinstance(call.wait(), asyncio.CancelledError)
+    wait_until(lambda: not current().is_busy)
+    del call  # its outcome keeps the frames of the upload
+    gc.collect()
+    background.finish(5.0)
+    assert "never retrieved" not in caplog.text
 
 
 # -- what arrives -----------------------------------------------------------------------
