@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pkgutil
 import re
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Self
@@ -308,6 +310,12 @@ def run_all(
     cells: list[Cell], folder: Path, width: int
 ) -> tuple[dict[Cell, Seen], dict[Cell, str]]:
     """Return what came of each cell, or what was wrong with it; *width* at a time."""
+    # pytest parses each module of a plugin when it is imported. CPython 3.11 raises
+    # SystemError if several threads do that at once.
+    package = "fsspec_osspresigned"
+    for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+        with contextlib.suppress(ImportError):  # a few need libraries of others
+            import_module(found.name)
     waiting: SimpleQueue[Cell] = SimpleQueue()
     seen: dict[Cell, Seen] = {}
     wrong: dict[Cell, str] = {}
