@@ -31,7 +31,7 @@ from ..errors import (
 )
 from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
 from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_KEY_V2, S3_QUERY
-from ..secret import Secret, SecretURL, redact
+from ..secret import SecretURL, redact
 from ..signers.wire_protocol import without
 from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query
 from ..signing.mismatch import unsent_headers
@@ -379,14 +379,14 @@ def hider(
     values = {value.strip() for name, value in pairs if name.lower() in _SECRET}
     # A credential begins with the ID of its access key.
     values |= {value.partition("/")[0] for value in values}
-    # The longest secret is hidden first, because it may begin with a shorter one.
     values |= {value.replace(" ", "+") for value in values}
+    # The longest secret is hidden first, because it may begin with a shorter one.
     secrets = sorted((v for v in values if len(v) >= _MIN_HIDDEN), key=len)[::-1]
 
     def hide(text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")
         for secret in secrets:
-            data = without(data, Secret(secret))
+            data = without(data, secret)
         return redact(data.decode("utf-8", "surrogatepass"))
 
     return hide

@@ -140,7 +140,7 @@ def without_token(reply: Reply, token: Secret | None) -> Reply:
     """
     body = reply.body
     for form in _repeated(token, is_good=reply.is_good):
-        body = without(body, form)
+        body = without(body, form.reveal())
     return evolve(reply, body=body)
 
 
@@ -158,22 +158,22 @@ def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
             yield Secret(password.reveal().replace(" ", "+"))
 
 
-def without(data: bytes, secret: Secret) -> bytes:
-    """Return *data* with *secret* hidden, even if some of its characters are escaped.
+def without(data: bytes, text: str) -> bytes:
+    """Return *data* with the secret *text* hidden, even if some of its characters are escaped.
 
     Characters may be escaped for JSON, for URLs, and for JSON in JSON. Time and memory
     are proportional to *data*.
     """
-    size = len(secret.reveal().encode())
-    plain = _ESCAPE.sub(_unescaped, data)
-    at = plain.find(secret.reveal().encode()) if size else -1
-    if at >= 0:
+    if not text:
+        return data
+    secret, plain = text.encode(), _ESCAPE.sub(_unescaped, data)
+    if (at := plain.find(secret)) >= 0:
         data = _cut(data, plain, at, secret)
     # The password itself may contain text that looks like an escape.
-    return data.replace(secret.reveal().encode(), HIDDEN.encode()) if size else data
+    return data.replace(secret, HIDDEN.encode())
 
 
-def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
+def _cut(data: bytes, plain: bytes, at: int, secret: bytes) -> bytes:
     """Return *data* without *secret*, whose first position in *plain* is *at*."""
     # Positions of escapes in *plain*, and how many extra bytes *data* has before each.
     starts, excess = [], [0]
@@ -183,9 +183,9 @@ def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
     pieces, end = [], 0
     while at >= 0:
         pieces += [data[end : at + excess[bisect_left(starts, at)]], HIDDEN.encode()]
-        at += len(secret.reveal().encode())
+        at += len(secret)
         end = at + excess[bisect_left(starts, at)]
-        at = plain.find(secret.reveal().encode(), at)
+        at = plain.find(secret, at)
     return b"".join([*pieces, data[end:]])
 
 

@@ -610,7 +610,7 @@ S3 = (
             {"version": "gcs-v2", "expires_at": 5},
         ),
         ("https://u:pw@h/p?partNumber=x&uploadId=", {}),
-        ("https://h/p", {}),
+        ("https://h/p", {"is_bare": True}),
     ],
 )
 def test_describe(url, wanted):

@@ -256,7 +256,9 @@ def _text(sent: Request | bytes, kit: Kit) -> str:
 
 def _shown(text: str, kit: Kit) -> str:
     if kit.token is not None:
-        data = wire_protocol.without(text.encode("utf-8", "surrogatepass"), kit.token)
+        data = wire_protocol.without(
+            text.encode("utf-8", "surrogatepass"), kit.token.reveal()
+        )
         text = data.decode("utf-8", "surrogatepass")
     if len(text) > _MAX_SHOWN:
         text = f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
