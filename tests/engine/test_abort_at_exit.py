@@ -166,7 +166,7 @@ def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
             signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
         ).client
         def work():
-            body = Source.of(bytes(300 * 1024))
+            body = Source(bytes(300 * 1024))
             run(upload_source, client, Target(path="examplebucket/a"), body)
         threading.Thread(target=work, daemon=True).start()
         ready.wait()
