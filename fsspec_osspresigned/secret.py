@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from bisect import bisect_left
 from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from .errors import ConfigurationError
 from .units import KIB
 
+HIDDEN = "<hidden>"  # replaces each secret
 # The patterns are compiled on first use, because most processes have nothing to hide. A
 # sensitive name can occur in a query, a header, JSON (also in a JSON string), or an XML
 # tag, and all of them can be percent-encoded or escaped for JSON, also repeatedly. A
@@ -31,6 +33,9 @@ _SENSITIVE = rf"""(?ix)
 _BEARER = rf"""(?ix)
     {_BEGIN} ((?:bearer|basic)(?:\s|\+|{_ESCAPE}20)+)
     (?!tokens?\b)[a-z0-9._~+/=%\\-]+ """
+# An escaped character in JSON, or in JSON in JSON; an escaped byte in a URL, or in a
+# URL in a URL.
+_ESCAPED_BYTE = rb"(?s)\\{1,4}(?:u00([0-9a-fA-F]{2})|(.))|%(?:25){0,2}([0-9a-fA-F]{2})"
 
 
 # fsspec's cache compares options by their ``repr``, so different secrets need different
@@ -121,14 +126,50 @@ class HiddenList(list[Any]):
         return f"<hidden: {len(self)} entries, {_digest(super().__repr__())}>"
 
 
+def without(data: bytes, text: str) -> bytes:
+    """Return *data* with the secret *text* hidden, even if some of its characters are escaped.
+
+    Characters may be escaped for JSON, for URLs, and for JSON in JSON. Time and memory
+    are proportional to *data*.
+    """
+    if not text:
+        return data
+    secret, plain = text.encode(), re.sub(_ESCAPED_BYTE, _unescaped, data)
+    if (at := plain.find(secret)) >= 0:
+        data = _cut(data, plain, at, secret)
+    # The password itself may contain text that looks like an escape.
+    return data.replace(secret, HIDDEN.encode())
+
+
+def _cut(data: bytes, plain: bytes, at: int, secret: bytes) -> bytes:
+    """Return *data* without *secret*, whose first position in *plain* is *at*."""
+    # Positions of escapes in *plain*, and how many extra bytes *data* has before each.
+    starts, excess = [], [0]
+    for escape in re.finditer(_ESCAPED_BYTE, data):
+        starts.append(escape.start() - excess[-1])
+        excess.append(excess[-1] + len(escape[0]) - 1)
+    pieces, end = [], 0
+    while at >= 0:
+        pieces += [data[end : at + excess[bisect_left(starts, at)]], HIDDEN.encode()]
+        at += len(secret)
+        end = at + excess[bisect_left(starts, at)]
+        at = plain.find(secret, at)
+    return b"".join([*pieces, data[end:]])
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    code = escape[1] or escape[3]
+    return bytes.fromhex(code.decode()) if code else escape[2]
+
+
 def redact(text: str) -> str:
     """Return *text* without the values of signatures, tokens and key IDs.
 
     Text from other programs (server messages, transport errors) passes through this
     function before it becomes part of a message.
     """
-    text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}<hidden>", text)
-    return re.sub(_BEARER, lambda m: f"{m[1]}<hidden>", text)
+    text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}{HIDDEN}", text)
+    return re.sub(_BEARER, lambda m: f"{m[1]}{HIDDEN}", text)
 
 
 # Untrusted options may choose a reference, which must not send OSS keys as a token.

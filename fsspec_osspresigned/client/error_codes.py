@@ -31,8 +31,7 @@ from ..errors import (
 )
 from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
 from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_KEY_V2, S3_QUERY
-from ..secret import SecretURL, redact
-from ..signers.wire_protocol import without
+from ..secret import HIDDEN, SecretURL, redact, without
 from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query
 from ..signing.mismatch import unsent_headers
 from ..signing.post_policy import SECRET_FIELDS
@@ -348,9 +347,9 @@ def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
 def clean(text: str) -> str:
     """Return the store's message as one line, at most 300 characters, without secrets."""
     text = "".join(c if c.isprintable() else " " for c in text)
-    text = redact(_QUERY.sub("?<hidden>", " ".join(text.split())))
-    text = re.sub(_CONDITION, lambda m: f"{m[1]}<hidden>", text)
-    return _ECHO.sub(lambda m: f"{m[1]}{m[2]}<hidden>", text)[:_MAX_MESSAGE].strip()
+    text = redact(_QUERY.sub(f"?{HIDDEN}", " ".join(text.split())))
+    text = re.sub(_CONDITION, lambda m: f"{m[1]}{HIDDEN}", text)
+    return _ECHO.sub(lambda m: f"{m[1]}{m[2]}{HIDDEN}", text)[:_MAX_MESSAGE].strip()
 
 
 def name(text: str) -> str:

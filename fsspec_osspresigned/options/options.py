@@ -29,6 +29,7 @@ from ..model import (
     frozen_mapping,
 )
 from ..secret import (
+    HIDDEN,
     HiddenList,
     HiddenMapping,
     Secret,
@@ -255,7 +256,7 @@ def _shown_source(value: Any) -> str:
     if isinstance(value, str) and "://" in value:
         return SecretURL(value).shown()
     is_shown = isinstance(value, str | os.PathLike | Secret | None)
-    return repr(value) if is_shown else "<hidden>"
+    return repr(value) if is_shown else HIDDEN
 
 
 @frozen(eq=False, kw_only=True)

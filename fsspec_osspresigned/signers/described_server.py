@@ -29,7 +29,7 @@ from ..model import (
     Reply,
     SignedRequest,
 )
-from ..secret import HiddenMapping, Secret, SecretURL
+from ..secret import HIDDEN, HiddenMapping, Secret, SecretURL
 from ..units import KIB, MIB, shown_text
 from ..url_checks import is_loopback, service_problem, url_problem
 from .base import Grant, MultipartGrant, OtherPartSizeError
@@ -57,7 +57,6 @@ from .upload_server import (
     UploadServerSigner,
 )
 from .wire_protocol import (
-    HIDDEN,
     JSON_HEADERS,
     bearer,
     problem_of_reply,

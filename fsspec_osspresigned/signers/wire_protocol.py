@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,7 +23,7 @@ from ..errors import (
 )
 from ..model import OBJECT_ACL, THRESHOLD, Action, Operation, Reply
 from ..other_stores import S3_ACL, S3_GRANT, S3_HEADER, S3_KEY_V2
-from ..secret import HiddenMapping, Secret, redact
+from ..secret import HiddenMapping, Secret, redact, without
 from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes
 from ..url_checks import (
@@ -49,12 +48,6 @@ _MAX_WAIT = 1_000_000  # seconds; eleven days
 _MAX_NUMBER = 2**53
 _NUMBERS = ("expires_in", "max_expires_in", "max_size", "objects_left", "bytes_left")
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
-HIDDEN = "<hidden>"  # replaces a token that a reply repeats
-# An escaped character in JSON, or in JSON in JSON; an escaped byte in a URL, or in a
-# URL in a URL.
-_ESCAPE = re.compile(
-    rb"(?s)\\{1,4}(?:u00([0-9a-fA-F]{2})|(.))|%(?:25){0,2}([0-9a-fA-F]{2})"
-)
 _ANY = "BUCKET"  # placeholder in messages if a server may choose the bucket
 _FRAME = len('{"requests": []}')
 
@@ -156,42 +149,6 @@ def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
             yield password
             # a form sends blanks as pluses
             yield Secret(password.reveal().replace(" ", "+"))
-
-
-def without(data: bytes, text: str) -> bytes:
-    """Return *data* with the secret *text* hidden, even if some of its characters are escaped.
-
-    Characters may be escaped for JSON, for URLs, and for JSON in JSON. Time and memory
-    are proportional to *data*.
-    """
-    if not text:
-        return data
-    secret, plain = text.encode(), _ESCAPE.sub(_unescaped, data)
-    if (at := plain.find(secret)) >= 0:
-        data = _cut(data, plain, at, secret)
-    # The password itself may contain text that looks like an escape.
-    return data.replace(secret, HIDDEN.encode())
-
-
-def _cut(data: bytes, plain: bytes, at: int, secret: bytes) -> bytes:
-    """Return *data* without *secret*, whose first position in *plain* is *at*."""
-    # Positions of escapes in *plain*, and how many extra bytes *data* has before each.
-    starts, excess = [], [0]
-    for escape in _ESCAPE.finditer(data):
-        starts.append(escape.start() - excess[-1])
-        excess.append(excess[-1] + len(escape[0]) - 1)
-    pieces, end = [], 0
-    while at >= 0:
-        pieces += [data[end : at + excess[bisect_left(starts, at)]], HIDDEN.encode()]
-        at += len(secret)
-        end = at + excess[bisect_left(starts, at)]
-        at = plain.find(secret, at)
-    return b"".join([*pieces, data[end:]])
-
-
-def _unescaped(escape: re.Match[bytes]) -> bytes:
-    code = escape[1] or escape[3]
-    return bytes.fromhex(code.decode()) if code else escape[2]
 
 
 @frozen(kw_only=True)

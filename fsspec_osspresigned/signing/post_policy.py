@@ -19,7 +19,7 @@ from attrs import frozen
 from .. import parsing
 from ..errors import ConfigurationError
 from ..parsing import is_int
-from ..secret import FormValue, Secret
+from ..secret import HIDDEN, FormValue, Secret
 from ..units import oss_moment, shown_moment, shown_text
 from .canonical import (
     ALGORITHM,
@@ -62,7 +62,6 @@ _SPELLED = {
 MAX_CONDITIONS = 1000  # policies need far fewer
 _MAX_PROBLEMS = 20
 _MAX_DEPTH = 4
-_HIDDEN = "<hidden>"
 _MAX_SHOWN = 200
 
 
@@ -118,7 +117,7 @@ class PolicyCondition:
         values = [value.replace("$", "\\$") for value in self.values]
         if hidden:
             secret = self.field in _UNSHOWN
-            values = [_HIDDEN if secret else value for value in self.values]
+            values = [HIDDEN if secret else value for value in self.values]
         if self.operator == "eq":
             return {self.field: values[0]}
         wanted = values if self.operator in LISTS else values[0]

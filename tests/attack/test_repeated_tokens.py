@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import SignerError
-from fsspec_osspresigned.signers.wire_protocol import without
+from fsspec_osspresigned.secret import without
 from tests.loopback_server import LoopbackServer
 
 TOKEN = "tok/CANARY+secret/4711=="

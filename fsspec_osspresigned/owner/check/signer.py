@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 
 from ...errors import NetworkError, SignerError
 from ...model import COPY_SOURCE, URL_ACTIONS, Action, Operation, Reply
-from ...secret import Secret, SecretURL
+from ...secret import Secret, SecretURL, without
 from ...signers import wire_protocol
 from ...signers.http import HTTPSigner, SignerExchange
 from ...signers.wire_protocol import SignerProblem, SignerReply
@@ -256,9 +256,7 @@ def _text(sent: Request | bytes, kit: Kit) -> str:
 
 def _shown(text: str, kit: Kit) -> str:
     if kit.token is not None:
-        data = wire_protocol.without(
-            text.encode("utf-8", "surrogatepass"), kit.token.reveal()
-        )
+        data = without(text.encode("utf-8", "surrogatepass"), kit.token.reveal())
         text = data.decode("utf-8", "surrogatepass")
     if len(text) > _MAX_SHOWN:
         text = f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
