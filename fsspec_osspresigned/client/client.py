@@ -223,7 +223,7 @@ class Client:
                 # Other idle connections may be broken, too.
                 if isinstance(error, NetworkError):
                     exchange = evolve(exchange, is_fresh=True)
-            signed = await self._ready_again(decision, attempts, signed, prefetcher)
+            signed = await self._prepare_retry(decision, attempts, signed, prefetcher)
             if is_over():
                 msg = "the upload was discarded before its next try"
                 raise UploadDiscardedError(msg, path=operation.path)
@@ -242,7 +242,7 @@ class Client:
             return await self.signed(operation)
         return None
 
-    async def _ready_again(
+    async def _prepare_retry(
         self,
         decision: Decision,
         attempts: Attempts,

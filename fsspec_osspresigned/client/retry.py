@@ -187,11 +187,11 @@ class Attempts:
         self._policy = policy
         self._timing = timing
         self._started = started
-        self.count = 1
+        self._count = 1
         self._doubtful = self._is_late = False
 
     @property
-    def is_doubtful(self) -> bool:
+    def _is_doubtful(self) -> bool:
         """True if a try may have published or deleted the object without confirming it."""
         return self._doubtful and self._operation.action.changes
 
@@ -201,10 +201,10 @@ class Attempts:
         If an earlier try may have acted, an interrupt gets a note, and any other error
         is replaced by OutcomeUnknownError.
         """
-        if not self.is_doubtful:
+        if not self._is_doubtful:
             raise error
         if isinstance(error, Exception):
-            raise unrepeatable(self._operation, error, self.count) from error
+            raise unrepeatable(self._operation, error, self._count) from error
         error.add_note(
             f"whether {self._operation} took effect is unknown: an earlier try was sent, "
             "and not answered"
@@ -212,9 +212,9 @@ class Attempts:
         raise error
 
     def counted(self, reply: Reply) -> Reply:
-        if self.count == 1:
+        if self._count == 1:
             return reply
-        retries = self.count - 1 - self._resigns
+        retries = self._count - 1 - self._resigns
         return evolve(reply, retries=retries, resigns=self._resigns)
 
     def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
@@ -226,30 +226,30 @@ class Attempts:
         spent = self._timing.clock() - self._started
         decision = self._policy.decide(
             failure,
-            attempt=self.count - self._resigns,
+            attempt=self._count - self._resigns,
             elapsed=spent,
             draw=self._timing.draw(),
             resigned=self._resigns > 0,
         )
-        failure.tries = self.count
+        failure.tries = self._count
         self._doubtful = self._doubtful or may_have_acted(failure)
         if isinstance(failure, NetworkTimeoutError) and failure.sent:
             self._is_late = True
         failure.is_late = self._is_late
-        if self.is_doubtful:
+        if self._is_doubtful:
             if isinstance(failure, SourceChangedError):
-                raise unrepeatable(self._operation, failure, self.count) from failure
+                raise unrepeatable(self._operation, failure, self._count) from failure
             failure.outcome = Outcome.UNKNOWN
         if decision.verb is Verb.GIVE_UP or last:
-            if self.count > 1:
+            if self._count > 1:
                 failure.add_note(
-                    f"{self._operation}: {self.count} tries in {spent:.1f} s"
+                    f"{self._operation}: {self._count} tries in {spent:.1f} s"
                 )
             raise failure
         manner = "with a new signature"
         if decision.verb is Verb.WAIT:
             manner = f"in {decision.seconds:.1f} s"
         _log.info("%s: %s; retrying %s", self._operation, failure.message, manner)
-        self.count += 1
+        self._count += 1
         self._resigns += decision.verb is Verb.SIGN_AGAIN
         return decision
