@@ -192,8 +192,8 @@ async def cat(
         data |= {name: error for name, error in pairs if error is not None}
     data = {name: data[name] for name in names if name in data}
     is_one = isinstance(match.source, str)
-    found = [name.rstrip("/") for name in names]
-    if is_one and data and found == [object_path(client, match.source)]:
+    slashless = [name.rstrip("/") for name in names]
+    if is_one and data and slashless == [object_path(client, match.source)]:
         return next(iter(data.values()))
     return data
 

@@ -196,13 +196,13 @@ class Downward:
         removed from ``plan.extra``.
         """
         new = [item.entry.name for item in plan.send if item.stored is None]
-        found = {self._inode(name): name for name in new}
-        found.pop(None, None)
-        inodes = {each.name: self._inode(each.name) for each in plan.extra if found}
-        plan.extra = [each for each in plan.extra if inodes.get(each.name) not in found]
-        for inode in found.keys() - inodes.values():
+        replaced = {self._inode(name): name for name in new}
+        replaced.pop(None, None)
+        extra = {each.name: self._inode(each.name) for each in plan.extra if replaced}
+        plan.extra = [e for e in plan.extra if extra.get(e.name) not in replaced]
+        for inode in replaced.keys() - extra.values():
             why = "its name differs in case, or it has just appeared"
-            yield f"{found[inode]!r} would replace a file that was not listed: {why}"
+            yield f"{replaced[inode]!r} would replace a file that was not listed: {why}"
 
     def _inode(self, name: str) -> tuple[int, int] | None:
         try:
