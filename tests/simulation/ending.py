@@ -302,26 +302,20 @@ class Ending:
         await self._changes(verbs)
         await self._directories(verbs)
         await self._trees(verbs)
-        with self._step("sync"):
-            await verbs.in_thread(self._sync)
-        with self._step("an object that is replaced while it is read"):
-            await verbs.in_thread(self._replaced)
-        with self._step("the memory of an open file"):
-            await verbs.in_thread(self._memory)
-        with self._step("a small call during a large one"):
-            await verbs.in_thread(self._beside)
-        with self._step("calls whose requests fail once"):
-            await verbs.in_thread(self._once)
-        with self._step("calls whose requests are refused in turn"):
-            await verbs.in_thread(self._in_turn)
-        with self._step("a URL map of parts"):
-            await verbs.in_thread(self._by_map)
-        with self._step("a full disk"):
-            await verbs.in_thread(self._unwritten)
-        with self._step("a slow disk"):
-            await verbs.in_thread(self._slow_disk)
-        with self._step("resume"):
-            await verbs.in_thread(self._broken_off)
+        for what, step in (
+            ("sync", self._sync),
+            ("an object that is replaced while it is read", self._replaced),
+            ("the memory of an open file", self._memory),
+            ("a small call during a large one", self._beside),
+            ("calls whose requests fail once", self._once),
+            ("calls whose requests are refused in turn", self._in_turn),
+            ("a URL map of parts", self._by_map),
+            ("a full disk", self._unwritten),
+            ("a slow disk", self._slow_disk),
+            ("resume", self._broken_off),
+        ):
+            with self._step(what):
+                await verbs.in_thread(step)
 
     async def _reads(self, verbs: Any) -> None:
         path, data = f"{self.root}/put", self._at(f"{self.root}/put")
