@@ -16,7 +16,9 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import OutcomeUnknownError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import SMALL
-from fsspec_osspresigned.model import MIN_PART
+from fsspec_osspresigned.model import MIN_PART, Reply, SignedRequest
+from fsspec_osspresigned.signers import Signer
+from fsspec_osspresigned.upload.journal import HeldJournal
 
 BUCKET = "examplebucket"
 LIMIT = 20.0  # seconds: the time limit of a request is a minute
@@ -181,3 +183,76 @@ def test_interrupt_between_two_tries(oss, caplog):
     error = interrupted(lambda: "retrying in" in caplog.text, lambda: pipe(fs))
     (note,) = error.__notes__
     assert note.endswith("unknown: an earlier try was sent, and not answered")
+
+
+# -- an interrupt after the reply --------------------------------------------------------
+
+
+def test_interrupt_while_a_receipt_is_taken(oss):
+    """The exception says that the object is stored."""
+    taken, released = threading.Event(), threading.Event()
+
+    def take(_: object) -> None:
+        taken.set()
+        released.wait(60)
+
+    fs = OSSPresignedFileSystem(signer="keys", receipts=take)
+    try:
+        error = interrupted(taken.is_set, lambda: pipe(fs))
+    finally:
+        released.set()
+    assert f"{BUCKET}/k is stored" in error.__notes__
+
+
+def test_interrupt_while_a_journal_is_removed(oss, tmp_path, monkeypatch):
+    """The exception says that the object is stored."""
+    removing, released = threading.Event(), threading.Event()
+
+    def remove(_: HeldJournal) -> None:
+        removing.set()
+        released.wait(60)
+
+    monkeypatch.setattr(HeldJournal, "remove", remove)
+    local = tmp_path / "file"
+    local.write_bytes(bytes(3 * MIN_PART))
+    fs = OSSPresignedFileSystem(
+        signer="keys",
+        part_size=MIN_PART,
+        multipart_threshold=1,
+        resume_dir=str(tmp_path / "journals"),
+    )
+    try:
+        error = interrupted(
+            removing.is_set, lambda: fs.put_file(str(local), f"{BUCKET}/k")
+        )
+    finally:
+        released.set()
+    assert f"{BUCKET}/k is stored" in error.__notes__
+
+
+def test_interrupt_of_a_call_at_an_upload_server(oss):
+    """A server that has not answered may still act; the exception says so."""
+    called, released = threading.Event(), threading.Event()
+
+    def carry_out(_: object) -> Reply:
+        called.set()
+        released.wait(60)
+        return Reply(status=200, headers={})
+
+    class Server(Signer):
+        """Signer whose requests are calls at a server with another protocol."""
+
+        def sign(self, operations):
+            return [
+                SignedRequest(
+                    method="PUT", url="https://example.com/", carry_out=carry_out
+                )
+                for _ in operations
+            ]
+
+    fs = OSSPresignedFileSystem(signer=Server())
+    try:
+        error = interrupted(called.is_set, lambda: pipe(fs))
+    finally:
+        released.set()
+    assert f"whether {BUCKET}/k was uploaded is unknown" in error.__notes__
