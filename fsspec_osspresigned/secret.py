@@ -18,7 +18,7 @@ HIDDEN = "<hidden>"  # replaces each secret
 # sensitive name can occur in a query, a header, JSON (also in a JSON string), or an XML
 # tag, and all of them can be percent-encoded or escaped for JSON, also repeatedly. A
 # name may follow such an escape, as in "%26Signature" or "\u0026Signature".
-_BEGIN = r"(?: (?<![a-z0-9]) | (?<=[0-9][0-9a-f]) | (?<=\\[nrt]) )"
+_BEGIN = r"(?: (?<![a-z0-9]) | (?<=[0-9][0-9a-f]) | (?<=\\[nrt]) | (?<=5c[nrt]) )"
 _ESCAPE = r"(?: %(?:25)* | \\+u00 )"  # followed by two hexadecimal digits
 _SENSITIVE = rf"""(?ix)
     {_BEGIN}
@@ -27,7 +27,8 @@ _SENSITIVE = rf"""(?ix)
     | ossaccesskeyid | awsaccesskeyid | access[-_]?key[-_]?(?:id|secret)
     | secret[-_]?access[-_]?key | sig
     )
-    ( (?:\\*["']|{_ESCAPE}2[027])?\s*(?:[=:]|{_ESCAPE}3[ad])\s*(?:\\*["'])?
+    ( (?:(?:\\|u005c|%(?:25)*5c)*(?:["']|(?:u00|%(?:25)*)2[027]))?
+      \s*(?:[=:]|{_ESCAPE}3[ad])\s*(?:\\*["'])?
     | > | {_ESCAPE}3e )
     (?: [^\s&"'<>;,)\\] | \\(?![nrt]) )+ """
 _BEARER = rf"""(?ix)

@@ -105,6 +105,8 @@ REPEATED = {
     "percent twice": lambda text: quote(quote(text, safe=""), safe=""),
     "JSON": json.dumps,
     "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "JSON in percent": lambda text: quote(json.dumps(text), safe=""),
+    "JSON in JSON in percent": lambda text: quote(json.dumps(json.dumps(text))),
     "JSON of Go": lambda text: re.sub("[&<=>?]", lambda m: f"\\u{ord(m[0]):04x}", text),
     "JSON of PHP": lambda text: json.dumps(text).replace("/", r"\/"),
 }
@@ -144,6 +146,8 @@ def test_redact_is_linear():
     texts = ('signature"', "signature\\", "signature ", "signature=\"'")
     for text in (*texts, "signature%25", "26sig%2520", r"\\u00", "bearer%20"):
         assert redact(text * 20_000 + " " * 200_000)
+    for text in ("\\", "%5C", r"\u005c", "%25"):
+        assert redact("signature" + text * 100_000)
 
 
 @pytest.mark.parametrize(
