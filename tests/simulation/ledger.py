@@ -199,10 +199,22 @@ class Ledger:
             ends = (KeyboardInterrupt, asyncio.CancelledError)
             if own is None or isinstance(own, ends):
                 write.say("interrupted", error)
+                if operation_of_caller.get()[2] in ("pipe", "put_file"):
+                    self._check_notes(write, error)
             else:
                 outcome = getattr(own, "outcome", Outcome.NOT_STORED)
                 is_damaged = isinstance(own, IntegrityError) and outcome == "stored"
                 write.say("damaged" if is_damaged else str(outcome), own)
+
+    def _check_notes(self, write: Write, error: BaseException) -> None:
+        """Check that the error of an interrupted call names the object that it has stored."""
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        is_named = write.path in notes
+        if is_named or min(map(len, write.contents)) < NAMED:
+            return
+        for commit in self._commits(write.path, write.asked):
+            if commit and commit.data in write.contents and commit.at >= write.asked:
+                raise Broken(f"{write} is stored, but the notes only say {notes!r}")
 
     # -- invariants ----------------------------------------------------------------------
 

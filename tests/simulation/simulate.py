@@ -229,14 +229,18 @@ class Runner(Operations):
         seeded = random.Random(f"{type(self).__name__} {self.program['seed']}")
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
         random.seed(self.program["seed"])
-        os.environ["TZ"] = self.program.get("zone", "UTC")
-        time.tzset()
-        self.server.clock.jump(self.program.get("skew", 0))
+        # Each variable takes a step, so all machines have the same ones.
+        debug = {n: v for n, v in os.environ.items() if n.startswith("SIMULATION_")}
+        os.environ.clear()
         os.environ.update(
+            debug,
+            TZ=self.program.get("zone", "UTC"),
             OSS_ACCESS_KEY_ID=KEY.access_key_id,
             OSS_ACCESS_KEY_SECRET=KEY.access_key_secret.reveal(),
             OSS_REGION=REGION,
         )
+        time.tzset()
+        self.server.clock.jump(self.program.get("skew", 0))
         self.records = _Records(self.ledger)
         logging.getLogger().addHandler(self.records)
         warnings.simplefilter("always")
@@ -588,8 +592,8 @@ class Runner(Operations):
         """Without faults, let a caller of one kind run every verb once more."""
         self.network.faults, self.network.waits = Faults(), None
         disks.install(Disk(self.world))
-        if self.world.signer_faults:
-            time.sleep(_LATEST)  # a running call may take this long to answer
+        # Aborts of interrupted calls and calls of a signer may still run.
+        time.sleep(_LATEST if self.world.signer_faults else _STOPS)
         self.world.signer_faults = self.world.holds = self.world.switches = 0.0
         self.ledger.must_succeed = False  # some of these steps fail on purpose
         self.records.fs = None
