@@ -388,7 +388,7 @@ class Curl:
         found = {name.strip(): value.strip() for name, _, value in split}
         self._left = math.inf
         self._is_chunked = found.get(b"transfer-encoding") == b"chunked"
-        if self._method == "HEAD" or status in _NO_BODY:
+        if self._options.get(pycurl.NOBODY) or status in _NO_BODY:
             self._left = 0
         elif not self._is_chunked and b"content-length" in found:
             self._left = int(found[b"content-length"])

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +260,20 @@ class Ending:
                     ) from error
             else:
                 raise Broken("an object was read without permission")
+        if not is_error and self.fs.storage_options.get("overwrite") is None:
+            await self._hidden(verbs)
+
+    async def _hidden(self, verbs: Any) -> None:
+        """An object that was reported as missing, but exists, is not replaced."""
+        path, data = self._data("hidden", _SMALL)
+        owner = OSSPresignedFileSystem(**{**self.fs.storage_options, "signer": "keys"})
+        await verbs.in_thread(lambda: owner.pipe_file(path, data))
+        if await verbs.exists(path):
+            raise Broken(f"{path} was found without permission")
+        with suppress(FileExistsError):
+            await verbs.pipe_file(path, b"another content")
+            raise Broken(f"{path} was replaced because it could not be seen")
+        self._is(path, data)
 
     async def _directories(self, verbs: Any) -> None:
         new = f"{self.root}/new"
