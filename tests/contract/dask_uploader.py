@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import pickle
 import sys
-import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -77,16 +76,6 @@ def take_token(place: str) -> None:
     os.environ["OSSPRESIGNED_TOKEN"] = Path(place).read_text().strip()
 
 
-def leak(place: str) -> None:
-    """Show what is at *place* wherever a careless program would."""
-    text = Path(place).read_text()
-    logging.getLogger("careless").debug("the secret is %s", text)
-    logging.getLogger("distributed.worker.careless").warning("it is %s", text)
-    for stream in (sys.stdout, sys.stderr):
-        stream.write(text)
-        stream.flush()
-
-
 class Notes:
     """Keeps what could be seen, each thing in a file, for the test to search."""
 
@@ -117,11 +106,9 @@ def with_dask(plan: dict[str, Any], notes: Notes) -> dict[str, Any]:
 
     told: dict[str, Any] = {
         "client": os.getpid(),
-        "seconds": {},
         "failures": {},
         "holders": {},
     }
-    started = time.monotonic()
     with (
         LocalCluster(
             n_workers=2,
@@ -132,21 +119,17 @@ def with_dask(plan: dict[str, Any], notes: Notes) -> dict[str, Any]:
         ) as cluster,
         Client(cluster) as client,
     ):
-        told["seconds"]["start of the cluster"] = time.monotonic() - started
         collections(plan["local"], {}, compute=True)  # what must arrive
         for source, options in plan["sources"].items():
             if source == "environment":
                 # From here on the workers have it, and nobody else.
                 client.run(take_token, plan["token_file"])
-            started = time.monotonic()
             from_workers(client, source, plan, notes)
-            told["seconds"][source] = time.monotonic() - started
             told["failures"][source] = failing(client, source, options, plan, notes)
             told["holders"][source] = [
                 holders(plan["token_file"]),
                 *client.run(holders, plan["token_file"]).values(),
             ]
-        careless(client, plan, notes)
         notes.keep("workers.log", repr(client.get_worker_logs()).encode())
         notes.keep("scheduler.log", repr(client.get_scheduler_logs()).encode())
         client.dump_cluster_state(str(Path(plan["folder"], "seen", "state")))
@@ -202,24 +185,6 @@ def failing(
     ]
 
 
-def careless(client: Any, plan: dict[str, Any], notes: Notes) -> None:
-    """Leak another secret in every way: what is searched can be found."""
-    import dask  # noqa: PLC0415 - pools spare it
-
-    place = plan["canary_file"]
-    text = Path(place).read_text()
-    client.run(leak, place)
-    client.run_on_scheduler(
-        lambda: logging.getLogger("distributed.scheduler").warning("it is %s", text)
-    )
-    client.submit(len, text, key="careless", pure=False).result()
-    kept = client.submit(str, text, key="careless-too")
-    kept.result()
-    client.dump_cluster_state(str(Path(plan["folder"], "seen", "careless-state")))
-    notes.keep("careless.graph", cloudpickle.dumps(dask.delayed(len)(text)))
-    notes.pickles("careless", [text])
-
-
 def into_file(folder: str) -> None:
     """Log everything that this process says, in full."""
     place = Path(folder, "logs", f"process-{os.getpid()}.log")
@@ -229,14 +194,13 @@ def into_file(folder: str) -> None:
 def with_pools(plan: dict[str, Any], notes: Notes) -> dict[str, Any]:
     """Write from pools of two processes, however they are made."""
     into_file(plan["folder"])
-    told: dict[str, Any] = {"seconds": {}, "workers": {}, "client": os.getpid()}
+    told: dict[str, Any] = {"workers": {}, "client": os.getpid()}
     for source, options in plan["sources"].items():
         fs = fsspec.filesystem("osspresigned", **options)
         notes.pickles(f"{source}-fs", fs)
         # The forked ones inherit a filesystem with threads and connections.
         fs.pipe_file(f"{plan['roots'][source]}/parent", b"parent")
         for method in plan["methods"]:
-            started = time.monotonic()
             root = f"{plan['roots'][source]}/{method}"
             futures = []
             with ProcessPoolExecutor(
@@ -252,11 +216,7 @@ def with_pools(plan: dict[str, Any], notes: Notes) -> dict[str, Any]:
                     file = fsspec.open(f"osspresigned://{path}", "wb", **options)
                     futures.append(pool.submit(write_open_file, file, path))
                 pids = {future.result() for future in futures}
-                pool.submit(leak, plan["canary_file"]).result()
-            name = f"{source} {method}"
-            told["seconds"][name] = time.monotonic() - started
-            told["workers"][name] = sorted(pids)
-    notes.pickles("careless", [Path(plan["canary_file"]).read_text()])
+                told["workers"][f"{source} {method}"] = sorted(pids)
     return told
 
 

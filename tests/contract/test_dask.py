@@ -119,12 +119,9 @@ class Run:
         self.signer = folder / "signer"
         self.local = folder / "local"  # what dask writes without us
         self.token = secrets.token_urlsafe(32)
-        self.canary = secrets.token_urlsafe(32)
         self.signatures: set[str] = set()
         self.stored: dict[str, bytes] = {}
         self.told: dict[str, Any] = {}
-        self.calls: list[dict[str, Any]] = []
-        self.requests = 0
         self.unfinished: list[object] = []
         self.key_secret = ""
 
@@ -149,10 +146,8 @@ class Run:
             self.key_secret = oss.credentials.access_key_secret.reveal()
             with Serve(oss, self.signer, self.token) as serve:
                 self._run(how, self._plan(oss, serve.url, roots, in_map))
-                self.calls = serve.calls()
             contents = oss.objects(BUCKET)
             self.stored = {key: bytes(contents[key]) for key in contents}
-            self.requests = len(oss.requests)
             self.unfinished = [*oss.uploads(BUCKET)]
 
     def _plan(
@@ -191,7 +186,6 @@ class Run:
             },
             "methods": METHODS,
             "token_file": str(token_file),
-            "canary_file": str(private(self.folder / "canary", self.canary)),
         }
 
     def _run(self, how: str, plan: Mapping[str, Any]) -> None:
@@ -218,15 +212,6 @@ class Run:
         """Return what is stored of a kind, by the name's last part."""
         head = f"granted/{source}/{kind}/"
         return {k.removeprefix(head): v for k, v in self.stored.items() if k.startswith(head)}  # fmt: skip
-
-    def measured(self) -> str:
-        """Say what it took."""
-        seconds = {n: round(s, 2) for n, s in self.told["seconds"].items()}
-        signed = sum(call["signed"] for call in self.calls)
-        return (
-            f"\n{len(self.stored)} objects by {self.requests} requests; the signer was "
-            f"called {len(self.calls)} times for {signed} signatures; seconds: {seconds}"
-        )
 
 
 @contextlib.contextmanager
@@ -325,48 +310,18 @@ def test_no_secret_in_any_pickle_graph_or_log(cluster_run):
     assert leaks(run.seen, run.hidden) == {}
     assert leaks(run.signer, run.hidden) == {}  # what the signer logs
 
-
-@pytest.mark.heavy
-def test_what_was_searched_would_have_shown_a_leak(cluster_run):
-    """A secret that was leaked on purpose is found in each output, so none is empty."""
-    run = cluster_run
-    found = leaks(run.seen, {"canary": run.canary})
-    assert set(found) == {
-        "logs/cluster.log",
-        "stdout",
-        "stderr",
-        "seen/workers.log",
-        "seen/scheduler.log",
-        "seen/careless-state.msgpack.gz",
-        "seen/state.msgpack.gz",
-        "seen/careless.graph",
-        "seen/careless.pickle",
-        "seen/careless.cloudpickle",
-    }
+    for name in ("cluster.log", "workers.log", "scheduler.log", "state.msgpack.gz"):
+        (place,) = run.seen.rglob(name)
+        assert place.stat().st_size > 1_000  # what was searched is not empty
     log = (run.seen / "logs" / "cluster.log").read_text()
     # All of them speak, in full: the client, the scheduler, two workers, ourselves.
     assert len({line.partition(" ")[0] for line in log.splitlines()}) >= 3
     requests = "fsspec_osspresigned.http"
     for speaker in ("distributed.scheduler", "distributed.worker", requests, "asyncio"):
         assert f"DEBUG {speaker}" in log
-    assert "fsspec_osspresigned" in log
     graphs = [f.read_bytes() for f in (run.seen / "seen").glob("file-*.graph")]
     assert len(graphs) == len(KINDS)
     assert all(b"file:" in graph for graph in graphs)  # the reference itself travels
-
-
-@pytest.mark.heavy
-def test_signer_calls_are_counted(cluster_run, capsys):
-    """Each request to the store had its signature; none was refused but as planned."""
-    with capsys.disabled():
-        print(cluster_run.measured())  # noqa: T201 - figures to quote
-    calls = cluster_run.calls
-    assert {call["token"] for call in calls} == {"workers"}
-    assert {call["status"] for call in calls} == {200}
-    signed = sum(call["signed"] for call in calls)
-    from_map = 3 * PARTITIONS + 2 * FILES + 1
-    assert len(calls) <= signed + 2  # two refusals
-    assert cluster_run.requests - from_map <= signed
 
 
 # -- process pools -----------------------------------------------------------------------
@@ -401,13 +356,11 @@ def test_every_byte_of_every_pool_arrives(pools_run, source, method):
 
 
 @pytest.mark.slow
-def test_no_secret_in_what_pools_pickle_and_log(pools_run, capsys):
-    """Nothing but references goes to the processes; a leak would have been found."""
+def test_no_secret_in_what_pools_pickle_and_log(pools_run):
+    """Nothing but references goes to the processes."""
     run = pools_run
-    with capsys.disabled():
-        print(run.measured())  # noqa: T201 - figures to quote
     assert len(run.signatures) > 50
     assert leaks(run.seen, run.hidden) == {}
-    found = leaks(run.seen, {"canary": run.canary})
-    assert {"stdout", "stderr", "seen/careless.pickle"} <= set(found)
-    assert sum(name.startswith("logs/process-") for name in found) >= len(METHODS)
+    logs = [*(run.seen / "logs").glob("process-*.log")]
+    assert len(logs) > len(METHODS)  # of the parent, and of each kind of process
+    assert all("DEBUG" in log.read_text() for log in logs)
