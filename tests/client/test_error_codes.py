@@ -75,168 +75,114 @@ def error(reply, signed=None, *, now=NOW + 60.0, offset=None, **more):
     return from_reply(PUT, reply, signed, now=lambda: now, offset=offset, **more)
 
 
+def case(code, reason, words, *, ec="", status=403, **members):
+    """Return a refusal, and what must be said of it."""
+    return code, ec, status, members, reason, words
+
+
 CASES = [
-    # OSS: code, EC, status, further members -> reason, class, words of the message.
-    (
-        "AccessDenied",
-        "0002-00000069",
-        403,
-        {},
-        RefusalReason.EXPIRED,
-        "ask for a new one",
+    case(
+        "AccessDenied", RefusalReason.EXPIRED, "ask for a new one", ec="0002-00000069"
     ),
-    (
-        "AccessDenied",
-        "0002-00000236",
-        403,
-        {},
-        RefusalReason.EXPIRED,
-        "ask for a new one",
+    case(
+        "AccessDenied", RefusalReason.EXPIRED, "ask for a new one", ec="0002-00000236"
     ),
-    (
-        "AccessDenied",
-        "0002-00000235",
-        403,
-        {},
-        RefusalReason.NOT_YET_VALID,
-        "not valid yet",
+    case(
+        "AccessDenied", RefusalReason.NOT_YET_VALID, "not valid yet", ec="0002-00000235"
     ),
-    (
+    case(
         "SecurityTokenExpired",
-        "",
-        403,
-        {},
         RefusalReason.TOKEN_ENDED,
         "STS token that signed the URL",
     ),
-    (
-        "AccessDenied",
-        "0002-00000007",
-        403,
-        {},
-        RefusalReason.TOKEN_ENDED,
-        "has expired",
-    ),
-    ("InvalidSecurityToken", "", 403, {}, RefusalReason.TOKEN_INVALID, "withdrawn"),
-    (
+    case("AccessDenied", RefusalReason.TOKEN_ENDED, "has expired", ec="0002-00000007"),
+    case("InvalidSecurityToken", RefusalReason.TOKEN_INVALID, "withdrawn"),
+    case(
         "AccessKeyIdAndSecurityTokenNotMatch",
-        "",
-        403,
-        {},
         RefusalReason.TOKEN_INVALID,
         "does not belong to its key",
     ),
-    (
+    case(
         "RequestTimeTooSkewed",
-        "0002-00000504",
-        403,
-        {
-            "RequestTime": "Thu, 01 Jan 2026 00:30:00 GMT",
-            "ServerTime": "2026-01-01T00:01:00.000Z",
-        },
         RefusalReason.CLOCK_SKEW,
         "the request is dated 1740 s ahead of the store's clock: set the clock",
+        ec="0002-00000504",
+        RequestTime="Thu, 01 Jan 2026 00:30:00 GMT",
+        ServerTime="2026-01-01T00:01:00.000Z",
     ),
-    (
+    case("RequestTimeTooSkewed", RefusalReason.CLOCK_SKEW, "is not the store's"),
+    case(
         "RequestTimeTooSkewed",
-        "",
-        403,
-        {},
-        RefusalReason.CLOCK_SKEW,
-        "is not the store's",
-    ),
-    (
-        "RequestTimeTooSkewed",
-        "",
-        403,
-        {"RequestTime": "20260101T003000Z", "ServerTime": "2026-01-01T00:01:00Z"},
         RefusalReason.CLOCK_SKEW,
         "the request is dated 1740 s ahead of the store's clock",
+        RequestTime="20260101T003000Z",
+        ServerTime="2026-01-01T00:01:00Z",
     ),
-    ("ExpiredRequest", "", 403, {}, RefusalReason.EXPIRED, "ask for a new one"),
-    (
+    case("ExpiredRequest", RefusalReason.EXPIRED, "ask for a new one"),
+    case(
         "AccessDenied",
-        "0003-00001403",
-        403,
-        {"Bucket": "b", "Endpoint": "oss-cn-x.aliyuncs.com"},
         RefusalReason.WRONG_REGION,
         "another region (oss-cn-x.aliyuncs.com)",
+        ec="0003-00001403",
+        Bucket="b",
+        Endpoint="oss-cn-x.aliyuncs.com",
     ),
-    (
+    case(
         "AccessDenied",
-        "",
-        403,
-        {"Endpoint": "evil host?"},
         RefusalReason.WRONG_REGION,
         "in another region: tell the owner, who must sign",
+        Endpoint="evil host?",
     ),
-    (
+    case(
         "InvalidArgument",
-        "0002-00000226",
-        400,
-        {},
         RefusalReason.WRONG_REGION,
         "signed for the region cn-hangzhou, the store is in another",
+        ec="0002-00000226",
+        status=400,
     ),
-    (
-        "AccessDenied",
-        "0003-00000001",
-        403,
-        {},
-        RefusalReason.DENIED,
-        "lacks the permission",
+    case(
+        "AccessDenied", RefusalReason.DENIED, "lacks the permission", ec="0003-00000001"
     ),
-    ("UserDisable", "", 403, {}, RefusalReason.ACCOUNT_DISABLED, "bill is unpaid"),
-    (
+    case("UserDisable", RefusalReason.ACCOUNT_DISABLED, "bill is unpaid"),
+    case(
         "PermanentRedirect",
-        "",
-        403,
-        {"Endpoint": "oss-cn-x.aliyuncs.com"},
         RefusalReason.WRONG_REGION,
         "another region (oss-cn-x.aliyuncs.com)",
+        Endpoint="oss-cn-x.aliyuncs.com",
     ),
-    (
+    case(
         "InvalidAccessKeyId",
-        "0002-00000903",
-        403,
-        {},
         RefusalReason.KEY_DISABLED,
         "is disabled",
+        ec="0002-00000903",
     ),
-    (
+    case(
         "InvalidAccessKeyId",
-        "0002-00000904",
-        403,
-        {},
         RefusalReason.KEY_DISABLED,
         "from this address",
+        ec="0002-00000904",
     ),
-    (
+    case(
         "InvalidAccessKeyId",
-        "0002-00000902",
-        403,
-        {"OSSAccessKeyId": "LTAI5tKey"},
         RefusalReason.UNKNOWN_KEY,
         "does not know the signing key",
+        ec="0002-00000902",
+        OSSAccessKeyId="LTAI5tKey",
     ),
-    (
+    case(
         "SignatureDoesNotMatch",
-        "",
-        403,
-        {},
         RefusalReason.MISMATCH,
         "the URL was changed or cut, or it is signed for another method",
     ),
     # S3
-    ("ExpiredToken", "", 400, {}, RefusalReason.TOKEN_ENDED, "has expired"),
-    ("InvalidToken", "", 400, {}, RefusalReason.TOKEN_INVALID, "withdrawn"),
-    (
+    case("ExpiredToken", RefusalReason.TOKEN_ENDED, "has expired", status=400),
+    case("InvalidToken", RefusalReason.TOKEN_INVALID, "withdrawn", status=400),
+    case(
         "AuthorizationHeaderMalformed",
-        "",
-        400,
-        {"Region": "eu-west-1"},
         RefusalReason.WRONG_REGION,
         "the store is in another (eu-west-1)",
+        status=400,
+        Region="eu-west-1",
     ),
 ]
 

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine import abort_at_exit as unfinished
 from fsspec_osspresigned.errors import UploadDiscardedError
+from tests.engine.conftest import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -77,15 +77,6 @@ def initiated(oss) -> int:
     return sum(r.action == "InitiateMultipartUpload" for r in oss.requests)
 
 
-def wait_until(holds) -> None:
-    """Wait for what another process brings about."""
-    for _ in range(1_000):
-        if holds():
-            return
-        time.sleep(0.02)
-    pytest.fail("it never came")
-
-
 def open_uploads(oss) -> int:
     """Return how many multipart uploads are left."""
     return len(oss.uploads("examplebucket"))
@@ -107,28 +98,6 @@ def test_sigterm_aborts_and_then_terminates(child, oss):
     assert not oss.objects("examplebucket")
 
 
-@pytest.mark.parametrize("on_error", ["raise", "return"])
-def test_sigterm_ends_a_whole_tree(child, oss, tmp_path, on_error):
-    """No file is begun any more, and what was begun leaves nothing."""
-    for number in range(40):
-        (tmp_path / f"{number:02}").write_bytes(bytes(300 * 1024))
-    oss.faults.add(Fault(action="UploadPart", delay=0.05, times=None))
-    process = child(f"""
-        fs = OSSPresignedFileSystem(
-            signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
-        )
-        print("ready", flush=True)
-        fs.put({str(tmp_path)!r}, "examplebucket/in", recursive=True,
-               on_error={on_error!r})
-    """)
-    assert process.stdout.readline() == "ready\n"
-    wait_until(lambda: len(oss.objects("examplebucket")) >= 2)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == -signal.SIGTERM
-    assert len(oss.objects("examplebucket")) < 40
-    assert open_uploads(oss) == 0
-
-
 def test_sigterm_while_an_upload_is_begun(child, oss):
     """An upload whose ID is still on its way is removed when it has come."""
     oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0, times=None))
@@ -145,34 +114,6 @@ def test_sigterm_while_an_upload_is_begun(child, oss):
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == -signal.SIGTERM
     assert open_uploads(oss) == 0
-
-
-def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
-    """At exit, a put_file of a daemon thread ends before the interpreter does."""
-    process = child("""
-        from fsspec_osspresigned.http.body import MemoryBody
-        ready = threading.Event()
-        class Slow:
-            size = 100 * 1024
-            def blocks(self):
-                ready.set()
-                wait()
-        class Source(MemoryBody):
-            def part(self, offset, size):
-                return Slow() if offset else MemoryBody.part(self, offset, size)
-        from fsspec_osspresigned.client.operations import Target
-        from fsspec_osspresigned.upload.upload import upload_source
-        client = OSSPresignedFileSystem(
-            signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
-        ).client
-        def work():
-            body = Source(bytes(300 * 1024))
-            run(upload_source, client, Target(path="examplebucket/a"), body)
-        threading.Thread(target=work, daemon=True).start()
-        ready.wait()
-    """)
-    assert process.wait(20) == 0
-    assert (initiated(oss), open_uploads(oss)) == (1, 0)
 
 
 def test_programs_that_handle_sigterm_are_left_alone(child, oss):

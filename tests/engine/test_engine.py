@@ -341,6 +341,30 @@ def test_any_number_of_threads_that_wait():
     assert sorted(run(main)) == list(range(100))
 
 
+def test_cancelled_job_that_waits_for_a_thread(no_engine, monkeypatch):
+    """It ends at once, and is never done."""
+    monkeypatch.setattr("fsspec_osspresigned.engine.engine.WORKERS", 1)
+    begun, go, done = threading.Event(), threading.Event(), []
+
+    def first():
+        begun.set()
+        go.wait(10)
+
+    async def main():
+        busy = asyncio.create_task(blocking(first))
+        waits = asyncio.create_task(blocking(done.append, 1))
+        await asyncio.sleep(0.01)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+        go.set()
+        await busy
+        return await blocking(int, "7")
+
+    assert run(main) == 7
+    assert done == []
+
+
 # -- to the end, in the background, step by step ----------------------------------------
 
 

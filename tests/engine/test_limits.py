@@ -33,8 +33,6 @@ class Requests:
             for is_small in (True, False)
         }
         self.order = []
-        self.now = {True: 0, False: 0}
-        self.highest = {True: 0, False: 0}
 
     @contextlib.asynccontextmanager
     async def request(self, client="client", *, is_small=True):
@@ -43,12 +41,9 @@ class Requests:
         place = self.places[client, is_small]
         if not limiter.enter_nowait(place):
             await limiter.enter(place)
-        self.now[is_small] += 1
-        self.highest[is_small] = max(self.highest[is_small], self.now[is_small])
         try:
             yield
         finally:
-            self.now[is_small] -= 1
             limiter.leave(place)
 
     def begin(self, name, until=None, **facts):
@@ -67,27 +62,6 @@ async def settle():
     """Let all tasks go on as far as they can."""
     for _ in range(20):
         await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize(
-    ("small", "large", "total", "highest"),
-    [(2, 3, 100, (2, 3)), (5, 5, 4, (2, 2)), (1, 1, 1, (1, 1))],
-)
-def test_limits(small, large, total, highest):
-    """Small and large requests have their limits, and all together have one."""
-    requests = Requests(small, large, total)
-
-    async def send(is_small):
-        async with requests.request(is_small=is_small):
-            assert requests.limiter.in_flight <= total
-            await asyncio.sleep(0.001)
-
-    async def main():
-        await asyncio.gather(*(send(bool(n % 2)) for n in range(60)))
-
-    run(main)
-    assert (requests.highest[True], requests.highest[False]) == highest
-    assert requests.limiter.in_flight == 0
 
 
 def test_calls_take_turns():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import ssl
 import struct
@@ -79,6 +80,21 @@ class Peer:
 
 
 Script = Callable[[Peer], object]
+
+
+def ok(peer: Peer) -> None:
+    """Answer every request."""
+    while peer.request():
+        peer.answer('ETag: "E"')
+
+
+class Sink(io.BytesIO):
+    """Where the body of a reply goes."""
+
+    def begin(self) -> None:
+        """Forget what an earlier try has written."""
+        self.seek(0)
+        self.truncate()
 
 
 class Server:

@@ -14,6 +14,7 @@ from fsspec_osspresigned.errors import (
     NetworkError,
 )
 from fsspec_osspresigned.http.body import MemoryBody
+from tests.http.conftest import ok
 
 TARGETS = [
     "/k?x-oss-signature=%2b%2B%7e%7E~+/=",
@@ -36,18 +37,12 @@ TARGETS = [
 ]
 
 
-def plain(peer):
-    """Answer every request."""
-    while peer.request():
-        peer.answer()
-
-
 def in_tls(context):
     """Answer every request in TLS."""
 
     def script(peer):
         peer.secure(context)
-        plain(peer)
+        ok(peer)
 
     return script
 
@@ -59,12 +54,12 @@ def tunnel(context):
         peer.head()
         peer.sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         peer.secure(context)
-        plain(peer)
+        ok(peer)
 
     return script
 
 
-def tunnel_in_tls(context, script=plain):
+def tunnel_in_tls(context, script=ok):
     """Be a proxy that is reached by TLS itself, and the server behind it."""
 
     def pump(outer, near):
@@ -111,7 +106,7 @@ def hosts(server):
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_without_a_proxy(serve, send, host):
     """One connection carries them all, to an IPv6 literal too."""
-    server = serve(plain, host=host)
+    server = serve(ok, host=host)
     send_all(send, server.origin)
     assert server.targets == TARGETS
     assert server.accepted == 1
@@ -130,7 +125,7 @@ def test_tls(serve, send, certified, trusted, host):
 
 def test_forward_proxy(serve, send, monkeypatch):
     """A proxy for plain http gets each URL whole, its dots and slashes too."""
-    proxy = serve(plain)
+    proxy = serve(ok)
     monkeypatch.setenv("HTTP_PROXY", proxy.origin)
     monkeypatch.setenv("http_proxy", proxy.origin)
     origin = "http://xn--bcher-kva.example:81"
@@ -155,7 +150,7 @@ def test_tunnel(serve, send, certified, trusted, monkeypatch, host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_hosts_without_a_proxy(serve, send, monkeypatch, host):
     """``NO_PROXY`` is honoured."""
-    server, proxy = serve(plain, host=host), serve(plain)
+    server, proxy = serve(ok, host=host), serve(ok)
     monkeypatch.setenv("http_proxy", proxy.origin)
     monkeypatch.setenv("no_proxy", "other.example,127.0.0.1,::1,[::1]")
     send(server.origin + "/k?x")
@@ -261,7 +256,7 @@ def test_socks_proxy(serve, send, certified, trusted, monkeypatch, scheme):
     """Targets are exact, and their host is looked up where ``socks5h`` says."""
     pytest.importorskip("socks")
     asked = []
-    script = plain if scheme == "http" else in_tls(certified)
+    script = ok if scheme == "http" else in_tls(certified)
     proxy = serve(socks(script, asked))
     monkeypatch.setenv(f"{scheme}_proxy", f"socks5h://u:p@{proxy.netloc}")
     send_all(send, f"{scheme}://b.example")
@@ -276,7 +271,7 @@ def test_socks_proxy(serve, send, certified, trusted, monkeypatch, scheme):
 def test_socks_proxy_that_refuses(serve, send, monkeypatch):
     """It is blamed, without its password."""
     pytest.importorskip("socks")
-    proxy = serve(socks(plain, [], consents=False))
+    proxy = serve(socks(ok, [], consents=False))
     monkeypatch.setenv("https_proxy", f"socks5h://u:TOPSECRET@{proxy.netloc}")
     with pytest.raises(NetworkError, match=r"proxy or b\.example") as caught:
         send("https://b.example/k?x")

@@ -12,26 +12,10 @@ import pytest
 
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import SMALL
-from fsspec_osspresigned.http.handle import HandlePool
 from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
-
-ORIGIN = "http://127.0.0.1:1"
-
-
-@pytest.fixture
-def pool():
-    """A pool that keeps two handles for each origin."""
-    one = HandlePool(2, 5.0, 5.0)
-    yield one
-    one.close()
-
-
-def polite(peer):
-    """Answer every request."""
-    while peer.request():
-        peer.answer()
+from tests.http.conftest import ok
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -43,7 +27,7 @@ def test_child_opens_its_own_connection(serve, certified, trusted, secure, in_th
     def script(peer):
         if secure:
             peer.secure(certified)
-        polite(peer)
+        ok(peer)
 
     server = serve(script)
     origin = server.origin.replace("http", "https") if secure else server.origin
@@ -67,13 +51,6 @@ def test_child_opens_its_own_connection(serve, certified, trusted, secure, in_th
 
 
 # -- all pools of a process -------------------------------------------------------------
-
-
-def used(pool):
-    """Return a handle that was given back."""
-    handle = pool.acquire(pool.route_to(ORIGIN))
-    pool.release(handle, reusable=True)
-    return handle
 
 
 def filesystem(server, number):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import time
 
 import pytest
 
 from fsspec_osspresigned.errors import NetworkTimeoutError
 from fsspec_osspresigned.http.body import BLOCK, MemoryBody
+from tests.http.conftest import Sink
 
 QUERY = "/k?x-oss-signature=TOPSECRET"
 WINDOW = 0.1
@@ -19,12 +19,6 @@ MIB = 1024 * 1024
 def stall(peer):
     """Read nothing and send nothing."""
     peer.server.done.wait(10)
-
-
-class Sink(io.BytesIO):
-    def begin(self):
-        self.seek(0)
-        self.truncate()
 
 
 def times_out(send, server, words, *args, **kwargs):
@@ -88,29 +82,6 @@ def test_no_answer(serve, send):
     times_out(
         send, server, "waiting for the answer: 3 of 3 bytes sent", MemoryBody(b"abc")
     )
-
-
-def dripping(data, drop, pause):
-    """Answer with *data*, *drop* bytes at a time."""
-
-    def script(peer):
-        peer.request()
-        for start in range(0, len(data), drop):
-            peer.sock.sendall(data[start : start + drop])
-            if peer.server.done.wait(pause):
-                return
-        stall(peer)
-
-    return script
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"
-
-
-def test_head_in_drops(serve, send):
-    """An answer that comes letter by letter does not hold the caller."""
-    server = serve(dripping(HEAD, 1, 0.02))
-    times_out(send, server, "waiting for the answer: 0 of 0 bytes sent")
 
 
 @pytest.mark.parametrize("part", ["head", "body"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import socket
 import threading
 
@@ -12,15 +11,10 @@ import pytest
 
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import MemoryBody
+from tests.http.conftest import Sink, ok
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET"
 OK = "HTTP/1.1 200 OK"
-
-
-class Sink(io.BytesIO):
-    def begin(self):
-        self.seek(0)
-        self.truncate()
 
 
 def written(*lines, body=b""):
@@ -38,12 +32,6 @@ def raw(data, step=1 << 20):
         peer.sock.shutdown(socket.SHUT_WR)
 
     return script
-
-
-def ok(peer):
-    """Answer every request."""
-    while peer.request():
-        peer.answer()
 
 
 @contextlib.contextmanager

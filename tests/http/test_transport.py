@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import socket
 import traceback
 
@@ -21,14 +20,9 @@ from fsspec_osspresigned.http.transfer import Exchange, said
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 from tests.engine_calls import Call
+from tests.http.conftest import Sink, ok
 
 QUERY = "?x-oss-signature=TOPSECRET"
-
-
-def ok(peer):
-    """Answer every request."""
-    while peer.request():
-        peer.answer('ETag: "E"')
 
 
 def raw(data):
@@ -185,16 +179,6 @@ def test_no_connection_in_time(send):
     assert not caught.value.sent
     for one in (*crowd, listener):
         one.close()
-
-
-class Sink(io.BytesIO):
-    """Counts its beginnings."""
-
-    begun = 0
-
-    def begin(self) -> None:
-        self.begun += 1
-        self.truncate(0)
 
 
 @pytest.mark.parametrize(

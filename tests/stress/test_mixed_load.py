@@ -54,28 +54,6 @@ def run_code(code: str) -> None:
     ends(command("-c", PROLOGUE + textwrap.dedent(code)))
 
 
-def test_values_and_parts_with_one_request_in_flight(oss):
-    """A gathered value that needs a new connection waits for no thread of the parts.
-
-    One request is in flight at a time. The value gets its turn while a part waits for
-    one, and the store has closed all connections.
-    """
-    oss.faults.add(Fault(hang_up=True, times=24))
-    run_code(f"""
-        fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1, **{PARTS})
-        def large(number):
-            fs.pipe_file(f"{{ROOT}}/large-{{number}}", bytes({4 * MIN_PART}))
-        threads = [threading.Thread(target=large, args=(n,)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        values = [f"{{ROOT}}/{{number}}" for number in range(40)]
-        asyncio.run(together(*(fs._pipe_file(value, b"x") for value in values)))
-        for thread in threads:
-            thread.join()
-    """)
-    assert len(oss.objects(BUCKET)) == 44
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("closes", [False, True], ids=["stays", "closes"])

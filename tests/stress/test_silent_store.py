@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -73,25 +72,6 @@ def test_interrupt_of_many_objects(silent):
     error = interrupted(lambda: silent.held, lambda: fs.pipe(values))
     assert any("is unknown" in note for note in error.__notes__)
     assert len(error.__notes__) <= 4
-
-
-@pytest.mark.parametrize("size", [100, 2 * SMALL], ids=["loop", "thread"])
-def test_cancelled_call(silent, size):
-    """``wait_for`` takes little more than its time, and the caller learns what is left."""
-    fs = OSSPresignedFileSystem(signer="keys")
-
-    async def main() -> asyncio.CancelledError:
-        call = asyncio.ensure_future(fs._pipe_file(f"{BUCKET}/k", bytes(size)))
-        await asyncio.to_thread(wait_until, lambda: silent.held)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await call
-        return caught.value
-
-    began = time.monotonic()
-    error = asyncio.run(main())
-    assert time.monotonic() - began < LIMIT
-    assert "is unknown" in "".join(error.__notes__)
 
 
 def test_interrupt_of_an_upload_in_parts(oss, caplog):

@@ -1,4 +1,4 @@
-"""A random walk over the verbs of one filesystem, which knows what it must find.
+"""Random verbs of one filesystem, which know what each object may be afterwards.
 
 ``python walk.py WORKERS ROUNDS OPTIONS`` runs many at the same time in the current
 directory; OPTIONS are storage options as JSON. After 150 seconds it prints the stacks of
@@ -10,169 +10,258 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
-import hashlib
 import json
 import random
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from fsspec_osspresigned import sync
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import MIN_PART as PART
 
 ROOT = "examplebucket"
+SIZES = [0, 1, 5_000, PART - 1, 3 * PART + 1]
 
 
 class Boom(Exception):  # noqa: N818 - it stands for anything
     """The exception of a user's body."""
 
 
-def content(name: str, draw: random.Random) -> bytes:
-    """Return bytes that say whose they are; one in eight makes several parts."""
-    size = draw.choice([1, 100, 5_000, 5_000, 20_000, 20_000, 99_999, 260_000])
-    return hashlib.sha256(name.encode()).digest() * (size // 32 + 1)
+class Walk:
+    """A random walk over the verbs, with twelve objects below *root*.
 
+    Attributes:
+        may: name -> the bytes that the object may have; None: it may not be there.
+    """
 
-class Worker:
-    """One thread's random walk; what it must find at the end is ``wanted``."""
+    def __init__(self, fs: Any, root: str, place: Path, seed: object) -> None:
+        self.fs, self.root, self.place = fs, root, place
+        self.draw = random.Random(seed)  # noqa: S311 - to be the same in each run
+        self.may: dict[str, set[bytes | None]] = {}
+        self.verbs = [
+            *(self.pipe_file, self.pipe, self.put_file, self.put, self.stream),
+            *(self.touch, self.transaction, self.fails, self.copy, self.move),
+            *(self.remove, self.cat_file, self.cat, self.get_file, self.get),
+            *(self.reader, self.ranges, self.find, self.info, self.coroutine),
+            self.sync,
+        ]
 
-    def __init__(self, fs, name: str, place) -> None:
-        self.fs = fs
-        self.name = name
-        self.root = f"{ROOT}/{name}"
-        self.place = place
-        self.draw = random.Random(name)  # noqa: S311 - to be the same in each run
-        self.wanted: dict[str, bytes] = {}
-        self.error: BaseException | None = None
+    def next(self) -> Callable[[], None]:
+        """Return the next verb; an object is there for it."""
+        if all(None in values for values in self.may.values()):
+            self.pipe()
+        return self.draw.choice(self.verbs)
 
-    def run(self, rounds: int) -> None:
-        """Do *rounds* random things."""
-        try:
-            for number in range(rounds):
-                self.draw.choice(
-                    [
-                        self.pipe,
-                        self.put,
-                        self.open,
-                        self.commits,
-                        self.fails,
-                        self.reads,
-                        self.downloads,
-                        self.removes,
-                        self.copies,
-                        self.coroutines,
-                    ]
-                )(f"{number:03}")
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
-            self.error = error
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
 
-    def pipe(self, key: str) -> None:
-        values = {
-            f"{key}/{n}": content(f"{self.name}{key}{n}", self.draw) for n in "abc"
-        }
-        self.fs.pipe({f"{self.root}/{one}": data for one, data in values.items()})
-        self.wanted |= values
+    def name(self) -> str:
+        """Return the name of an object, new or not."""
+        return f"{self.draw.randrange(12):02}"
 
-    def put(self, key: str) -> None:
-        source = self.place / f"{self.name}-{key}"
-        source.mkdir()
-        data = content(f"{self.name}{key}", self.draw)
-        for name in "ab":
-            (source / name).write_bytes(data)
-        self.fs.put(f"{source}/", f"{self.root}/{key}/", recursive=True)
-        self.wanted |= {f"{key}/a": data, f"{key}/b": data}
+    def there(self) -> str:
+        """Return the name of an object that is stored."""
+        return self.draw.choice([n for n, may in self.may.items() if None not in may])
 
-    def open(self, key: str) -> None:
-        data = content(f"{self.name}{key}", self.draw)
-        with self.fs.open(f"{self.root}/{key}", "wb") as file:
+    def is_there(self) -> dict[str, bytes]:
+        """Return name -> the bytes of each object that is stored."""
+        found = ((name, next(iter(values))) for name, values in self.may.items())
+        return {name: data for name, data in found if data is not None}
+
+    def new(self, most: int = 1) -> dict[str, bytes]:
+        """Return bytes for some names, each of which may have them from now on."""
+        made = {}
+        for name in {self.name() for _ in range(most)}:
+            made[name] = self.draw.randbytes(self.draw.choice(SIZES))
+            self.may.setdefault(name, {None}).add(made[name])
+        return made
+
+    def stored(self, made: dict[str, bytes | None]) -> None:
+        """From now on the objects are these, and nothing else."""
+        self.may |= {name: {data} for name, data in made.items()}
+
+    def files(self, made: dict[str, bytes]) -> str:
+        """Return a directory with the files *made*, and nothing else."""
+        place = self.target()
+        place.mkdir()
+        for name, data in made.items():
+            (place / name).write_bytes(data)
+        return str(place)
+
+    def target(self) -> Path:
+        """Return the name of a local file, or of a directory, that does not exist."""
+        return self.place / f"{self.draw.getrandbits(64):016x}"
+
+    # -- verbs that write ---------------------------------------------------------------
+
+    def pipe_file(self) -> None:
+        ((name, data),) = (made := self.new()).items()
+        self.fs.pipe_file(self.path(name), data)
+        self.stored(made)
+
+    def pipe(self) -> None:
+        made = self.new(6)
+        self.fs.pipe({self.path(name): data for name, data in made.items()})
+        self.stored(made)
+
+    def put_file(self) -> None:
+        (name,) = made = self.new()
+        self.fs.put_file(f"{self.files(made)}/{name}", self.path(name))
+        self.stored(made)
+
+    def put(self) -> None:
+        made = self.new(6)
+        self.fs.put(f"{self.files(made)}/", f"{self.root}/", recursive=True)
+        self.stored(made)
+
+    def sync(self) -> None:
+        made = self.new(4)
+        sync(self.files(made), f"{self.root}/", filesystem=self.fs)
+        self.stored(made)
+
+    def stream(self) -> None:
+        ((name, data),) = (made := self.new()).items()
+        with self.fs.open(self.path(name), "wb") as file:
             for start in range(0, len(data), 70_000):
                 file.write(data[start : start + 70_000])
-        self.wanted[key] = data
+        self.stored(made)
 
-    def commits(self, key: str) -> None:
+    def touch(self) -> None:
+        name = self.name()
+        self.may.setdefault(name, {None}).add(b"")
+        self.fs.touch(self.path(name))
+        self.stored({name: b""})
+
+    def transaction(self) -> None:
+        made = self.new(4)
         with self.fs.transaction:
-            before = dict(self.wanted)
-            self.open(f"{key}-1")
-            self.pipe(f"{key}-2")
-            self.put(f"{key}-3")
-            new = set(self.wanted) - set(before)
-            assert not any(self.fs.exists(f"{self.root}/{one}") for one in new)
+            for name, data in made.items():
+                self.fs.pipe_file(self.path(name), data)
+        self.stored(made)
 
-    def fails(self, key: str) -> None:
-        before = dict(self.wanted)
+    def fails(self) -> None:
+        data = self.draw.randbytes(3 * PART)
         with contextlib.suppress(Boom), self.fs.transaction:
-            self.open(f"{key}-no")
-            self.pipe(f"{key}-no-2")
+            with self.fs.open(self.path(self.name()), "wb") as file:
+                file.write(data)
+            self.fs.pipe_file(self.path(self.name()), data)
             raise Boom
-        self.wanted = before
 
-    def reads(self, _: str) -> None:
-        for key in self.draw.sample(sorted(self.wanted), min(3, len(self.wanted))):
-            assert self.fs.cat_file(f"{self.root}/{key}") == self.wanted[key]
-            with self.fs.open(f"{self.root}/{key}") as file:
-                assert file.read() == self.wanted[key]
+    def copy(self) -> None:
+        source, target = self.there(), self.name()
+        (data,) = self.may[source]
+        self.may.setdefault(target, {None}).add(data)
+        self.fs.cp_file(self.path(source), self.path(target))
+        self.stored({target: data})
 
-    def downloads(self, _: str) -> None:
-        if not self.wanted:
+    def move(self) -> None:
+        source, target = self.there(), self.name()
+        if source == target:
             return
-        with tempfile.TemporaryDirectory(dir=self.place) as target:
-            self.fs.get(f"{self.root}/", f"{target}/", recursive=True)
-            files = [path for path in Path(target).rglob("*") if path.is_file()]
-            found = {str(f.relative_to(target)): f.read_bytes() for f in files}
-        assert found == self.wanted
+        (data,) = self.may[source]
+        self.may[source].add(None)
+        self.may.setdefault(target, {None}).add(data)
+        self.fs.mv_file(self.path(source), self.path(target))
+        self.stored({source: None, target: data})
 
-    def removes(self, _: str) -> None:
-        for key in self.draw.sample(sorted(self.wanted), min(1, len(self.wanted))):
-            self.fs.rm_file(f"{self.root}/{key}")
-            del self.wanted[key]
+    def remove(self) -> None:
+        names = {self.there() for _ in range(3)}
+        for name in names:
+            self.may[name].add(None)
+        self.fs.rm([self.path(name) for name in sorted(names)])
+        self.stored(dict.fromkeys(names))
 
-    def copies(self, number: str) -> None:
-        for key in self.draw.sample(sorted(self.wanted), min(1, len(self.wanted))):
-            self.fs.cp_file(f"{self.root}/{key}", f"{self.root}/{number}-copy")
-            self.wanted[f"{number}-copy"] = self.wanted[key]
-
-    def coroutines(self, key: str) -> None:
-        values = {
-            f"{key}-{n}": content(f"{self.name}{key}{n}", self.draw) for n in "ab"
-        }
+    def coroutine(self) -> None:
+        made = self.new(3)
 
         async def gathered() -> None:
-            await asyncio.gather(
-                *(
-                    self.fs._pipe_file(f"{self.root}/{one}", data)
-                    for one, data in values.items()
-                )
-            )
+            work = (self.fs._pipe_file(self.path(n), d) for n, d in made.items())
+            await asyncio.gather(*work)
 
         asyncio.run(gathered())
-        self.wanted |= values
+        self.stored(made)
 
-    def check(self) -> None:
-        """Compare everything that is stored, and remove it."""
-        if self.error is not None:
-            raise self.error
-        wanted = {f"{self.root}/{key}": data for key, data in self.wanted.items()}
-        assert sorted(self.fs.find(self.root)) == sorted(wanted)
-        if wanted:
-            assert self.fs.cat(sorted(wanted)) == wanted
-            self.fs.rm(sorted(wanted))
+    # -- verbs that read ----------------------------------------------------------------
+
+    def cat_file(self) -> None:
+        name = self.there()
+        assert {self.fs.cat_file(self.path(name))} == self.may[name]
+
+    def cat(self) -> None:
+        names = {self.there() for _ in range(5)}
+        found = self.fs.cat([self.path(name) for name in names])
+        wanted = {self.path(name): next(iter(self.may[name])) for name in names}
+        assert found == wanted or found == next(iter(wanted.values()))
+
+    def get_file(self) -> None:
+        name, target = self.there(), self.target()
+        self.fs.get_file(self.path(name), str(target))
+        assert {target.read_bytes()} == self.may[name]
+
+    def get(self) -> None:
+        target = self.target()
+        self.fs.get(f"{self.root}/", f"{target}/", recursive=True)
+        found = {path.name: path.read_bytes() for path in target.iterdir()}
+        assert found == self.is_there()
+
+    def reader(self) -> None:
+        name = self.there()
+        with self.fs.open(self.path(name), "rb", block_size=PART) as file:
+            found = file.read(10) + file.read()
+        assert {found} == self.may[name]
+
+    def ranges(self) -> None:
+        name = self.there()
+        (data,) = self.may[name]
+        starts = [*range(0, max(len(data), 1), PART)]
+        ends = [start + PART for start in starts]
+        paths = [self.path(name)] * len(starts)
+        assert b"".join(self.fs.cat_ranges(paths, starts, ends)) == data
+
+    def find(self) -> None:
+        assert self.fs.find(self.root) == sorted(map(self.path, self.is_there()))
+
+    def info(self) -> None:
+        name = self.there()
+        (data,) = self.may[name]
+        assert self.fs.info(self.path(name))["size"] == len(data)
+
+
+def walk(one: Walk, rounds: int, errors: list[BaseException]) -> None:
+    """Do *rounds* random things; all objects are whole then, and are removed."""
+    try:
+        for _ in range(rounds):
+            one.next()()
+        one.find()
+        if wanted := {one.path(n): data for n, data in one.is_there().items()}:
+            assert one.fs.cat([*wanted]) in (wanted, *wanted.values())
+            one.fs.rm(sorted(wanted))
+    except BaseException as error:  # noqa: BLE001 - the test looks at it
+        errors.append(error)
 
 
 def crowd(fs: Any, names: Iterable[str], place: Path, rounds: int) -> None:
-    """Let a worker for each name walk in a thread of its own, and check all of them."""
-    workers = [Worker(fs, name, place) for name in names]
-    threads = [
-        threading.Thread(target=worker.run, args=(rounds,), daemon=True)
-        for worker in workers
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for worker in workers:
-        worker.check()
+    """Let a walk for each name go on in a thread of its own, and check all of them."""
+    errors: list[BaseException] = []
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        threads = [
+            threading.Thread(
+                target=walk,
+                args=(Walk(fs, f"{ROOT}/{n}", Path(folder), n), rounds, errors),
+                daemon=True,
+            )
+            for n in names
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for error in errors:
+        raise error
 
 
 def main(workers: str, rounds: str, options: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.contract import grant_uploader as program
 from tests.contract.interop.conftest import BUCKET, REGION, Identity
+from tests.contract.interop.sample_server import SampleServer, answer_v1, answer_v4
 from tests.contract.interop.table import GRANTS
-from tests.contract.sample_server import SampleServer, answer_v1, answer_v4
 
 DIR = "user-dir/"
 TOOLS = "dask's workers, zarr, sync, a stream"

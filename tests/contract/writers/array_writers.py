@@ -56,14 +56,6 @@ def zarr_create_array_shards(w: World) -> None:
     check(w)
 
 
-@case("`create_array`, filled piece by piece", META, *CHUNKS)
-def zarr_create_array_partial_chunk(w: World) -> None:
-    target = array(w)
-    for first in range(0, 120, 40):  # chunks end elsewhere
-        target[first : first + 40] = numbers()[first : first + 40]
-    check(w)
-
-
 @case("`create_array`, `overwrite=True`", META, *CHUNKS)
 def zarr_create_array_overwrite(w: World) -> None:
     array(w, overwrite=True)[:] = numbers()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from typing import Any
 
 from tests.contract.writers.data import frame, numbers, same, same_numbers
@@ -102,15 +101,6 @@ def dask_to_parquet_append(w: World) -> None:
     same(read(w))
 
 
-@case("`to_parquet`, metadata for the objects")
-def dask_to_parquet_so_tag(w: World) -> None:
-    options = {**w.options, "metadata": {"origin": "lab"}}
-    tables().to_parquet(w.url("t"), storage_options=options)
-    for name in PARTS:
-        stored = w.oss.get("examplebucket", f"{w.folder}/{name}")
-        assert stored.headers["x-oss-meta-origin"] == "lab"
-
-
 @case("`to_csv`", "t/0.csv", "t/1.csv")
 def dask_to_csv(w: World) -> None:
     import pandas as pd
@@ -149,13 +139,6 @@ def dask_bag_to_textfiles(w: World) -> None:
     bag().to_textfiles(w.url("t/*.txt"), scheduler="threads", **w.pandas)
     text = b"\n".join(w.bytes(f"t/{n}.txt") for n in range(2)).decode()
     assert text.split("\n") == LINES
-
-
-@case("`bag.to_textfiles`, gzip", "t/0.txt.gz", "t/1.txt.gz")
-def dask_bag_to_textfiles_gz(w: World) -> None:
-    bag().to_textfiles(w.url("t/*.txt.gz"), scheduler="threads", **w.pandas)
-    found = [gzip.decompress(w.bytes(f"t/{n}.txt.gz")) for n in range(2)]
-    assert b"\n".join(found).decode().split("\n") == LINES
 
 
 def zarr(w: World, **options: Any) -> None:

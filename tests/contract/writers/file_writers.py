@@ -34,15 +34,6 @@ def tarfile_write(w: World) -> None:
         assert found.extractfile("one").read() == DATA
 
 
-@case("`tarfile`, stream of gzip", "a.tgz")
-def tarfile_write_stream_gz(w: World) -> None:
-    place = w.source("one", DATA)
-    with w.open("a.tgz") as file, tarfile.open(fileobj=file, mode="w|gz") as out:
-        out.add(place, "one")
-    with tarfile.open(w.local("a.tgz")) as found:
-        assert found.extractfile("one").read() == DATA
-
-
 @case("`gzip.GzipFile` around it", "a.gz")
 def gzip_wrap(w: World) -> None:
     with w.open("a.gz") as file, gzip.GzipFile(fileobj=file, mode="wb") as out:

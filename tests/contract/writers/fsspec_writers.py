@@ -79,50 +79,10 @@ def get_mapper_create_check(w: World) -> None:
     assert w.stored() == {"m/a": b"1"}
 
 
-@case("`get_mapper().setitems`", "m/a", "m/d/b")
-def get_mapper_setitems(w: World) -> None:
-    mapper = fsspec.get_mapper(w.url("m"), **w.options)
-    mapper.setitems({"a": b"1", "d/b": BIG})
-    assert w.stored() == {"m/a": b"1", "m/d/b": BIG}
-
-
 @case("`put` of a tree", *TREE_NAMES)
 def put_recursive_newdir(w: World) -> None:
     w.fs.put(tree(w), w.path("t"), recursive=True)
     check_tree(w)
-
-
-@case("`put` of a tree, slashes on both sides", *TREE_NAMES)
-def put_recursive_srcslash(w: World) -> None:
-    w.fs.put(f"{tree(w)}/", w.path("t/"), recursive=True)
-    check_tree(w)
-
-
-@case("`put` of a pattern", "t/1.csv", "t/2.csv")
-def put_glob(w: World) -> None:
-    for name in ("1.csv", "2.csv", "3.txt"):
-        w.source(name, name.encode())
-    w.fs.put(f"{w.place}/source/*.csv", w.path("t/"))
-    assert sorted(w.stored()) == ["t/1.csv", "t/2.csv"]
-
-
-@case("`put` of a file into a directory", "t/a.bin")
-def put_single_to_dirslash(w: World) -> None:
-    w.fs.put(str(w.source("a.bin", BIG)), w.path("t/"))
-    assert w.stored() == {"t/a.bin": BIG}
-
-
-@case("`put` of a file", "b.bin")
-def put_single_to_file(w: World) -> None:
-    w.fs.put(str(w.source("a.bin", BIG)), w.path("b.bin"))
-    assert w.stored() == {"b.bin": BIG}
-
-
-@case("`put` of lists", "x", "y")
-def put_lists(w: World) -> None:
-    local = [str(w.source(name, name.encode())) for name in ("1", "2")]
-    w.fs.put(local, [w.path("x"), w.path("y")])
-    assert w.stored() == {"x": b"1", "y": b"2"}
 
 
 @case("`put_file`", "a.bin")
@@ -138,12 +98,6 @@ def put_file(w: World) -> None:
 )
 def put_file_create(w: World) -> None:
     w.fs.put_file(str(w.source("a.bin", BIG)), w.path("a.bin"), mode="create")
-    assert w.stored() == {"a.bin": BIG}
-
-
-@case("`upload`", "a.bin")
-def upload_alias(w: World) -> None:
-    w.fs.upload(str(w.source("a.bin", BIG)), w.path("a.bin"))
     assert w.stored() == {"a.bin": BIG}
 
 
@@ -294,13 +248,6 @@ def generic_rsync(w: World) -> None:
     check_tree(w)
 
 
-@chain('`generic.rsync`, `update_cond="always"`', *TREE_NAMES)
-def generic_rsync_always(w: World) -> None:
-    rsync(w, update_cond="always")
-    rsync(w, update_cond="always")
-    check_tree(w)
-
-
 @chain("`generic.rsync` by instances of `current`", *TREE_NAMES)
 def generic_rsync_opts(w: World) -> None:
     _ = w.fs  # the instance that it takes
@@ -352,14 +299,6 @@ def generic_cp(w: World) -> None:
     fs = fsspec.filesystem("generic", default_method="options", storage_options=options)
     source = w.source("a.bin", BIG)
     fs.cp(f"file://{source}", w.url("a.bin"))
-    assert w.stored() == {"a.bin": BIG}
-
-
-@chain("`GenericFileSystem.pipe_file`", "a.bin")
-def generic_pipe(w: World) -> None:
-    options = {"osspresigned": w.options}
-    fs = fsspec.filesystem("generic", default_method="options", storage_options=options)
-    fs.pipe_file(w.url("a.bin"), BIG)
     assert w.stored() == {"a.bin": BIG}
 
 
@@ -513,12 +452,3 @@ def put_in_threads(w: World) -> None:
         list(pool.map(send, "123"))
     assert w.stored() == {f"o/{name}": BIG for name in "123"}
     assert done == [len(BIG)] * 3
-
-
-@tools("`open` and `copyfileobj` by blocks", "o/1")
-def copy_blocks(w: World) -> None:
-    import shutil
-
-    with w.fs.open(w.path("o/1"), "wb") as file:
-        shutil.copyfileobj(io.BytesIO(BIG), file, length=1 << 16)
-    assert w.stored() == {"o/1": BIG}

@@ -34,15 +34,6 @@ def torch_save(w: World) -> None:
     check(w, "a.pt")
 
 
-@torch("`torch.save`, the format before zip", "a.pt")
-def torch_save_legacy(w: World) -> None:
-    import torch as library
-
-    with w.open("a.pt") as file:
-        library.save(weights(), file, _use_new_zipfile_serialization=False)
-    check(w, "a.pt")
-
-
 @torch("checkpoint in a transaction, as Lightning writes it", "last.ckpt")
 def lightning_like(w: World) -> None:
     import io

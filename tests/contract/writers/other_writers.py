@@ -31,12 +31,6 @@ def polars_write_parquet_url(w: World) -> None:
     rows().write_parquet(w.url("a.parquet"))
 
 
-@polars("`write_parquet` to a URL, `storage_options`", "a.parquet", every=OWN_STORE)
-def polars_write_parquet_url_so(w: World) -> None:
-    options = {"url_map": "urls.json"}
-    rows().write_parquet(w.url("a.parquet"), storage_options=options)
-
-
 @polars(
     "`write_parquet` to a URL, `use_pyarrow=True`",
     "a.parquet",
@@ -348,17 +342,6 @@ def joblib_dump(w: World) -> None:
     same_numbers(found["numbers"])
 
 
-@more("`joblib.dump`, `compress=3`", "a.joblib.gz", needs=("joblib", "numpy"))
-def joblib_dump_compressed(w: World) -> None:
-    import joblib
-
-    from tests.contract.writers.data import numbers, same_numbers
-
-    with w.open("a.joblib.gz") as file:
-        joblib.dump(numbers(), file, compress=3)
-    same_numbers(joblib.load(w.local("a.joblib.gz")))
-
-
 def sound() -> Any:
     """Return a second of noise."""
     import numpy as np
@@ -372,29 +355,16 @@ def unprinted() -> Any:
 
 
 @more(
-    "`soundfile.write`, WAV",
+    "`soundfile.write`",
     "a.wav",
     needs=("soundfile", "numpy"),
     every=Fails("UnsupportedOperation", "seek", advice=SEEKS),
 )
-def soundfile_wav(w: World) -> None:
+def soundfile_write(w: World) -> None:
     import soundfile
 
     with unprinted(), w.open("a.wav") as file:
         soundfile.write(file, sound(), 8_000, format="WAV")
-
-
-@more(
-    "`soundfile.write`, FLAC",
-    "a.flac",
-    needs=("soundfile", "numpy"),
-    every=Fails("UnsupportedOperation", "seek", advice=SEEKS),
-)
-def soundfile_flac(w: World) -> None:
-    import soundfile
-
-    with unprinted(), w.open("a.flac") as file:
-        soundfile.write(file, sound(), 8_000, format="FLAC")
 
 
 @more("`soundfile.write` on `simplecache::`", "a.wav", needs=("soundfile", "numpy"))

@@ -31,22 +31,6 @@ def pd_to_csv_gzip(w: World) -> None:
     same(pd.read_csv(io.BytesIO(gzip.decompress(w.bytes("a.csv.gz")))))
 
 
-@case("`to_csv`, bz2", "a.csv.bz2")
-def pd_to_csv_bz2(w: World) -> None:
-    import pandas as pd
-
-    frame().to_csv(w.url("a.csv.bz2"), index=False, **w.pandas)
-    same(pd.read_csv(w.local("a.csv.bz2")))
-
-
-@case("`to_csv`, zstd", "a.csv.zst", needs=("zstandard",))
-def pd_to_csv_zstd(w: World) -> None:
-    import pandas as pd
-
-    frame().to_csv(w.url("a.csv.zst"), index=False, **w.pandas)
-    same(pd.read_csv(w.local("a.csv.zst")))
-
-
 @case("`to_csv`, zip", "a.zip")
 def pd_to_csv_zip(w: World) -> None:
     import pandas as pd
@@ -104,14 +88,6 @@ def pd_to_parquet_pyarrow(w: World) -> None:
     same(pd.read_parquet(w.local("a.parquet")))
 
 
-@case("`to_parquet`, pyarrow, metadata for the object", needs=("pyarrow",))
-def pd_to_parquet_pyarrow_so(w: World) -> None:
-    options = {**w.options, "metadata": {"origin": "lab"}}
-    frame(10).to_parquet(w.url("a.parquet"), storage_options=options)
-    stored = w.oss.get("examplebucket", f"{w.folder}/a.parquet")
-    assert stored.headers["x-oss-meta-origin"] == "lab"
-
-
 @case("`to_parquet`, pyarrow, `partition_cols`", needs=("pyarrow",))
 def pd_to_parquet_pyarrow_partition(w: World) -> None:
     import pandas as pd
@@ -166,27 +142,10 @@ def pd_to_json(w: World) -> None:
     assert list(found["n"]) == list(frame()["n"])
 
 
-@case("`to_json`, lines, bz2", "a.json.bz2")
-def pd_to_json_bz2(w: World) -> None:
-    import pandas as pd
-
-    frame().to_json(w.url("a.json.bz2"), orient="records", lines=True, **w.pandas)
-    found = pd.read_json(w.local("a.json.bz2"), lines=True)
-    assert list(found["group"]) == list(frame()["group"])
-
-
 @case("`to_pickle`", "a.pkl")
 def pd_to_pickle(w: World) -> None:
     frame().to_pickle(w.url("a.pkl"), **w.pandas)
     same(pickle.loads(w.bytes("a.pkl")))
-
-
-@case("`to_pickle`, xz", "a.pkl.xz")
-def pd_to_pickle_xz(w: World) -> None:
-    import pandas as pd
-
-    frame(500).to_pickle(w.url("a.pkl.xz"), **w.pandas)
-    same(pd.read_pickle(w.local("a.pkl.xz")), 500)
 
 
 @case("`to_excel`, openpyxl", "a.xlsx", needs=("openpyxl",))
@@ -194,14 +153,6 @@ def pd_to_excel_openpyxl(w: World) -> None:
     import pandas as pd
 
     frame(300).to_excel(w.url("a.xlsx"), index=False, engine="openpyxl", **w.pandas)
-    same(pd.read_excel(w.local("a.xlsx")), 300)
-
-
-@case("`to_excel`, xlsxwriter", "a.xlsx", needs=("xlsxwriter", "openpyxl"))
-def pd_to_excel_xlsxwriter(w: World) -> None:
-    import pandas as pd
-
-    frame(300).to_excel(w.url("a.xlsx"), index=False, engine="xlsxwriter", **w.pandas)
     same(pd.read_excel(w.local("a.xlsx")), 300)
 
 

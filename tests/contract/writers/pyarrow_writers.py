@@ -65,14 +65,6 @@ def pa_write_table_fsspec(w: World) -> None:
     same(read(w, "a.parquet"))
 
 
-@case("`pq.write_table`, `PyFileSystem(FSSpecHandler(fs))`", "a.parquet")
-def pa_write_table_pyfs(w: World) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(table(), w.path("a.parquet"), filesystem=handler(w))
-    same(read(w, "a.parquet"))
-
-
 @case("`pq.ParquetWriter`, batch by batch", "a.parquet")
 def pa_ParquetWriter_stream(w: World) -> None:
     import pyarrow.parquet as pq
@@ -108,12 +100,6 @@ def pa_write_dataset_existing(w: World) -> None:
 def pa_write_dataset_overwrite_or_ignore(w: World) -> None:
     w.before("t/part-0.parquet")
     dataset(w, "t", existing_data_behavior="overwrite_or_ignore")
-    same(read(w, "t"))
-
-
-@case("`write_dataset`, `create_dir=False`", "t/part-0.parquet")
-def pa_write_dataset_nocreatedir(w: World) -> None:
-    dataset(w, "t", create_dir=False, existing_data_behavior="overwrite_or_ignore")
     same(read(w, "t"))
 
 

@@ -34,8 +34,7 @@ _OF_SECOND_RUN: dict[str, Outcome] = {
     **dict.fromkeys(
         (
             *("zarr_save_array_url", "zarr_create_array_url", "zarr_group_a"),
-            *("zarr_create_array_shards", "zarr_create_array_partial_chunk"),
-            "dask_array_to_zarr",
+            *("zarr_create_array_shards", "dask_array_to_zarr"),
         ),
         _ARRAY,
     ),
@@ -77,7 +76,7 @@ _LOOKING = {
     *(name for name, one in _OF_SECOND_RUN.items() if one not in (_EXISTS, _ADDS)),
     *(name for name, one in _WRITE_ONLY.items() if one is _DELETES),
     *("zarr_group_wminus", "xr_to_zarr_default"),
-    *("generic_rsync", "generic_rsync_always", "generic_rsync_opts"),
+    *("generic_rsync", "generic_rsync_opts"),
 }
 _KEPT = Fails("ObjectExistsError", "stays as it is")
 _KEPT_BY_DUCKDB = Fails("OSSPresignedError", "stays as it is")

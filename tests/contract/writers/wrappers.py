@@ -5,15 +5,8 @@ Each writes some of its data to the store, then raises ``Boom`` inside of itself
 
 from __future__ import annotations
 
-import bz2
-import csv
 import gzip
 import io
-import json
-import lzma
-import pickle
-import shutil
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +14,7 @@ from typing import Any
 import fsspec
 from attrs import field, frozen
 
-from tests.contract.writers.data import frame, numbers, table
+from tests.contract.writers.data import frame, table
 from tests.contract.writers.matrix import World
 
 DATA = bytes(range(256)) * 1_200  # several parts
@@ -47,7 +40,7 @@ class Wrapper:
 
     Attributes:
         run: writes and raises.
-        title: how the page names it.
+        title: its name in the test.
         needs: libraries.
         error: the class of its exception; tools of compiled code raise their own.
     """
@@ -69,13 +62,6 @@ def wrapper(title: str, *needs: str, error: str = "Boom") -> Callable[..., Any]:
         return run
 
     return register
-
-
-def rows() -> Iterator[Any]:
-    """Yield rows, then raise."""
-    for number in range(20_000):
-        yield {"n": number, "text": f"row {number}"}
-    raise Boom
 
 
 @wrapper("`fs.open`")
@@ -110,13 +96,6 @@ def compressed(name: str) -> None:
 
 for codec in ("gzip", "bz2", "xz", "lzma", "zstd", "zip"):
     compressed(codec)
-
-
-@wrapper('`fsspec.open(mode="w")`, text')
-def fsspec_open_text(w: World) -> None:
-    with w.open("a", "w") as file:
-        file.write("text" * 100_000)
-        raise Boom
 
 
 @wrapper("`fsspec.open_files`")
@@ -155,20 +134,6 @@ def gzip_file(w: World) -> None:
         raise Boom
 
 
-@wrapper("`bz2.BZ2File`")
-def bz2_file(w: World) -> None:
-    with w.open("a") as file, bz2.BZ2File(file, "wb") as out:
-        out.write(DATA)
-        raise Boom
-
-
-@wrapper("`lzma.LZMAFile`")
-def lzma_file(w: World) -> None:
-    with w.open("a") as file, lzma.LZMAFile(file, "wb") as out:
-        out.write(DATA)
-        raise Boom
-
-
 @wrapper("`zipfile.ZipFile`")
 def zip_file(w: World) -> None:
     with w.open("a") as file, zipfile.ZipFile(file, "w") as out:
@@ -176,41 +141,6 @@ def zip_file(w: World) -> None:
         with out.open("half", "w") as member:
             member.write(DATA)
             raise Boom
-
-
-@wrapper("`tarfile.open`")
-def tar_file(w: World) -> None:
-    with w.open("a") as file, tarfile.open(fileobj=file, mode="w|gz") as out:
-        out.add(w.source("one", DATA), "one")
-        raise Boom
-
-
-@wrapper("`csv.writer`")
-def csv_writer(w: World) -> None:
-    with w.open("a", "w", newline="") as file:
-        csv.writer(file).writerows(row.values() for row in rows())
-
-
-@wrapper("`json.dump`")
-def json_dump(w: World) -> None:
-    with w.open("a", "w") as file:
-        json.dump([list(range(50_000)), Unwritable()], file, default=Unwritable.fail)
-
-
-@wrapper("`pickle.dump`")
-def pickle_dump(w: World) -> None:
-    with w.open("a") as file:
-        pickle.dump([DATA, Unwritable()], file)
-
-
-@wrapper("`shutil.copyfileobj`")
-def copyfileobj(w: World) -> None:
-    class Source(io.BytesIO):
-        def read(self, size: int = -1) -> bytes:
-            return super().read(size) or Unwritable().fail()
-
-    with w.open("a") as file:
-        shutil.copyfileobj(Source(DATA), file)
 
 
 def bad_frame() -> Any:
@@ -234,11 +164,6 @@ def pandas_to_csv_gzip(w: World) -> None:
 def pandas_to_csv_cached(w: World) -> None:
     options = {"storage_options": {"osspresigned": w.options}}
     bad_frame().to_csv(f"simplecache::{w.url('a.csv')}", chunksize=100, **options)
-
-
-@wrapper("pandas `to_pickle`", "pandas")
-def pandas_to_pickle(w: World) -> None:
-    bad_frame().to_pickle(w.url("a.pkl"), **w.pandas)
 
 
 @wrapper("pandas `ExcelWriter`", "pandas", "openpyxl")
@@ -269,26 +194,6 @@ def pyarrow_parquet_writer(w: World) -> None:
 
     made = table()
     with pq.ParquetWriter(w.path("a"), made.schema, filesystem=w.fs) as out:
-        out.write_table(made)
-        raise Boom
-
-
-@wrapper("pyarrow `CSVWriter`", "pyarrow", "pandas")
-def pyarrow_csv_writer(w: World) -> None:
-    from pyarrow import csv as library
-
-    made = table()
-    with w.open("a") as file, library.CSVWriter(file, made.schema) as out:
-        out.write(made)
-        raise Boom
-
-
-@wrapper("pyarrow `ipc.new_file`", "pyarrow", "pandas")
-def pyarrow_ipc(w: World) -> None:
-    import pyarrow as pa
-
-    made = table()
-    with w.open("a") as file, pa.ipc.new_file(file, made.schema) as out:
         out.write_table(made)
         raise Boom
 
@@ -332,96 +237,7 @@ def lazy() -> Any:
     return made.map_batches(fail, streamable=True)
 
 
-@wrapper("polars `sink_csv`", "polars", error="Exception")
-def polars_sink_csv(w: World) -> None:
-    with w.open("a") as file:
-        lazy().sink_csv(file)
-
-
 @wrapper("polars `sink_parquet`", "polars", error="Exception")
 def polars_sink_parquet(w: World) -> None:
     with w.open("a") as file:
         lazy().sink_parquet(file, row_group_size=1_000)
-
-
-@wrapper("fastavro", "fastavro")
-def fastavro_writer(w: World) -> None:
-    import fastavro
-
-    fields = [{"name": "n", "type": "long"}, {"name": "text", "type": "string"}]
-    schema = {"type": "record", "name": "row", "fields": fields}
-    with w.open("a") as file:
-        fastavro.writer(file, schema, rows())
-
-
-@wrapper("PIL", "PIL", error="Boom")
-def pil_save(w: World) -> None:
-    from PIL import Image
-
-    def frames() -> Iterator[Any]:
-        yield Image.effect_noise((400, 400), 90)
-        raise Boom
-
-    first = Image.effect_noise((400, 400), 90)
-    with w.open("a.gif") as file:
-        first.save(file, "GIF", save_all=True, append_images=frames())
-
-
-@wrapper("`h5py.File` on `simplecache::`", "h5py", "numpy")
-def h5py_file(w: World) -> None:
-    import h5py
-
-    url = f"simplecache::{w.url('a.h5')}"
-    with (
-        fsspec.open(url, "wb", osspresigned=w.options) as file,
-        h5py.File(file, "w") as out,
-    ):
-        out["numbers"] = numbers()
-        raise Boom
-
-
-@wrapper("`netCDF4.Dataset` beside `simplecache::`", "netCDF4")
-def netcdf4_dataset(w: World) -> None:
-    import netCDF4
-
-    url = f"simplecache::{w.url('a.nc')}"
-    with (
-        fsspec.open(url, "wb", osspresigned=w.options) as file,
-        netCDF4.Dataset(file.name, "w") as out,
-    ):
-        out.createDimension("x", 3)
-        raise Boom
-
-
-@wrapper("`np.savez`", "numpy")
-def numpy_savez(w: World) -> None:
-    import numpy as np
-
-    with w.open("a.npz") as file:
-        np.savez(file, whole=numbers(), half=np.array([Unwritable()], dtype=object))
-
-
-@wrapper("`joblib.dump`", "joblib", "numpy")
-def joblib_dump(w: World) -> None:
-    import joblib
-
-    with w.open("a") as file:
-        joblib.dump([numbers(), Unwritable()], file)
-
-
-@wrapper("`UPath.open`", "upath")
-def upath_open(w: World) -> None:
-    from upath import UPath
-
-    with UPath(w.url("a"), **w.options).open("wb") as file:
-        file.write(DATA)
-        raise Boom
-
-
-@wrapper("`DirFileSystem`")
-def dirfs(w: World) -> None:
-    from fsspec.implementations.dirfs import DirFileSystem
-
-    with DirFileSystem(w.path("d"), w.fs).open("a", "wb") as file:
-        file.write(DATA)
-        raise Boom

@@ -76,21 +76,16 @@ def answer_v1(
 
 
 class SampleServer(LoopbackServer):
-    """Answers every GET with what a function returns, until its ``with`` ends.
-
-    *said* holds the answers.
-    """
+    """Answers every GET with what a function returns, until its ``with`` ends."""
 
     def __init__(self, answer: Callable[[], dict[str, str]]) -> None:
         super().__init__()
         self.url += "/get_post_signature_for_oss_upload"
-        self.said: list[dict[str, str]] = []
         self._answer = answer
 
     def serve(self, request: BaseHTTPRequestHandler) -> None:
         """Send the next answer."""
-        self.said.append(self._answer())
-        data = json.dumps(self.said[-1]).encode()
+        data = json.dumps(self._answer()).encode()
         request.send_response(200)
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(data)))
