@@ -1,13 +1,11 @@
 """Part buffer: collects written bytes into parts of the planned size.
 
 Immutable bytes are kept without a copy, except small ones, which are cheaper to copy.
-Other bytes are copied into reusable buffers.
+Other bytes are copied into chunks of memory.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 KEPT = 4 * KIB  # minimum bytes for which keeping an object costs less than copying it
 _FIRST = 64 * KIB  # bytes of the first buffer; small, because most files are small
-_IDLE = 8  # free buffers that are kept for later parts, because parts finish in bursts
 
 
 class PartBuffer:
@@ -38,8 +35,6 @@ class PartBuffer:
         self.number = 1  # number of the part
         self._upload, self._limit = upload, upload.memory_limit
         self._account = MemoryAccount(memory_budget())
-        self._idle: deque[memoryview] = deque()  # chunks for later parts
-        self._closed = False
         self._reset()
 
     def _reset(self) -> None:
@@ -118,10 +113,8 @@ class PartBuffer:
         *last* are further bytes of the part, which are not copied.
         """
         self._end_piece()
-        chunk, size = self._chunk, self.held
-        is_whole = chunk is not None and chunk.nbytes == self._filling
-        again = chunk if is_whole and self._end == size else None
-        given_back = partial(self._give_back, self._filling, again)
+        size = self.held
+        given_back = partial(self._account.add, -self._filling)
         if last is not None:
             self.pieces.append(last)
             size += last.nbytes
@@ -131,11 +124,9 @@ class PartBuffer:
         return body
 
     def close(self) -> None:
-        """Free the part and all idle chunks; chunks of parts in flight are freed later."""
-        self._closed = True
+        """Free the part; parts in flight are freed when they have been sent."""
         self._account.add(-self._filling)
         self._reset()
-        self._free_idle()
 
     def end(self) -> None:
         """Close the buffer after the upload has ended, and stop counting its memory."""
@@ -161,14 +152,10 @@ class PartBuffer:
         """Take a new chunk if this one is full; return False if the part must be sent."""
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
-            if not self.held and self._idle:
-                self._chunk = self._idle.pop()
-                self._filling = self._chunk.nbytes
-            else:
-                taken = self._take_room(1, lacking) or self._take_min(size, lacking)
-                if not taken:
-                    return False
-                self._chunk = memoryview(bytearray(taken))
+            taken = self._take_room(1, lacking) or self._take_min(size, lacking)
+            if not taken:
+                return False
+            self._chunk = memoryview(bytearray(taken))
             self._begin = self._end = 0
         self._room = min(lacking, self._chunk.nbytes - self._end)
         self._max_kept, self.free = self._kept, 0
@@ -182,7 +169,6 @@ class PartBuffer:
         doubled = min(max_size, max(_FIRST, self.held, min_size))
         usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
-            self._free_idle()
             # Wait only for parts of this file, because one thread may write to several
             # files.
             run(self._upload.wait_for_memory, lambda: self._has_room(usual))
@@ -213,23 +199,6 @@ class PartBuffer:
         if has_room := self._account.reserve(size, self._limit):
             self._filling += size
         return has_room
-
-    def _give_back(self, size: int, chunk: memoryview | None) -> None:
-        # *chunk* is given only if it is all of the part's memory.
-        self._account.add(-size)
-        if (
-            chunk is not None
-            and len(self._idle) < _IDLE
-            and self._account.reserve(size, self._limit)
-        ):
-            self._idle.append(chunk)
-        if self._closed:
-            self._free_idle()
-
-    def _free_idle(self) -> None:
-        with suppress(IndexError):
-            while True:
-                self._account.add(-self._idle.pop().nbytes)
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:

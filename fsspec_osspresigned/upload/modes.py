@@ -27,7 +27,6 @@ from ..http.checksums import combine
 from ..model import MAX_PARTS, Action, PartReceipt, Receipt, Reply
 from ..options.target import Target
 from ..signers.base import MultipartGrant
-from ..units import shown_moment
 from .plan import UploadPlan, limit_of
 
 if TYPE_CHECKING:
@@ -39,8 +38,6 @@ _log = Logger(__name__)
 # Parts of a stream that are signed first. They are few, because the stream may end
 # soon.
 _FIRST_BATCH = 4
-# Seconds of an upload before its rate is meaningful.
-_WARMED_UP = 2.0
 
 
 def as_failure(error: BaseException, path: str) -> Exception:
@@ -62,37 +59,6 @@ def as_failure(error: BaseException, path: str) -> Exception:
     for note in notes:
         failure.add_note(note)
     return failure
-
-
-class ExpiryWatch:
-    """Estimates when an upload will end, and warns once if its URLs expire before.
-
-    It is for uploads whose URLs were all signed in advance. Only the thread of the
-    engine's loop may use it. *size* None means a stream, which is not watched.
-    *expires_at* is in seconds since the epoch; None if unknown.
-    """
-
-    def __init__(self, path: str, size: int | None, expires_at: float | None) -> None:
-        self._path, self._size, self._expires_at = path, size, expires_at
-        self._begun, self._sent = time.monotonic(), 0
-
-    def add(self, count: int) -> None:
-        """Count sent bytes, and log a warning if the URLs will expire too early."""
-        self._sent += count
-        spent = time.monotonic() - self._begun
-        if self._size is None or self._expires_at is None or spent < _WARMED_UP:
-            return
-        remaining = (self._size - self._sent) * spent / max(self._sent, 1)
-        late = time.time() + remaining - self._expires_at
-        if late > 0:
-            _log.warning(
-                "%s: at this rate the last parts start after their presigned URLs "
-                "expire, at %s: ask the owner for URLs that live %d s longer, or for larger parts",
-                self._path,
-                shown_moment(self._expires_at),
-                late + 1,
-            )
-            self._expires_at = None
 
 
 class PartList:
@@ -184,7 +150,6 @@ class UploadJob:
     plan: UploadPlan
     granted: MultipartGrant
     size: int | None  # None for a stream
-    expires_at: float | None
     prefetcher: Prefetcher | None
 
 
@@ -252,7 +217,7 @@ class Multipart:
     body = EMPTY
 
     def __init__(self, job: UploadJob, resumption: Resumption | None) -> None:
-        options, path = job.calls.client.options, job.calls.target.path
+        options = job.calls.client.options
         self._width = options.connections
         self._memory_limit = options.max_memory
         self.upload_id = ""
@@ -265,7 +230,6 @@ class Multipart:
         self.in_flight: set[asyncio.Task[None]] = set()
         self._call = call_of_task.get()
         self._is_discarded = False
-        self._watch = ExpiryWatch(path, job.size, job.expires_at)
         self._prefetcher: Prefetcher | None = None
 
     async def begin(self, is_over: Callable[[], bool]) -> None:
@@ -349,7 +313,6 @@ class Multipart:
                 if self._calls.exchange.progress is not None:
                     await call_user(self._calls.exchange.progress, part.size)
             self._parts.add_part(part, verified, reply)
-            self._watch.add(part.size)
         except BaseException as error:
             # A traceback keeps the variables of its frames alive, and so the bytes of
             # the part.

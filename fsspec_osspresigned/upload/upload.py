@@ -183,7 +183,6 @@ def _job(
         plan=plan,
         granted=grant.multipart or MultipartGrant(),
         size=size if source is None else source.size,
-        expires_at=grant.expires_at,
         prefetcher=context.prefetcher,
     )
 

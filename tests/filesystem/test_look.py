@@ -188,14 +188,6 @@ def test_the_warning_about_a_kind_promises_no_protection(fs, only, owner):
     assert owner.stored() == {"a": b"new"}
 
 
-def test_the_size_of_an_open_file_is_that_of_the_object(fs):
-    """A wrong ``size=`` is ignored, as other filesystems do."""
-    fs.pipe_file(PATH, bytes(range(150)))
-    with fs.open(PATH, size=1) as file:
-        assert file.size == 150
-        assert file.read() == bytes(range(150))
-
-
 @pytest.mark.parametrize("write", ["touch", "pipe_file", "pipe", "open"])
 def test_a_name_with_a_trailing_slash_stands_for_a_directory(full, owner, write):
     """The object that the console would make, and not a file in its place."""
