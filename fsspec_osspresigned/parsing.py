@@ -91,6 +91,14 @@ def kind(value: object) -> str:
     return _KINDS.get(type(value), "an object")
 
 
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message with the most similar of *known*, or ""."""
+    from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
+
+    close = get_close_matches(name, sorted(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
 def is_int(value: object) -> bool:
     """Return whether *value* is an integer; False for the values True and False."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -38,14 +38,14 @@ def tagging(value: Any) -> str:
         value = {unquote_plus(n): unquote_plus(v) for n, _, v in pairs}
         if len(value) < len(pairs):
             raise ValueError("tags whose names differ")
-    if not value or not _is_of_texts(value):
+    if not value or not is_of_texts(value):
         raise ValueError("tags: a mapping of strings, or 'name=value&other=value'")
     return "&".join(f"{quote(n, '')}={quote(v, '')}" for n, v in value.items())
 
 
 def encryption(value: Any) -> Mapping[str, str]:
     fields = {"algorithm": value} if isinstance(value, str) else value
-    if not _is_of_texts(fields) or not fields.keys() <= _ENCRYPTION_FIELDS.keys():
+    if not is_of_texts(fields) or not fields.keys() <= _ENCRYPTION_FIELDS.keys():
         known = ", ".join(_ENCRYPTION_FIELDS)
         raise ValueError(f"one of {', '.join(_ALGORITHMS)}, or a mapping of {known}")
     if fields.get("algorithm") not in _ALGORITHMS:
@@ -78,13 +78,13 @@ def callback(value: Any) -> Mapping[str, str]:
     headers = {"x-oss-callback": _encoded(fields)}
     variables = value.get(_VARIABLES)
     if variables is not None:
-        if not _is_of_texts(variables):
+        if not is_of_texts(variables):
             raise ValueError(f"a mapping whose {_VARIABLES} is a mapping of strings")
         headers["x-oss-callback-var"] = _encoded(variables)
     return frozen_mapping(headers)
 
 
-def _is_of_texts(value: Any) -> bool:
+def is_of_texts(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(text, str) for pair in value.items() for text in pair
     )

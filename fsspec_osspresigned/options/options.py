@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ..model import (
     THRESHOLD,
     frozen_mapping,
 )
+from ..parsing import suggestion
 from ..secret import (
     HIDDEN,
     HiddenList,
@@ -40,7 +41,14 @@ from ..secret import (
 from ..signers import chosen, misplaced_options
 from ..units import MIB, bytes_of
 from ..url_checks import header_problems
-from .header_values import MAX_TRAFFIC, MIN_TRAFFIC, callback, encryption, tagging
+from .header_values import (
+    MAX_TRAFFIC,
+    MIN_TRAFFIC,
+    callback,
+    encryption,
+    is_of_texts,
+    tagging,
+)
 
 # Keywords of fsspec, its caches and zarr that every filesystem gets.
 FOREIGN = {
@@ -195,9 +203,7 @@ def _upload_server(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Mapping[str, str]:
-    if not isinstance(value, Mapping) or not all(
-        isinstance(text, str) for pair in value.items() for text in pair
-    ):
+    if not is_of_texts(value):
         raise ValueError("a mapping of names to texts")
     return frozen_mapping(value)
 
@@ -501,14 +507,6 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
             "signer_token= would go to two servers, one of grant= and one of signer=: give only one"
         )
     return problems + misplaced_options(values.get)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message with the most similar of *known*, or ""."""
-    from difflib import get_close_matches  # noqa: PLC0415 - needed only for a typo
-
-    close = get_close_matches(name, list(known), n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _show(name: str, value: Any) -> str:

@@ -17,7 +17,8 @@ from ..model import (
     Operation,
     frozen_mapping,
 )
-from .options import Options, suggestion
+from ..parsing import suggestion
+from .options import Options
 
 _HEADERS = {
     "content_type": "Content-Type",

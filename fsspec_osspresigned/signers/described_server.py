@@ -397,12 +397,11 @@ class DescribedServer(UploadServer):
         text = answer.at(self._description.error) if failure is None else failure
         if text is None:
             text = answer.at("/detail")  # detail of a problem document (RFC 9457)
-        problem = problem_of_reply(reply.status, reply.headers, b"")
         raise ServerRefusedError(
             reply.status,
             text if isinstance(text, str) else "",
             call=str(call),
-            retry_after=problem.retry_after,
+            retry_after=problem_of_reply(reply).retry_after,
             refuses=reply.is_good,
             exists=creates and bool(call.create_only) and reply.status in _EXISTS,
         )

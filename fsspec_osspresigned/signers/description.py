@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -19,6 +18,7 @@ from attrs.validators import and_, deep_iterable, deep_mapping, gt, instance_of
 
 from ..errors import ConfigurationError
 from ..model import MIN_PART
+from ..parsing import suggestion
 from ..url_checks import header_problems, url_problem
 from .templates import OF_PART, names_in
 
@@ -69,8 +69,6 @@ _CALLS = {
     "abort": _Table("send", "open"),
 }  # fmt: skip
 _NAMED_URL = re.compile(r"\{upload\.[a-z0-9_]+\??\}")
-_HEADER = re.compile(r"\s*\[\s*([\w.-]+)\s*\]\s*(?:#.*)?")
-_MEMBER = re.compile(r"\s*\"?([\w.-]+)\"?\s*=")
 
 
 def _json(_: Any, __: Any, value: Any) -> None:
@@ -194,38 +192,14 @@ class Description:
         return found | {name for name, _ in names_in(self.location)}
 
 
-class _Problems:
-    """Problems of the file *shown*, each with its line in *text*."""
-
-    def __init__(self, shown: str, text: str) -> None:
-        self._shown, self._lines = shown, dict[tuple[str, str], int]()
-        self.found: list[str] = []
-        table = ""
-        for number, line in enumerate(text.splitlines(), 1):
-            if header := _HEADER.fullmatch(line):
-                table = header[1]
-                self._lines.setdefault((table, ""), number)
-            elif member := _MEMBER.match(line):
-                self._lines.setdefault((table, member[1].partition(".")[0]), number)
-
-    def add(self, text: str, where: str = "") -> None:
-        """Add the problem *text* at *where*, which is a table, a key, or ``table.key``."""
-        table, _, key = where.partition(".")
-        places = ((table, key), (where, ""), (table, ""), ("", table))
-        line = next((self._lines[p] for p in places if p in self._lines), None)
-        at = "" if line is None else f", line {line}"
-        self.found.append(f"{self._shown}{at}: {text}")
-
-
 def load(name: str) -> Description:
     """Return the description in the file *name*, or the built-in one of this name.
 
-    Raises ConfigurationError, which lists all problems with their lines.
+    Raises ConfigurationError, which lists all problems.
     """
     shown = f"the description {name}"
     try:
-        text = _text_of(name)
-        members = tomllib.loads(text)
+        members = tomllib.loads(_text_of(name))
     except OSError as error:
         msg = f"{shown} cannot be read: {error.strerror}"
         if not is_path(name):
@@ -236,17 +210,17 @@ def load(name: str) -> Description:
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{shown} is nested too deeply") from None
-    problems = _Problems(shown, text)
+    problems: list[str] = []
     calls: dict[str, Any] = {
         t: _call(t, members.pop(t), problems) for t in _CALLS if t in members
     }
     allowed = fields_dict(Description).keys() - {"name"}
     values = _valid(Description, members, allowed, "", problems)
     description = Description(name=name, **values, **calls)
-    if not problems.found:
-        _check(description, problems)
-    if problems.found:
-        raise ConfigurationError(problems.found)
+    if not problems:
+        problems += _mistakes(description)
+    if problems:
+        raise ConfigurationError(f"{shown}: {problem}" for problem in problems)
     return description
 
 
@@ -314,14 +288,14 @@ def built_in_names() -> list[str]:
 # -- keys of a file ----------------------------------------------------------------------
 
 
-def _call(table: str, members: Any, problems: _Problems) -> Call | None:
+def _call(table: str, members: Any, problems: list[str]) -> Call | None:
     members = members if isinstance(members, dict) else {}
     methods = [name for name in _METHODS if isinstance(members.get(name), str)]
     if len(methods) != 1:
-        problems.add(f"{table} needs one of {', '.join(_METHODS)}, a path", table)
+        problems.append(f"{table} needs one of {', '.join(_METHODS)}, a path")
         return None
     if len(bodies := [name for name in _BODIES if name in members]) > 1:
-        problems.add(f"{table} has {' and '.join(bodies)}: give one body", table)
+        problems.append(f"{table} has {' and '.join(bodies)}: give one body")
     path = members.pop(methods[0])
     allowed = ("query", *_BODIES, *_CALLS[table].keys)
     values = _valid(Call, members, allowed, f"{table}.", problems)
@@ -333,32 +307,26 @@ def _valid(
     members: Mapping[str, Any],
     allowed: Collection[str],
     prefix: str,
-    problems: _Problems,
+    problems: list[str],
 ) -> dict[str, Any]:
     """Return the *members* of valid names and types; add the rest to *problems*."""
     valid = {}
     for name, value in members.items():
         where = prefix + name
         if name not in allowed:
-            problems.add(f"unknown key {where[:60]!r}{_meant(name, allowed)}", where)
+            problems.append(f"unknown key {where[:60]!r}{suggestion(name, allowed)}")
             continue
         attribute = fields_dict(kind)[name]
         try:
             _KINDS.get(attribute.type, _TEXT)(None, attribute, value)
             valid[name] = value
         except (TypeError, ValueError):
-            problems.add(f"{where} has a value of the wrong type", where)
+            problems.append(f"{where} has a value of the wrong type")
     return valid
 
 
-def _meant(name: str, known: Collection[str]) -> str:
-    """Return the end of a message with the most similar of *known*, or ""."""
-    close = get_close_matches(name, sorted(known), 1)
-    return f": did you mean {close[0]}?" if close else ""
-
-
-def _check(read: Description, problems: _Problems) -> None:
-    """Add to *problems* all keys and names that are missing, misplaced or never filled."""
+def _mistakes(read: Description) -> Iterator[str]:
+    """Yield which keys and names are missing, misplaced or never filled."""
     single, opened, token = read.single, read.open, read.token or ""
     options = {f"option.{name}" for name in read.options}
     by_grant = single.names if single and single.grant else set()
@@ -366,59 +334,59 @@ def _check(read: Description, problems: _Problems) -> None:
     is_there_already = single is not None and single.url.endswith("?")
     taken = sorted(_FACTS & {*read.segments})
     named = [t for t, c in read.calls.items() if _NAMED_URL.fullmatch(c.path)]
-    for is_fine, where, problem in (
-        (read.request or single or opened, "", "it needs one of the tables request, single and open"),
-        (not opened or read.finish, "open", "open needs the table finish"),
-        (not opened or read.sign or opened.urls, "open", "open needs urls, or the table sign"),
-        (not read.single_finish or single, "single_finish", "single_finish needs the table single"),
-        (by_grant <= options, "single", "single has a grant, so its call may use only options"),
-        (not is_there_already or compares, "single.url",
+    for is_fine, problem in (
+        (read.request or single or opened, "it needs one of the tables request, single and open"),
+        (not opened or read.finish, "open needs the table finish"),
+        (not opened or read.sign or opened.urls, "open needs urls, or the table sign"),
+        (not read.single_finish or single, "single_finish needs the table single"),
+        (by_grant <= options, "single has a grant, so its call may use only options"),
+        (not is_there_already or compares,
          "single.url may be absent only if compares= says how the server knows the object"),
-        (compares in (None, *DIGESTS), "single.compares", "single.compares must be sha256 or md5"),
-        (not token or (read.url and read.hosts), "token", "token needs url and hosts, to which it is sent"),
-        (not token or token.startswith("env:"), "token", "token must be env:NAME"),
-        (not taken, "segments", f"segments has {taken}, which mean something else"),
-        (not read.base or read.base.startswith("/"), "base",
+        (compares in (None, *DIGESTS), "single.compares must be sha256 or md5"),
+        (not token or (read.url and read.hosts), "token needs url and hosts, to which it is sent"),
+        (not token or token.startswith("env:"), "token must be env:NAME"),
+        (not taken, f"segments has {taken}, which mean something else"),
+        (not read.base or read.base.startswith("/"),
          f"base = {read.base!r} must be empty or begin with '/'"),
-        (not (read.resumes and named), "resumes",
+        (not (read.resumes and named),
          f"resumes would keep a URL that a reply names, for {', '.join(named)}, on the disk"),
     ):  # fmt: skip
         if not is_fine:
-            problems.add(problem, where)
+            yield problem
     own = {n: v for n, v in read.headers.items() if n.lower() != "authorization"}
-    for problem in header_problems(own):
-        problems.add(f"headers: {problem}", "headers")
+    yield from (f"headers: {problem}" for problem in header_problems(own))
     for table, call in read.calls.items():
-        where, path = f"{table}.{call.method.lower()}", call.path
         # Any other text could change the host or the port.
-        if path and not path.startswith("/") and table not in named:
-            problems.add(
-                f"{where} = {path!r} must be empty, begin with '/', or be a URL that a "
-                "reply has named, {upload.NAME}",
-                where,
+        if call.path and not call.path.startswith("/") and table not in named:
+            yield (
+                f"{table}.{call.method.lower()} = {call.path!r} must be empty, begin with "
+                "'/', or be a URL that a reply has named, {upload.NAME}"
             )
-    _check_names(read, {*_FACTS, *read.segments, *options}, problems)
+    yield from _unfilled(read, {*_FACTS, *read.segments, *options})
 
 
-def _check_names(read: Description, known: set[str], problems: _Problems) -> None:
+def _unfilled(read: Description, known: set[str]) -> Iterator[str]:
+    """Yield which names in templates never get a value; *known* always have one."""
     saved = {table: {f"upload.{n}" for n in c.save} for table, c in read.calls.items()}
     saved.setdefault("request", set()).add("upload.key")
 
-    def check(template: Any, where: str, own: set[str], each: Collection[str]) -> None:
+    def check(
+        template: Any, where: str, own: set[str], each: Collection[str] = ()
+    ) -> Iterator[str]:
         for name, is_repeated in sorted({*names_in(template)}):
             if name in known | own or (is_repeated and name in each):
                 continue
             is_saved = name.startswith("upload.")
             never = "no reply before has named" if is_saved else "means nothing here"
-            never += _meant(name, known | own)
-            problems.add(f"{where} has {{{name}}}, which {never}", where)
+            never += suggestion(name, known | own)
+            yield f"{where} has {{{name}}}, which {never}"
 
     for table, call in read.calls.items():
         facts = _CALLS[table]
         own = {*facts.own}.union(*(saved.get(t, ()) for t in facts.before))
         for key in ("query", "send", *_BODIES):
-            check(getattr(call, key), f"{table}.{key}", own, facts.each)
-        check(call.path, f"{table}.{call.method.lower()}", own, ())
-        check(call.key, f"{table}.key", own | saved.get(table, set()), ())
-    check(read.headers, "headers", {"token"}, ())
-    check(read.location, "location", set().union(*saved.values()), ())
+            yield from check(getattr(call, key), f"{table}.{key}", own, facts.each)
+        yield from check(call.path, f"{table}.{call.method.lower()}", own)
+        yield from check(call.key, f"{table}.key", own | saved.get(table, set()))
+    yield from check(read.headers, "headers", {"token"})
+    yield from check(read.location, "location", set().union(*saved.values()))

@@ -226,11 +226,8 @@ class HTTPSigner(Signer):
             text = f"the signer at {self._host} does not report its permissions (HTTP 404): the call is optional, so ask the owner; or its URL is wrong"
             raise SignerError(text, status=reply.status)
         if reply.status != HTTPStatus.OK:
-            problem = wire_protocol.problem_of_reply(
-                reply.status, reply.headers, reply.body
-            )
             raise wire_protocol.error_of_call(
-                problem, None, self._host, had_token=had_token
+                reply, None, self._host, had_token=had_token
             )
         try:
             return wire_protocol.decode_permissions(reply.body, sent_at)
@@ -276,11 +273,8 @@ class HTTPSigner(Signer):
         had_token: bool,
     ) -> Sequence[Outcome]:
         if reply.status != HTTPStatus.OK:
-            problem = wire_protocol.problem_of_reply(
-                reply.status, reply.headers, reply.body
-            )
             return [
-                wire_protocol.error_of_call(problem, o, self._host, had_token=had_token)
+                wire_protocol.error_of_call(reply, o, self._host, had_token=had_token)
                 for o in operations
             ]
         try:

@@ -201,7 +201,7 @@ class FetchedGrant(RenewedGrant[HeldGrant]):
         return HeldGrant(self._read(reply), now, fetched=True)
 
     def _refusal(self, reply: Reply) -> SignerError:
-        problem = problem_of_reply(reply.status, reply.headers, reply.body)
+        problem = problem_of_reply(reply)
         text = f"the server of the grant at {self._host} answered HTTP {reply.status}"
         if problem.detail:
             text += f" ({problem.detail})"

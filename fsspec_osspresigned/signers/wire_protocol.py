@@ -281,19 +281,17 @@ def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
     )
 
 
-def problem_of_reply(
-    status: int, headers: Mapping[str, str], data: bytes
-) -> SignerProblem:
-    """Return the problem in a reply with an error status; *data* may be anything."""
+def problem_of_reply(reply: Reply) -> SignerProblem:
+    """Return the problem in *reply*, which has an error status and any body."""
     members: Any = None
-    if "json" in headers.get("content-type", ""):
+    if "json" in reply.headers.get("content-type", ""):
         with suppress(ValueError):
-            members = parsing.loads(data, max_depth=_MAX_DEPTH)
+            members = parsing.loads(reply.body, max_depth=_MAX_DEPTH)
     known = dict(members) if isinstance(members, dict) else {}
-    wait = headers.get("retry-after", "").strip()
+    wait = reply.headers.get("retry-after", "").strip()
     if wait.isdecimal() and len(wait) < len(str(_MAX_WAIT)):
         known["retry_after"] = int(wait)
-    return problem_of(known, status)
+    return problem_of(known, reply.status)
 
 
 def clean(text: str) -> str:
@@ -320,9 +318,10 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
 
 
 def error_of_call(
-    problem: SignerProblem, operation: Operation | None, host: str, *, had_token: bool
+    reply: Reply, operation: Operation | None, host: str, *, had_token: bool
 ) -> OSSPresignedError:
-    """Return the exception for *problem* of a whole call, which contains *operation*."""
+    """Return the exception for *reply* to a whole call, which contains *operation*."""
+    problem = problem_of_reply(reply)
     status, hint = problem.status, _HINTS.get(problem.status)
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
         hint = "no token was given: set signer_token="

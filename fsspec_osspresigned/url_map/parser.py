@@ -404,11 +404,4 @@ def _is_lines(data: bytes) -> bool:
     first, second = next(lines, b""), next(lines, b"")
     if first[:6].lower().startswith((b"https:", b"http:")):
         return True
-    if not first.startswith(b"{") or not second:
-        return False
-    try:
-        return isinstance(parsing.loads(first), dict)
-    except ValueError:
-        # If the first line is broken and the next ones are complete, the format is
-        # still JSON Lines.
-        return first.endswith(b"}") and second.startswith(b"{")
+    return first.startswith(b"{") and second.startswith(b"{")

@@ -170,9 +170,7 @@ class Kit:
         results.
         """
         if reply.status != HTTPStatus.OK:
-            problem = wire_protocol.problem_of_reply(
-                reply.status, reply.headers, reply.body
-            )
+            problem = wire_protocol.problem_of_reply(reply)
             code = f" ({problem.code})" if problem.code else ""
             hint = ": check --token" if reply.status == HTTPStatus.UNAUTHORIZED else ""
             raise RuleBrokenError(f"HTTP {reply.status}{code} instead of 200{hint}")

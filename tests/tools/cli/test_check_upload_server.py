@@ -65,7 +65,7 @@ def test_parts_are_sent_though_one_request_could_hold_the_object(run, oss, token
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("url =", "colour =", "line 7: unknown key 'single.colour'"),
+        ("url =", "colour =", "unknown key 'single.colour'"),
         ('"/uploadURL"', '"/url"', "the reply has no URL"),
         ("x-api-key", "x-key", "HTTP 401"),
         ("contentType =", "type =", "missing: ['contentType']"),
@@ -73,7 +73,7 @@ def test_parts_are_sent_though_one_request_could_hold_the_object(run, oss, token
     ],
 )  # fmt: skip
 def test_what_a_description_has_wrong_is_said(run, gateway, token, before, after, said):
-    """The line of the file, or the words of the server, and the exit code is 1."""
+    """The key in the file, or the words of the server, and the exit code is 1."""
     server, place = gateway
     place.write_text(GATEWAY.replace(before, after))
     ended = run("check", "upload-server", f"{place}+{server.url}", *token, "--yes")
