@@ -201,13 +201,6 @@ THREADS = (
         "send no Authorization",
         "InvalidArgument",
     ),
-    Thread(
-        "catalyst/moodle-tool_objectfs#303: the same at S3",
-        s3("InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified", ArgumentName="Authorization"),
-        "the request has an Authorization header",
-        "an instance of axios",
-        "InvalidArgument",
-    ),
     # Checksums of SDKs.
     Thread(
         "karakeep-app/karakeep#2191: the SDK of S3 for JavaScript at OSS",
@@ -217,13 +210,6 @@ THREADS = (
         "the SDK sent the body in chunks, followed by a checksum",
         "AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
         "InvalidArgument",
-    ),
-    Thread(
-        "gomods/athens#1296: the same, years before",
-        oss("NotImplemented", "Aws MultiChunkedEncoding is not supported."),
-        "the SDK sent the body in chunks, followed by a checksum",
-        "chunkedEncodingEnabled(false)",
-        "NotImplemented",
     ),
     Thread(
         "seaweedfs/seaweedfs#10216: the checksum of an empty body is signed",
@@ -249,30 +235,7 @@ THREADS = (
         "set the clock",
         "RequestTimeTooSkewed",
     ),
-    Thread(
-        "aws/aws-sdk-php#612: S3 writes the time of the request in its own way",
-        s3("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.", RequestTime="20150604T232559Z", ServerTime="2015-06-04T22:26:16Z", MaxAllowedSkewMilliseconds="900000"),
-        "the request is dated 3583 s ahead of the store's clock",
-        "set the clock",
-        "RequestTimeTooSkewed",
-    ),
-    Thread(
-        "aliyun/ossutil#27: the line of a Go program",
-        "Error: oss: service returned error: StatusCode=403, ErrorCode=RequestTimeTooSkewed, ErrorMessage=The difference between the request time and the current time is too large., RequestId=598338A88CEE3190462CAA94!",
-        "the clock that dated the request is not the store's",
-        "set the clock",
-        "RequestTimeTooSkewed",
-    ),
     # Keys and tokens.
-    Thread(
-        "jxxghp/MoviePilot#6295: a token that ended during an upload",
-        "ERROR: {'status': 403, 'x-oss-request-id': '6A7D67BB6CC4843538EAEA6A', 'details': {'Code': 'SecurityTokenExpired', "
-        "'Message': 'The security token you provided has expired.', 'RequestId': '6A7D67BB6CC4843538EAEA6A', "
-        f"'HostId': 'examplebucket.oss-cn-shenzhen.aliyuncs.com', 'SecurityToken': '{TOKEN}', 'EC': '0002-00000007'}}}}",
-        "the STS token that signed the URL has expired",
-        "ask for a new one",
-        "SecurityTokenExpired",
-    ),
     Thread(
         "lucky1213/aliyun_oss#19: an STS key without its token",
         "I/flutter ( 3569): <Error>\nI/flutter ( 3569):   <Code>InvalidAccessKeyId</Code>\n"
@@ -329,26 +292,12 @@ THREADS = (
         "signature_version='s3v4'",
         "InvalidRequest",
     ),
-    Thread(
-        "help.aliyun.com, 0048-00000401: a new account and a public host",
-        "{'status': 400, 'x-oss-request-id': '68A1', 'details': {'Code': 'PublicEndpointForbidden', 'Message': 'Public endpoint is forbidden for data API.', 'EC': '0048-00000401'}}",
-        "the account may not use OSS's public host",
-        "the signer must sign for a domain of the bucket",
-        "PublicEndpointForbidden",
-    ),
     # Permissions, policies and the rest.
     Thread(
         "Molunerfinn/PicGo#1250: a JSON report with the document in it",
         json.dumps({"method": "PUT", "url": f"{OSS}/a.png", "statusCode": 403, "message": "Request failed with status code 403", "response": {"status": 403, "statusCode": 403, "body": oss("AccessDenied", "You have no right to access this object because of bucket acl.", EC="0003-00000001")}}, indent=2),
         "the signing key lacks the permission",
         "grants it in a RAM or bucket policy",
-        "AccessDenied",
-    ),
-    Thread(
-        "aws/aws-sdk-ruby#895: a form that is too old",
-        s3("AccessDenied", "Invalid according to Policy: Policy expired."),
-        "the grant has expired",
-        "ask for a new one",
         "AccessDenied",
     ),
     Thread(
@@ -371,13 +320,6 @@ THREADS = (
         "the request arrived without a signature",
         "in a shell, quote it",
         "AccessDenied",
-    ),
-    Thread(
-        "minio/minio#7792: a stream of unknown length",
-        s3("MissingContentLength", "You must provide the Content-Length HTTP header."),
-        "the request has no Content-Length",
-        "no Transfer-Encoding: chunked",
-        "MissingContentLength",
     ),
     Thread(
         "cloudreve/cloudreve#1786: an upload that has ended",
