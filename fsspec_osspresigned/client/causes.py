@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from .. import parsing
 from ..errors import RefusalReason
 from ..model import SignedRequest
-from ..other_stores import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY, S3_TOKEN
+from ..other_stores import S3_CHECKSUM, S3_HEADER, S3_TOKEN
 from ..secret import SecretURL
 from ..signing.canonical import parse_moment
 from ..signing.endpoint import region_of
@@ -78,18 +78,13 @@ class Refusal:
 
 @frozen
 class _Row:
-    """One possible cause of refusals; *when* says to which refusals it applies.
+    """One possible cause of refusals; *when* and *says* say to which refusals it applies."""
 
-    *when* is a reason, a list of codes and EC numbers separated by blanks, or a pattern
-    of the message. *cause* may be the name of a reason, which refers to the row of that
-    reason.
-    """
-
-    when: str
+    when: str  # a reason, or codes and EC numbers that blanks separate
     cause: str
     remedy: str = ""
     own: str = ""  # the remedy for a request that this process signed with its key
-    form: bool = False  # the row applies only to forms
+    says: str = ""  # pattern of the message, for refusals without a specific code
 
 
 _OWNER = "tell the owner"
@@ -109,6 +104,7 @@ _ROWS = (
     _Row(
         RefusalReason.EXPIRED, "the URL has expired", "ask for a new one",
         "check the clock of this machine, then run it again",
+        says="Policy expired|Request has expired",
     ),
     _Row(
         RefusalReason.NOT_YET_VALID, "the URL is not valid yet",
@@ -134,7 +130,9 @@ _ROWS = (
     _Row(
         RefusalReason.WRONG_REGION, "the bucket is in another region",
         "tell the owner, who must sign for the region of the bucket",
-        "set region= or OSS_REGION to",  # ``_elsewhere`` adds the region
+        "set region= or OSS_REGION to",  # ``_cause`` adds the region
+        says="the region '[^']*' is wrong|Invalid signing region|must be addressed using "
+        "the specified endpoint",
     ),
     _Row("no-signature", NO_SIGNATURE, "copy the whole URL again, or ask for a new one"),
     _Row(
@@ -143,11 +141,10 @@ _ROWS = (
         "grant it in a RAM or bucket policy",
     ),
     _Row(
-        RefusalReason.DENIED,
+        "denied-form",
         "the key of the grant lacks the permission oss:PutObject, or the policy "
         "of the grant does not allow it",
         "tell the owner, who gives the permission or another grant",
-        form=True,
     ),
     _Row(
         RefusalReason.KEY_DISABLED,
@@ -169,11 +166,11 @@ _ROWS = (
     _Row(
         RefusalReason.MISMATCH, "the signature of the grant does not match its policy",
         "tell the owner, unless a copy of the grant was changed",
-        form=True,
     ),
     _Row(
         RefusalReason.POLICY, "the policy of the grant does not allow it",
         "change the value that it names, or ask the owner for another grant",
+        says="Policy Condition failed|Extra input fields",
     ),
     # Causes by code or EC number.
     _Row(
@@ -184,16 +181,6 @@ _ROWS = (
     _Row(
         "InvalidObjectState", "the object is archived", "ask its owner to restore it first",
         "restore it first",
-    ),
-    _Row("KmsInDebt", "the bill of KMS is unpaid", _OWNER),
-    _Row(
-        "TransferAccelerationDisabled", "the bucket has no acceleration",
-        "the signer must name a host of the region", "set endpoint= to a host of the region",
-    ),
-    _Row(
-        "KeyNotFound AliasNotFound", "there is no such KMS key",
-        "correct server_side_encryption, or tell the owner",
-        "correct server_side_encryption",
     ),
     _Row(
         "NoSuchBucket", "the bucket does not exist", f"check its name, or {_OWNER}",
@@ -233,23 +220,17 @@ _ROWS = (
         "MissingContentLength", "the request has no Content-Length",
         "send it, and no Transfer-Encoding: chunked",
     ),
-    _Row(  # code of Azure Blob Storage
-        "MissingRequiredHeader", "the store requires a header",
-        "give it with headers=, such as x-ms-blob-type: BlockBlob",
+    _Row(
+        "EntityTooSmall",
+        "every part except the last needs at least 100 KiB, or 5 MiB with S3; a grant can "
+        "demand more",
+        "set part_size; for a grant, tell its owner", "set part_size",
     ),
     _Row(
-        "EntityTooSmall", "every part except the last needs at least 100 KiB, or 5 MiB with S3",
-        "set part_size",
+        "EntityTooLarge", "one PUT or form can have at most 5 GiB, and a grant can allow less",
+        "use a signer or part URLs", "use parts",
     ),
-    _Row(
-        "EntityTooSmall", "the grant allows only larger files", _OWNER, form=True,
-    ),
-    _Row("EntityTooLarge", "one PUT can have at most 5 GiB", "use parts"),
-    _Row(
-        "EntityTooLarge", "the grant allows only smaller files, and at most 5 GiB",
-        "a signer or part URLs could send it", form=True,
-    ),
-    _Row("MalformedPOSTRequest", "the form was cut or changed on the way", _AGAIN, form=True),
+    _Row("MalformedPOSTRequest", "the form was cut or changed on the way", _AGAIN),
     _Row("QpsLimitExceeded", "too many requests", "use fewer at once"),
     _Row(
         "redirect", "redirects are not followed", "sign a URL of the final host",
@@ -259,79 +240,60 @@ _ROWS = (
         "unavailable", "the store is down or overloaded",
         "retry later, with fewer requests at once",
     ),
-)  # fmt: skip
-_NAMED = {
-    (name, row.form): row
-    for row in _ROWS
-    for name in (
-        [row.when] if isinstance(row.when, RefusalReason) else row.when.split()
-    )
-}
-# Causes by the text of the message, for refusals without a code.
-_MESSAGES = (
+    # Causes by the message alone.
     _Row(
-        f"(?i){S3_CHECKSUM}crc32=AAAAAA(?:==|%3D%3D)",
-        "the URL is signed with the checksum of an empty body, which is a default of SDKs",
+        "", "the URL is signed with the checksum of an empty body, which is a default of SDKs",
         "sign without checksums (requestChecksumCalculation WHEN_REQUIRED)",
+        says=f"(?i){S3_CHECKSUM}crc32=AAAAAA(?:==|%3D%3D)",
     ),
     _Row(
-        r"aws-chunked|MultiChunkedEncoding|0017-00000804",
-        "the SDK sent the body in chunks, followed by a checksum (aws-chunked), which "
+        "", "the SDK sent the body in chunks, followed by a checksum (aws-chunked), which "
         "OSS does not accept",
         "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required (boto3: "
         "Config(request_checksum_calculation='when_required'); Java: "
         "chunkedEncodingEnabled(false)), or upload through a presigned URL, or with an "
         "SDK of OSS",
+        says="aws-chunked|MultiChunkedEncoding|0017-00000804",
     ),
     _Row(
-        "Only one auth mechanism|Either the Signature query string parameter or",
-        "the request has an Authorization header in addition to the signature in its URL",
+        "", "the request has an Authorization header in addition to the signature in its URL",
         "send no Authorization: HTTP clients with a default token, such as an "
         "instance of axios, add it to every request",
+        says="Only one auth mechanism|Either the Signature query string parameter or",
     ),
     _Row(
-        "Please use AWS4-HMAC-SHA256",
-        "the request is signed with version 2, and this region accepts version 4 only",
+        "", "the request is signed with version 2, and this region accepts version 4 only",
         "tell the owner, who signs with version 4 (boto3: "
         "Config(signature_version='s3v4'))",
         "set signature_version=v4",
+        says="Please use AWS4-HMAC-SHA256",
     ),
     _Row(
-        "less than a week|less than 604800",
-        "the URL is signed for more than seven days",
-        "ask for one of 7 days at most",
-        "set expires_in= to 7 days at most",
-    ),
-    _Row(
-        "Security Token may be lost",
-        "a temporary (STS) key signed, and its token is missing in the request",
+        "", "a temporary (STS) key signed, and its token is missing in the request",
         "sign with the token, too; in a URL it is the parameter security-token (V1), "
         f"x-oss-security-token (V4) or {S3_TOKEN}",
         "set OSS_SESSION_TOKEN",
+        says="Security Token may be lost",
     ),
     _Row(
-        "Anonymous (access|user)",
-        "the request arrived without a signature",
+        "", "the request arrived without a signature",
         "send the whole URL with its query; in a shell, quote it, because & ends a command",
+        says="Anonymous (access|user)",
     ),
     _Row(
-        "Private address is forbidden to callback",
-        "the callback of the upload names a private address",
-        "tell the owner, whose callback server needs a public address",
-    ),
-    _Row(
-        "CallbackFailed",
-        "the object is stored, but OSS could not call the callback server",
+        "", "the object is stored, but OSS could not call the callback server",
         "do not upload again; tell the owner of the callback server",
         "do not upload again",
+        says="CallbackFailed",
     ),
-    _Row(
-        "the region '[^']*' is wrong|Invalid signing region", RefusalReason.WRONG_REGION
-    ),
-    _Row("must be addressed using the specified endpoint", RefusalReason.WRONG_REGION),
-    _Row("Policy expired|Request has expired", RefusalReason.EXPIRED),
-    _Row("Policy Condition failed|Extra input fields", RefusalReason.POLICY),
-)
+)  # fmt: skip
+_NAMED = {
+    name: row
+    for row in _ROWS
+    for name in (
+        [row.when] if isinstance(row.when, RefusalReason) else row.when.split()
+    )
+}
 # Content type that a program adds unasked -> how to send the file without it.
 _UNASKED = {
     "application/x-www-form-urlencoded": (
@@ -346,10 +308,6 @@ _UNASKED = {
         "axios and other libraries add it to a body of JSON",
         "axios: headers {'Content-Type': false}",
     ),
-    "false": (
-        "the library sent a setting as the header's value",
-        "give the library a type as text",
-    ),
 }
 _OWN_SECRET = Cause(
     "likely",
@@ -362,7 +320,6 @@ _OTHER_SECRET = Cause(
     "tell the owner, who checks OSS_ACCESS_KEY_SECRET of the signer, and compares the "
     "text that it signs with what the store received",
 )
-_LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
 _NOTABLE = 30.0  # seconds; a smaller clock offset is not named as a cause
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
@@ -409,21 +366,20 @@ def _of_code(refusal: Refusal, reason: RefusalReason | None) -> Iterator[Cause]:
             cause, remedy = "the URL was percent-encoded twice", "use the URL untouched"
         yield Cause("proven", cause, remedy)
         return
-    for row in _MESSAGES:
-        # A specific code takes precedence over the message.
-        vague = reason in (None, RefusalReason.DENIED) or not isinstance(
-            row.cause, RefusalReason
-        )
-        if vague and re.search(row.when, refusal.text):
+    # A specific code takes precedence over the message.
+    is_vague = reason in (None, RefusalReason.DENIED)
+    by_message = (row for row in _ROWS if is_vague or not row.when)
+    for row in by_message:
+        if row.says and re.search(row.says, refusal.text):
             yield _cause(refusal, row)
             return
     if reason is not None:
         if reason is not RefusalReason.MISMATCH or refusal.form:
-            yield _of_reason(refusal, reason)
+            yield _cause(refusal, _NAMED[reason])
         return
     for name in (refusal.row, refusal.ec, refusal.code, _by_status(refusal.status)):
-        if named := _NAMED.get((name, refusal.form)) or _NAMED.get((name, False)):
-            yield _cause(refusal, named)
+        if name in _NAMED:
+            yield _cause(refusal, _NAMED[name])
             return
 
 
@@ -439,38 +395,32 @@ def _by_status(status: int | None) -> str:
     return "redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 - HTTP status class
 
 
-def _cause(
-    refusal: Refusal, row: _Row, cause: str = "", evidence: Evidence = "proven"
-) -> Cause:
-    if isinstance(row.cause, RefusalReason):
-        return _of_reason(refusal, row.cause)
-    cause, remedy = cause or row.cause, row.remedy
-    if header := refusal.document.get("HeaderName"):
-        cause += f", {header[:80]}"
+def _cause(refusal: Refusal, row: _Row) -> Cause:
+    """Return the cause in *row*, with what *refusal* tells about it."""
+    evidence: Evidence = "proven"
+    if row.when == RefusalReason.DENIED:
+        is_unsigned = _is_unsigned(refusal)
+        if is_unsigned or not refusal.ec:  # several reasons have this code
+            evidence = "likely"
+        if is_unsigned or refusal.form:
+            row = _NAMED["no-signature" if is_unsigned else "denied-form"]
+    cause, remedy = row.cause, row.remedy
     if refusal.by_keys:
         remedy = row.own or ("" if "owner" in remedy else remedy)
+    store, end = refusal.store, refusal.end
+    if row.when == RefusalReason.EXPIRED and store and end and store - end >= 1:
+        cause += f" {shown_seconds(store - end)} ago"
+    elif row.when == RefusalReason.CLOCK_SKEW:
+        cause = _of_clock(refusal)
+    elif row.when == RefusalReason.WRONG_REGION:
+        where = _where(refusal)
+        cause = _of_region(refusal, row.cause, where)
+        if refusal.by_keys:
+            name = region_of(where) or (where if "." not in where else "")
+            remedy = f"{row.own} {name or 'that of the bucket'}"
     if refusal.form:
         cause, remedy = (re.sub(r"\bURL\b", "grant", t) for t in (cause, remedy))
     return Cause(evidence, cause, remedy)
-
-
-def _of_reason(refusal: Refusal, reason: RefusalReason) -> Cause:
-    row = _NAMED.get((reason, refusal.form)) or _NAMED[reason, False]
-    store, end = refusal.store, refusal.end
-    if reason is RefusalReason.WRONG_REGION:
-        return _elsewhere(refusal, row)
-    if reason is RefusalReason.CLOCK_SKEW:
-        return _cause(refusal, row, _of_clock(refusal))
-    if reason is RefusalReason.DENIED and _is_unsigned(refusal):
-        return _cause(refusal, _NAMED["no-signature", False], evidence="likely")
-    if (
-        reason is RefusalReason.DENIED and not refusal.ec
-    ):  # Several reasons have this code.
-        return _cause(refusal, row, evidence="likely")
-    cause = row.cause
-    if reason is RefusalReason.EXPIRED and store and end and store - end >= 1:
-        cause += f" {shown_seconds(store - end)} ago"
-    return _cause(refusal, row, cause)
 
 
 def _of_clock(refusal: Refusal) -> str:
@@ -485,24 +435,22 @@ def _of_clock(refusal: Refusal) -> str:
     return f"the request is dated {_shown(sent - store)} the store's clock"
 
 
-def _elsewhere(refusal: Refusal, row: _Row) -> Cause:
-    document, region = refusal.document, refusal.url.region or ""
+def _where(refusal: Refusal) -> str:
+    """Return the endpoint or region of the bucket according to the store; or ""."""
+    document = refusal.document
     where = document.get("Endpoint") or document.get("Region") or ""
     if match := re.search("expecting '([a-z0-9-]{3,40})'", refusal.text):
         where = where or match[1]
-    where = where if _is_host(where) else ""
+    return where if _is_host(where) else ""
+
+
+def _of_region(refusal: Refusal, cause: str, where: str) -> str:
     there = f" ({where})" if where else ""
-    cause = f"{row.cause}{there}"
-    if "Endpoint" not in document and "using the specified end" not in refusal.text:
-        region = f" {region}" if _is_host(region) else ""
-        cause = (
-            f"the URL is signed for the region{region}, the store is in another{there}"
-        )
-    wrong_region = _cause(refusal, row, cause)
-    if not refusal.by_keys:
-        return wrong_region
-    name = region_of(where) or (where if "." not in where else "")
-    return evolve(wrong_region, remedy=f"{row.own} {name or 'that of the bucket'}")
+    if "Endpoint" in refusal.document or "using the specified end" in refusal.text:
+        return f"{cause}{there}"
+    region = refusal.url.region or ""
+    region = f" {region}" if _is_host(region) else ""
+    return f"the URL is signed for the region{region}, the store is in another{there}"
 
 
 def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
@@ -547,14 +495,14 @@ def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
         yield edited
         return
     if kind := pieces.headers.get("content-type", "")[:80]:
-        cause = f"Content-Type {kind!r} was sent, but the URL is "
-        cause += "probably signed without one, or with another one"
+        cause = (
+            f"Content-Type {kind!r} was sent, but the URL is probably signed without one, "
+            "or with another one"
+        )
         remedy = (
             "send no Content-Type if none was signed, otherwise exactly the signed one; or "
             f"ask the owner to sign {kind!r}"
         )
-        if any("content-type" in pieces.query.get(n, "").split(";") for n in _LISTS):
-            cause = cause.replace("probably signed without one, or", "signed")
         if unasked := _UNASKED.get(kind.partition(";")[0].strip()):
             cause, remedy = f"{cause}: {unasked[0]}", f"{remedy} ({unasked[1]})"
         yield Cause("likely", cause, remedy)

@@ -190,12 +190,6 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
         return Signed(requests={}, entries={path: entry}, method=order.method)
     requests = {}
     problems = []
-    buckets = sorted({split_path(path)[0] for path in paths})
-    if signer.endpoint.style == "cname" and len(buckets) > 1:
-        named = ", ".join(buckets)
-        problems.append(
-            f"{signer.endpoint.host} is the domain of one bucket, not of {named}"
-        )
     action = PLAIN_ACTIONS[order.method]
     for path in paths:
         try:

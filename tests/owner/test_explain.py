@@ -74,11 +74,6 @@ def test_refusal_of_a_public_thread_is_explained(thread):
     assert thread.remedy in first.remedy
 
 
-def test_threads_are_many_and_different():
-    """No thread is listed twice, and there are at least thirty."""
-    assert len({thread.where.split(":")[0] for thread in THREADS}) == len(THREADS) > 30
-
-
 def test_dump_of_curl_shows_what_was_sent_and_what_arrived():
     """All facts of request and reply are shown, and equal ones are no difference."""
     text = f"PUT\n\n{TYPE}\n1608690732\n/examplebucket/in/a.csv"

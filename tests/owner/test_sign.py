@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import json
 import os
 import re
@@ -23,7 +22,6 @@ from fsspec_osspresigned.owner import sign as owner_sign
 from fsspec_osspresigned.owner.sign import Cut, Order, local_objects
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.tools import cli
-from fsspec_osspresigned.tools.cli import app
 from fsspec_osspresigned.tools.cli import sign as owner_commands
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.url_map.source import load
@@ -80,30 +78,6 @@ def test_directory_uploads_where_put_places_it(keys, tmp_path, capsys):
     uploader("m.json").put(str(tree), "examplebucket/in/", recursive=True)
     assert stored(keys, "in/tree/a.txt") == b"a"
     assert stored(keys, "in/tree/deep/b.txt") == b"b"
-
-
-def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
-    """The examples of ``sign`` make the files that the examples of ``put`` read."""
-    for name in ("exports/a.csv", "report.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    commands = (app.osspresigned.commands[name] for name in ("sign", "put"))
-    lines = [line for one in commands for line in one.epilog.splitlines()]
-    examples = [line.strip() for line in lines if "osspresigned " in line]
-    tried = [e for e in examples if "osspresigned put" not in e or "link.url" in e]
-    assert len(tried) == 6
-    for line in tried:
-        command, into, place = line.partition(" > ")
-        command, _, source = command.partition(" < ")
-        if source:
-            text = io.BytesIO(Path(source).read_bytes())
-            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(text))
-        assert cli.main(shlex.split(command)[1:]) == 0, line
-        said = capsys.readouterr()
-        if into:
-            Path(place).touch(0o600)
-            Path(place).write_text(said.out)
-    assert stored(keys, "report.csv") == b""
 
 
 def test_headers_are_signed_and_sent(keys):
@@ -429,15 +403,6 @@ def test_a_name_that_is_not_utf_8_is_left_out(keys, tmp_path, monkeypatch, capsy
     assert "bad\\udcff has a name that is not UTF-8: rename the file\n" in said
     written = json.loads((tmp_path / "urls.json").read_text())
     assert set(written["objects"]) == {"b-1/in/a", "b-1/in/ü"}
-
-
-def test_domain_is_of_one_bucket(keys):
-    """URLs at a domain for two buckets cannot both be right."""
-    signer = KeySigner.from_options("cn-hangzhou", "files.example.com", style="cname")
-    assert owner_sign.sign(signer, ["examplebucket/a", "examplebucket/b"], Order())
-    said = "files.example.com is the domain of one bucket, not of examplebucket, otherbucket"
-    with pytest.raises(ConfigurationError, match=said):
-        owner_sign.sign(signer, ["examplebucket/a", "otherbucket/a"], Order())
 
 
 def test_collisions_and_nothing(tmp_path):

@@ -147,20 +147,6 @@ def test_changed_queries_are_named_without_values(version):
     assert "secret" not in str(found)
 
 
-@VERSIONS
-@pytest.mark.parametrize("arrived", ["A+B", "A%2BB", "A%20B"])
-def test_a_bare_plus_is_read_either_way(version, arrived):
-    """A plus in a query may mean a blank or a plus; %2B always means a plus."""
-    signed, key = sign(version, query={"uploadId": "A+B"})
-    plain = SignedRequest(method="PUT", url=signed.url.reveal().replace("A%2BB", "A+B"))
-    query = urlsplit(signed.url.reveal()).query.replace("A%2BB", arrived)
-    found = compare(document(received(plain, query=query)), plain, key)
-    assert found.changed == ()
-    found = compare(document(received(signed, query=query)), signed, key)
-    wanted = "query parameter uploadId arrived with another value"
-    assert found.changed == (() if arrived == "A%2BB" else (wanted,))
-
-
 def test_an_object_of_the_store_itself():
     """A path that arrives without its bucket is a difference, not an accident."""
     signed, key = sign("v4")
@@ -197,21 +183,12 @@ def test_additional_headers():
     assert found.spoilt == ("content-language is signed by the URL and was not sent",)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "line"),
-    [
-        (lambda u: u[:-2], "is incomplete"),
-        (lambda u: u + "&uploadId=1&uploadId=2", "uploadId appears twice in the URL"),
-    ],
-)
-@VERSIONS
-def test_spoilt_urls(version, spoil, line):
-    """Damage by copying is found in the URL itself."""
-    signed, key = sign(version)
+def test_signature_that_was_cut():
+    """The length of V1's signature is known."""
+    signed, key = sign("v1")
     url = signed.url.reveal().replace("%3D", "=")
-    spoilt = SignedRequest(method="PUT", url=spoil(url))
-    (found,) = compare({}, spoilt, key).spoilt
-    assert line in found
+    (found,) = compare({}, SignedRequest(method="PUT", url=url[:-2]), key).spoilt
+    assert "is incomplete" in found
 
 
 def test_a_bare_plus_in_a_signature():

@@ -6,8 +6,6 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.owner.grants import GrantTerms
@@ -24,7 +22,6 @@ from fsspec_osspresigned.signing.post_policy import (
     sign_policy,
     signature_conditions,
 )
-from tests.signing import strict_judge
 
 NOW = 1_701_605_532.0  # 2023-12-03T12:12:12Z
 END = NOW + 3600
@@ -221,86 +218,6 @@ def test_what_is_read_is_bounded():
         PostPolicy.parse(policy(*[{"a": "b"}] * (MAX_CONDITIONS + 1)))
 
 
-NAMES = st.sampled_from(
-    [
-        *("key", "Key", "content-type", "x-oss-meta-a", "success_action_status"),
-        *("x-oss-signature-version", "x-oss-credential", "x-oss-date", "bucket"),
-        "content-length-range",
-    ]
-)
-WORDS = st.sampled_from(
-    [
-        *("", "in/", "in/x", "in/x/y", "out", "a$b", "a\\$b", "200", "ü"),
-        *("20231203T121212Z", "20231126T000000Z", "examplebucket", "OSS4-HMAC-SHA256"),
-    ]
-)
-FIELDS = NAMES.flatmap(lambda name: st.sampled_from([f"${name}", name]))
-ITEMS = st.one_of(
-    st.builds(lambda name, word: {name: word}, NAMES, WORDS),
-    st.builds(lambda *item: [*item], st.sampled_from(["eq", "starts-with"]), FIELDS, WORDS),
-    st.builds(
-        lambda *item: [*item],
-        st.sampled_from(["in", "not-in"]), FIELDS, st.lists(WORDS, max_size=3),
-    ),
-    st.builds(
-        lambda least, most: ["content-length-range", least, most],
-        st.integers(-1, 5), st.integers(0, 9),
-    ),
-)  # fmt: skip
-ODD = st.one_of(
-    ITEMS,
-    st.sampled_from(
-        [{}, [], ["eq"], ["eq", "$key", 5], "eq", None, {"a": "b", "c": "d"}]
-    ),
-    st.lists(st.one_of(WORDS, st.integers(), st.booleans()), max_size=4),
-)
-ENDS = st.sampled_from(
-    [
-        *("2023-12-03T13:00:00Z", "2023-12-03T12:12:12.5Z", "2023-12-03T12:12:12Z"),
-        *("2120-01-01T00:00:00.000Z", "2023-13-01T00:00:00Z", "", 5),
-    ]
-)
-FORMS = st.dictionaries(NAMES, WORDS, max_size=6).filter(
-    lambda form: len({name.lower() for name in form}) == len(form)
-)
-
-
-def judged(text: str, form: dict[str, str], size: int, now: float) -> bool | None:
-    """Return what the package says; None if the text is no policy for it."""
-    try:
-        found = PostPolicy.parse(text)
-    except ConfigurationError:
-        return None
-    given = {n: v for n, v in form.items() if n != "bucket"}
-    return not found.judge(given, bucket="examplebucket", size=size, now=now)
-
-
-@given(
-    st.lists(ITEMS, max_size=4) | st.lists(ODD, max_size=4), ENDS, FORMS,
-    st.integers(0, 9), st.sampled_from([NOW - 1, NOW, NOW + 0.4, NOW + 0.5, NOW + 10**7]),
-)  # fmt: skip
-def test_the_strict_judge_agrees_property(conditions, expiration, form, size, now):
-    """Forms are taken and refused as a judge says that shares no code with the package."""
-    text = policy(*conditions, expiration=expiration)
-    given = {n: v for n, v in form.items() if n != "bucket"}
-    try:
-        wanted = strict_judge.allowed(
-            text, given, bucket="examplebucket", size=size, now=now
-        )
-    except strict_judge.BadPolicyError:
-        wanted = None
-    assert judged(text, form, size, now) is wanted
-
-
-@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_the_strict_judge_agrees_on_nonsense_property(data):
-    """Both parsers refuse the same invalid policies."""
-    text = base64.b64encode(data).decode()
-    with pytest.raises(strict_judge.BadPolicyError):
-        strict_judge.allowed(text, {}, bucket="b", size=0, now=NOW)
-    assert judged(text, {}, 0, NOW) is None
-
-
 CASES = {
     "met": (PREFIXED := ["starts-with", "$key", "in/"], {"key": "in/x"}, True),
     "another prefix": (PREFIXED, {"key": "out/x"}, False),
@@ -316,9 +233,10 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_cases_of_the_documentation(name):
-    """Both say of each case what OSS's documentation says."""
+    """Each case is judged as OSS's documentation says."""
     condition, form, wanted = CASES[name]
     text = policy(condition)
-    facts = {"bucket": "examplebucket", "size": 1, "now": NOW}
-    assert strict_judge.allowed(text, form, **facts) is wanted
-    assert judged(text, form, 1, NOW) is wanted
+    refusals = PostPolicy.parse(text).judge(
+        form, bucket="examplebucket", size=1, now=NOW
+    )
+    assert (not refusals) is wanted

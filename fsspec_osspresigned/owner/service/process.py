@@ -63,9 +63,6 @@ def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:
         facts["fault"] = record.fault
     if record.status == HTTPStatus.UNAUTHORIZED:
         facts["client"] = record.client
-    if record.unhashed is not None:
-        problem = f"sha256 of {record.unhashed!r} is the token itself"
-        facts["hint"] = f"{problem}: put there what serve --hash-token prints"
     refused = sum(record.codes.values())
     say(
         "sign",

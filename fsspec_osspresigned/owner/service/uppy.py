@@ -41,7 +41,7 @@ _TYPED = (Action.PutObject, Action.InitiateMultipartUpload)
 _LIST_OF_PARTS = {"Content-Type": "application/xml"}  # header that Uppy sends
 _BINARY = "application/octet-stream"  # type that Uppy assumes for a file without a type
 _SET_BY_BROWSERS = ("content-length", "host")
-_MAX_VALUES = 100  # maximum values in the JSON of a request
+_MAX_MARKS = 200  # maximum brackets, braces and commas in the JSON of a request
 
 
 async def _presign(service: Service, request: Request, call: AccessRecord) -> Response:
@@ -81,7 +81,7 @@ def _document(request: Request, body: bytes) -> Mapping[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0]
     document = None
     if kind.strip().lower() == "application/json":
-        document = document_of(body, _MAX_VALUES)
+        document = document_of(body, _MAX_MARKS)
     if not isinstance(document, dict):
         raise HTTPException(400, "the body must be an object in application/json")
     return document

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 
-import fsspec
 import pytest
 from attrs import evolve
 
@@ -265,19 +263,6 @@ def test_check_and_upload_agree(entry, headers, size, file):
         assert not problems
 
 
-def test_guesses_are_bounded(file):
-    """For a wrong folder of thousands of files the first hundred guesses are enough."""
-    names = [f"examplebucket/wrong/{n:05}" for n in range(120)]
-    url_map = URLMap(
-        {name.replace("wrong", "right"): MapEntry(get=signed()) for name in names}
-    )
-    files = dict.fromkeys(names, next(iter(file(1).values())))
-    problems = check_map(url_map, Intent(files=files, now=NOW))
-    guessed = [p for p in problems if p.name == "missing" and "nearest" in p.reason]
-    assert len(guessed) == 100
-    assert "examplebucket/right/00000" in guessed[0].reason
-
-
 @pytest.fixture
 def place(tmp_path):
     """A map of two living URLs, and the local file of the first."""
@@ -336,48 +321,6 @@ def test_wrong_call_is_exit_2(place, more, why, capsys):
     """A call that cannot be meant says why."""
     assert cli.main(["check", "map", str(place), *more]) == 2
     assert why in capsys.readouterr().err
-
-
-URL = signed(now=time.time()).url.reveal()
-PART = signed(query={"uploadId": "U", "partNumber": "1"}, now=time.time()).url.reveal()
-SHAPES = {
-    "version 1": json.dumps({"version": 1, "objects": {"examplebucket/a": URL}}),
-    "bare": json.dumps({"examplebucket/a": {"url": URL, "headers": {}}}),
-    "lines": json.dumps({"path": "examplebucket/a", "url": URL}) + "\n",
-    "list": json.dumps([URL]),
-    "list of entries": json.dumps([{"path": "examplebucket/a", "url": URL}]),
-    "one": json.dumps({"method": "PUT", "url": URL, "signed_headers": None}),
-    "parts": json.dumps(
-        {"upload_id": "U", "complete": "external"}
-        | {"parts": [{"part_number": 1, "url": PART, "method": "PUT"}]}
-    ),
-    "two urls": f"{URL}\n{URL.replace('/a?', '/b?')}\n",
-}
-
-
-@pytest.mark.parametrize(
-    ("shape", "form"),
-    [(shape, "file") for shape in SHAPES]
-    + [("version 1", form) for form in ("file:", "-", "env", "memory://")],
-)
-def test_every_shape_at_every_place(shape, form, tmp_path, monkeypatch, capsys):
-    """All sources of URLs can be inspected and checked."""
-    text = SHAPES[shape]
-    path = tmp_path / "map"
-    path.write_text(text)
-    path.chmod(0o600)
-    monkeypatch.setenv("URLS", text)
-    with fsspec.open("memory://maps/urls.json", "w") as file:
-        file.write(text)
-    places = {"file": str(path), "file:": f"file:{path}", "-": "-", "env": "env:URLS"}
-    place = places.get(form, "memory://maps/urls.json")
-    for command in (["doctor"], ["check", "map"]):
-        stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
-        monkeypatch.setattr("sys.stdin", stdin)
-        assert cli.main([*command, place]) == 0
-        said = capsys.readouterr()
-        assert "examplebucket/a" in said.out or "no problems" in said.out
-        assert "ignature=" not in said.out + said.err
 
 
 def test_flags_say_what_the_uploader_sets(tmp_path, capsys):

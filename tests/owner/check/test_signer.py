@@ -240,14 +240,10 @@ ITEMS: list[tuple[str, str, Spoil]] = [
     ("not-granted", "is 404, not 403", refuses(GET, "action_not_granted", 404)),
     ("closed-query", "parameter acl was signed", signs(asks("query", {"acl": ""}))),
     ("closed-query", "with no code", refuses(asks("query", {"acl": ""}), "", 400)),
-    ("acl", "x-oss-object-acl was signed instead", signs(demands("x-oss-object-acl"))),
-    ("acl", "signed because it was wished", wish_signed),
-    ("copy-source", "copy-source was signed", signs(demands("x-oss-copy-source"))),
-    ("retention", "worm-mode was signed", signs(demands("x-oss-object-worm-mode"))),
-    ("callback-and-symlink", "x-oss-callback was signed", signs(demands("x-oss-callback"))),
+    ("granting-headers", "x-oss-object-acl was signed instead", signs(demands("x-oss-object-acl"))),
+    ("granting-headers", "signed because it was wished", wish_signed),
     ("closed-headers", "X-Check: '1' was signed", signs(demands("X-Check"))),
     ("closed-headers", "Content-Length: '3' was signed", signs(demands("Content-Length"))),
-    ("signature-headers", "x-oss-date was signed instead", signs(demands("x-oss-date"))),
     ("copy-without-source", "CopyObject without a source was signed", signs(without_source)),
     ("copy-without-source", "an optional source was dropped", when(lambda q: "optional_headers" in q, lambda _: GOOD)),
     ("copy-version", "a copy of a version was signed", signs(has("headers", "versionId"))),
@@ -256,7 +252,7 @@ ITEMS: list[tuple[str, str, Spoil]] = [
     ("other-bucket", "another bucket was signed", lambda q, r, count: (GOOD if q.get("bucket") == ELSEWHERE and count == 1 else r)),
     ("other-prefix", "was signed instead of refused with forbidden", signs(lambda q: str(q.get("key")).startswith(ELSEWHERE))),
     ("other-listing", "'prefix': '", signs(asks("query", {"prefix": ELSEWHERE}))),
-    ("nulls", "bucket null was signed", signs(lambda q: None in q.values())),
+    ("members", "bucket null was signed", signs(lambda q: None in q.values())),
     ("members", "an empty key was signed", signs(asks("key", ""))),
     ("members", "bucket missing was signed", signs(everything)),
     ("surrogates", "a lone surrogate, was signed instead of refused", signs(lambda q: "\ud800" in str(q.get("key")))),
@@ -396,13 +392,6 @@ def test_list_of_permissions_is_optional(kit):
     )
 
 
-def test_a_rule_that_passes_tells_its_request(kit):
-    """In JSON, not in the text."""
-    found = result(kit, "closed-headers")
-    assert json.loads(found.as_dict()["sent"])["headers"]
-    assert "sent" not in str(found)
-
-
 @pytest.mark.parametrize(
     ("name", "item", "sent"),
     [
@@ -454,7 +443,7 @@ def test_a_lone_surrogate_may_cost_the_whole_call(kit, status):
             {"acls": {"public-read"}},
             {"allowed_headers": frozenset({"x-oss-object-acl", "x-oss-acl"})},
             set(),
-            {"acl"},
+            set(),
         ),
         ({}, {"versions": True}, set(), {"copy-version"}),
         # Parts that the largest object cannot have are refused, and that is right.
@@ -520,7 +509,7 @@ def test_command_prints_results_and_exits(monkeypatch, capsys):
     with LoopbackServer(service()) as server:
         assert check(server.url) == 0
         said = capsys.readouterr().out
-        assert said.endswith("34 passed, 0 failed\n")
+        assert said.endswith("29 passed, 0 failed\n")
         monkeypatch.setenv("OSSPRESIGNED_TOKEN", "wrong")
         assert check(server.url, "--allowed-host", "h=b", "--allowed-host", "i") == 1
         failed = capsys.readouterr().out

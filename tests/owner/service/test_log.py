@@ -24,7 +24,6 @@ FAILED = {"requests": 3, "status": 500, "codes": {"unavailable": 1}}
         (SIGNED, True, {"signed": 2, "paths": ("b/secret-name",)}),
         (FAILED | {"fault": "KeyError"}, False, {"fault": "KeyError"}),
         (FAILED | {"status": 401}, False, {"client": "192.0.2.7"}),
-        (FAILED | {"unhashed": "writer"}, False, {"hint": "sha256 of 'writer' is the token itself: put there what serve --hash-token prints"}),
     ],
 )  # fmt: skip
 def test_a_line_says_what_happened(record, log_keys, more):

@@ -231,6 +231,17 @@ def test_domain_is_of_one_bucket():
         ({"requests_per_minute": "0x" + "f" * 5000}, "requests_per_minute must"),
         ({"max_size": "0x" + "f" * 5000}, "max_size must be bytes"),
         ({"max_expires": "0x" + "f" * 5000}, "max_expires must be seconds"),
+        ({"expires": "2026-12-31T18:00:00"}, "expires must be a time with its zone"),
+        ({"expires": '"7d"'}, "expires must be a time with its zone"),
+        ({"max_objects": "0"}, "max_objects must be a whole number"),
+        (
+            {"actions": '["PostObject"]', "max_objects": "3"},
+            "actions: PostObject cannot be counted",
+        ),
+        (
+            {"actions": '["CopyObject"]', "max_bytes": "3"},
+            "max_bytes cannot be kept by copies",
+        ),
         ({"something": "0"}, "something is not known"),
     ],
 )

@@ -328,35 +328,6 @@ def test_policy_file_has_them_too(mark):
     assert (policy.max_objects, policy.max_bytes) == (7, 2 << 30)
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("expires = 2026-12-31T18:00:00", "must be a time with its zone"),
-        ('expires = "7d"', "must be a time with its zone"),
-        ("max_objects = 0", "must be a whole number"),
-        ("max_bytes = 0", "must be bytes above 0"),
-    ],
-)
-def test_mistakes_in_the_policy_file(line, said):
-    """Each mistake is named with its position."""
-    with pytest.raises(ConfigurationError, match=said):
-        parse_policies(policy_text(line))
-
-
-@pytest.mark.parametrize(
-    ("action", "line", "said"),
-    [
-        ("PostObject", "max_objects = 3", "PostObject cannot be counted"),
-        ("CopyObject", "max_bytes = 3", "cannot be kept by copies"),
-    ],
-)
-def test_what_cannot_be_counted_is_refused(action, line, said):
-    """A form permits any number of objects, a copy any size."""
-    text = policy_text(line).replace('["PutObject"', f'["{action}", "PutObject"')
-    with pytest.raises(ConfigurationError, match=said):
-        parse_policies(text)
-
-
 # -- commands ----------------------------------------------------------------------------
 
 PREFIX = ("--prefix", "examplebucket/partner/")
