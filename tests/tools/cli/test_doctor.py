@@ -18,7 +18,7 @@ from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signing.endpoint import region_of
 from fsspec_osspresigned.tools.cli import doctor
 from fsspec_osspresigned.tools.cli.doctor import about_host, about_machine, proxy_shown
-from fsspec_osspresigned.tools.terminal import ExitCode
+from fsspec_osspresigned.tools.failures import ExitCode
 from fsspec_osspresigned.units import GIB, MIB
 from tests.tools.cli.conftest import BUCKET, KEYS, stored
 
