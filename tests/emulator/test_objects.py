@@ -155,13 +155,6 @@ def test_ranges(client, asked, wanted, data, standard):
     assert reply.headers["Content-Range"] == span
 
 
-def test_a_range_of_nothing(client):
-    """The first byte of an empty object is the whole, empty object."""
-    client.put("empty", b"")
-    reply = client.call("GET", "empty", unsigned={"Range": "bytes=0-0"})
-    assert (reply.status_code, reply.content) == (200, b"")
-
-
 def test_overrides(client):
     """response-* parameters replace headers of the reply."""
     client.put("k")

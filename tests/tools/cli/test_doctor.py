@@ -118,13 +118,6 @@ def test_one_put(run, oss, url_map):
     assert found["signer"] == ("ok", f"signs PutObject of {PATH}")
 
 
-def test_one_url(run, oss, url, tmp_path):
-    """The object is that of the URL."""
-    (tmp_path / "one.url").write_text(url("k"))
-    found = lines(run("doctor", "--url-file", "one.url"))
-    assert found["signer"] == ("ok", f"signs PutObject of {BUCKET}/k")
-
-
 def test_owners_upload(run, oss, tmp_path):
     """Parts of a map are those of its owner's upload."""
     made = ("sign", PATH, "--file-size", "20MiB", "--output", "urls.json")
