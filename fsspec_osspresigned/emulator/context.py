@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -184,8 +183,6 @@ HTTP_PROPERTIES = (
 _ENCRYPTED = f"{ENCRYPTION}encryption"
 # OSS creates one key for each account
 _KMS_KEY = "00000000-0000-4000-8000-000000000001"
-_MAX_META = 8 * 1024
-_MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
 _TRAFFIC = range(819_200, 838_860_800 + 1)
 # Header -> its permitted values, and the error for any other value.
 _CHOICES = {
@@ -193,8 +190,6 @@ _CHOICES = {
     OBJECT_ACL: (ACLS, "InvalidArgument", "no such object access control exists"),
     _ENCRYPTED: (("AES256", "KMS", "SM4"), "InvalidEncryptionAlgorithmError", ""),
 }
-_is_of_tags = re.compile(r"[\w +=.:/-]*").fullmatch
-_is_meta_name = re.compile(rf"{META}[A-Za-z0-9-]+").fullmatch
 _is_condition = re.compile("if-(un)?modified-since|if-(none-)?match").fullmatch
 
 
@@ -218,9 +213,6 @@ def read_properties(call: Call) -> dict[str, str]:
     if kept.get(_ENCRYPTED) == "KMS":
         kept.setdefault(f"{_ENCRYPTED}-key-id", _KMS_KEY)
     kept[STORAGE_CLASS] = headers.get(STORAGE_CLASS, "Standard")
-    if TAGGING in kept:
-        _check_tags(kept[TAGGING])
-    _check_meta({n: v for n, v in kept.items() if n.startswith(META)})
     return kept
 
 
@@ -242,26 +234,6 @@ def shown(headers: Mapping[str, str]) -> dict[str, str]:
     """
     visible = {n: v for n, v in headers.items() if n not in (OBJECT_ACL, TAGGING)}
     if TAGGING in headers:
-        visible["x-oss-tagging-count"] = str(len(_read_tags(headers[TAGGING])))
+        tags = parse_qsl(headers[TAGGING], keep_blank_values=True)
+        visible["x-oss-tagging-count"] = str(len(tags))
     return visible
-
-
-def _read_tags(text: str) -> list[tuple[str, str]]:
-    return parse_qsl(text, keep_blank_values=True)
-
-
-def _check_tags(text: str) -> None:
-    tags = _read_tags(text)
-    fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
-    fits = fits and all(map(_is_of_tags, itertools.chain(*tags)))
-    if not fits or len(tags) > _MAX_TAGS or len(dict(tags)) != len(tags):
-        raise refused("InvalidTag")
-
-
-def _check_meta(meta: Mapping[str, str]) -> None:
-    for name in meta:
-        if not _is_meta_name(name):
-            message = "The user metadata name is not valid."
-            raise invalid_argument(message, name, ec="0011-00000004")
-    if sum(len(n) + len(v) for n, v in meta.items()) > _MAX_META:
-        raise refused("MetadataTooLarge")

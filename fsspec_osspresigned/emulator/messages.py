@@ -124,11 +124,9 @@ _TABLE = """
 400 InvalidPolicyDocument - The policy document is not valid.
 400 InvalidRequest - The request is not valid.
 400 InvalidStorageClass - The storage class you specified is not valid.
-400 InvalidTag - The tag you specified is not valid.
 400 MalformedPOSTRequest 0006-00000104 The body of your POST request is not well-formed multipart/form-data.
 400 MalformedXML - The XML you provided was not well-formed.
 400 MaxPOSTPreDataLengthExceededError 0006-00000112 Your POST request fields preceding the upload file were too large.
-400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
 400 MissingArgument - Missing Some Required Arguments: Content-MD5.
 400 NotImplemented - A header you provided implies functionality that is not implemented.
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.

@@ -30,8 +30,8 @@ from rich.text import Text
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import short_bytes, shown_local, shown_text
+from .failures import ExitCode, Failure, code_of
 from .language import translated_list
-from .terminal import ExitCode, Failure, code_of
 
 if TYPE_CHECKING:
     from ..upload.resume import UploadEvent

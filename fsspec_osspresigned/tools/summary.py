@@ -10,9 +10,9 @@ from attrs import frozen
 
 from ..errors import ObjectExistsError, Outcome, StoreUnavailableError
 from ..units import MIB, short_bytes, shown_seconds, shown_text
+from .failures import ExitCode, Failure, code_of_all, told
 from .language import translated, translated_list, translated_whole
 from .progress import MOVING, TransferProgress
-from .terminal import ExitCode, Failure, code_of_all, told
 
 # Request IDs are the only difference between otherwise equal messages.
 _REQUEST = re.compile(

@@ -8,7 +8,7 @@ Left out, each with its reason:
 * both SDKs, padded header values: signed with their blanks, which HTTP strips; we
   refuse such values.
 * alibabacloud-oss-v2, ``x-oss-*`` parameters in V1: not signed there, though they are
-  sub-resources (``test_v2_sdk_forgets_oss_parameters_in_v1``).
+  sub-resources.
 * alibabacloud-oss-v2, sub-resources outside its short list in V1: the same.
 * alibabacloud-oss-v2, additional headers: its Client drops them, so they are compared
   with its signer alone; it also drops empty ones.
@@ -264,15 +264,6 @@ def test_additional_headers_as_in_both(method, key, values, listed):
     made = facts(ours("v4", None, additional_headers=listed, **request))
     assert made == facts(oss2_url("v4", None, additional=listed, **request))
     assert made == facts(v2_url("v4", None, additional=listed, **request))
-
-
-@pytest.mark.parametrize("name", FORGOTTEN)
-def test_v2_sdk_forgets_oss_parameters_in_v1(name):
-    """The exception is real: there and only there the signature differs from oss2's."""
-    request = {"method": "GET", "key": "k", "headers": {}, "query": {name: "1"}}
-    made = facts(ours("v1", None, **request))
-    assert made == facts(oss2_url("v1", None, **request))
-    assert made != facts(v2_url("v1", None, **request))
 
 
 # Signatures in headers, as the SDKs send them.

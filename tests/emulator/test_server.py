@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import fsspec
@@ -100,12 +99,3 @@ def test_serve_alone_ends_on_a_signal(number):
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
-
-
-def test_an_emulator_that_never_started_leaves_nothing():
-    """Made and thrown away without a block, it warns of nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        oss = Emulator()
-        oss.close()
-        assert oss.requests == []

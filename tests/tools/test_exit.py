@@ -9,14 +9,8 @@ import threading
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.tools.terminal import (
-    ExitCode,
-    code_of,
-    code_of_all,
-    interruptible,
-    told,
-    why,
-)
+from fsspec_osspresigned.tools.failures import ExitCode, code_of, code_of_all, told, why
+from fsspec_osspresigned.tools.interrupts import interruptible
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from fsspec_osspresigned.tools.output import Output
 from fsspec_osspresigned.tools.progress import TransferProgress
-from fsspec_osspresigned.tools.terminal import Output
 from tests.tools.cli.conftest import Text
 
 

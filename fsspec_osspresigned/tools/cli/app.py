@@ -14,8 +14,9 @@ import click
 from ...compat import deprecation
 from ...secret import redact
 from ...units import shown_text
+from ..failures import ExitCode, code_of, told
 from ..language import translated
-from ..terminal import ExitCode, code_of, silence, told, warnings_said
+from ..output import silence, warnings_said
 from .check import check
 from .doctor import doctor
 from .explain import explain_command

@@ -49,7 +49,9 @@ from ...signing.endpoint import check_key
 from ...units import rate_of, shown_moment, shown_seconds, shown_text
 from ...url_checks import is_loopback, is_web
 from ...url_map.source import load, load_file
-from ..terminal import ExitCode, interruptible, table
+from ..failures import ExitCode
+from ..interrupts import interruptible
+from ..output import table
 from .options import (
     PLACE,
     UncutGroup,

@@ -45,13 +45,9 @@ from ...upload.plan import (
 )
 from ...url_checks import is_web, scheme_of
 from ...url_map.url_map import MapRequest, URLMap
-from ..terminal import (
-    ExitCode,
-    Output,
-    code_of,
-    interruptible,
-    told,
-)
+from ..failures import ExitCode, code_of, told
+from ..interrupts import interruptible
+from ..output import Output
 from .options import (
     PLACE,
     UploadConnectionOptions,

@@ -14,8 +14,9 @@ from ...errors import ConfigurationError
 from ...owner.explain import Explained, explain
 from ...owner.refusal import MAX_TEXT
 from ...units import shown_text
+from ..failures import code_of, in_flags
 from ..language import translated
-from ..terminal import code_of, in_flags, table
+from ..output import table
 from .options import PLACE, examples, takes
 
 _EXAMPLES = """\

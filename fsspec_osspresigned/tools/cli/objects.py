@@ -25,7 +25,9 @@ from ...filesystem.trees import expand, layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
-from ..terminal import ExitCode, interruptible, table
+from ..failures import ExitCode
+from ..interrupts import interruptible
+from ..output import table
 from .options import (
     OBJECTS,
     PLACE,

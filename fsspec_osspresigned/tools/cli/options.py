@@ -36,10 +36,12 @@ from ...secret import Secret
 from ...signers.description import names_objects
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
+from ..failures import ExitCode
+from ..interrupts import interruptible
 from ..language import HelpFormatter, translated, translated_whole
+from ..output import Output, log_taken, message_of
 from ..progress import RateLimit, TransferProgress
 from ..summary import Summary
-from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
 
 C = TypeVar("C", bound=click.Command)
 

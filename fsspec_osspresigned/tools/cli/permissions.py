@@ -18,7 +18,7 @@ from ...units import (
     shown_seconds,
     shown_text,
 )
-from ..terminal import table
+from ..output import table
 from .options import ConnectionOptions, examples, takes
 
 _EXAMPLES = """\

@@ -27,10 +27,10 @@ from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
 from ...url_checks import has_signature
+from ..failures import ExitCode, Failure, code_of_all, told
 from ..language import translated_list, translated_whole
 from ..progress import TransferProgress
 from ..sync.plan import Filter, NameList
-from ..terminal import ExitCode, Failure, code_of_all, told
 from .options import (
     PLACE,
     RECURSIVE,

@@ -23,7 +23,7 @@ from ...owner.service.token_store import TokenStore
 from ...signers.base import Permissions
 from ...units import shown_bytes, shown_text
 from ...url_checks import is_loopback
-from ..terminal import table
+from ..output import table
 from .options import UncutGroup, examples, flag, needs, option, takes
 from .permissions import rows
 

@@ -20,11 +20,11 @@ from attrs import define, frozen
 from ...errors import ConfigurationError
 from ...model import Receipt
 from ...units import short_bytes, shown_text
+from ..failures import ExitCode, code_of_all, told
 from ..language import translated, translated_list
 from ..progress import TransferProgress
 from ..sync.plan import Extra, Filter, How, NameList, Rule, Why
 from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
-from ..terminal import ExitCode, code_of_all, told
 from .options import (
     MAX_SHOWN,
     PLACE,

@@ -23,7 +23,7 @@ from ...filesystem.arguments import check_choice, without_protocol
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Action, Receipt, split_path
 from ...options.target import ObjectOptions, Target
-from ..terminal import why
+from ..failures import why
 from .directions import Downward, Upward
 from .plan import (
     Entry,

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.tools.cli import app as commands
 
@@ -70,13 +69,6 @@ def test_former_options_are_taken(capsys, former, new):
     assert former.partition("=")[0] not in said.out
     # A process says it once, so no other test may give these options.
     assert f"removed in 0.4: use {new}\n" in said.err
-
-
-def test_failure_is_one_line_and_an_exit_code(failing, capsys):
-    """An error of ours is shown with its path and without a traceback."""
-    failing(NotCoveredError("no entry in the map", path="examplebucket/a"))
-    assert cli.main(["demo"]) == 3
-    assert capsys.readouterr().err == "error: examplebucket/a: no entry in the map\n"
 
 
 def test_foreign_failure_is_named_and_cleaned(failing, capsys):

@@ -18,7 +18,7 @@ from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signing.endpoint import region_of
 from fsspec_osspresigned.tools.cli import doctor
 from fsspec_osspresigned.tools.cli.doctor import about_host, about_machine, proxy_shown
-from fsspec_osspresigned.tools.terminal import ExitCode
+from fsspec_osspresigned.tools.failures import ExitCode
 from fsspec_osspresigned.units import GIB, MIB
 from tests.tools.cli.conftest import BUCKET, KEYS, stored
 
@@ -116,13 +116,6 @@ def test_one_put(run, oss, url_map):
     found = lines(run("doctor", f"osspresigned://{PATH}", "--map", url_map("in/a.csv")))
     assert found["plan"] == ("ok", "1 MiB in one PutObject (assumed: give --size)")
     assert found["signer"] == ("ok", f"signs PutObject of {PATH}")
-
-
-def test_one_url(run, oss, url, tmp_path):
-    """The object is that of the URL."""
-    (tmp_path / "one.url").write_text(url("k"))
-    found = lines(run("doctor", "--url-file", "one.url"))
-    assert found["signer"] == ("ok", f"signs PutObject of {BUCKET}/k")
 
 
 def test_owners_upload(run, oss, tmp_path):

@@ -17,8 +17,8 @@ import pytest
 import fsspec_osspresigned
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.tools.cli.app import osspresigned
+from fsspec_osspresigned.tools.failures import in_flags
 from fsspec_osspresigned.tools.language import catalogue, is_chinese, translated
-from fsspec_osspresigned.tools.terminal import in_flags
 from tests.tools.cli.conftest import BUCKET, KEYS
 
 ROOT = Path(fsspec_osspresigned.__file__).parent

@@ -8,7 +8,7 @@ from fsspec_osspresigned.tools.cli.app import osspresigned
 from fsspec_osspresigned.tools.cli.options import (
     StoringConnectionOptions,
 )
-from fsspec_osspresigned.tools.terminal import FLAGS
+from fsspec_osspresigned.tools.failures import FLAGS
 
 
 def test_messages_name_flags_that_are_there():

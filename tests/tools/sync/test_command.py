@@ -34,17 +34,6 @@ def events(out):
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_all_is_sent_once(run, owner):
-    """All files are sent, and the counts are on standard error."""
-    code, out, err = run()
-    assert (code, out) == (0, "")
-    assert err.startswith("uploaded 5 files, ")
-    assert owner.stored() == OBJECTS
-    code, out, err = run(to=f"osspresigned://{DEST}/")
-    assert (code, out) == (0, "")
-    assert err.endswith("; 5 same\n")
-
-
 def test_dry_run_tells_what_the_run_does(run, fs, owner, source):
     """One line for each object on standard output."""
     fs.pipe_file(f"{DEST}/old", b"old")

@@ -161,17 +161,6 @@ def test_filters_hold_on_both_sides(stored, target):
     assert files(target) == {**expected, "old.log": b"old"}
 
 
-def test_dry_run_does_nothing(stored, owner, target):
-    """It lists, and makes no directory."""
-    owner.oss.clear()
-    result = sync_down(SOURCE, target, filesystem=stored, dry_run=True, delete=True)
-    assert (reasons(result), result.sent) == (dict.fromkeys(FILES, "new"), 0)
-    # If no reply has shown the store's clock, one HeadObject asks for it.
-    assert owner.actions().count("HeadObject") <= 1
-    assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
-    assert not target.exists()
-
-
 def test_there_and_back(stored, source, target):
     """Uploaded files come back unchanged, and a second run does nothing."""
     sync(source, f"{BUCKET}/both", filesystem=stored)

@@ -59,13 +59,6 @@ def test_what_is_no_glob_is_refused(glob):
         Rule(takes=True, glob=glob)
 
 
-@pytest.mark.parametrize("text", ["*.csv", "+*.csv", "! *", ""])
-def test_what_is_no_rule_is_refused(text):
-    """A rule has a sign and a space."""
-    with pytest.raises(ConfigurationError, match="is not a rule"):
-        Rule.of(text)
-
-
 @pytest.mark.parametrize(
     ("rules", "taken"),
     [
