@@ -11,7 +11,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..errors import ConfigurationError, SignerError, SignerUnavailableError
-from ..model import COPY_SOURCE, OPERATIONS, Operation, SignedRequest
+from ..model import COPY_SOURCE, MAX_PARTS, OPERATIONS, Operation, SignedRequest
 from ..parsing import moment
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
@@ -370,8 +370,16 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield why a URL for *operation* would permit another call than is meant."""
-    spec = operation.action.spec
+    """Yield the problems of *operation*, such as "needs a key"."""
+    spec, number = operation.action.spec, operation.part_number
+    if spec.upload_id and not operation.upload_id:
+        yield "needs the upload_id"
+    if not spec.upload_id and operation.upload_id is not None:
+        yield "takes no upload_id"
+    if spec.part_number and not (number and 1 <= number <= MAX_PARTS):
+        yield f"needs a part_number of 1..{MAX_PARTS}"
+    if not spec.part_number and number is not None:
+        yield "takes no part_number"
     if spec.on_bucket and operation.key:
         yield "takes no key: use the parameter prefix"
     if not spec.on_bucket and not operation.key:

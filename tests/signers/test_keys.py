@@ -162,6 +162,11 @@ def test_life_ends_with_a_temporary_key():
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
+        (operation(Action.UploadPart, part_number=1), "needs the upload_id"),
+        (operation(Action.UploadPart, upload_id="U"), "part_number of 1..10000"),
+        (operation(Action.UploadPart, upload_id="U", part_number=10001), "1..10000"),
+        (operation(upload_id="U"), "takes no upload_id"),
+        (operation(part_number=1), "takes no part_number"),
         (operation(Action.ListObjectsV2), "takes no key"),
         (operation(Action.CopyObject), "needs the header x-oss-copy-source"),
         (operation(key=""), "needs a key"),
