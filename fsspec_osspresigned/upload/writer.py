@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
     from ..model import Receipt
 
+# Causes of an exception that are searched; a program can make a cycle of them.
+_MAX_LINKS = 100
+
 
 def bytes_of(data: ReadableBuffer) -> memoryview:
     """Return the bytes of any buffer, regardless of shape, strides and item format."""
@@ -58,6 +61,14 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
 def _in_flight() -> tuple[BaseException | None, TracebackType | None]:
     error = sys.exception()
     return error, error.__traceback__ if error else None
+
+
+def _is_of_seek(error: BaseException | None) -> bool:
+    for _ in range(_MAX_LINKS):
+        if error is None or isinstance(error, io.UnsupportedOperation):
+            break
+        error = error.__cause__ or error.__context__
+    return isinstance(error, io.UnsupportedOperation)
 
 
 class PresignedWriter(io.BufferedIOBase):
@@ -423,8 +434,7 @@ class PresignedWriter(io.BufferedIOBase):
     def _discard_and_raise(self, leaving: BaseException) -> NoReturn:
         self.discard()
         # After a failed seek, the file has wrong bytes, so publishing it is no advice.
-        is_of_seek = isinstance(leaving, io.UnsupportedOperation)
-        remedy = self._remedy if is_of_seek else "f.commit() publishes"
+        remedy = self._remedy if _is_of_seek(leaving) else "f.commit() publishes"
         text = (
             f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
             f"was not published; {remedy}"

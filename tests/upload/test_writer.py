@@ -769,6 +769,20 @@ def test_seek_names_the_remedy(store, mode, codec):
     assert not store.oss.objects("examplebucket")
 
 
+@pytest.mark.timeout(20)
+def test_a_cycle_of_exceptions(store):
+    """close() ends if the exceptions in flight refer to each other."""
+    file = store.fs.open(PATH, "wb")
+    first, second = Boom("a"), Boom("b")
+    first.__context__, second.__context__ = second, first
+    with pytest.warns(DiscardWarning), pytest.raises(Boom):
+        try:
+            raise first
+        except Boom:
+            file.close()
+    assert store.is_untouched()
+
+
 AWAY = [(0, 0), (3, 0), (-1, 1), (-1, 2)]
 
 
