@@ -405,6 +405,13 @@ def test_a_name_that_is_not_utf_8_is_left_out(keys, tmp_path, monkeypatch, capsy
     assert set(written["objects"]) == {"b-1/in/a", "b-1/in/ü"}
 
 
+def test_domain_is_of_one_bucket(keys):
+    """URLs at a domain for two buckets cannot both be right."""
+    signer = KeySigner.from_options("cn-hangzhou", "files.example.com", style="cname")
+    with pytest.raises(ConfigurationError, match=r"otherbucket/a: .* of one bucket"):
+        owner_sign.sign(signer, ["examplebucket/a", "otherbucket/a"], Order())
+
+
 def test_collisions_and_nothing(tmp_path):
     """Two files for one path, no file and no bucket are errors."""
     for name in ("x", "y"):
