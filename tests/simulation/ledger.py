@@ -199,21 +199,25 @@ class Ledger:
             ends = (KeyboardInterrupt, asyncio.CancelledError)
             if own is None or isinstance(own, ends):
                 write.say("interrupted", error)
-                if operation_of_caller.get()[2] in ("pipe", "put_file"):
-                    self._check_notes(write, error)
+                self._check_notes(write, error)
             else:
                 outcome = getattr(own, "outcome", Outcome.NOT_STORED)
                 is_damaged = isinstance(own, IntegrityError) and outcome == "stored"
                 write.say("damaged" if is_damaged else str(outcome), own)
 
     def _check_notes(self, write: Write, error: BaseException) -> None:
-        """Check that the error of an interrupted call names the object that it has stored."""
+        """Check that the error of an interrupted call tells what it has stored.
+
+        A call for one object names it. A call for many names some of those in flight.
+        """
         notes = "\n".join(getattr(error, "__notes__", ()))
-        is_named = write.path in notes
-        if is_named or min(map(len, write.contents)) < NAMED:
+        is_one = operation_of_caller.get()[2] in ("pipe", "put_file")
+        since = write.asked if is_one else write.cancelled
+        is_sure = min(map(len, write.contents)) >= NAMED
+        if (write.path in notes if is_one else notes) or not is_sure:
             return
         for commit in self._commits(write.path, write.asked):
-            if commit and commit.data in write.contents and commit.at >= write.asked:
+            if commit and commit.data in write.contents and commit.at >= since:
                 raise Broken(f"{write} is stored, but the notes only say {notes!r}")
 
     # -- invariants ----------------------------------------------------------------------
