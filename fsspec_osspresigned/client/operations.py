@@ -506,6 +506,11 @@ class OSSCalls:
         except OSSPresignedError as failure:
             unsure = f"HEAD failed: {failure.message}"
             stored = not (upload_id and await self._is_open(upload_id, once=once))
+        except asyncio.CancelledError as cancelled:
+            cancelled.add_note(
+                f"whether {head.path} is stored is unknown: {error.message}"
+            )
+            raise
         if not stored and not error.is_late:
             error.outcome = Outcome.NOT_STORED
             raise error from None

@@ -236,3 +236,13 @@ def test_interrupt_of_a_call_at_an_upload_server(oss):
     finally:
         released.set()
     assert f"whether {BUCKET}/k was uploaded is unknown" in error.__notes__
+
+
+def test_interrupt_while_a_lost_reply_is_checked(oss):
+    """The exception says that the object may be stored, although no PUT is in flight."""
+    fs = OSSPresignedFileSystem(signer="keys", retries=0, overwrite=True)
+    oss.faults.add(Fault(action="PutObject", drop_reply=True))
+    oss.faults.add(Fault(action="HeadObject", stall_reply_after=0, times=None))
+    error = interrupted(lambda: oss.held, lambda: pipe(fs))
+    (note,) = error.__notes__
+    assert note.startswith(f"whether {BUCKET}/k is stored is unknown")
