@@ -31,7 +31,7 @@ BUCKET = "examplebucket"
 SOURCES = ("file", "map")  # where the signatures come from
 METHODS = ("spawn", "fork", "forkserver")
 WAYS = ("by-fs", "by-file")
-# A signature that nobody issued is none of ours, but what follows is hidden or a bug.
+# Text after these names is a secret, unless it was hidden.
 _NAMED = re.compile(rb"(?i)signature(?:=|%3d)(?!<hidden>)")
 
 
@@ -55,7 +55,7 @@ class Run:
 
 
 def private(place: Path, text: str) -> Path:
-    """Write a file that nobody else may read."""
+    """Write a file that only its owner can read."""
     place.touch(mode=0o600)
     place.write_text(text)
     return place

@@ -89,7 +89,7 @@ def ok(peer: Peer) -> None:
 
 
 class Sink(io.BytesIO):
-    """Where the body of a reply goes."""
+    """Keeps the body of the last reply in memory."""
 
     def begin(self) -> None:
         """Forget what an earlier try has written."""

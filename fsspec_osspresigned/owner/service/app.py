@@ -323,7 +323,8 @@ def result_of(
 def document_of(body: bytes, max_marks: int = _MAX_MARKS) -> Any:
     """Return the value of the JSON *body*.
 
-    HTTPException 400 if it is invalid, 413 if it has more than *max_marks* brackets, braces and commas.
+    HTTPException 400 if it is invalid, 413 if it has more than *max_marks* brackets,
+    braces and commas.
     """
     if sum(map(body.count, (b"[", b"{", b","))) > max_marks:
         raise HTTPException(
