@@ -814,8 +814,7 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
         etag = _document(reply, operation, "CompleteMultipartUploadResult", _etag_of)
     except NetworkError:
         with_callback = any("callback" in name.lower() for name in target.kind.headers)
-        confirmed = with_callback or is_json or bool(reply.etag and not text)
-        if reply.status == CALLBACK_FAILED or confirmed:
+        if reply.status == CALLBACK_FAILED or with_callback or is_json:
             return reply
         raise
     return evolve(reply, headers={**reply.headers, "etag": reply.etag or etag})
