@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ..compat import after_fork_in_child
+from ..model import Receipt
 from . import background
 from .threads import Job, Threads, enter_own_thread, is_own_thread
 
@@ -35,6 +36,7 @@ T = TypeVar("T")
 WORKERS = 62
 GRACE = 5.0  # seconds that a cancelled call gets to clean up
 _CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which a second one is ignored
+_NOTES = 3  # maximum number of objects that an interrupted call names
 _POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets signal handlers run
 
 # True if ``awaited`` waits in the calling thread, because a synchronous method called
@@ -377,8 +379,7 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     if isinstance(error, CarriedError):
         error = error.error
     if interrupt is not None:
-        for note in getattr(error, "__notes__", ()):
-            # notes name what a cancelled call has left in the store
+        for note in _notes_of(outcome):
             interrupt.add_note(note)
         error = interrupt
     if error is None:
@@ -388,6 +389,15 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     finally:
         # The error's frames refer to this frame. A body in them would stay in memory.
         del error, interrupt, outcome
+
+
+def _notes_of(outcome: _Outcome) -> list[str]:
+    """Return what a call has left in the store, although its caller was interrupted."""
+    if outcome.error is not None:
+        return getattr(outcome.error, "__notes__", [])
+    results = outcome.result if isinstance(outcome.result, list) else [outcome.result]
+    receipts = [each for each in results if isinstance(each, Receipt)]
+    return [f"{receipt.path} is {receipt.status}" for receipt in receipts[:_NOTES]]
 
 
 def _wait_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -97,6 +98,11 @@ def pipe(fs: OSSPresignedFileSystem) -> None:
     fs.pipe_file(f"{BUCKET}/k", b"x")
 
 
+def pipe_by_list(fs: OSSPresignedFileSystem) -> None:
+    """Upload by the verb for many objects."""
+    fs.pipe({f"{BUCKET}/k": b"x"})
+
+
 def pipe_large(fs: OSSPresignedFileSystem) -> None:
     """Upload through one PUT, which a worker thread sends."""
     fs.pipe_file(f"{BUCKET}/k", bytes(2 * SMALL))
@@ -181,6 +187,27 @@ def test_interrupt_while_a_receipt_is_taken(oss):
         error = interrupted(taken.is_set, lambda: pipe(fs))
     finally:
         released.set()
+    assert f"{BUCKET}/k is stored" in error.__notes__
+
+
+@pytest.mark.parametrize("call", [pipe, pipe_by_list])
+def test_interrupt_of_a_log_handler_after_the_reply(oss, caplog, call):
+    """The exception says that the object is stored."""
+    handling = threading.Event()
+
+    def handle(record: logging.LogRecord) -> bool:
+        if '"PUT' in record.getMessage():
+            handling.set()
+            time.sleep(60)  # SIGINT ends it
+        return True
+
+    fs = OSSPresignedFileSystem(signer="keys")
+    caplog.set_level(logging.DEBUG)
+    caplog.handler.addFilter(handle)
+    try:
+        error = interrupted(handling.is_set, lambda: call(fs))
+    finally:
+        caplog.handler.removeFilter(handle)
     assert f"{BUCKET}/k is stored" in error.__notes__
 
 
