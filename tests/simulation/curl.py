@@ -302,7 +302,7 @@ class Curl:
                 if len(self._body) < size and dice.random() < 0.5:
                     # the server answers after libcurl has looked for a reply
                     connection.is_unread = True
-                    self._read_piece()
+                    self._read_piece(event)
                 # Without a checksum, the client would believe a good reply to a whole
                 # body.
                 if not (is_good and len(self._body) >= size):
@@ -316,11 +316,11 @@ class Curl:
                 return not is_answered
             while self._is_paused:
                 yield from self._wait(pycurl.POLL_OUT, _LOOK)
-            self._read_piece()
+            self._read_piece(event)
             if len(self._body) > _AT_ONCE:
                 yield from self._wait(pycurl.POLL_OUT, net.delay(pause))
 
-    def _read_piece(self) -> None:
+    def _read_piece(self, event: Event) -> None:
         size = self._options.get(pycurl.UPLOAD_BUFFERSIZE, _AT_ONCE)
         piece = self._called(pycurl.READFUNCTION, size)
         if piece == pycurl.READFUNC_PAUSE:
@@ -332,6 +332,7 @@ class Curl:
             raise _EndError(pycurl.E_READ_ERROR, text)
         else:
             self._body += piece
+            event.sent_at = self._network.world.now  # until there is another piece
             self._count(pycurl.SIZE_UPLOAD_T, len(piece))
 
     # -- replies -------------------------------------------------------------------------

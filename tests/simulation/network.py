@@ -83,7 +83,7 @@ class Event:
     upload_id: str = ""
     is_taken: bool = False  # True once the client has sent the whole request
     target: tuple[str, ...] = ()  # method and target, without the signature
-    # Time when the request was complete, and the action of the store after it.
+    # Time when the client had sent the whole request, and the action of the store after it.
     sent_at: float = math.inf
     act: Callable[[], Answer] | None = None
     process: int = 0
@@ -226,7 +226,7 @@ class Network:
 
     def take(self, event: Event, request: Request) -> None:
         """Accept a whole request; the store executes it in ``answer``, or later."""
-        event.sent_at = sent_at = self.world.now
+        sent_at = event.sent_at = min(event.sent_at, self.world.now)
         fate, body, store = event.fate, request.body, self.server.store
         if fate in ("early", "lose_whole", "busy", "impostor") or self.refusals:
             return

@@ -130,8 +130,8 @@ class _Records(logging.Handler):
                 # Otherwise the object belongs to the current transaction.
 
 
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") or name.endswith(".new")
+def _is_temporary(file: Path) -> bool:
+    return file.name.startswith(".") or file.name.endswith(".new")
 
 
 class Runner(Operations):
@@ -443,6 +443,7 @@ class Runner(Operations):
         if self.main_is_in_call:
             self.ledger.seen["second interrupt" if self.presses else "interrupt"] += 1
             self.presses += 1
+            self.ledger.is_impatient = self.presses > 1
             self.pressed = min(self.pressed, self.world.now)
             self.ledger.other_faults.add("discard")
             self.world.turns[0].interrupt = KeyboardInterrupt()
@@ -454,6 +455,7 @@ class Runner(Operations):
         coroutine = self._operation(operation, Plain(self.fs))
         began, known = self.world.now, len(self.ledger.writes)
         self.main_is_in_call, self.presses, self.pressed = is_main, 0, math.inf
+        self.ledger.is_impatient = False
         writes: list[Write] = []
         token = writes_of_call.set(writes)
         ends = operation["do"] in (*_ENDS_SOON, "transaction", "write")
@@ -594,6 +596,8 @@ class Runner(Operations):
         disks.install(Disk(self.world))
         # Aborts of interrupted calls and calls of a signer may still run.
         time.sleep(_LATEST if self.world.signer_faults else _STOPS)
+        while self.network.in_flight:  # each of them ends at its time limit
+            time.sleep(1)
         self.world.signer_faults = self.world.holds = self.world.switches = 0.0
         self.ledger.must_succeed = False  # some of these steps fail on purpose
         self.records.fs = None
@@ -656,7 +660,7 @@ class Runner(Operations):
                 raise Broken(f"{limiter.in_flight} requests count as in flight")
         if used := memory_budget().used:
             raise Broken(f"{used} bytes count as used")
-        left = [f.name for f in self.place.rglob("*") if _is_temporary(f.name)]
+        left = [f.name for f in self.place.rglob("*") if _is_temporary(f)]
         if left:
             raise Broken(f"temporary files are left: {left}")
         self._check_receipts()
@@ -689,6 +693,8 @@ class SecondLife(Runner):
 
     def _play(self) -> None:
         left = pickle.loads((self.place / "left.pickle").read_bytes())
+        for file in [*filter(_is_temporary, self.place.rglob("*"))]:
+            file.unlink()  # a killed process cannot remove it
         store, ledger = self.server.store, self.ledger
         self.server.model = left["model"]
         store.buckets, store.history = left["buckets"], left["history"]

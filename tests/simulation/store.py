@@ -47,7 +47,7 @@ class Commit:
     key: str
     data: bytes | None
     is_damaged: bool  # True if a bit was altered on the way
-    sent_at: float = 0.0  # time when the store had the whole request
+    sent_at: float = 0.0  # time when the client had sent the whole request
     facts: Mapping[str, Any] = field(factory=dict)  # facts that ``info`` must return
 
 
