@@ -91,8 +91,9 @@ _TLS_WORDS = (
     ("EOF occurred in violation", "; TLS was cut before its end"),
 )
 
-# File descriptor of an open connection -> request ID of the last reply on it.
-_last_ids: dict[int, str | None] = {}
+# File descriptor of an open connection -> request IDs of the last two replies on it.
+_last_ids: dict[int, tuple[str | None, str | None]] = {}
+_NO_IDS = (None, None)
 
 
 class Sink(Protocol):
@@ -684,19 +685,23 @@ class Transfer:
         return NetworkError(msg, path=self._path, sent=self._is_all_taken)
 
     def _refuse_stray(self) -> None:
-        """Raise MalformedReplyError if the reply belongs to an earlier request."""
+        """Raise MalformedReplyError if the reply belongs to an earlier request.
+
+        Only a server whose request IDs differ can repeat one by mistake.
+        """
         ids = self.route.request_ids
         is_known = self._descriptor >= 0 and not self._is_new
-        last = _last_ids.get(self._descriptor) if is_known else None
+        known = _last_ids.get(self._descriptor, _NO_IDS) if is_known else _NO_IDS
+        last = known[1]
         request_id = self._headers.get("x-oss-request-id")
         is_missing = request_id is None and self._status in _GOOD
         is_repeated = last is not None and (is_missing or request_id == last)
-        if is_repeated and len(ids) > 1 and "age" not in self._headers:
+        if is_repeated and {*ids, *known} - {last, None} and "age" not in self._headers:
             raise MalformedReplyError("The response is not the one to this request")
         if request_id and len(ids) < 2:  # noqa: PLR2004 - two IDs suffice to see a difference
             ids.add(request_id)
         if self._descriptor >= 0:
-            _last_ids[self._descriptor] = request_id or last
+            _last_ids[self._descriptor] = (last, request_id or last)
 
     def _failure(self, code: int, text: str) -> BaseException:
         error = self._error
