@@ -64,7 +64,7 @@ FAULTS: Mapping[str, Fault] = {
     # The reply to the last request, sent a second time, may belong to another method.
     "stale": Fault((*_STALLED, errors.IntegrityError), is_doubtful=True),
     "broken_head": Fault(_LOST, is_doubtful=True),
-    # An object with another length counts as another version.
+    # An object with another length, or with no checksum, counts as another version.
     "wrong_length": Fault(
         (*_STALLED, *_LIE, errors.StoreError, errors.SourceChangedError),
         is_doubtful=True,
@@ -78,8 +78,10 @@ FAULTS: Mapping[str, Fault] = {
         (*_LIE, errors.BodyCorruptedError, errors.AccessDeniedError), is_doubtful=True
     ),
     # no checksum is no error, unless the program asks for one
-    "no_crc": Fault(_LIE, is_doubtful=True),
-    "no_proof": Fault((*_LIE, errors.NetworkError), is_doubtful=True),
+    "no_crc": Fault((*_LIE, errors.SourceChangedError), is_doubtful=True),
+    "no_proof": Fault(
+        (*_LIE, errors.NetworkError, errors.SourceChangedError), is_doubtful=True
+    ),
     "false_proof": Fault(_LIE, is_doubtful=True),
     "damage_reply": Fault((*_LIE, errors.SourceChangedError, errors.StoreError)),
     "impostor": Fault((*_LOST, *_LIE, errors.StoreError), is_doubtful=True),
@@ -143,6 +145,8 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
     if isinstance(error, FileExistsError):
         # in this case, no object is replaced
         is_hidden = "was reported as missing" in str(error)
+        if "rival" in seen.faults:  # it may have stored the object since that report
+            is_hidden |= "this process itself has stored" in str(error)
         is_kept = is_hidden or seen.options["overwrite"] is False
         is_right = is_kept and True in seen.there
         return (

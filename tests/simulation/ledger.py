@@ -97,6 +97,9 @@ class Ledger:
     # True after a second interrupt of a call, which then waits for no reply
     is_impatient: bool = False
     may_look: bool = False  # True if the signer signs HeadObject and does not fail
+    # True if the signer may refuse a read, and two clients write the same objects. Then
+    # the record of a client may answer, which knows nothing of the other client.
+    is_unsure: bool = False
     # True if the program cannot read objects. Then the order in which calls ended
     # decides which object exists.
     is_blind: bool = False
@@ -433,7 +436,7 @@ class Ledger:
         found: list[Commit | None] = [None]
         for commit in self.network.server.store.history:
             if f"{commit.bucket}/{commit.key}" == path:
-                if commit.at < began and not self.is_blind:
+                if commit.at < began and not (self.is_blind or self.is_unsure):
                     found = []
                 found.append(commit)
         return found
@@ -449,7 +452,11 @@ class Ledger:
             raise Broken(f"{path} has two times of modification: {info}")
         said = {n: v for n, v in info.items() if v not in (None, "")}
         commits = [c for c in self._commits(path, began) if c is not None and c.facts]
-        if self.unchecked and any(c.is_damaged for c in commits):
+        is_wrong = any(c.is_damaged for c in commits)
+        if is_own:  # the record believes what a reply has said
+            lies = ("false_proof", "early_good")
+            is_wrong |= any(event.fate in lies for event in self.network.events)
+        if self.unchecked and is_wrong:
             return
         for commit in commits:
             wrong = {n for n, v in commit.facts.items() if said.get(n, v) != v}
@@ -533,11 +540,16 @@ class Ledger:
                 opened = store.opened.get(upload_id, -1.0)
                 if opened < began or key not in (None, upload.key):
                     continue
-                told = any(
-                    e.action == "InitiateMultipartUpload" and FAULTS[e.fate].is_doubtful
+                begins = [
+                    e
                     for e in events
-                    if e.at <= opened <= e.ended and upload.key in e.path
-                )
+                    if e.action == "InitiateMultipartUpload"
+                    and e.at <= opened <= e.ended
+                    and upload.key in e.path
+                ]
+                told = any(FAULTS[e.fate].is_doubtful for e in begins)
+                # an earlier call, which was interrupted twice, may have begun it
+                told |= any(e.at < began for e in begins)
                 tried = any(
                     e.method == "DELETE" and upload.key in e.path and e.fate != "ok"
                     for e in events

@@ -178,8 +178,8 @@ class Runner(Operations):
     def _crash(self) -> None:
         """End the process at once, like ``kill -9``; the disk and the store are kept."""
         store, ledger = self.server.store, self.ledger
-        assert disks.disk is not None
-        disks.disk.lose(self.place / "journals")
+        if disks.disk is not None:
+            disks.disk.lose(self.place / "journals")
         left = {
             "buckets": store.buckets,
             "history": store.history,
@@ -276,9 +276,11 @@ class Runner(Operations):
         if self.network.in_flight > limit + self.clients:
             raise Broken(f"{self.network.in_flight} requests are in flight")
         accounts = [*memory_budget().accounts.values()]
-        own = [t for t in self.world.turns if t.name.startswith(_OWN_THREADS)]
-        if len(own) > _MOST_THREADS:
-            raise Broken(f"the engine has {len(own)} threads")
+        turns = self.world.turns
+        if len(turns) > _MOST_THREADS:
+            own = [turn for turn in turns if turn.name.startswith(_OWN_THREADS)]
+            if len(own) > _MOST_THREADS:
+                raise Broken(f"the engine has {len(own)} threads")
         if sum(accounts) > self.memory_limit + len(accounts) * MIN_PART:
             raise Broken(f"open files use {sum(accounts)} bytes")
 
@@ -353,6 +355,8 @@ class Runner(Operations):
         self.network.waits = {} if self.ledger.is_single else None
         self.ledger.must_succeed = program.get("is_patient", False)
         self.ledger.may_look = self._may_look()
+        has_two = any(operation["do"] == "resume" for operation in self._all())
+        self.ledger.is_unsure = program["signer_faults"] > 0 and has_two
         self.ledger.is_blind = program["signer"] == "writer" and not self._is_single()
         disks.install(Disk(self.world, **program["disk_faults"]))
         others = []
