@@ -7,8 +7,10 @@ Without HEAD, the reply of the store is trusted.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from attrs import evolve, field, frozen
 
@@ -25,6 +27,7 @@ from ..errors import (
     ObjectNotFoundError,
 )
 from ..http.checksums import CRC_HEADER, combine
+from ..http.transfer import GRACE
 from ..model import FORBID_OVERWRITE, MAX_PARTS, PartReceipt
 from ..options.target import Target
 from ..signers.base import MultipartGrant
@@ -246,7 +249,9 @@ class _UploadOfCopy:
         if not self.upload_id or was_ended:
             return
         try:
-            await self.calls.abort(self.upload_id, once=once)
+            with suppress(TimeoutError):  # the log names what is left
+                async with asyncio.timeout(GRACE if once else None):
+                    await self.calls.abort(self.upload_id, once=once)
         finally:
             self._is_over = True
 

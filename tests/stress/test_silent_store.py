@@ -17,6 +17,7 @@ from fsspec_osspresigned.errors import OutcomeUnknownError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import SMALL
 from fsspec_osspresigned.model import MIN_PART, Reply, SignedRequest
+from fsspec_osspresigned.objects import copy as copying
 from fsspec_osspresigned.signers import Signer
 from fsspec_osspresigned.upload.journal import HeldJournal
 
@@ -75,19 +76,28 @@ def test_interrupt_of_many_objects(silent):
     assert len(error.__notes__) <= 4
 
 
-def test_interrupt_of_an_upload_in_parts(oss, caplog):
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_interrupt_of_an_upload_in_parts(oss, caplog, monkeypatch, is_copy):
     """The abort gets one try of some seconds; then the upload that is left is named."""
+    monkeypatch.setattr(copying, "MAX_SINGLE_COPY", MIN_PART)
     fs = OSSPresignedFileSystem(
         signer="keys", part_size=MIN_PART, multipart_threshold=1
     )
-    oss.faults.add(Fault(action="UploadPart", delay=60.0, times=None))
-    oss.faults.add(Fault(action="AbortMultipartUpload", delay=60.0, times=None))
-    interrupted(
-        lambda: oss.requests and oss.under_way,  # parts of an upload that has begun
-        lambda: fs.pipe_file(f"{BUCKET}/k", bytes(3 * MIN_PART)),
-    )
+    fs.pipe_file(f"{BUCKET}/source", bytes(3 * MIN_PART))
+    for action in ("UploadPart", "UploadPartCopy", "AbortMultipartUpload"):
+        oss.faults.add(Fault(action=action, delay=60.0, times=None))
+    begun = len(oss.requests)
+
+    def call() -> None:
+        if is_copy:
+            fs.cp_file(f"{BUCKET}/source", f"{BUCKET}/k")
+        else:
+            fs.pipe_file(f"{BUCKET}/k", bytes(3 * MIN_PART))
+
+    # parts of an upload that has begun
+    interrupted(lambda: len(oss.requests) > begun and oss.under_way, call)
     assert "could not be aborted; its parts cost storage" in caplog.text
-    assert not oss.objects(BUCKET)
+    assert oss.get(BUCKET, "k") is None
 
 
 # -- a reply that comes within the seconds of grace -------------------------------------
