@@ -20,7 +20,15 @@ from typing import Any
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
-from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    IntegrityError,
+    Outcome,
+    SourceChangedError,
+    StoreUnavailableError,
+    UploadDiscardedError,
+    UploadErrors,
+)
 from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
 
 from . import disk as disks
@@ -191,6 +199,16 @@ class Ending:
             for path, data in objects:
                 self._is(path, data if is_kept else None)
 
+        path, data = self._data("unclosed", _SMALL)
+        try:
+            with self.fs.transaction:
+                file = self.fs.open(path, "wb")
+                file.write(data)
+        except UploadDiscardedError:
+            self._is(path, None)
+        else:
+            raise Broken("a transaction ends while one of its files is open")
+
     def _publish(
         self, objects: list[tuple[str, bytes]], *, fails: bool = False
     ) -> None:
@@ -323,6 +341,9 @@ class Ending:
             ("a small call during a large one", self._beside),
             ("calls whose requests fail once", self._once),
             ("calls whose requests are refused in turn", self._in_turn),
+            ("a store with other bytes", self._differing),
+            ("a busy store", self._busy),
+            ("an object with the name of a directory", self._clashing),
             ("a URL map of parts", self._by_map),
             ("a full disk", self._unwritten),
             ("a slow disk", self._slow_disk),
@@ -542,6 +563,12 @@ class Ending:
         given["multipart_threshold"] = 102_400
         return OSSPresignedFileSystem(**{**given, **options})
 
+    def _lasting(self, **options: Any) -> Any:
+        """Return a filesystem whose retries and signatures outlast a busy store."""
+        if "expires_in" in self.fs.storage_options:
+            options["expires_in"] = 3600
+        return self._like(retry_timeout=300, **options)
+
     def _replaced(self) -> None:
         """A file that is open for reading never mixes two versions."""
         path, old = self._data("replaced", _SMALL)
@@ -628,12 +655,7 @@ class Ending:
 
     def _in_turn(self) -> None:
         """A new signature takes no retry away, and the receipt counts both."""
-        given = {"retries": 1, "retry_timeout": 300}
-        if (
-            "expires_in" in self.fs.storage_options
-        ):  # it may end while the store is busy
-            given["expires_in"] = 3600
-        fs = self._like(**given)
+        fs = self._lasting(retries=1)
         self.network.fates = ("expired", "busy")
         # The request that begins an upload in parts is not counted.
         for size, requests in ((_SMALL, 1), (_LARGE, 4)):
@@ -644,6 +666,59 @@ class Ending:
             if counts != (requests, requests):
                 raise Broken(f"{requests} requests were sent again {counts} times")
         self.network.fates = ()
+
+    def _differing(self) -> None:
+        """A call fails if the reply has the checksum of other bytes."""
+        fs = self._like(checksum="auto", retries=0)
+        self.network.lies = True
+        for size in (_SMALL, _LARGE):
+            path, data = self._data(f"differing{size}", size)
+            for write in (self._piped, self._streamed):
+                try:
+                    write(fs, path, data)
+                except IntegrityError as error:
+                    if error.outcome is Outcome.NOT_STORED:
+                        raise Broken(f"{path} is stored, but {error!r}") from error
+                else:
+                    raise Broken(f"{path} has another checksum, and no error")
+        self.network.lies = False
+
+    def _piped(self, fs: Any, path: str, data: bytes) -> None:
+        fs.pipe_file(path, data, overwrite=True)
+
+    def _streamed(self, fs: Any, path: str, data: bytes) -> None:
+        with fs.open(path, "wb", overwrite=True) as file:
+            file.write(data)
+
+    def _busy(self) -> None:
+        """While the store refuses all requests as too many, few are sent."""
+        if self.fs.storage_options.get("max_concurrency") is not None:
+            return  # the probes of the circuit breaker would take long
+        fs = self._lasting(retries=2)
+        objects = dict(self._data(f"busy{number}", 17) for number in range(60))
+        first = len(self.network.events)
+        self.network.refusals = (503,)
+        failed = fs.pipe(objects, on_error="return")
+        self.network.refusals = ()
+        tried = len(self.network.events) - first
+        if not all(isinstance(error, StoreUnavailableError) for error in failed):
+            raise Broken(f"a store that refuses all requests gives {failed}")
+        if tried > len(objects):
+            raise Broken(f"{len(objects)} objects were tried {tried} times")
+
+    def _clashing(self) -> None:
+        """A file and a directory cannot have one name, so nothing is fetched."""
+        there, back = f"{self.root}/clash", self.place / "clash"
+        for name in ("f", "f/g"):
+            path, data = self._data(f"clash/{name}", 17)
+            self.fs.pipe_file(path, data)
+        try:
+            self.fs.get(f"{there}/", f"{back}/", recursive=True)
+        except ConfigurationError:
+            if back.exists() and _files(back):
+                raise Broken("objects were fetched before their names were") from None
+        else:
+            raise Broken(f"a file and a directory are one: {_files(back)}")
 
     def _by_map(self) -> None:
         """A map with exactly the parts of a file sends it; its owner may complete it."""
@@ -745,29 +820,48 @@ class Ending:
         return [upload for upload in uploads if upload.key.startswith(key)]
 
     def _resumed(self, fs: Any) -> None:
-        """Interrupt an upload after one part; the next call sends no part twice."""
+        """After a failed upload, the next call sends no part twice.
+
+        If the file has changed, the next call sends it as a whole.
+        """
         (self.place / "journals").mkdir(exist_ok=True)
         (self.place / "journals").chmod(0o770)  # the group has no other user
-        path, data = self._data("resumed", _LARGE)
-        local = self._local("resumed", data)
+        for is_edited in (False, True):
+            path, data = self._data("resumed", _LARGE)
+            local = self._local("resumed", data)
+            self._interrupted(fs, local, path)
+            (upload,) = self._uploads("resumed")
+            missing = 3 - len(upload.parts)
+            if is_edited:
+                path, data = self._data("resumed", _LARGE)
+                _written(Path(local), data)
+                missing = 3
+            before = self.network.server.calls["UploadPart"]
+            counted, warned = Counted(), self.ledger.warned
+            first = len(warned)
+            fs.put_file(local, path, callback=counted, overwrite=True)
+            if ["has changed" in text for text in warned[first:]] != [True] * is_edited:
+                raise Broken(f"a resumed upload warns: {warned[first:]}")
+            del warned[first:]
+            self._is(path, data)
+            counted.check(_LARGE, is_even=True)
+            sent = self.network.server.calls["UploadPart"] - before
+            if sent != missing:
+                raise Broken(f"a resumed upload sent {sent} of {missing} missing parts")
+
+    def _interrupted(self, fs: Any, local: str, path: str) -> None:
+        """Lose all requests of an upload after its first part."""
         self.network.parts_left = 1
         try:
-            fs.put_file(local, path)
-        except ConnectionError:
-            pass
+            fs.put_file(local, path, overwrite=True)
+        except ConnectionError as error:
+            notes = getattr(error, "__notes__", ())
+            if not any("run the same again to resume" in note for note in notes):
+                raise Broken(f"{error!r} only has the notes {notes}") from error
         else:
             raise Broken("an upload without its parts succeeds")
         finally:
             self.network.parts_left = None
-        (upload,) = self._uploads("resumed")
-        missing, before = 3 - len(upload.parts), self.network.server.calls["UploadPart"]
-        counted = Counted()
-        fs.put_file(local, path, callback=counted)
-        self._is(path, data)
-        counted.check(_LARGE, is_even=True)
-        sent = self.network.server.calls["UploadPart"] - before
-        if sent != missing:
-            raise Broken(f"a resumed upload sent {sent} of {missing} missing parts")
 
 
 def _written(file: Path, data: bytes) -> None:

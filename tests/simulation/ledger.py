@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -142,6 +142,13 @@ class Ledger:
         span = [self._now(), math.inf]
         self.copies.setdefault(target, []).append((source, span))
         return span
+
+    def spans(self) -> Iterator[list[float]]:
+        """Yield the period of each deletion and each copy."""
+        for spans in self.deletions.values():
+            yield from spans
+        for copies in self.copies.values():
+            yield from (span for _, span in copies)
 
     # -- reported outcomes -----------------------------------------------------------------
 
@@ -382,7 +389,9 @@ class Ledger:
             # second one.
             is_harmless = event.method == "POST" or event.is_part
             is_late = is_harmless and event.fate.startswith("stall")
-            if is_late or event.is_initiate:
+            # A full disk may have ended the call, so the cancellation was its second one.
+            is_read = event.method == "GET" and "disk" in self.other_faults
+            if is_late or event.is_initiate or is_read:
                 continue
             if event.ended == math.inf and event.path.endswith(f"/{key}"):
                 raise Broken(

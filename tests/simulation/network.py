@@ -118,6 +118,7 @@ class Network:
     met: Counter[tuple[str, ...]] = field(factory=Counter)
     # targets that have failed; each fails only once
     once: set[tuple[str, ...]] | None = None
+    lies: bool = False  # True: each reply that confirms an object has a false checksum
     # statuses with which the store refuses all requests, in turn
     refusals: tuple[int, ...] = ()
     # Method and target -> time before which it must not be sent again, as a reply
@@ -193,6 +194,8 @@ class Network:
             self.parts_left -= event.is_part
             is_lost = self.parts_left < 0 or event.method == "POST"
             return "lose_request" if is_lost and event.method != "DELETE" else "ok"
+        if self.lies and event.method != "DELETE" and not event.is_part:
+            return "ok" if event.is_initiate else "false_proof"
         if self.met[event.target] < len(self.fates):
             self.met[event.target] += 1
             return self.fates[self.met[event.target] - 1]

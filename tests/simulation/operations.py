@@ -223,7 +223,7 @@ class Operations:
         if operation["edits"]:
             again.contents[:] = [self._edited(local)]
         else:
-            again.contents[:], again.began = first.contents, first.began
+            again.contents, again.began = first.contents, first.began
         await self._guarded([again], same.put_file(local, first.path))
         with suppress(FileNotFoundError):
             os.unlink(local)

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,17 @@ def reached(plants: list[Plant], seeds: str) -> dict[Plant, list[int]]:
     return found
 
 
+def varied(seeds: Iterable[int]) -> Iterator[int]:
+    """Yield *seeds* in an order in which each signer and kind of caller comes early."""
+    kinds: dict[object, list[int]] = {}
+    for seed in sorted(seeds):
+        program = draw(seed)
+        callers = tuple(sorted({caller["kind"] for caller in program["callers"]}))
+        kinds.setdefault((program["signer"], callers), []).append(seed)
+    rounds = zip_longest(*kinds.values())
+    return (seed for row in rounds for seed in row if seed is not None)
+
+
 def verdict(plant: Plant, seeds: Iterable[int]) -> str:
     """Return the message of an invariant that a program with *plant* broke, or "".
 
@@ -227,7 +238,7 @@ def verdict(plant: Plant, seeds: Iterable[int]) -> str:
         place = Path(name)
         _copied(place)
         _written(place, plant.module, planted(plant))
-        given = ",".join(map(str, sorted(seeds)))
+        given = ",".join(map(str, varied(seeds)))
         return judgement(_simulated(place, "--first", "--seeds", given))
 
 

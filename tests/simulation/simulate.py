@@ -28,7 +28,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from fsspec_osspresigned import OSSPresignedFileSystem
-from fsspec_osspresigned.engine import abort_at_exit, engine
+from fsspec_osspresigned.engine import abort_at_exit, background, engine
 from fsspec_osspresigned.engine.limits import RequestLimiter, memory_budget
 from fsspec_osspresigned.model import MIN_PART, Action, Operation
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
@@ -79,7 +79,7 @@ _HEADERS = {
     "storage_class": ("x-oss-storage-class", ""),
 }
 # maximum number of connections for the last steps, which send about 200 requests
-_MOST_OPENED = 40
+_MOST_OPENED = 50
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
@@ -414,8 +414,11 @@ class Runner(Operations):
             if how == 1
             else data[::-1]
         )
-        if write is not None and write.said == "nothing":
-            write.contents.append(new)
+        contents = [] if write is None else write.contents
+        # A second upload of the file shares the list.
+        sharing = (w for w in self.ledger.writes if w.contents is contents)
+        if any(w.said == "nothing" for w in sharing):
+            contents.append(new)
         if how == 2:
             other = file.with_name(f"new-{file.name}")
             other.write_bytes(new)
@@ -477,6 +480,8 @@ class Runner(Operations):
                 # after a second interrupt, the call does not wait for its requests
                 for write in self.ledger.writes[known:]:
                     write.ended = math.inf
+                for span in self.ledger.spans():
+                    span[1] = math.inf if span[0] >= began else span[1]
             elif ends:
                 self._check_quiet(operation, began)
         else:
@@ -646,6 +651,10 @@ class Runner(Operations):
         gc.collect()
         time.sleep(_IDLE)
         gc.collect()
+        began = self.world.now
+        background.finish(1.0)
+        if self.world.now - began >= 1.0:
+            raise Broken("log records wait for a thread")
         self.ledger.check_end()
         if signal.getsignal(signal.SIGTERM) is not abort_at_exit.terminate:
             raise Broken("SIGTERM would end the process, and leave uploads open")
@@ -753,6 +762,9 @@ class SecondLife(Runner):
 
     def _check_transaction(self, contents: list[list[bytes]], first: str) -> None:
         bucket = first.partition("/")[0]
+        is_unchecked = self.program["options"].get("checksum") == "none"
+        if is_unchecked and any(c.is_damaged for c in self.server.store.history):
+            return  # damaged bytes match none of the writes
         committed = {c.data for c in self.server.store.history if c.bucket == bucket}
         sized = [c for c in contents if len(c[0]) >= NAMED]
         is_last_there = (
