@@ -299,6 +299,7 @@ class OSSCalls:
                 reply.headers, crc=crc, what=operation, path=operation.path
             )
         except IntegrityError as error:
+            self.client.written.doubt(operation.path)
             raise _as_stored(error)  # noqa: B904 - it is the same error
 
     async def _prove_parts(
