@@ -536,3 +536,8 @@ class Receipt:
             f"{self.seconds:.1f} s",
         )
         return f"Receipt({', '.join(facts)})"
+
+
+def stored_note(receipt: Receipt) -> str:
+    """Return the note of an interrupted call about an object that it has stored."""
+    return f"{receipt.path} is {receipt.status}"

@@ -34,6 +34,7 @@ from ..model import (
     Reply,
     SignedRequest,
     split_path,
+    stored_note,
 )
 from ..options.options import Options
 from ..options.target import ObjectOptions
@@ -145,7 +146,7 @@ class Client:
         try:
             await call_user(self._note, receipt)
         except asyncio.CancelledError as error:
-            error.add_note(f"{receipt.path} is {receipt.status}")
+            error.add_note(stored_note(receipt))
             raise
         except Exception as error:
             why = f"{type(error).__name__}: {error}"

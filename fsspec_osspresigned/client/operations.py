@@ -73,6 +73,8 @@ T = TypeVar("T")
 PAGE_SIZE = 1_000  # entries of one listing page; OSS returns no more
 _MAX_UPLOAD_ID = 8 * KIB  # characters; upload servers have long IDs
 
+# seconds that requests get to end after an interrupt, and then the abort of an upload
+SHORT = 3.0
 CALLBACK_FAILED = 203
 _NO_REPLY = Reply(status=0)  # reply for an upload that its owner completes
 _NOT_AWAITED = Exchange(grace=0.0)  # for an abort, whose reply does not matter

@@ -18,14 +18,14 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ..compat import after_fork_in_child
-from ..model import Receipt
+from ..model import Receipt, stored_note
 from . import background
 from .threads import Job, Threads, enter_own_thread, is_own_thread
 
@@ -379,7 +379,10 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     if isinstance(error, CarriedError):
         error = error.error
     if interrupt is not None:
-        for note in _notes_of(outcome):
+        if error is None:
+            add_notes(interrupt, _stored_by(outcome.result))
+        for note in getattr(error, "__notes__", ()):
+            # notes name what a cancelled call has left in the store
             interrupt.add_note(note)
         error = interrupt
     if error is None:
@@ -391,13 +394,18 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
         del error, interrupt, outcome
 
 
-def _notes_of(outcome: _Outcome) -> list[str]:
-    """Return what a call has left in the store, although its caller was interrupted."""
-    if outcome.error is not None:
-        return getattr(outcome.error, "__notes__", [])
-    results = outcome.result if isinstance(outcome.result, list) else [outcome.result]
-    receipts = [each for each in results if isinstance(each, Receipt)]
-    return [f"{receipt.path} is {receipt.status}" for receipt in receipts[:_NOTES]]
+def _stored_by(result: Any) -> list[str]:
+    """Return a note for each object that a call with this *result* has stored."""
+    results = result if isinstance(result, list) else [result]
+    return [stored_note(each) for each in results if isinstance(each, Receipt)]
+
+
+def add_notes(error: BaseException, notes: Sequence[str]) -> None:
+    """Add the first *notes* to *error*, and the number of the others."""
+    for note in notes[:_NOTES]:
+        error.add_note(note)
+    if (others := len(notes) - _NOTES) > 0:
+        error.add_note(f"and so for {others} others")
 
 
 def _wait_for(

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from ..errors import ReceiptFailedError, UploadDiscardedError, UploadErrors
 from ..model import Action
 from . import abort_at_exit
-from .engine import waiting
+from .engine import add_notes, waiting
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,7 +28,6 @@ ON_ERROR = ("raise", "omit", "return")
 _REFUSALS = 16
 _REFUSED = (401, 403)  # HTTP statuses that count as refusals
 _NO_RESULT = object()  # result of a job that has failed, or has not ended
-_NOTES = 3  # maximum number of jobs that the note of a cancellation lists
 _CHUNK = 128  # jobs that a worker thread takes from an iterator at a time
 
 
@@ -112,10 +111,7 @@ class Scope(Generic[T, R]):
         try:
             await self._children.wait()
         except asyncio.CancelledError as error:
-            for note in self._notes[:_NOTES]:
-                error.add_note(note)
-            if (others := len(self._notes) - _NOTES) > 0:
-                error.add_note(f"and so for {others} others")
+            add_notes(error, self._notes)
             raise
         if self._is_terminated:
             raise UploadDiscardedError(abort_at_exit.TERMINATED)

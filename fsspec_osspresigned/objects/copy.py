@@ -15,7 +15,7 @@ from contextlib import suppress
 from attrs import evolve, field, frozen
 
 from ..client.client import Client
-from ..client.operations import OSSCalls, means_unseen, size_of
+from ..client.operations import SHORT, OSSCalls, means_unseen, size_of
 from ..engine import abort_at_exit
 from ..engine.engine import in_background, to_its_end
 from ..engine.logs import Logger
@@ -27,7 +27,6 @@ from ..errors import (
     ObjectNotFoundError,
 )
 from ..http.checksums import CRC_HEADER, combine
-from ..http.transfer import GRACE
 from ..model import FORBID_OVERWRITE, MAX_PARTS, PartReceipt
 from ..options.target import Target
 from ..signers.base import MultipartGrant
@@ -250,7 +249,7 @@ class _UploadOfCopy:
             return
         try:
             with suppress(TimeoutError):  # the log names what is left
-                async with asyncio.timeout(GRACE if once else None):
+                async with asyncio.timeout(SHORT if once else None):
                     await self.calls.abort(self.upload_id, once=once)
         finally:
             self._is_over = True

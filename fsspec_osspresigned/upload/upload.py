@@ -19,7 +19,7 @@ from attrs import evolve, frozen
 
 from ..client.client import Client
 from ..client.local_index import BODY_CAP
-from ..client.operations import OSSCalls
+from ..client.operations import SHORT, OSSCalls
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, in_background, running, unharmed
 from ..engine.logs import Logger
@@ -34,7 +34,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loaded
 from ..http.transfer import PLAIN, WITH_CRC, Exchange
-from ..model import Receipt
+from ..model import Receipt, stored_note
 from ..options.target import Target
 from ..signers.base import Grant, MultipartGrant, OtherPartSizeError
 from .modes import (
@@ -54,8 +54,6 @@ _log = Logger(__name__)
 
 # Seconds that a discard waits for requests in flight before it aborts the upload.
 _DISCARD_TIMEOUT = 30.0
-# seconds that a discard waits after an interrupt, for these requests and for the abort
-_SHORT = 3.0
 # seconds between two checks whether an interrupt shortened the discard
 _POLL_INTERVAL = 0.5
 
@@ -213,7 +211,7 @@ def _small_bytes(body: Body, size: int) -> bytes | None:
 
 
 def _soon() -> float:
-    return asyncio.get_running_loop().time() + _SHORT
+    return asyncio.get_running_loop().time() + SHORT
 
 
 class Upload:
@@ -337,7 +335,7 @@ class Upload:
         try:
             await self._published()
         except asyncio.CancelledError as error:
-            error.add_note(f"{self.path} is {receipt.status}")
+            error.add_note(stored_note(receipt))
             raise
         await self._client.note(receipt, data)
         _warn_of(self._client, self.job.calls.target, receipt)
@@ -424,7 +422,7 @@ class Upload:
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[Any]]) -> None:
         waited = 0.0
-        while tasks and waited < (_SHORT if self._is_short else _DISCARD_TIMEOUT):
+        while tasks and waited < (SHORT if self._is_short else _DISCARD_TIMEOUT):
             _, tasks = await asyncio.wait(tasks, timeout=_POLL_INTERVAL)
             waited += _POLL_INTERVAL
 
