@@ -687,7 +687,7 @@ class Transfer:
     def _refuse_stray(self) -> None:
         """Raise MalformedReplyError if the reply belongs to an earlier request.
 
-        Only a server whose request IDs differ can repeat one by mistake.
+        An ID that comes again shows this only if the server has sent different ones.
         """
         ids = self.route.request_ids
         is_known = self._descriptor >= 0 and not self._is_new

@@ -245,6 +245,25 @@ def test_answer_to_the_request_before(serve, send, stray):
     assert server.accepted == 2
 
 
+@pytest.mark.parametrize("send", [False], indirect=True, ids=["loop"])
+def test_answer_to_a_request_of_another_client(serve, send):
+    """The first request of a client does not get the reply to one of another client."""
+
+    def script(peer):
+        for number in (0, 1):
+            peer.request()
+            peer.answer(f"x-oss-request-id: {number}")
+        peer.request()
+        peer.answer("x-oss-request-id: 1")
+
+    server = serve(script, ok)
+    for _ in range(2):
+        assert send(server.origin + QUERY).status == 200
+    with pytest.raises(NetworkError, match="not the one to this request"):
+        send(server.origin + QUERY, seconds=6.0)  # by a transport of its own
+    assert server.accepted == 1
+
+
 # -- answers before the answer ----------------------------------------------------------
 
 
