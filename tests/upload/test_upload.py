@@ -537,7 +537,7 @@ def test_spool_when_initiate_is_refused(oss):
 def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_exit):
     """An upload that begins later is removed anyway, and once."""
     monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
-    monkeypatch.setattr(upload, "_SHORT", 0.05)
+    monkeypatch.setattr(upload, "SHORT", 0.05)
     oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0))
     one = PlainUpload(make(oss), Target(path=PATH))
     one.add(MemoryBody(bytes(MIN_PART)))
