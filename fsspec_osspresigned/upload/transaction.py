@@ -374,7 +374,7 @@ async def _discard(
             else:
                 if not isinstance(reason, Exception | None):
                     file.abandon()
-                await waiting(file.discard)
+                await waiting(file.discard, stop=file.abandon)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", file.path, error)
 

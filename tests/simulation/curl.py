@@ -291,7 +291,6 @@ class Curl:
         stop, pause = net.stops_at(event, size), 0.5 if event.fate == "slow" else 0.005
         is_answered = False
         while True:
-            event.is_taken = len(self._body) >= size
             if len(self._body) >= stop and not is_answered:
                 if event.fate == "stall_request":
                     yield from self._wait(pycurl.POLL_OUT, math.inf)
@@ -311,12 +310,13 @@ class Curl:
                     yield from self._receive(stream)
                     if not is_good:
                         return False
-            if len(self._body) >= size:
-                event.is_taken = True
+            event.is_taken = len(self._body) >= size
+            if event.is_taken:
                 return not is_answered
             while self._is_paused:
                 yield from self._wait(pycurl.POLL_OUT, _LOOK)
             self._read_piece(event)
+            event.is_taken = len(self._body) >= size
             if len(self._body) > _AT_ONCE:
                 yield from self._wait(pycurl.POLL_OUT, net.delay(pause))
 

@@ -30,6 +30,7 @@ from attrs import evolve, frozen
 from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.engine import abort_at_exit, background, engine
 from fsspec_osspresigned.engine.limits import RequestLimiter, memory_budget
+from fsspec_osspresigned.errors import UploadNotFoundError
 from fsspec_osspresigned.model import MIN_PART, Action, Operation
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.signing import Endpoint
@@ -184,7 +185,10 @@ class Runner(Operations):
             "buckets": store.buckets,
             "history": store.history,
             "model": self.server.model,
-            "writes": [(w.number, w.path, w.contents, w.said) for w in ledger.writes],
+            "writes": [
+                (w.number, w.path, w.contents, "" if ledger.believes(w) else w.said)
+                for w in ledger.writes
+            ],
             "transactions": ledger.transactions,
             "downloads": ledger.downloads,
             "resumes": ledger.resumes,
@@ -737,7 +741,14 @@ class SecondLife(Runner):
             data = Path(local).read_bytes()
             write = ledger.write(paths[number], data)
             before = self.server.calls.get("UploadPart", 0)
-            self.fs.put_file(local, write.path)
+            try:
+                self.fs.put_file(local, write.path)
+            except UploadNotFoundError:
+                # It was completed before the crash, and another call has replaced its
+                # object.
+                if data not in ledger.contents(write.path):
+                    raise
+                self.fs.put_file(local, write.path)
             write.say("stored")
             sent = self.server.calls.get("UploadPart", 0) - before
             parts = math.ceil(len(data) / self.options.get("part_size", 1))
