@@ -237,7 +237,10 @@ class Network:
         is_copy = any(b"x-oss-copy-source:" in line for line in request.lines)
         damages_copy = fate == "damage" and is_copy and not event.is_part
         if is_damaged:
-            at, bit = (self.world.random.randrange(n) for n in (len(body), 8))
+            # of a form only the file: no reply shows that another key was stored
+            first = max(0, body.find(b'name="file"'))
+            dice = self.world.random
+            at, bit = dice.randrange(first, len(body)), dice.randrange(8)
             body = body[:at] + bytes([body[at] ^ 1 << bit]) + body[at + 1 :]
 
         def act() -> Answer:
