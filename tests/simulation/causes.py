@@ -62,7 +62,9 @@ FAULTS: Mapping[str, Fault] = {
     "stall_reply": Fault(_STALLED, is_doubtful=True),
     "slow": Fault(_STALLED, is_doubtful=True),
     # The reply to the last request, sent a second time, may belong to another method.
-    "stale": Fault((*_STALLED, errors.IntegrityError), is_doubtful=True),
+    "stale": Fault(
+        (*_STALLED, errors.IntegrityError, errors.StoreError), is_doubtful=True
+    ),
     "broken_head": Fault(_LOST, is_doubtful=True),
     # An object with another length, or with no checksum, counts as another version.
     "wrong_length": Fault(
