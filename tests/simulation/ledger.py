@@ -276,8 +276,8 @@ class Ledger:
     def contents(self, path: str) -> set[bytes]:
         return {
             commit.data
-            for commit in self.network.server.store.history
-            if f"{commit.bucket}/{commit.key}" == path and commit.data is not None
+            for commit in self.network.server.store.commits(path)
+            if commit.data is not None
         }
 
     def believes(self, write: Write) -> bool:
@@ -303,17 +303,13 @@ class Ledger:
         is_there = self.network.server.store.at(bucket, key) in write.contents
         commits = [
             c
-            for c in self.network.server.store.history
-            if f"{c.bucket}/{c.key}" == write.path
-            and c.data in write.contents
-            and write.began <= c.at <= write.ended
+            for c in self.network.server.store.commits(write.path)
+            if c.data in write.contents and write.began <= c.at <= write.ended
         ]
         damaged = [
             c
-            for c in self.network.server.store.history
-            if f"{c.bucket}/{c.key}" == write.path
-            and c.is_damaged
-            and write.began <= c.at <= write.ended
+            for c in self.network.server.store.commits(write.path)
+            if c.is_damaged and write.began <= c.at <= write.ended
         ]
         events = [
             e
@@ -457,11 +453,10 @@ class Ledger:
     def _commits(self, path: str, began: float) -> list[Commit | None]:
         """Return the commits that were current since *began*; None means no object yet."""
         found: list[Commit | None] = [None]
-        for commit in self.network.server.store.history:
-            if f"{commit.bucket}/{commit.key}" == path:
-                if commit.at < began and not (self.is_blind or self.is_unsure):
-                    found = []
-                found.append(commit)
+        for commit in self.network.server.store.commits(path):
+            if commit.at < began and not (self.is_blind or self.is_unsure):
+                found = []
+            found.append(commit)
         return found
 
     def check_info(self, info: Mapping[str, Any], began: float) -> None:
@@ -495,8 +490,8 @@ class Ledger:
         """*receipt* states the bytes that *write* stored, and the number of requests."""
         commits = [
             commit
-            for commit in self.network.server.store.history
-            if f"{commit.bucket}/{commit.key}" == write.path == receipt.path
+            for commit in self.network.server.store.commits(receipt.path)
+            if receipt.path == write.path
             and write.began <= commit.at <= self._now()
             and (commit.data in write.contents or commit.is_damaged)
         ]

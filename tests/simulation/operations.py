@@ -559,8 +559,11 @@ class Operations:
 
     def _check_not_lost(self, source: str, target: str, began: float) -> None:
         """If a move has deleted its source, the object exists under its new name."""
-        before, *changes = self.ledger.versions(source, began)
-        if None in changes and before not in self.ledger.versions(target, began)[1:]:
+        sources = self.server.store.commits(source)
+        copies = [c.data for c in self.server.store.commits(target) if c.at >= began]
+        before = [c.data for c in sources if c.at < began]
+        is_deleted = any(c.data is None and c.at >= began for c in sources)
+        if is_deleted and before[-1] not in copies:
             raise Broken(f"{source} was deleted, but {target} has none of its contents")
 
     def _check_copied(
@@ -569,11 +572,7 @@ class Operations:
         if move and source == target:
             return
         versions = self.ledger.versions(source, began)
-        copies = [
-            commit
-            for commit in self.server.store.history
-            if f"{commit.bucket}/{commit.key}" == target and commit.at >= began
-        ]
+        copies = [c for c in self.server.store.commits(target) if c.at >= began]
         # If the source has no checksum, nobody can notice that the store changed the
         # bytes.
         doubtful = {"no_crc", "no_proof", "false_proof"} & set(self.program["faults"])

@@ -725,7 +725,7 @@ class SecondLife(Runner):
         for name, path in left["downloads"].items():
             file = self.place / name
             data = file.read_bytes() if file.exists() else b"old"
-            known = {c.data for c in store.history if f"{c.bucket}/{c.key}" == path}
+            known = {c.data for c in store.commits(path)}
             if data not in known | {b"old"}:
                 raise Broken(
                     f"{name} of {path} has {len(data)} bytes that belong to no version"
@@ -761,9 +761,8 @@ class SecondLife(Runner):
                 raise Broken(f"{write.path} was resumed, but differs from the file")
 
     def _check_claims(self, writes: list[Any]) -> None:
-        history = self.server.store.history
         for _, path, contents, said in writes:
-            found = [c for c in history if f"{c.bucket}/{c.key}" == path]
+            found = self.server.store.commits(path)
             is_there = any(c.data in contents or c.is_damaged for c in found)
             is_sure = min(map(len, contents)) >= NAMED
             if said == "stored" and is_sure and not is_there:

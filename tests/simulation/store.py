@@ -108,6 +108,10 @@ class SimulatedStore(Store):
         sum_ = None if commit.data is None else zlib.crc32(commit.data)
         World.current.note(commit.at, commit.key, sum_)  # type: ignore[union-attr]
 
+    def commits(self, path: str) -> list[Commit]:
+        """Return all commits of the object *path*, which begins with its bucket."""
+        return [c for c in self.history if f"{c.bucket}/{c.key}" == path]
+
     def at(self, bucket: str, key: str) -> bytes | None:
         """Return the current bytes of an object; None if it does not exist."""
         stored = self.buckets[bucket].objects.get(key)
