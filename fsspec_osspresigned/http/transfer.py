@@ -724,7 +724,7 @@ class Transfer:
             return NetworkTimeoutError(msg, path=path, sent=False)
         # If a server has received less than the announced size, it cannot have acted on
         # the request.
-        is_whole = is_asked and self.sent >= self.body.size
+        is_whole = is_asked and self._is_all_taken
         if isinstance(error, StalledError):
             return self._stalled(error, host, is_whole=is_whole)
         reason = str(error or self._reason(code, text))
