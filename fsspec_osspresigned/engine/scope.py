@@ -32,12 +32,38 @@ _CHUNK = 128  # jobs that a worker thread takes from an iterator at a time
 
 
 async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
-    if isinstance(jobs, Sequence):
-        yield jobs
-        return
     source = iter(jobs)  # the iterator is code of the user, which may wait for anything
     while chunk := await waiting(lambda: list(islice(source, _CHUNK))):
         yield chunk
+
+
+class _Reader(Generic[T]):
+    """Reads chunks of jobs, one chunk in advance, so that calls need not wait for them."""
+
+    def __init__(self, chunks: AsyncIterator[Sequence[T]]) -> None:
+        self._chunks = chunks
+        self._ahead = self._begin()
+
+    def _begin(self) -> asyncio.Task[Sequence[T] | None]:
+        return asyncio.get_running_loop().create_task(self._next())
+
+    async def _next(self) -> Sequence[T] | None:
+        return await anext(self._chunks, None)
+
+    async def read(self) -> Sequence[T]:
+        """Return the next chunk, which is empty at the end; one call at a time."""
+        chunk = await self._ahead
+        if chunk is None:
+            return ()
+        self._ahead = self._begin()
+        return chunk
+
+    async def close(self) -> None:
+        """Stop reading. An error of a chunk that nobody took is ignored."""
+        self._ahead.cancel()
+        await asyncio.wait((self._ahead,))
+        if not self._ahead.cancelled():
+            self._ahead.exception()  # asyncio logs an exception that nobody has retrieved
 
 
 class Scope(Generic[T, R]):
@@ -71,8 +97,9 @@ class Scope(Generic[T, R]):
     async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
         """Call *work* for all *jobs*; return the results in the order of the jobs.
 
-        A list is read by this thread, any other iterable by a worker thread. An
-        asynchronous iterator yields chunks of jobs. Failed jobs have no result; with
+        A sequence is read at once, any other iterable by a worker thread. An
+        asynchronous iterator yields chunks of jobs. A chunk is read while the jobs of
+        the one before run. Failed jobs have no result; with
         ``on_error="return"``, their exceptions are results.
 
         Raises:
@@ -103,8 +130,14 @@ class Scope(Generic[T, R]):
         Never raises the exception of a job. Raises UploadDiscardedError if SIGTERM was
         received before all jobs had run.
         """
-        self._chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
         self._pending: deque[T] = deque()
+        self._reader: _Reader[T] | None = None
+        if isinstance(jobs, AsyncIterator):
+            self._reader = _Reader(jobs)
+        elif isinstance(jobs, Sequence):
+            self._pending.extend(jobs)
+        else:
+            self._reader = _Reader(_chunks_of(jobs))
         self._reading = asyncio.Lock()
         self._children = _Children()
         self._children.begin(self._child())
@@ -113,6 +146,9 @@ class Scope(Generic[T, R]):
         except asyncio.CancelledError as error:
             add_notes(error, self._notes)
             raise
+        finally:
+            if self._reader is not None:
+                await self._reader.close()
         if self._is_terminated:
             raise UploadDiscardedError(abort_at_exit.TERMINATED)
         return self.failures
@@ -141,14 +177,12 @@ class Scope(Generic[T, R]):
 
     async def _read(self) -> bool:
         """Read the next jobs, and return whether there are any."""
-        while not self._pending:
-            async with self._reading:
-                if not self._pending:
-                    chunk = await anext(self._chunks, None)
-                    if chunk is None:
-                        return False
-                    self._pending.extend(chunk)
-        return True
+        if self._reader is None:
+            return False
+        async with self._reading:
+            if not self._pending:
+                self._pending.extend(await self._reader.read())
+        return bool(self._pending)
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         # frames keep their variables, and so the bodies of many files

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fsspec_osspresigned.engine import abort_at_exit
-from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.engine.engine import current, run
 from fsspec_osspresigned.engine.scope import Scope, in_parallel
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -61,6 +61,40 @@ def test_iterators_are_read_by_a_thread():
 
     assert run(main) == [0, 1, 2]
     assert len(ticks) > 10
+
+
+def test_next_chunk_is_read_while_jobs_run():
+    """A job waits until the iterator has yielded more jobs than a chunk has."""
+    has_read_ahead = asyncio.Event()
+
+    def jobs():
+        for number in range(300):
+            if number == 200:
+                current().post(has_read_ahead.set)
+            yield number
+
+    async def work(job):
+        await asyncio.wait_for(has_read_ahead.wait(), 10)
+        return job
+
+    assert run_all(work, jobs()) == [*range(300)]
+
+
+def test_error_of_a_chunk_in_advance_comes_after_the_jobs_before():
+    """All jobs that an iterator has yielded in whole chunks are run before its error."""
+    done = []
+
+    def jobs():
+        yield from range(128)
+        raise OSError("the disk is gone")
+
+    async def work(job):
+        await asyncio.sleep(0.001)
+        done.append(job)
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        run_all(work, jobs(), width=1)
+    assert done == [*range(128)]
 
 
 # -- refusals ---------------------------------------------------------------------------

@@ -340,7 +340,7 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(environment, owner, tmp_pa
 
 def test_a_file_that_is_a_pipe_by_its_turn_is_named(environment, owner, tmp_path):
     """A file that becomes a pipe before its turn is refused; only a few are opened ahead."""
-    names = [tmp_path / f"{number:03}" for number in range(200)]
+    names = [tmp_path / f"{number:03}" for number in range(400)]
     for name in names:
         name.write_bytes(b"x")
 
@@ -351,7 +351,7 @@ def test_a_file_that_is_a_pipe_by_its_turn_is_named(environment, owner, tmp_path
     fs = OSSPresignedFileSystem(signer="keys", receipts=swap)
     how = {"on_error": "return", "batch_size": 1}
     *stored, changed = fs.put(f"{tmp_path}/", f"{ROOT}/", recursive=True, **how)
-    assert len(stored) == 199
+    assert len(stored) == 399
     assert isinstance(changed, SourceChangedError)
     assert "become a pipe" in str(changed)
 
