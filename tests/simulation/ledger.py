@@ -23,6 +23,7 @@ from fsspec_osspresigned.errors import (
     OSSPresignedError,
     Outcome,
     StoreError,
+    UploadErrors,
 )
 from fsspec_osspresigned.model import Receipt
 
@@ -157,7 +158,12 @@ class Ledger:
             raise Broken(f"a call failed, but a retry was possible: {error!r}")
         self.texts += [str(error), repr(error), *getattr(error, "__notes__", ())]
         self.seen[f"{operation_of_caller.get()[2]} raised"] += 1
-        for each in (getattr(error, "failures", None) or {"": error}).values():
+        failures = getattr(error, "failures", None) or {"": error}
+        if isinstance(error, UploadErrors) and len(failures) == 1:
+            # a single failure is raised itself, unless other objects are published
+            if not (error.receipts or error.discarded):
+                raise Broken(f"{error!r} has a single failure")
+        for each in failures.values():
             if why := unexplained(each, self._circumstances(each)):
                 raise Broken(f"{each!r} was raised, but {why}")
             if isinstance(each, OSSPresignedError):
@@ -177,6 +183,9 @@ class Ledger:
             raise Broken(f"a pickle of {error!r} is {copy!r}")
         if not isinstance(error, StoreError):
             return
+        for fact in (error.code, error.request_id, error.ec):
+            if fact and fact not in str(error):
+                raise Broken(f"{error!r} does not name {fact}")
         found = error.explanation
         if error.status == _FORBIDDEN and not (found and found.cause and found.remedy):
             raise Broken(f"{error!r} does not say why")

@@ -121,6 +121,8 @@ class _Records(logging.Handler):
         if record.exc_info:
             texts.append("".join(traceback.format_exception(*record.exc_info)))
         self.count += 1
+        if self._is_of_another_process():
+            return
         if self.fs is not None and self.count % 10 == 0:
             data = self.ledger.content(100)
             write = self.ledger.write(f"{BUCKET}/log-{self.count}", data)
@@ -129,6 +131,10 @@ class _Records(logging.Handler):
                     write.say("stored")
                     self.ledger.check_said(write)
                 # Otherwise the object belongs to the current transaction.
+
+    def _is_of_another_process(self) -> bool:
+        running = self.ledger.network.world.running
+        return running is not None and running.process > 0
 
 
 def _is_temporary(file: Path) -> bool:
