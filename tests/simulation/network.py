@@ -233,7 +233,10 @@ class Network:
         fate, body, store = event.fate, request.body, self.server.store
         if fate in ("early", "lose_whole", "busy", "impostor") or self.refusals:
             return
-        is_damaged = fate == "damage" and body and request.method in _WRITES
+        # A document with a list of parts is not altered.
+        has_content = event.is_part or not event.upload_id
+        is_write = request.method in _WRITES and has_content
+        is_damaged = fate == "damage" and body and is_write
         is_copy = any(b"x-oss-copy-source:" in line for line in request.lines)
         damages_copy = fate == "damage" and is_copy and not event.is_part
         if is_damaged:
@@ -292,7 +295,9 @@ class Network:
         answer, seconds = refusal(503), 3
         if len(self.events) % 2:
             return answer
-        if self.waits is not None and event.method in (*_WRITES, "HEAD"):
+        # the target of a form names no object
+        is_named = event.method in (*_WRITES, "HEAD") and event.path != "/"
+        if self.waits is not None and is_named:
             self.waits[event.target] = self.world.now + seconds
         return evolve(answer, headers={**answer.headers, "Retry-After": str(seconds)})
 

@@ -471,12 +471,12 @@ class Runner(Operations):
         """Run one operation with synchronous verbs."""
         coroutine = self._operation(operation, Plain(self.fs))
         began, known = self.world.now, len(self.ledger.writes)
-        self.main_is_in_call, self.presses, self.pressed = is_main, 0, math.inf
-        self.ledger.is_impatient = False
         writes: list[Write] = []
         token = writes_of_call.set(writes)
         ends = operation["do"] in (*_ENDS_SOON, "transaction", "write")
         if is_main:
+            self.main_is_in_call, self.presses, self.pressed = True, 0, math.inf
+            self.ledger.is_impatient = False
             self.interruptible = writes if ends else []
         try:
             coroutine.send(None)
@@ -498,8 +498,8 @@ class Runner(Operations):
             raise AssertionError("a synchronous verb waits")
         finally:
             writes_of_call.reset(token)
-            self.main_is_in_call = False
-            if is_main and self.world.turns[0].interrupt is not None:
+            if is_main:
+                self.main_is_in_call = False
                 self.world.turns[0].interrupt = None
         if is_main:
             self._check_end(operation, self.pressed)
