@@ -33,7 +33,7 @@ from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
 
 from . import disk as disks
 from .ledger import Ledger
-from .network import Event, Faults, Network
+from .network import RETRY_AFTER, Event, Faults, Network
 from .signers import key_signer
 from .store import BUCKETS
 from .verbs import ByUserError, Counted
@@ -95,7 +95,8 @@ class Ending:
             raise Broken(f"at the end, {what} fails: {error!r}") from error
         for write in self.ledger.writes[first:]:
             write.ended = world.now
-        if world.now - began > _PATIENCE:
+        asked = [e for e in self.network.events[before:] if e.fate == "busy"]
+        if world.now - began > _PATIENCE + RETRY_AFTER * len(asked):
             raise Broken(f"at the end, {what} takes {world.now - began:.0f} s")
         texts = self.ledger.warned[warned:]
         if texts and not self.is_blind:

@@ -22,6 +22,7 @@ from .store import Answer, Request, Server
 from .world import Broken, World
 
 _SHORTEST = 0.99  # seconds; shorter than any time limit of a program
+RETRY_AFTER = 3  # seconds that a busy store asks a client to wait
 LATE = 10 * 86_400.0  # seconds; longer than any signature of a program is valid
 _WRITES = ("PUT", "POST")
 _ONCE = ("lose_request", "lose_reply", "cut_reply", "busy", "refuse", "expired")
@@ -292,7 +293,7 @@ class Network:
 
     def _busy(self, event: Event) -> Answer:
         """Return a reply 503; every second one has a Retry-After."""
-        answer, seconds = refusal(503), 3
+        answer, seconds = refusal(503), RETRY_AFTER
         if len(self.events) % 2:
             return answer
         # the target of a form names no object
