@@ -159,10 +159,10 @@ class Ledger:
         self.texts += [str(error), repr(error), *getattr(error, "__notes__", ())]
         self.seen[f"{operation_of_caller.get()[2]} raised"] += 1
         failures = getattr(error, "failures", None) or {"": error}
-        if isinstance(error, UploadErrors) and len(failures) == 1:
-            # a single failure is raised itself, unless other objects are published
-            if not (error.receipts or error.discarded):
-                raise Broken(f"{error!r} has a single failure")
+        is_group = isinstance(error, UploadErrors)
+        # a single failure is raised itself, unless other objects are published
+        if is_group and len(failures) == 1 and not (error.receipts or error.discarded):
+            raise Broken(f"{error!r} has a single failure")
         for each in failures.values():
             if why := unexplained(each, self._circumstances(each)):
                 raise Broken(f"{each!r} was raised, but {why}")
