@@ -640,9 +640,12 @@ class Ending:
         self.ledger.copying(large, copied)
         self.network.once = set()
         fs.pipe_file(small, one)
-        fs.pipe_file(large, two)
+        local.write_bytes(two)
+        fs.put_file(str(local), large, callback=(counted := Counted()))
+        counted.check(_LARGE)
         fs.cp_file(large, copied)
-        fs.get_file(copied, str(local))
+        fs.get_file(copied, str(local), callback=(counted := Counted()))
+        counted.check(_LARGE)
         found = {
             "get_file": local.read_bytes() == two,
             "cat_file": fs.cat_file(small) == one,

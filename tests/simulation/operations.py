@@ -22,7 +22,7 @@ from . import processes
 from .ledger import NAMED, Ledger, Write
 from .network import Network
 from .programs import Program
-from .store import BUCKETS, Server
+from .store import BUCKETS, Commit, Server
 from .verbs import ByUserError, Counted, operation_of_caller
 from .world import Broken, World
 
@@ -426,6 +426,8 @@ class Operations:
                 write.say("not stored")
         except BaseException as error:
             self.ledger.failed(writes, error)
+            if isinstance(error, KeyboardInterrupt):
+                self._check_counted(writes, error, self.server.store.history[began:])
             if not isinstance(error, (OSError, ValueError)):
                 raise
             self._check_last_comes_last(writes, began)
@@ -436,6 +438,19 @@ class Operations:
             self.ledger.check_said(write)
         if operation["apart"]:
             self.ledger.check_order(writes)
+
+    def _check_counted(
+        self, writes: list[Write], error: BaseException, commits: list[Commit]
+    ) -> None:
+        """An interrupt tells how many objects of a transaction are published."""
+        contents = [c for write in writes for c in write.contents if len(c) >= NAMED]
+        is_counted = "of the transaction published" in "".join(
+            getattr(error, "__notes__", ())
+        )
+        if self.ledger.is_impatient or is_counted:
+            return
+        if any(c.data in contents for c in commits):
+            raise Broken(f"a part of {writes} is published, but {error!r} has no note")
 
     def _check_last_comes_last(self, writes: list[Write], began: int) -> None:
         commits = self.server.store.history[began:]
