@@ -262,9 +262,26 @@ class Ending:
                 is_known = self.fs.storage_options.get("checksum") != "none"
                 if is_known and (await verbs.info(copied))["size"] != _LARGE:
                     raise Broken(f"{copied} has another size than its source")
+        with self._step("a false checksum in the records"):
+            await verbs.in_thread(self._doubted)
         await self._directories(verbs)
         with self._step("sync without a listing"):
             await verbs.in_thread(self._sync_blind)
+
+    def _doubted(self) -> None:
+        """The records no longer know an object that was replaced by unknown bytes."""
+        fs = self._like(checksum="auto", retries=0)
+        path, old = self._data("doubted", _SMALL)
+        for size in (_SMALL, _LARGE):
+            _, new = self._data("doubted", size)
+            fs.pipe_file(path, old, overwrite=True)
+            self.network.lies = True
+            with suppress(IntegrityError):
+                fs.pipe_file(path, new, overwrite=True)
+            self.network.lies = False
+            with suppress(OSError):
+                if fs.cat_file(path) == old:
+                    raise Broken(f"{path} is read as the object that was replaced")
 
     async def unseen(self, verbs: Any) -> None:
         """Without HeadObject, a query reports the object as missing, or raises an error."""
