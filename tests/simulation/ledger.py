@@ -526,7 +526,7 @@ class Ledger:
         if not (is_right and is_whole and is_in_time and is_known):
             raise Broken(f"{write} has the receipt {receipt.as_dict()}")
         fates = {e.fate for e in self.network.events if e.ended >= write.asked}
-        is_even = fates <= {"ok", "hints", "slow", "unread"} and not self.other_faults
+        is_even = fates <= {"ok", "hints", "unread"} and not self.other_faults
         if is_even and (receipt.retries or receipt.resigns):
             raise Broken(f"{write} was not retried, but its receipt says so: {receipt}")
 
