@@ -59,6 +59,7 @@ class Write:
     said: str = "nothing"
     why: BaseException | None = None
     cancelled: float = math.inf  # time when the call was cancelled
+    is_abandoned: bool = False  # True once the call was cancelled a second time
     is_discarded: bool = False  # True if another thread discards the file
 
     def __repr__(self) -> str:
@@ -236,7 +237,7 @@ class Ledger:
         since = write.asked if is_one else write.cancelled
         is_sure = min(map(len, write.contents)) >= NAMED
         is_named = write.path in notes if is_one else notes
-        if is_named or not is_sure or self.is_impatient:
+        if is_named or not is_sure or self.is_impatient or write.is_abandoned:
             return
         for commit in self._commits(write.path, write.asked):
             if commit and commit.data in write.contents and commit.at >= since:

@@ -552,6 +552,8 @@ class Runner(Operations):
             if operation["again"]:
                 await asyncio.sleep(1.5)
                 task.cancel()
+                for write in writes:
+                    write.is_abandoned = True
             with suppress(asyncio.CancelledError):
                 await task
             if operation["do"] not in _IN_THREADS:
