@@ -26,7 +26,9 @@ from .compat import (
     write_at,
 )
 
-_NOTE = 200  # maximum number of bytes read from the owner's name
+# maximum bytes of the text in a lock file, which names the locking process; Windows
+# locks the byte after it
+_NOTE = 200
 
 
 class LockedError(Exception):

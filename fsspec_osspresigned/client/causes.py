@@ -78,7 +78,7 @@ class Refusal:
 
 @frozen
 class _Row:
-    """One possible cause of refusals; *when* and *says* say to which refusals it applies."""
+    """One possible cause of refusals; *when* and *says* select those that it explains."""
 
     when: str  # a reason, or codes and EC numbers that blanks separate
     cause: str

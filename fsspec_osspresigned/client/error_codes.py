@@ -358,7 +358,7 @@ def name(text: str) -> str:
 
 
 def mark(text: str) -> str:
-    """Return *text* if it is a valid request ID of OSS, else an empty string."""
+    """Return *text* if it looks like a request ID, else an empty string."""
     return text if _is_mark(text) else ""
 
 

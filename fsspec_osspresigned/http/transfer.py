@@ -755,7 +755,7 @@ class Transfer:
             return os.strerror(number)
         if code in _UNOPENED:  # libcurl gives no reason
             return f"{text}; {_FEW_FILES}"
-        if code == _TOO_LARGE:  # a multi provides no error text
+        if code == _TOO_LARGE:  # CurlMulti.info_read returns an empty text
             return "The head of the response is too large"
         return text or f"error {code} of libcurl"
 

@@ -400,11 +400,12 @@ class Lookup:
         """Return the ``info`` of the object *path*; None if there is none.
 
         Also None for a directory and for a bucket. *reason* is the refusal of a listing
-        of *path*; None if it was granted. After a refusal, everything below a missing
-        object becomes unverified (``_list_unverified``, which gets *warns*).
+        of *path*; None if it was granted. If *reason* is given and the store reports
+        *path* as missing, everything below *path* becomes unverified; *warns* then
+        issues a warning.
 
-        Raises PermissionError with ``if_unverifiable="error"``, or if this process may
-        have stored *path*.
+        Raises PermissionError with ``if_unverifiable="error"``, if this process may
+        have stored *path*, or after a refusal that is no missing permission.
         """
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return None
@@ -443,7 +444,7 @@ def _refusal(
     action = _action(reason)
     why = f"{action} is not granted"
     if isinstance(reason, NotCoveredError) and reason.code is not None:
-        why = reason.message  # a signer service names its permissions in the message
+        why = reason.message  # a signer service may say what the token permits
     return kind(f"{why}{_UNKNOWN.get(action, '')}", path=path, action=action)
 
 

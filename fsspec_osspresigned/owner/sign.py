@@ -1,4 +1,4 @@
-"""Owners: presigned URLs for whole objects or multipart uploads."""
+"""Presigned URLs that an owner signs, for whole objects or multipart uploads."""
 
 from __future__ import annotations
 

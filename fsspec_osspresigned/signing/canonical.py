@@ -1,7 +1,8 @@
 """Formulas of OSS's query signatures, V1 and V4: string to sign, and signing key.
 
-V1 is HMAC-SHA1 over a text, with the access key secret. V4 is HMAC-SHA256 over an
-encoded canonical request, with a key that is derived for one day and region.
+V1 is HMAC-SHA1 over a text, with the access key secret. V4 is HMAC-SHA256 over a
+string that contains the SHA-256 of the canonical request. Its key is derived for one
+day and region.
 Both the signing and the verifying side use these formulas.
 """
 
@@ -27,7 +28,8 @@ from ..secret import Secret, SecretURL
 ALGORITHM = "OSS4-HMAC-SHA256"
 TERMINATOR = "aliyun_v4_request"
 MAX_V4_LIFE = 604_800  # seconds (OSS, "Include a V4 signature in a URL")
-SKEW = 900  # seconds that two clocks may differ (OSS EC 0002-00000235 and -504)
+# seconds by which two clocks may differ (OSS EC 0002-00000235 and 0002-00000504)
+SKEW = 900
 
 # Parameters that V1 signs besides x-oss-*. This is the union over the official SDKs.
 SUBRESOURCES = frozenset(

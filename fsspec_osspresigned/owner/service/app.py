@@ -234,7 +234,10 @@ class Service:
         return JSONResponse({**policy.permissions(), **left}, headers=headers)
 
     def counting(self, policy: Policy) -> AbstractContextManager[Count]:
-        """Return a context that counts the operations which *policy* permits."""
+        """Return a context manager that yields a function, which counts one operation.
+
+        It counts against the quotas of *policy*; without a token store, it does nothing.
+        """
         return (
             self.store.counting(policy) if self.store else nullcontext(lambda _: None)
         )
