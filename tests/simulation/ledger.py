@@ -583,7 +583,10 @@ class Ledger:
                     for e in events
                     if e.at >= opened
                 )
-                if not (told or tried or self.may_refuse):
+                # a request that stalls may hold the only place of the client
+                waits = any(e.fate.startswith("stall") for e in events)
+                named = waits and any(upload_id in text for text in self.texts)
+                if not (told or tried or named or self.may_refuse):
                     raise Broken(f"upload {upload_id} of {upload.key} is left open")
 
     def _check_secrets(self) -> None:
