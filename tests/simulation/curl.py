@@ -269,7 +269,7 @@ class Curl:
         if not is_whole:
             return False
         body = bytes(self._body)
-        lines = list(self._options[pycurl.HTTPHEADER])
+        lines = [*self._options[pycurl.HTTPHEADER], *net.adds]
         request = Request(self._method, self._origin, self._target, lines, body)
         net.take(event, request)
         mean = 2.0 if event.fate == "slow" else 0.02

@@ -17,24 +17,33 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import (
+    AccessDeniedError,
     ConfigurationError,
     IntegrityError,
+    InvalidRequestError,
+    NotCoveredError,
     Outcome,
+    SignatureMismatchError,
+    SignerError,
     SourceChangedError,
     StoreUnavailableError,
     UploadDiscardedError,
     UploadErrors,
 )
 from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
+from fsspec_osspresigned.signers.base import Signer
+from fsspec_osspresigned.signers.keys import environment_credentials
 
 from . import disk as disks
 from .ledger import Ledger
 from .network import RETRY_AFTER, Event, Faults, Network
-from .signers import key_signer
+from .signers import BadSigner, ManySigner, http_options, key_signer
 from .store import BUCKETS
 from .verbs import ByUserError, Counted
 from .world import Broken, World
@@ -361,6 +370,9 @@ class Ending:
             ("calls whose requests are refused in turn", self._in_turn),
             ("a store with other bytes", self._differing),
             ("a busy store", self._busy),
+            ("a busy signer", self._busy_signer),
+            ("a signer that refuses", self._refusing_signers),
+            ("a signer that signs wrongly", self._bad_signers),
             ("an object with the name of a directory", self._clashing),
             ("a URL map of parts", self._by_map),
             ("a full disk", self._unwritten),
@@ -726,6 +738,67 @@ class Ending:
             raise Broken(f"a store that refuses all requests gives {failed}")
         if tried > len(objects):
             raise Broken(f"{len(objects)} objects were tried {tried} times")
+
+    def _busy_signer(self) -> None:
+        """A signer that is down for a moment is asked again."""
+        world: World = self.network.world
+        fs = self._lasting(retries=2, **http_options(world))
+        for status in (429, 500):
+            path, data = self._data(f"signed after {status}", _SMALL)
+            world.signer_replies = [(status, {})] * 2
+            fs.pipe_file(path, data)
+            self._is(path, data)
+
+    def _refusing_signers(self) -> None:
+        """A refused signature is not asked for again, and each error has the reason."""
+        world: World = self.network.world
+        problem = {"code": "forbidden", "detail": "closed on Sundays"}
+        for name, options in (
+            ("service", http_options(world)),
+            ("user", {"signer": ManySigner(world), "signer_token": None}),
+        ):
+            fs = self._lasting(**options)
+            objects = dict(self._data(f"{name}{number}", 17) for number in range(3))
+            world.signer_replies = [(403, problem)] * 9
+            failed = fs.pipe(objects, on_error="return")
+            asked, world.signer_replies = 9 - len(world.signer_replies), []
+            for path, error in zip(objects, failed, strict=True):
+                self._is(path, None)
+                named = isinstance(error, SignerError) and error.filename
+                if named != path or "closed on Sundays" not in str(error):
+                    raise Broken(f"the signer refuses {path}, but {error!r}")
+            if asked > len(objects):
+                raise Broken(f"a {name} that refused was asked {asked} times")
+
+    def _bad_signers(self) -> None:
+        """The error of a refused request has its type, and names the cause."""
+        access, world = environment_credentials(), self.network.world
+        other = evolve(access, access_key_secret="other")
+        unknown = evolve(access, access_key_id="LTAIunknown")
+        for signer, kind, words in (
+            (key_signer(credentials=lambda: other), SignatureMismatchError, "signed"),
+            (key_signer(credentials=lambda: unknown), AccessDeniedError, "not know"),
+            (key_signer(region="us-west-1"), InvalidRequestError, "us-west-1"),
+            (BadSigner(world, method="POST"), SignerError, "signed POST"),
+            (BadSigner(world, headers={}), NotCoveredError, "x-oss-storage-class"),
+        ):
+            self._refusal(signer, kind, words)
+        self.network.adds = [b"x-oss-meta-added: 1"]
+        words = "x-oss-meta-added arrived and was not sent"
+        self._refusal(key_signer(), SignatureMismatchError, words)
+        self.network.adds = []
+
+    def _refusal(self, signer: Signer, kind: type[OSError], words: str) -> None:
+        path, data = self._data("signed wrongly", _SMALL)
+        fs = self._like(signer=signer, signer_token=None, overwrite=True)
+        try:
+            fs.pipe_file(path, data, storage_class="IA")
+        except kind as error:
+            if words not in str(error):
+                raise Broken(f"the error of {words!r} is {error!r}") from error
+        else:
+            raise Broken(f"{path} is stored in spite of {words!r}")
+        self._is(path, None)
 
     def _clashing(self) -> None:
         """A file and a directory cannot have one name, so nothing is fetched."""

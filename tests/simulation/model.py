@@ -63,6 +63,9 @@ class Model:
         lacking = {n: v for n, v in self.demands.items() if headers.get(n) != v}
         if lacking and answer.action in ("PutObject", "InitiateMultipartUpload"):
             raise Broken(f"{answer.action} of {path} lacks {lacking}")
+        empty = [n for n, v in query.items() if n.startswith("x-oss-") and not v]
+        if empty:
+            raise Broken(f"{answer.action} of {path} has no value of {empty}")
         name = re.sub("(?=[A-Z])", "_", answer.action).lower()
         rule = getattr(self, name, None)
         if rule is None or answer.status not in (200, 204, 206, 404, 409):

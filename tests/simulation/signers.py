@@ -11,9 +11,14 @@ from typing import Any
 
 import requests
 import urllib3
+from attrs import evolve
 from requests.adapters import HTTPAdapter
 
-from fsspec_osspresigned.errors import NotCoveredError, SignerUnavailableError
+from fsspec_osspresigned.errors import (
+    NotCoveredError,
+    SignerError,
+    SignerUnavailableError,
+)
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service import app as service
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
@@ -61,6 +66,9 @@ class ManySigner(UserSigner):
 
     def sign_each(self, operations: Any) -> Any:
         self._world.signer_calls += 1
+        if self._world.signer_replies:
+            status, problem = self._world.signer_replies.pop(0)
+            raise SignerError(problem["detail"], status=status)
         signed = list(self.sign(operations))
         dice = self._world.random
         for index, operation in enumerate(operations):
@@ -69,6 +77,17 @@ class ManySigner(UserSigner):
                     "this request is refused", path=operation.path
                 )
         return signed
+
+
+class BadSigner(UserSigner):
+    """A signer of the user that describes its requests wrongly, with *changes*."""
+
+    def __init__(self, world: World, **changes: Any) -> None:
+        super().__init__(world)
+        self._changes = changes
+
+    def sign(self, operations: Any) -> Any:
+        return [evolve(one, **self._changes) for one in super().sign(operations)]
 
 
 def http_options(world: World) -> dict[str, Any]:
@@ -100,6 +119,9 @@ class _Service:
 
     def call(self, request: Any, patience: float | None) -> requests.Response:
         self._world.signer_calls += 1
+        if self._world.signer_replies:
+            status, problem = self._world.signer_replies.pop(0)
+            return _response(status, json.dumps(problem).encode())
         dice = self._world.random
         fate = (
             dice.choice(_FATES) if dice.random() < self._world.signer_faults else "ok"
