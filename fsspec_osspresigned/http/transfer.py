@@ -392,7 +392,6 @@ class Transfer:
         if self._frame.before:
             yield self._frame.before
         for block in self.body.blocks():
-            self._check_stopped()
             if self.crc64 is not None:
                 self.crc64 = crc64(block, self.crc64)
             yield block

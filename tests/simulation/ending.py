@@ -615,16 +615,21 @@ class Ending:
             raise Broken("a file was read from two versions of an object")
 
     def _memory(self) -> None:
-        """The memory of stored parts is released while the file is open."""
-        part = 102_400
-        fs = self._like(memory_limit=1024 * 1024)
-        path, data = self._data("long", 8 * part)
+        """An open file holds only what is not stored, and at most its memory limit."""
+        part, limit = 102_400, 1024 * 1024
+        fs = self._like(memory_limit=limit)
+        path, data = self._data("long", 16 * part)
         before = memory_budget().used
         with fs.open(path, "wb") as file:
             file.write(data[:17])
             if memory_budget().used - before >= part:
                 raise Broken("a file of 17 bytes uses the memory of a part")
-            file.write(data[17:])
+            for start in range(17, len(data), part):
+                file.write(data[start : start + part])
+                parts = [p for u in self._uploads("long") for p in u.parts.values()]
+                held = file.tell() - sum(p.size for p in parts)
+                if held > limit + 2 * part:
+                    raise Broken(f"an open file holds {held} bytes of {limit}")
             time.sleep(10)
             used = memory_budget().used - before
         self._is(path, data)
