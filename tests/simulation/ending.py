@@ -753,6 +753,8 @@ class Ending:
             world.signer_replies = [(status, {})] * 2
             fs.pipe_file(path, data)
             self._is(path, data)
+            if world.signer_replies:
+                raise Broken(f"a signer did not say {status} twice")
 
     def _refusing_signers(self) -> None:
         """A refused signature is not asked for again, and each error has the reason."""
@@ -780,18 +782,19 @@ class Ending:
         access, world = environment_credentials(), self.network.world
         other = evolve(access, access_key_secret="other")
         unknown = evolve(access, access_key_id="LTAIunknown")
+        code = "SignatureDoesNotMatch"
         for signer, kind, words in (
-            (key_signer(credentials=lambda: other), SignatureMismatchError, "signed"),
+            (key_signer(credentials=lambda: other), SignatureMismatchError, code),
             (key_signer(credentials=lambda: unknown), AccessDeniedError, "not know"),
             (key_signer(region="us-west-1"), InvalidRequestError, "us-west-1"),
             (BadSigner(world, method="POST"), SignerError, "signed POST"),
             (BadSigner(world, headers={}), NotCoveredError, "x-oss-storage-class"),
         ):
             self._refusal(signer, kind, words)
-        self.network.adds = [b"x-oss-meta-added: 1"]
+        self.network.adds = (b"x-oss-meta-added: 1",)
         words = "x-oss-meta-added arrived and was not sent"
         self._refusal(key_signer(), SignatureMismatchError, words)
-        self.network.adds = []
+        self.network.adds = ()
 
     def _refusal(self, signer: Signer, kind: type[OSError], words: str) -> None:
         path, data = self._data("signed wrongly", _SMALL)

@@ -121,7 +121,7 @@ class Network:
     once: set[tuple[str, ...]] | None = None
     lies: bool = False  # True: each reply that confirms an object has a false checksum
     # header lines that something on the way adds to each request
-    adds: list[bytes] = field(factory=list)
+    adds: tuple[bytes, ...] = ()
     # statuses with which the store refuses all requests, in turn
     refusals: tuple[int, ...] = ()
     # Method and target -> time before which it must not be sent again, as a reply
