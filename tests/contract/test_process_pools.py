@@ -146,6 +146,8 @@ def test_no_secret_in_what_pools_pickle_and_log(run):
             assert text.encode() not in data, file.name
             assert quote(text, safe="").encode() not in data, file.name
         assert not _NAMED.search(data), file.name
-    logs = [*run.seen.glob("process-*.log")]
+    # A process that got no file, because another was quick enough, has logged nothing.
+    logs = [log.read_text() for log in run.seen.glob("process-*.log")]
+    logs = [text for text in logs if text]
     assert len(logs) > len(METHODS)  # of the parent, and of each kind of process
-    assert all("DEBUG" in log.read_text() for log in logs)
+    assert all("DEBUG" in text for text in logs)
