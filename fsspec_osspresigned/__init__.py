@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .compat import current_name, lazy
+from .compat import lazy
 
 if TYPE_CHECKING:
     from .errors import (
@@ -138,11 +138,7 @@ _load = lazy(__name__, errors=" ".join(_others), **_HOMES)[1]
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("fsspec-osspresigned")
-    if name in __all__:
-        return _load(name)
-    from .errors import DEPRECATED  # noqa: PLC0415 - needed only for unknown names
-
-    return _load(current_name(name, DEPRECATED))
+    return _load(name)
 
 
 def __dir__() -> list[str]:

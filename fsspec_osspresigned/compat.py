@@ -1,4 +1,4 @@
-"""Compatibility: functions that some platforms lack, safe opening, lazy and old names."""
+"""Compatibility: functions that some platforms lack, safe opening, and lazy names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import stat
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Self
 
@@ -58,24 +57,6 @@ def lazy(
         return sorted(homes)
 
     return public(), load, public
-
-
-def deprecation(old: str, new: str) -> str:
-    """Return the text of the warning that *new* replaces *old*."""
-    return f"{old} is deprecated and will be removed in 0.4: use {new}"
-
-
-def current_name(name: str, renamed: Mapping[str, str]) -> str:
-    """Return the name that replaces *name* in *renamed*, or *name* itself.
-
-    If *name* is an old name, a warning is issued at the line that uses it; the
-    ``__getattr__`` of a module calls this function.
-    """
-    if name not in renamed:
-        return name
-    new = renamed[name]
-    warnings.warn(deprecation(name, new), DeprecationWarning, stacklevel=3)
-    return new
 
 
 class SpecialFileError(OSError):

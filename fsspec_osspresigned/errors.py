@@ -11,33 +11,12 @@ import enum
 import errno as _errno
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 
-from .compat import current_name
-
 # address of the documentation, for messages
 SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"
-
-DEPRECATED = {  # old names of classes, to be removed in 0.4
-    "BindingError": "WrongRequestSignedError",
-    "BlindAnswerWarning": "ExistenceNotVerifiedWarning",
-    "CheckpointInUseError": "UploadInProgressError",
-    "DamagedBodyError": "BodyCorruptedError",
-    "ExclusiveNotEnforcedError": "OverwriteProtectionIgnoredError",
-    "ExposedMapWarning": "SecretFileReadableWarning",
-    "NotSignedError": "NotCoveredError",
-    "Refused": "RefusalReason",
-    "ReplyError": "StoreError",
-}
-
-if not TYPE_CHECKING:  # type checkers refuse the old names
-
-    def __getattr__(name: str) -> Any:
-        if name in DEPRECATED:
-            return globals()[current_name(name, DEPRECATED)]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class RefusalReason(enum.StrEnum):

@@ -13,7 +13,7 @@ from pyiceberg.typedef import EMPTY_DICT, Properties
 
 from .errors import ConfigurationError
 from .filesystem import OSSPresignedFileSystem
-from .options.options import renamed
+from .options.options import without_alias
 
 PREFIX = "osspresigned."  # prefix of the properties that are storage options
 # Options that no table may set, because everyone who writes a table can set its
@@ -102,7 +102,7 @@ def _options(properties: Properties) -> dict[str, Any]:
         for name, value in properties.items()
         if name.startswith(PREFIX)
     }
-    if refused := renamed(options).keys() & _OF_THE_USER:
+    if refused := without_alias(options).keys() & _OF_THE_USER:
         raise ConfigurationError(
             f"the property {PREFIX}{name.replace('_', '-')} is refused, because a table's "
             "properties replace the catalog's, and could send a token to another server, "

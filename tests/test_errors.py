@@ -10,7 +10,6 @@ import pickle
 
 import pytest
 
-import fsspec_osspresigned
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client.error_codes import MEANINGS, Meaning, from_reply
 from fsspec_osspresigned.errors import Explanation, RefusalReason
@@ -204,16 +203,3 @@ def test_several_failures_have_the_outcome_that_they_share():
             outcome,
             outcome,
         )
-
-
-@pytest.mark.parametrize(("old", "new"), errors.DEPRECATED.items())
-def test_a_former_name_is_the_same_class(old, new):
-    """Programs and pickles that use it work, and are warned at their own line."""
-    pickled = pickle.dumps(getattr(errors, new), protocol=0)
-    with pytest.warns(DeprecationWarning, match=f"in 0.4: use {new}") as caught:
-        found = getattr(fsspec_osspresigned, old)
-    assert caught[0].filename == __file__
-    with pytest.warns(DeprecationWarning, match=f"use {new}"):
-        read = pickle.loads(pickled.replace(new.encode(), old.encode()))
-    assert found is read is getattr(errors, new)
-    assert old not in dir(fsspec_osspresigned)

@@ -5,15 +5,3 @@ replies into errors, ``causes`` explains the errors. ``retry`` decides whether a
 call is sent again. ``congestion`` finds out how many requests at a time the link can
 carry.
 """
-
-from __future__ import annotations
-
-from ..compat import lazy
-
-__all__, __getattr__, __dir__ = lazy(
-    __name__,
-    causes="Cause NO_SIGNATURE OWN_DOMAIN Refusal ranked",
-    client="Client",
-    error_codes="MEANINGS clean from_reply hider mark meaning members name",
-    operations="OSSCalls bare is_elsewhere listing means_unseen operation_on",
-)

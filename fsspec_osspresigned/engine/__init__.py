@@ -4,15 +4,3 @@ Begin with ``engine``. A synchronous method waits for a coroutine by ``run``. A
 coroutine waits for a worker thread by ``blocking``. ``scope`` runs many jobs, which end
 together. ``limits`` has the limits for requests in flight and for the memory of parts.
 """
-
-from __future__ import annotations
-
-from ..compat import lazy
-
-__all__, __getattr__, __dir__ = lazy(
-    __name__,
-    "abort_at_exit engine",
-    engine="awaited blocking call_user iterated run user_code waiting",
-    scope="Scope",
-    warn="warn_user",
-)

@@ -12,13 +12,12 @@ import fsspec
 from fsspec.config import apply_config, conf
 
 from ..client.client import Client, shared_client
-from ..compat import before_fork, deprecation
+from ..compat import before_fork
 from ..engine import abort_at_exit
-from ..engine.warn import warn_user
 from ..http.handle import may_have_proxy
 from ..http.transport import Transport
 from ..model import MAX_MAP
-from ..options.options import ALIAS, DEPRECATED, Options, portable, renamed
+from ..options.options import ALIAS, Options, portable, without_alias
 from ..options.trust import check_trust
 from ..signers import make_signer
 from ..units import shown_bytes
@@ -85,16 +84,11 @@ def read_url(reference: str, limit: int = MAX_MAP) -> bytes:
 def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options *given*, completed from fsspec's configuration for *kind*.
 
-    A source of signatures in *given* replaces configured ones (``_REPLACED``). Old
-    names of options are replaced by the current ones. The result is sorted, paths are
-    absolute, and secrets are hidden.
+    A source of signatures in *given* replaces configured ones (``_REPLACED``).
+    The result is sorted, paths are absolute, and secrets are hidden.
     """
-    set_up = apply_config(kind, {})
-    for old in sorted(DEPRECATED.keys() & {*given, *set_up}):
-        text = deprecation(f"{old}=", f"{DEPRECATED[old]}=")
-        warn_user(text, DeprecationWarning)
-    given = renamed(given)
-    configured = {DEPRECATED.get(name, name): set_up[name] for name in set_up}
+    configured = apply_config(kind, {})
+    given = without_alias(given)
     replaced = {
         other
         for source, others in _REPLACED.items()

@@ -9,7 +9,7 @@ import fsspec
 from fsspec.config import apply_config
 
 from ..errors import ConfigurationError
-from ..options.options import Options, renamed, surroundings
+from ..options.options import Options, surroundings, without_alias
 from ..options.trust import check_trust, trust
 from ..secret import Secret
 from ..signers import chosen
@@ -34,7 +34,7 @@ class _TakesKeys(type(OSSPresignedFileSystem)):  # type: ignore[misc]  # fsspec 
         has_own_key = any(own_key.values())
         key = own_key if has_own_key else {n: configured.get(n) for n in _KEY}
         values = {**configured, **given}
-        if chosen(renamed(given).get):
+        if chosen(without_alias(given).get):
             if has_own_key:
                 raise ConfigurationError(
                     "key=, secret= and token= are an access key, and other options name "
@@ -46,7 +46,7 @@ class _TakesKeys(type(OSSPresignedFileSystem)):  # type: ignore[misc]  # fsspec 
         elif any(key.values()):
             given["signer"] = _signer_of(key, values, is_own=has_own_key)
             given |= dict.fromkeys(_SIGNING)
-        elif not chosen(renamed(values).get):
+        elif not chosen(without_alias(values).get):
             given["signer"] = "keys"
         # fsspec applies its configuration a second time.
         given |= dict.fromkeys(configured.keys() & {*_KEY})

@@ -9,7 +9,6 @@ sent with that in the reply. ``json_service`` calls signers with the library req
 
 from __future__ import annotations
 
-from ..compat import lazy
 from ..errors import SITE
 
 try:
@@ -20,12 +19,3 @@ except ImportError as error:
         f"{SITE}dependencies.html names what pip needs to build it: "
     )
     raise ImportError(f"{msg}{error}") from error
-
-__all__, __getattr__, __dir__ = lazy(
-    __name__,
-    body="Body EMPTY FileBody MemoryBody SMALL",
-    checksums="CRC_HEADER combine crc64 md5_of",
-    json_service="JSONService",
-    transfer="LargeReplyError",
-    transport="Transport",
-)

@@ -137,7 +137,7 @@ class Fingerprint:
     inode: int
     size: int
     mtime_ns: int  # a program can reset mtime after an edit, but not ctime
-    ctime_ns: int | None = None  # None in old journals
+    ctime_ns: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:

@@ -59,14 +59,6 @@ FOREIGN = {
 # Keywords that fsspec adds for a path with "::", which it takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 ALIAS = "url"  # alias for presigned_url, which fsspec.url_to_fs cannot pass on
-DEPRECATED = {  # old names, to be removed in 0.4
-    "broker": "upload_server",
-    "broker_options": "upload_server_options",
-    "unknown": "if_unverifiable",
-    "trust_map": "allow_path_mismatch",
-    "abort_map_uploads": "abort_owner_uploads",
-    "checkpoint": "resume_dir",
-}
 
 # Options of s3fs and ossfs that have no other name in this package.
 _OF_OTHERS = dict.fromkeys(
@@ -414,27 +406,24 @@ class Options:
         return (*values, surroundings() if self.signer == "keys" else None)
 
 
-def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with current names for ``DEPRECATED`` ones and for ``url``.
+def without_alias(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *given* with ``presigned_url`` for its alias ``url``.
 
-    ``url`` is an alias of ``presigned_url``. fsspec's ``url_to_fs`` has a parameter
-    ``url``, so its callers cannot pass an option of that name. If both names are given,
-    both are kept.
+    fsspec's ``url_to_fs`` has a parameter ``url``, so its callers cannot pass an option
+    of that name. If both names are given, both are kept.
     """
     options = dict(given)
-    for old in DEPRECATED.keys() & given.keys():
-        options.setdefault(DEPRECATED[old], options.pop(old))
     if ALIAS in options and options.get("presigned_url") is None:
         options["presigned_url"] = options.pop(ALIAS)
     return options
 
 
 def portable(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with current option names and absolute paths, and hide its secrets.
+    """Return *given* without the alias and with absolute paths, and hide its secrets.
 
     Secrets get types whose ``repr`` hides them.
     """
-    options = renamed(given)
+    options = without_alias(given)
     for name in ("url_map", "grant", "receipts", "resume_dir"):
         value = options.get(name)
         if isinstance(value, os.PathLike):

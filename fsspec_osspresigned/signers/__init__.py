@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from ..compat import current_name, lazy
 from ..url_checks import is_web
 
 if TYPE_CHECKING:
@@ -121,31 +120,3 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
     from .base import ChainSigner  # noqa: PLC0415 - needed only for several signers
 
     return ChainSigner(*signers)
-
-
-_DEPRECATED = {  # old names, to be removed in 0.4
-    "Broker": "UploadServer",
-    "BrokerContext": "UploadServerContext",
-}
-
-__all__, _load, __dir__ = lazy(
-    __name__,
-    "wire_protocol",
-    bound="bound_request",
-    upload_server="UploadServer UploadServerContext UploadServerSigner OpenUpload ServerRefusedError",
-    base="Grant MAX_REQUESTS MultipartGrant Permissions Signer sign_checked signed_each",
-    batching="Prefetcher",
-    description="names_objects",
-    function="as_signer",
-    http="HTTPSigner SignerExchange service_exchange token_source",
-    keys="KeySigner credential_provider",
-    post_form="sign_form",
-    post_grant="FetchedGrant PostGrantSigner",
-    post_grant_parser="MAX_GRANT PostGrant parse_grant",
-    presigned_urls="OneURLSigner complete_problem expiry grant_of request_of",
-    wire_protocol="ITEM_STATUS MAX_REQUEST_BODY SignerProblem SignerReply",
-)
-
-
-def __getattr__(name: str) -> Any:
-    return _load(current_name(name, _DEPRECATED))

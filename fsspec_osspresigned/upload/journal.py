@@ -65,9 +65,9 @@ class JournalHead:
     owners: bool = field(validator=instance_of(bool))
     created: float = field(validator=instance_of(float))  # seconds since the epoch
     # Host and port of the store where the upload began. Empty if the owner initiated
-    # the upload, or if the journal has version 1.
+    # the upload.
     host: str = field(default="", validator=instance_of(str))
-    version: int = field(default=VERSION, validator=in_((1, VERSION)))
+    version: int = field(default=VERSION, validator=in_((VERSION,)))
 
     @property
     def size(self) -> int:

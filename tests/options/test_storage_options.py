@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 from attrs import fields
 
-from fsspec_osspresigned.options.options import ALIAS, DEPRECATED, FOREIGN, Options
+from fsspec_osspresigned.options.options import ALIAS, FOREIGN, Options
 from fsspec_osspresigned.options.storage_options import StorageOptions
 
 HINTS = get_type_hints(StorageOptions)
@@ -23,12 +23,6 @@ CHOICES = {
 def test_same_options():
     """A name is in both lists, or in none."""
     assert HINTS.keys() == {*CONVERTERS, *FOREIGN, ALIAS}
-
-
-def test_former_names_lead_to_options():
-    """No other option has a former name."""
-    assert {*DEPRECATED.values()} <= CONVERTERS.keys()
-    assert not DEPRECATED.keys() & CONVERTERS.keys()
 
 
 def test_choices_are_typed():

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from fsspec_osspresigned.model import FORBID_OVERWRITE, Action, Operation
 from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import Credentials, Endpoint, check_key
+from fsspec_osspresigned.signing import Credentials, Endpoint
+from fsspec_osspresigned.signing.endpoint import check_key
 
 KEYS = Credentials("id", "secret")
 

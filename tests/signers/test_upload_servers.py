@@ -9,7 +9,6 @@ import time
 import fsspec
 import pytest
 
-from fsspec_osspresigned import signers
 from fsspec_osspresigned.errors import (
     ConfigurationError,
     ExistenceNotVerifiedWarning,
@@ -115,34 +114,6 @@ def stored(oss, location):
 def parts_sent(oss):
     """Return the number of parts that the store got."""
     return sum(record.action == Action.UploadPart for record in oss.requests)
-
-
-def test_the_former_names_work_and_say_what_replaces_them(oss, dashscope):
-    """A deprecated option acts as before; so does a class."""
-    options = {"broker": f"dashscope+{dashscope.url}", "broker_options": {"model": "m"}}
-    with pytest.warns(DeprecationWarning, match="in 0.4: use upload_server") as caught:
-        fs = fsspec.filesystem("osspresigned", **options)
-    assert [warning.filename for warning in caught] == [__file__, __file__]
-    with pytest.warns(PublishWarning, match="48 hours"):
-        fs.pipe_file("files/photo.jpg", b"picture")
-    with pytest.warns(DeprecationWarning, match="use UploadServerContext"):
-        assert signers.BrokerContext is UploadServerContext
-    with pytest.warns(DeprecationWarning, match="use UploadServer"):
-        assert signers.Broker is UploadServer
-
-
-def test_a_former_name_in_the_environment_yields_to_the_call(
-    oss, dashscope, monkeypatch
-):
-    """Variables of deprecated options are those of the current ones."""
-    monkeypatch.setitem(fsspec.config.conf, "osspresigned", {"broker": "dashscope+x"})
-    with pytest.warns(DeprecationWarning, match="use upload_server="):
-        fs = studio(dashscope)
-    with pytest.warns(PublishWarning, match="48 hours"):
-        assert stored(oss, fs.pipe_file("files/a", b"x").location) == b"x"
-    with pytest.warns(DeprecationWarning, match="use upload_server="):
-        named = fsspec.filesystem("osspresigned", signer=print)
-    assert "upload_server" not in repr(named)
 
 
 # -- one form ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import SMALL
 from fsspec_osspresigned.model import MIN_PART, Reply, SignedRequest
 from fsspec_osspresigned.objects import copy as copying
-from fsspec_osspresigned.signers import Signer
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.upload.journal import HeldJournal
 
 BUCKET = "examplebucket"

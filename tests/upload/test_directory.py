@@ -15,7 +15,7 @@ from fsspec_osspresigned.upload.journal import JournalHead, JournalPart, ResumeD
 from fsspec_osspresigned.upload.resume import reason_to_start_over
 
 PATH, SOURCE = "examplebucket/k", "/data/a.bin"
-MARK = Fingerprint(device=1, inode=2, size=250, mtime_ns=3)
+MARK = Fingerprint(device=1, inode=2, size=250, mtime_ns=3, ctime_ns=4)
 HEAD = JournalHead(
     path=PATH,
     source=SOURCE,

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from ...errors import OSSPresignedError
-from ...filesystem import media_type
+from ...filesystem.put import media_type
 from ...model import OPERATIONS, Action, Operation, split_path
 from ...signers.base import MAX_REQUESTS, signed_each
 from ...signers.wire_protocol import MAX_REQUEST_BODY

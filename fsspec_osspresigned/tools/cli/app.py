@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import sys
@@ -11,7 +10,6 @@ from typing import Any
 
 import click
 
-from ...compat import deprecation
 from ...secret import redact
 from ...units import shown_text
 from ..failures import ExitCode, code_of, told
@@ -64,14 +62,6 @@ Completion in the shell:
 """
 
 
-_DEPRECATED = {  # old name of a command or option -> new name
-    "broker": "upload-server",
-    "broker-option": "upload-server-option",
-    "jobs": "max-concurrency",
-    "always": "ignore-times",
-    "checkpoint": "resume-dir",
-}
-
 # The summary reports failures, so the log does not need to.
 logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
@@ -81,14 +71,6 @@ class _NobodyReadsError(Exception):
 
     click turns a BrokenPipeError into exit code 1. This error gives exit code 141.
     """
-
-
-@functools.cache  # some commands parse their arguments twice
-def _current(name: str) -> str:
-    new = _DEPRECATED.get(name, name)
-    if new != name:
-        click.echo(f"warning: {deprecation(name, new)}", err=True)
-    return new
 
 
 class _Commands(UncutGroup):
@@ -103,10 +85,7 @@ class _Commands(UncutGroup):
 @click.group(
     cls=_Commands,
     epilog=_CODES,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "token_normalize_func": _current,
-    },
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve, field, frozen
 
 from ...client.operations import OSSCalls
-from ...compat import deprecation
 from ...engine.engine import blocking, run, user_code
 from ...engine.scope import Scope
-from ...engine.warn import warn_user
 from ...errors import ConfigurationError, NotCoveredError, UploadErrors
 from ...filesystem.arguments import check_choice, without_protocol
 from ...filesystem.filesystem import OSSPresignedFileSystem
@@ -50,8 +47,6 @@ from .state import SyncState, read_state, state_files
 
 if TYPE_CHECKING:
     from ...upload.resume import UploadEvent
-
-P = ParamSpec("P")
 
 
 class EventKind(enum.StrEnum):
@@ -420,20 +415,6 @@ class SyncRun:
                 self.on_event(SyncEvent(kind, name, size, **facts))
 
 
-def _takes_always(function: Callable[P, SyncResult]) -> Callable[P, SyncResult]:
-    """Let *function* accept ``always``, the old name of ``ignore_times``, until 0.4."""
-
-    @functools.wraps(function)
-    def renamed(*args: P.args, **options: P.kwargs) -> SyncResult:
-        if "always" in options:
-            warn_user(deprecation("always=", "ignore_times="), DeprecationWarning)
-            options["ignore_times"] = options.pop("always")
-        return function(*args, **options)
-
-    return renamed
-
-
-@_takes_always
 def sync(
     source: Any,
     destination: str,
@@ -524,7 +505,6 @@ def sync(
     return run.end(on_error)
 
 
-@_takes_always
 def sync_down(
     source: str,
     destination: Any,

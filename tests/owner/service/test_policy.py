@@ -19,7 +19,7 @@ from fsspec_osspresigned.owner.service.policy import (
     permitted,
 )
 from fsspec_osspresigned.signers.wire_protocol import ITEM_STATUS
-from fsspec_osspresigned.signing import region_problem
+from fsspec_osspresigned.signing.presigning import region_problem
 
 HASH = hash_token("a-token-of-one")
 OTHER = hash_token("a-token-of-two")

@@ -54,23 +54,6 @@ def test_python_m_returns_the_exit_code():
     assert subprocess.run(command, check=False, capture_output=True).returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("former", "new"),
-    [
-        ("--jobs=4", "max-concurrency"),
-        ("--always", "ignore-times"),
-        ("--checkpoint=parts", "resume-dir"),
-    ],
-)
-def test_former_options_are_taken(capsys, former, new):
-    """They work until 0.4, and help shows only the new ones, which a warning names."""
-    assert cli.main(["sync", former, "--help"]) == 0
-    said = capsys.readouterr()
-    assert former.partition("=")[0] not in said.out
-    # A process says it once, so no other test may give these options.
-    assert f"removed in 0.4: use {new}\n" in said.err
-
-
 def test_foreign_failure_is_named_and_cleaned(failing, capsys):
     """Another exception shows its type, and no signature that its text holds."""
     failing(RuntimeError("https://h/k?Signature=c2VjcmV0"))

@@ -82,17 +82,6 @@ def test_no_name_of_a_server_moves_the_cursor(run, oss, tree, tmp_path, terminal
     assert line.startswith(r"b\x1b[2J\x07\x9b1mc\u202e\nFAKE")
 
 
-def test_the_former_names_work_and_say_what_replaces_them(run, oss, studio, tree):
-    """A deprecated option acts as before; standard error has its new name."""
-    former = [word.replace("upload-server", "broker") for word in studio]
-    ended = run("put", "data/a.csv", *former)
-    assert ended.code == 0
-    assert ended.out.startswith("oss://dashscope-instant/")
-    assert ended.err.count("broker is deprecated and will be removed in 0.4: ") == 1
-    assert "use upload-server-option" in ended.err
-    assert "broker" not in run("put", "--help").out
-
-
 # -- check store --------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ def keep(place: str, **facts) -> None:
     head = {
         "path": f"{BUCKET}/o",
         "source": "/data/o",
-        "fingerprint": Fingerprint(device=1, inode=1, size=5, mtime_ns=1),
+        "fingerprint": Fingerprint(device=1, inode=1, size=5, mtime_ns=1, ctime_ns=1),
         "part_size": 5,
         "parts": 1,
         "demands": "",

@@ -418,14 +418,6 @@ def test_state_makes_the_second_run_send_nothing(only, owner, source, state):
     assert sync(source, f"{BUCKET}/other", filesystem=blind, state=state).sent == 5
 
 
-def test_the_former_name_of_an_argument_works(fs, source):
-    """The caller is warned at the line of the call."""
-    sync(source, DEST, filesystem=fs)
-    with pytest.warns(DeprecationWarning, match="0.4: use ignore_times=") as caught:
-        assert sync(source, DEST, filesystem=fs, always=True).sent == 5
-    assert caught[0].filename == __file__
-
-
 def test_checksum_from_the_state(only, owner, source, state):
     """No object is checked."""
     blind = only()
