@@ -641,7 +641,7 @@ class Ending:
     def _beside(self) -> None:
         """A small call waits only for the running requests of a large call, not for all."""
         fs = self._like(max_concurrency=1)
-        great, data = self._data("great", 1_000_000)
+        great, data = self._data("great", 2_000_000)
         small, other = self._data("small", _SMALL)
         thread = threading.Thread(target=lambda: fs.pipe_file(great, data))
         thread.start()
@@ -652,7 +652,7 @@ class Ending:
         before = events.index(f"/{small.partition('/')[2]}")
         thread.join()
         self._is(great, data)
-        if before > 4:
+        if before > 10:  # of 20: some end while the signer is asked
             raise Broken(f"a small call waited for {before} requests of a large one")
 
     def leave_open(self) -> None:

@@ -205,9 +205,18 @@ class Ledger:
                 faults.add(event.fate)
         named = getattr(error, "path", None) or getattr(error, "filename", None)
         names = [named] if isinstance(named, str) else [*paths]
+        if any(self._goes_on(name, began) for name in names):
+            faults.add("rival")
         there = {v is not None for name in names for v in self.versions(name, began)}
         options = {**self.options, "overwrite": replaces}
         return Circumstances(faults, self._now() - began, options, there, verb)
+
+    def _goes_on(self, path: str, began: float) -> bool:
+        """Return whether a write of before *began* goes on, as it was interrupted twice."""
+        return any(
+            write.path == path and write.began < began and write.ended == math.inf
+            for write in self.writes
+        )
 
     def failed(self, writes: Iterable[Write], error: BaseException) -> None:
         """Record the outcomes of *writes* according to *error*."""
@@ -458,6 +467,9 @@ class Ledger:
             # The client remembers what it sent, because it did not notice the damage.
             if commit is not None and commit.is_damaged and self.unchecked:
                 found += [c for w in self.writes if w.path == path for c in w.contents]
+        for write in self.writes:
+            if write.path == path and self.believes(write):
+                found += write.contents
         return found
 
     def _commits(self, path: str, began: float) -> list[Commit | None]:
@@ -576,8 +588,9 @@ class Ledger:
                     and upload.key in e.path
                 ]
                 told = any(FAULTS[e.fate].is_doubtful for e in begins)
-                # an earlier call, which was interrupted twice, may have begun it
+                # an earlier call, which was interrupted twice, may begin it
                 told |= any(e.at < began for e in begins)
+                told |= self._goes_on(f"{name}/{upload.key}", began)
                 tried = any(
                     e.method == "DELETE" and upload.key in e.path and e.fate != "ok"
                     for e in events
