@@ -11,8 +11,7 @@ import socket
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Protocol, TypeAlias
@@ -26,7 +25,8 @@ from ..engine.logs import Logger
 
 _log = Logger(__name__)
 
-MAX_ORIGINS = 16  # number of origins for which a pool keeps routes and connections
+MAX_ORIGINS = 16  # origins for which a transport keeps routes and connections
+_KEPT_SECONDS = 60.0  # an idle connection is kept for one to two times this time
 _UNSENT = 256 * 1024  # bytes of one connection that the system may buffer unsent
 _NOTSENT_LOWAT = 25  # TCP_NOTSENT_LOWAT of Linux, which Python 3.11 does not name
 
@@ -400,33 +400,25 @@ def addresses_of(descriptor: int) -> Addresses | None:
 class IdleHandles:
     """Idle handles, the least recently used first; thread-safe.
 
-    At most *most* are kept, each for one to two times *seconds*. Handles beyond these
-    limits are closed when the next handle is taken or added.
+    At most *most* are kept, each for one to two times ``_KEPT_SECONDS``. Handles beyond
+    these limits are closed when the next handle is taken or added.
     """
 
-    def __init__(
-        self,
-        most: int = 64,
-        seconds: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._most, self._seconds, self._clock = most, seconds, clock
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
         # A finalizer may call this pool again, so no loop iterates over what a
         # finalizer may change.
         self._lock = threading.RLock()
-        # time of *clock* before which no handle is closed for its age
+        # monotonic time before which no handle is closed for its age
         self._next_look = 0.0
         self._since: dict[Handle, float] = {}
         # route -> idle handles, the newest last; no list is empty
         self._along: dict[Route, list[Handle]] = {}
 
-    def __len__(self) -> int:
-        return len(self._since)
-
     def take(self, route: Route) -> Handle | None:
         """Return the handle along *route* that was used last; None if there is none."""
         with self._lock:
-            if self._clock() >= self._next_look:
+            if time.monotonic() >= self._next_look:
                 self._close_old()
             handles = self._along.get(route)
             if handles is None:
@@ -444,7 +436,7 @@ class IdleHandles:
         sets no limit for this route.
         """
         with self._lock:
-            now = self._clock()
+            now = time.monotonic()
             if now >= self._next_look:
                 self._close_old()
             if most is not None and len(self._along.get(handle.route, ())) >= most:
@@ -457,11 +449,10 @@ class IdleHandles:
             self._along.setdefault(handle.route, []).append(handle)
             self._since[handle] = now
 
-    def drop(self, routes: Collection[Route] | None = None) -> None:
-        """Close the idle handles along *routes*; None closes all."""
+    def drop(self, routes: Iterable[Route]) -> None:
+        """Close the idle handles along *routes*."""
         with self._lock:
-            chosen = list(self._along if routes is None else routes)
-            for route in chosen:
+            for route in routes:
                 for handle in list(self._along.get(route, ())):
                     self._close(handle)
 
@@ -472,10 +463,10 @@ class IdleHandles:
         self._since, self._along = {}, {}
 
     def _close_old(self) -> None:
-        now = self._clock()
-        self._next_look = now + self._seconds
+        now = time.monotonic()
+        self._next_look = now + _KEPT_SECONDS
         for handle, since in list(self._since.items()):
-            if since < now - self._seconds:
+            if since < now - _KEPT_SECONDS:
                 self._close(handle)
 
     def _close(self, handle: Handle) -> None:
@@ -491,72 +482,4 @@ class IdleHandles:
 IDLE = IdleHandles()
 
 
-def _drop(idle: IdleHandles, routes: dict[str, Route]) -> None:
-    idle.drop(routes.values())
-
-
-class HandlePool:
-    """Creates handles, and keeps those with a usable connection in *idle*.
-
-    *size* handles are kept for each origin; more may be in use. A connection that is not
-    open after *connect_seconds* is an error.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        connect_seconds: float,
-        progress_seconds: float,
-        idle: IdleHandles = IDLE,
-    ) -> None:
-        self.size = size
-        self.connect_seconds = connect_seconds
-        self.progress_seconds = progress_seconds
-        self._idle = idle
-        self._lock = threading.Lock()
-        self._routes: dict[str, Route] = {}
-        weakref.finalize(self, _drop, idle, self._routes)
-        _pools.add(self)
-
-    def route_to(self, origin: str) -> Route:
-        route = self._routes.get(origin)
-        if route is None:
-            route = find_route(origin, self.connect_seconds)
-            with self._lock:
-                route = self._routes.setdefault(origin, route)
-                surplus = list(self._routes)[:-MAX_ORIGINS]
-                self._idle.drop([self._routes.pop(other) for other in surplus])
-        return route
-
-    def acquire(self, route: Route) -> Handle:
-        return self._idle.take(route) or Handle(route)
-
-    def release(self, handle: Handle, *, reusable: bool) -> None:
-        route = handle.route
-        if reusable and self._routes.get(route.origin) is route:
-            self._idle.keep(handle, self.size)
-        else:
-            handle.close()
-
-    def close(self) -> None:
-        routes = self._routes.copy()
-        # first, so that no handle in use is kept after its request
-        self._routes.clear()
-        _drop(self._idle, routes)
-
-    def reset(self) -> None:
-        """Forget all routes in a forked child, so it never uses a parent's connection."""
-        self._lock = threading.Lock()  # a thread of the parent may have held the lock
-        self._routes.clear()
-
-
-_pools: weakref.WeakSet[HandlePool] = weakref.WeakSet()
-
-
-def _reset_all() -> None:
-    IDLE.reset()
-    for pool in list(_pools):
-        pool.reset()
-
-
-after_fork_in_child(_reset_all)
+after_fork_in_child(IDLE.reset)

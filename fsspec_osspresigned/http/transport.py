@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import weakref
 from functools import partial
 
 from ..engine.engine import blocking, call_user, in_background, running, shielded
@@ -16,7 +17,7 @@ from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
 from ..url_checks import MAX_URL, http_problem, is_plain_target, url_problem
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
-from .handle import MAX_ORIGINS, HandlePool, ProxyError, Route, origin_of
+from .handle import IDLE, MAX_ORIGINS, Handle, ProxyError, Route, find_route, origin_of
 from .multi import Multi
 from .transfer import PLAIN, Exchange, Transfer, said, shown
 
@@ -42,19 +43,24 @@ class Transport:
         progress_timeout: float | None = 60.0,
         allow_http: bool = False,
     ) -> None:
-        window = math.inf if progress_timeout is None else progress_timeout
-        self.pool = HandlePool(pool, connect_timeout, window)
+        self._pool, self._connect_seconds = pool, connect_timeout
+        self._progress_seconds = (
+            math.inf if progress_timeout is None else progress_timeout
+        )
         self._allow_http = allow_http
         # Origin -> its route, after the origin was checked.
-        self._allowed: dict[str, Route] = {}
+        self._routes: dict[str, Route] = {}
+        weakref.finalize(self, _drop, self._routes)
 
     def close(self) -> None:
         """Close the idle connections of worker threads.
 
         The connections of the loop stay, because other transports use them.
         """
-        self._allowed.clear()
-        self.pool.close()
+        routes = self._routes.copy()
+        # first, so that no handle in use is kept after its request
+        self._routes.clear()
+        _drop(routes)
 
     async def send(
         self,
@@ -95,7 +101,7 @@ class Transport:
         if in_thread:
             return await self._by_thread(transfer)
         multi: Multi = running().owned[Multi]
-        multi.begin(transfer, self.pool.progress_seconds)
+        multi.begin(transfer, self._progress_seconds)
         try:
             if transfer.ended.done():
                 await asyncio.sleep(0)  # lets other tasks run, even if the loop is busy
@@ -129,9 +135,10 @@ class Transport:
             raise
 
     def _perform(self, transfer: Transfer) -> Reply:
-        handle, reusable = self.pool.acquire(transfer.route), False
+        route, reusable = transfer.route, False
+        handle = IDLE.take(route) or Handle(route)
         try:
-            transfer.begin(handle, self.pool.progress_seconds)
+            transfer.begin(handle, self._progress_seconds)
             code, text = handle.perform()
             while transfer.begins_again():
                 code, text = handle.perform()
@@ -144,8 +151,10 @@ class Transport:
             raise error.with_traceback(None)  # noqa: B904 - it is the same error
         finally:
             transfer.end()
-            if transfer.has_connection:
-                self.pool.release(handle, reusable=reusable)
+            if reusable and self._routes.get(route.origin) is route:
+                IDLE.keep(handle, self._pool)
+            elif transfer.has_connection:
+                handle.close()
             else:  # libcurl may block in there while the system looks up the name
                 in_background(partial(blocking, handle.close))
         return reply
@@ -158,7 +167,7 @@ class Transport:
         text = signed.url.reveal()
         end = text.find("/", _AFTER_SCHEME)
         is_plain = is_plain_target(text, end) and len(text) <= MAX_URL
-        return self._allowed.get(text[:end]) if is_plain else None
+        return self._routes.get(text[:end]) if is_plain else None
 
     async def _route(self, signed: SignedRequest, path: str | None) -> Route:
         text = signed.url.reveal()
@@ -168,17 +177,21 @@ class Transport:
             raise ConfigurationError(f"the URL to send to {problem}", path=path)
         origin = origin_of(shown(signed))
         try:
-            route = await blocking(self.pool.route_to, origin)
+            route = await blocking(find_route, origin, self._connect_seconds)
         except OSError as error:
             by = "proxy or " if isinstance(error, ProxyError) else ""
             reason = said(error.strerror or str(error) or type(error).__name__)
         else:
-            if len(self._allowed) >= MAX_ORIGINS:
-                self._allowed.clear()
-            self._allowed[origin] = route
+            route = self._routes.setdefault(origin, route)
+            surplus = list(self._routes)[:-MAX_ORIGINS]
+            IDLE.drop([self._routes.pop(other) for other in surplus])
             return route
         msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
         raise NetworkError(msg, path=path, sent=False)
+
+
+def _drop(routes: dict[str, Route]) -> None:
+    IDLE.drop(routes.values())
 
 
 async def _answer_after(cancelled: asyncio.CancelledError, transfer: Transfer) -> None:
