@@ -345,7 +345,11 @@ class Ledger:
             raise Broken(
                 f"{write} was reported as damaged, but nothing was damaged: {write.why!r}"
             )
-        is_found = commits or (is_there and not is_sure)
+        was_there = any(
+            c and c.data in write.contents
+            for c in self._commits(write.path, write.began)
+        )
+        is_found = commits or (was_there and not is_sure)
         is_found = is_found or (self.unchecked and damaged) or self.believes(write)
         if write.said == "stored" and not is_found:
             raise Broken(f"{write} was reported as stored, but is not")
