@@ -21,20 +21,10 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
-    """Return *path*, or a list of paths, without the scheme that a subclass has.
-
-    *protocol* is the subclass's protocol. The scheme ``osspresigned://`` is kept.
-    """
-    if protocol == PROTOCOL:
-        return path  # other functions remove this scheme
-    if isinstance(path, list | tuple):
-        return [without_own(protocol, item) for item in path]
-    text = stringify_path(path)
-    for name in (protocol,) if isinstance(protocol, str) else protocol:
-        if isinstance(text, str) and text.startswith(f"{name}://"):
-            return text.removeprefix(f"{name}://")
-    return text
+def as_text(path: Any) -> Any:
+    """Return *path* as text; an iterable of paths becomes a list of texts."""
+    path = stringify_path(path)
+    return path if isinstance(path, str) else [stringify_path(item) for item in path]
 
 
 def without_protocol(path: Any) -> str:

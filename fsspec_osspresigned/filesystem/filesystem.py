@@ -45,9 +45,9 @@ from . import read, trees
 from .arguments import (
     PROTOCOL,
     BulkOptions,
+    as_text,
     check_depth,
     object_path,
-    without_own,
     without_protocol,
 )
 from .callbacks import SharedCallback
@@ -206,23 +206,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         # ``_path``, too.
         if isinstance(path, list):
             return [cls._strip_protocol(item) for item in path]
-        return without_protocol(without_own(cls.protocol, path)).rstrip("/")
+        return without_protocol(path).rstrip("/")
 
     def _path(self, path: Any, *, keep_slash: bool = False) -> str:
-        if self.protocol != PROTOCOL:
-            path = without_own(self.protocol, path)
         return object_path(self.client, path, keep_slash=keep_slash)
 
     def _destination(self, source: str, target: str) -> Destination:
         path = self._path(source, keep_slash=True)
         return Destination(path, self._path(target) + "/" * path.endswith("/"))
-
-    def _own(self, path: Any) -> Any:
-        """Return texts, without the protocol of a subclass."""
-        path = stringify_path(path)
-        if not isinstance(path, str):
-            path = [stringify_path(item) for item in path]
-        return without_own(self.protocol, path)
 
     def _refuse_held(self, paths: Any, *, recursive: bool = False) -> None:
         """Raise ConfigurationError if the transaction has an object of *paths*."""
@@ -374,7 +365,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
         # A generator of the program must not run in a thread of the engine.
         local = lpath if isinstance(lpath, str | os.PathLike) else list(lpath)
-        target = self._own(rpath)
+        target = as_text(rpath)
         call.check_cache(target)
 
         async def put() -> ReceiptList:
@@ -662,7 +653,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         *method* is ``GET``, ``HEAD``, ``PUT`` (with ``size=`` for a signer service) or
         ``DELETE``. *expiration* is in seconds; the signer may shorten it.
         """
-        size, name = kwargs.get("size"), self._own(path)
+        size, name = kwargs.get("size"), as_text(path)
         return run(trees.presigned_url, self.client, name, expiration, method, size)
 
     def url(self, path: str) -> str:
@@ -705,7 +696,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Several objects are downloaded at the same time. *on_error* is as in :meth:`put`.
         """
         kwargs["on_error"] = on_error
-        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
+        bulk, name = BulkOptions.take_from(kwargs), as_text(path)
 
         async def cat() -> Any:
             match = await trees.expand(self, name, recursive)
@@ -730,7 +721,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         starts = list(starts) if isinstance(starts, Iterable) else starts
         ends = list(ends) if isinstance(ends, Iterable) else ends
         return await awaited(
-            read.cat_ranges, self.client, self._own(paths), starts, ends, bulk
+            read.cat_ranges, self.client, as_text(paths), starts, ends, bulk
         )
 
     @verb
@@ -769,7 +760,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         bulk = BulkOptions.take_from(kwargs)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
-        source = self._own(rpath)
+        source = as_text(rpath)
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
         local = [*map(local_path, lpath)] if named is None else named
         destinations = await awaited(
@@ -803,7 +794,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
         bulk = BulkOptions.take_from(kwargs, ("raise", "ignore"))
         call = PutCall.from_options(self.client, kwargs)
-        source, target = self._own(path1), self._own(path2)
+        source, target = as_text(path1), as_text(path2)
         destinations = await awaited(
             trees.layout, self, source, target, recursive, maxdepth
         )
@@ -852,7 +843,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
                 return
         bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
-        source, target = self._own(path1), self._own(path2)
+        source, target = as_text(path1), as_text(path2)
         self._refuse_held(source, recursive=recursive)
         destinations = await awaited(
             trees.layout, self, source, target, recursive, maxdepth
@@ -868,7 +859,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         A missing object is no error. A directory without *recursive* is no error
         either: no object has its name, so nothing is deleted.
         """
-        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
+        bulk, name = BulkOptions.take_from(kwargs), as_text(path)
         self._refuse_held(name, recursive=recursive)
 
         async def rm() -> None:
