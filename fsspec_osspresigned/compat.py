@@ -123,20 +123,11 @@ def _opened(path: str | os.PathLike[str], flags: int, mode: int) -> int:
     return os.open(path, flags, mode)
 
 
-def _at_fork(**functions: Callable[[], object]) -> None:
+def at_fork(**functions: Callable[[], object]) -> None:
+    """Call ``os.register_at_fork``; does nothing on systems without fork."""
     register = getattr(os, "register_at_fork", None)
     if register is not None:
         register(**functions)
-
-
-def before_fork(function: Callable[[], object]) -> None:
-    """Register *function* to run before each fork; does nothing on systems without fork."""
-    _at_fork(before=function)
-
-
-def after_fork_in_child(function: Callable[[], object]) -> None:
-    """Register *function* to run in each forked child; does nothing without fork."""
-    _at_fork(after_in_child=function)
 
 
 def has_received(descriptor: int) -> bool:

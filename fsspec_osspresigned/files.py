@@ -20,7 +20,7 @@ from attrs import frozen
 from .compat import (
     BINARY,
     NOFOLLOW,
-    after_fork_in_child,
+    at_fork,
     open_regular,
     read_at,
     write_at,
@@ -133,7 +133,7 @@ def forget_all() -> None:
         lock.forget()
 
 
-after_fork_in_child(forget_all)
+at_fork(after_in_child=forget_all)
 
 
 @frozen

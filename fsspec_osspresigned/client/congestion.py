@@ -169,13 +169,9 @@ class RequestWindow(_Window):
     """
 
     def __init__(
-        self,
-        most: int,
-        *,
-        first: int = CONNECTIONS,
-        clock: Callable[[], float] = time.monotonic,
+        self, most: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__(most, first, clock)
+        super().__init__(most, CONNECTIONS, clock)
         self._doubles = True
         self._seconds: list[float] = []  # durations of the replies in this round
         self._is_full = False
@@ -232,13 +228,9 @@ class LargeWindow(_Window):
     """
 
     def __init__(
-        self,
-        most: int,
-        *,
-        first: int = _FIRST_LARGE,
-        clock: Callable[[], float] = time.monotonic,
+        self, most: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__(most, first, clock)
+        super().__init__(most, _FIRST_LARGE, clock)
         self.answered = 0  # number of requests with a reply
         # start of the round; None while the window has room
         self._began: float | None = None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..compat import after_fork_in_child
+from ..compat import at_fork
 
 # maximum number of waiting functions; one blocks them, so later ones are dropped
 _MOST = 10_000
@@ -75,4 +75,4 @@ def _begin_anew() -> None:
     _background = _Background()
 
 
-after_fork_in_child(_begin_anew)
+at_fork(after_in_child=_begin_anew)

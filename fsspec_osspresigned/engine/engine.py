@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from ..compat import after_fork_in_child
+from ..compat import at_fork
 from ..model import Receipt, stored_note
 from . import background
 from .threads import Job, Threads, enter_own_thread, is_own_thread
@@ -243,7 +243,7 @@ def _begin_anew() -> None:
 
 
 _inherited: list[Engine] = []
-after_fork_in_child(_begin_anew)
+at_fork(after_in_child=_begin_anew)
 
 
 def post_later(function: Callable[[], object]) -> None:
@@ -649,14 +649,14 @@ def user_code() -> Iterator[None]:
 # -- tasks -------------------------------------------------------------------------------
 
 
-async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
     """Await *work*, and let it continue if the caller is cancelled.
 
     A cancelled caller waits until *work* has ended, but at most ``GRACE`` seconds.
     After that time, or after a second cancellation, the caller ends, and *work*
     continues.
     """
-    task = work if isinstance(work, asyncio.Task) else running().spawn(work)
+    task = running().spawn(work)
     try:
         return await unharmed(task)
     except asyncio.CancelledError:

@@ -12,7 +12,7 @@ import fsspec
 from fsspec.config import apply_config, conf
 
 from ..client.client import Client, shared_client
-from ..compat import before_fork
+from ..compat import at_fork
 from ..engine import abort_at_exit
 from ..http.handle import may_have_proxy
 from ..http.transport import Transport
@@ -169,4 +169,4 @@ def load_lazy_modules() -> None:
     time.strptime("", "")  # the call imports a module
 
 
-before_fork(load_lazy_modules)
+at_fork(before=load_lazy_modules)

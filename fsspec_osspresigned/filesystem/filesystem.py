@@ -31,7 +31,7 @@ from fsspec.utils import isfilelike, stringify_path
 from .. import callers
 from ..client.client import Client
 from ..client.operations import OSSCalls
-from ..compat import after_fork_in_child
+from ..compat import at_fork
 from ..engine.engine import awaited, run, verb, waiting, with_coroutines
 from ..model import Receipt
 from ..objects.lookup import Lookup
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 
 # Older releases of fsspec keep the loop of the parent in a forked child, without its
 # thread. Newer ones do this themselves.
-after_fork_in_child(reset_lock)
+at_fork(after_in_child=reset_lock)
 
 MAX_INSTANCES = 256
 

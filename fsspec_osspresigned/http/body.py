@@ -280,10 +280,10 @@ class _SpooledPart:
 
 
 class SpooledBody:
-    """Body in a temporary file; *file* None creates one in ``TMPDIR``. Thread-safe."""
+    """Body in a new temporary file in ``TMPDIR``. Thread-safe."""
 
-    def __init__(self, file: IO[bytes] | None = None) -> None:
-        self._file = file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close` closes the file
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close` closes the file
         self._lock = threading.Lock()
         self.size = 0
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import pycurl
 from attrs import field, frozen
 
-from ..compat import after_fork_in_child
+from ..compat import at_fork
 from ..engine.logs import Logger
 
 _log = Logger(__name__)
@@ -482,4 +482,4 @@ class IdleHandles:
 IDLE = IdleHandles()
 
 
-after_fork_in_child(IDLE.reset)
+at_fork(after_in_child=IDLE.reset)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pycurl
 
-from ..compat import after_fork_in_child
+from ..compat import at_fork
 from .handle import Addresses, Handle, IdleHandles, addresses_of
 from .transfer import Transfer
 
@@ -276,4 +276,4 @@ def _forget_all() -> None:
     _multis.clear()
 
 
-after_fork_in_child(_forget_all)
+at_fork(after_in_child=_forget_all)
