@@ -281,7 +281,13 @@ class Transaction:
         with self._lock:
             return {file.path for file in self.files}
 
-    async def _publish(self, files: Sequence[Pending], cancelled: list[str]) -> None:
+    async def _publish(
+        self, files: Sequence[Pending], cancelled: list[str]
+    ) -> list[Receipt]:
+        """Publish *files*, and return their receipts.
+
+        An interrupt that comes later gets a note about each of them, see ``run``.
+        """
         last = {file.path: file for file in files}
         chosen = [file for file in files if last[file.path] is file]
         why = "the call that wrote it was cancelled"
@@ -305,7 +311,7 @@ class Transaction:
             await to_its_end(_discard(unpublished, reason))
             del reason
         if not failures:
-            return
+            return self.receipts
         summary = _summary(chosen, failures)
         if len(failures) == 1 and not self.receipts:
             (only,) = failures.values()

@@ -442,12 +442,12 @@ class Operations:
     def _check_counted(
         self, writes: list[Write], error: BaseException, commits: list[Commit]
     ) -> None:
-        """An interrupt tells how many objects of a transaction are published."""
+        """An interrupt tells how many objects of a transaction are published, or which."""
         contents = [c for write in writes for c in write.contents if len(c) >= NAMED]
-        is_counted = "of the transaction published" in "".join(
-            getattr(error, "__notes__", ())
-        )
-        if self.ledger.is_impatient or is_counted:
+        notes = getattr(error, "__notes__", ())
+        is_counted = "of the transaction published" in "".join(notes)
+        is_named = any(f"{write.path} is stored" in notes for write in writes)
+        if self.ledger.is_impatient or is_counted or is_named:
             return
         if any(c.data in contents for c in commits):
             raise Broken(f"a part of {writes} is published, but {error!r} has no note")

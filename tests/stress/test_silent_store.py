@@ -113,6 +113,12 @@ def pipe_by_list(fs: OSSPresignedFileSystem) -> None:
     fs.pipe({f"{BUCKET}/k": b"x"})
 
 
+def pipe_in_transaction(fs: OSSPresignedFileSystem) -> None:
+    """Upload by a transaction, which publishes at its end."""
+    with fs.transaction:
+        fs.pipe_file(f"{BUCKET}/k", b"x")
+
+
 def pipe_large(fs: OSSPresignedFileSystem) -> None:
     """Upload through one PUT, which a worker thread sends."""
     fs.pipe_file(f"{BUCKET}/k", bytes(2 * SMALL))
@@ -200,7 +206,7 @@ def test_interrupt_while_a_receipt_is_taken(oss):
     assert f"{BUCKET}/k is stored" in error.__notes__
 
 
-@pytest.mark.parametrize("call", [pipe, pipe_by_list])
+@pytest.mark.parametrize("call", [pipe, pipe_by_list, pipe_in_transaction])
 def test_interrupt_of_a_log_handler_after_the_reply(oss, caplog, call):
     """The exception says that the object is stored."""
     handling = threading.Event()
