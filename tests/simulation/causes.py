@@ -150,7 +150,8 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
         if "rival" in seen.faults:  # it may have stored the object since that report
             is_hidden |= "this process itself has stored" in str(error)
         is_kept = is_hidden or seen.options["overwrite"] is False
-        is_right = is_kept and True in seen.there
+        # a reply that was sent a second time may say that another object exists
+        is_right = is_kept and (True in seen.there or "stale" in seen.faults)
         return (
             ""
             if is_right
