@@ -345,8 +345,9 @@ def test_a_file_that_is_a_pipe_by_its_turn_is_named(environment, owner, tmp_path
         name.write_bytes(b"x")
 
     def swap(_):
-        names[-1].unlink(missing_ok=True)
-        os.mkfifo(names[-1])
+        if not names[-1].is_fifo():
+            os.mkfifo(tmp_path / "pipe")
+            os.replace(tmp_path / "pipe", names[-1])
 
     fs = OSSPresignedFileSystem(signer="keys", receipts=swap)
     how = {"on_error": "return", "batch_size": 1}
