@@ -54,6 +54,18 @@ _NEEDED = {
 }
 
 
+_real = pycurl.Curl()
+
+
+def _check_option(option: int, value: Any) -> None:
+    """Let pycurl itself check the type of a value."""
+    try:
+        _real.setopt(option, value)
+    except (TypeError, pycurl.error) as error:
+        text = f"pycurl takes no {value!r} for option {option}: {error}"
+        networks.current().world.fail(Broken(text))
+
+
 class _EndError(Exception):
     """Raised to end a transfer with libcurl's code and text."""
 
@@ -137,12 +149,15 @@ class Curl:
         self._network: Network = networks.current()
 
     def setopt(self, option: int, value: Any) -> None:
+        if not callable(value):
+            _check_option(option, value)
         if option == pycurl.HTTPGET:
             for name in (pycurl.UPLOAD, pycurl.NOBODY):
                 self._options.pop(name, None)
         self._options[option] = value
 
     def unsetopt(self, option: int) -> None:
+        _real.unsetopt(option)
         self._options.pop(option, None)
 
     def getinfo(self, what: int) -> int:

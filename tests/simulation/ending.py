@@ -6,14 +6,16 @@ here. Each step compares the objects in the store to the byte.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from fsspec_osspresigned.errors import (
     SignatureMismatchError,
     SignerError,
     SourceChangedError,
+    StoreError,
     StoreUnavailableError,
     UploadDiscardedError,
     UploadErrors,
@@ -41,10 +44,18 @@ from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import environment_credentials
 
 from . import disk as disks
+from . import loop as loops
 from .ledger import Ledger
 from .network import RETRY_AFTER, Event, Faults, Network
-from .signers import BadSigner, ManySigner, http_options, key_signer
-from .store import BUCKETS
+from .signers import (
+    BadSigner,
+    GrantingSigner,
+    ManySigner,
+    MiscountingSigner,
+    http_options,
+    key_signer,
+)
+from .store import BUCKETS, HOST
 from .verbs import ByUserError, Counted
 from .world import Broken, World
 
@@ -364,6 +375,17 @@ class Ending:
         for what, step in (
             ("sync", self._sync),
             ("an object that is replaced while it is read", self._replaced),
+            ("the ranges of a read", self._ranges),
+            ("the types of files", self._types),
+            ("reads of a store that refuses", self._unread),
+            ("a signer with another number of answers", self._miscounted),
+            ("a signer with large calls", self._large_calls),
+            ("a signer that grants some ways", self._granted),
+            ("a signer that names objects", self._named),
+            ("URLs of a map that expire", self._expired),
+            ("options that are wrong or of others", self._wrong_options),
+            ("cancelled uploads", self._cancelled_uploads),
+            ("other cancelled calls", self._cancelled_others),
             ("the memory of an open file", self._memory),
             ("a small call during a large one", self._beside),
             ("calls whose requests fail once", self._once),
@@ -614,6 +636,261 @@ class Ending:
         if first + rest != old:
             raise Broken("a file was read from two versions of an object")
 
+    def _ranges(self) -> None:
+        """A read of a range receives only the bytes of the range."""
+        fs, path = self._like(), f"{self.root}/put"
+        data = self._at(path)
+        assert data is not None
+        with fs.open(path, "rb", cache_type="none") as file:
+            for read, ranges in (
+                (lambda s, e: fs.cat_file(path, s, e), ((0, 9), (-9, None))),
+                (
+                    lambda s, e: fs.cat_ranges([path], [s], [e])[0],
+                    # the loop cannot read the last one, which is too large
+                    ((0, 17), (5, 99_999), (0, None)),
+                ),
+                (lambda s, e: self._at_range(file, s, e), ((0, 20), (7, 99_999))),
+            ):
+                for start, end in ranges:
+                    first, wanted = len(self.network.events), data[start:end]
+                    if read(start, end) != wanted:
+                        raise Broken(f"[{start}:{end}] of {path} has other bytes")
+                    events = self.network.events[first:]
+                    got = sum(e.received for e in events if e.method == "GET")
+                    if got != len(wanted):
+                        raise Broken(f"{got} bytes came for [{start}:{end}] of {path}")
+
+    def _at_range(self, file: Any, start: int, end: int) -> bytes:
+        file.seek(start)
+        return bytes(file.read(end - start))
+
+    def _types(self) -> None:
+        """A file gets the type of its suffix, unless the caller names one."""
+        fs, given = self._like(), self.fs.storage_options.get("content_type")
+        octets = "application/octet-stream"  # the type that the store chooses
+        for name, kind in (
+            ("a.txt", "text/plain"),
+            ("a.b.json", "application/json"),
+            ("a.tar.gz", "application/gzip"),
+            ("a.tar.xz", None),
+            ("a", None),
+        ):
+            path, data = self._data(f"types/{name}", _SMALL)
+            fs.put_file(self._local(name, data), path)
+            self._is(path, data)
+            key = path.partition("/")[2]
+            found = self.network.server.store.buckets[BUCKETS[0]].objects[key]
+            if found.headers["content-type"] != (given or kind or octets):
+                raise Broken(f"{name} has the headers {found.headers}")
+
+    def _unread(self) -> None:
+        """No verb succeeds while the store refuses it, and each error has the status."""
+        fs, path, local = self._like(retries=0), f"{self.root}/put", self.place / "kept"
+        local.write_bytes(b"old")
+        copied, _ = self._data("not copied", 0)
+        file = fs.open(path, "rb", block_size=1000)
+        file.read(1)
+        for status in (400, 500):
+            for name, verb in (
+                ("info", lambda: fs.info(path)),
+                ("cat_file", lambda: fs.cat_file(path)),
+                ("a range", lambda: fs.cat_file(path, 5, 9)),
+                ("get_file", lambda: fs.get_file(path, str(local))),
+                ("read", lambda: (file.seek(90_000), file.read(9))),
+                ("find", lambda: fs.find(self.root)),
+                ("cp_file", lambda: fs.cp_file(path, copied)),
+                ("rm_file", lambda: fs.rm_file(path)),
+            ):
+                self.network.refusals = (status,)
+                try:
+                    verb()
+                except StoreError as error:
+                    if error.status != status:
+                        raise Broken(
+                            f"{name} was refused by {status}: {error!r}"
+                        ) from error
+                else:
+                    raise Broken(f"{name} succeeds, but was refused by {status}")
+                finally:
+                    self.network.refusals = ()
+        if local.read_bytes() != b"old":
+            raise Broken("a download that was refused has changed its file")
+
+    def _miscounted(self) -> None:
+        """A signer that gives too few or too many answers is no reason to send one."""
+        for more in (-1, 1):
+            for is_remote in (False, True):
+                signer = MiscountingSigner(self.network.world, more, remote=is_remote)
+                self._refusal(signer, SignerError, f"answered {1 + more} requests to 1")
+
+    def _large_calls(self) -> None:
+        """A signer that finds a call too large is asked for less, but for no less than one."""
+        world: World = self.network.world
+        fs = self._lasting(**http_options(world), overwrite=True)
+        objects = dict(self._data(f"fewer{number}", 17) for number in range(8))
+        world.signer_replies = [(413, {})]
+        fs.pipe(objects)
+        for path, data in objects.items():
+            self._is(path, data)
+        path, data = self._data("too large to sign", 17)
+        world.signer_replies = [(413, {})] * 9
+        failed = fs.pipe({path: data}, on_error="return")
+        left, world.signer_replies = len(world.signer_replies), []
+        if not isinstance(failed[0], SignerError) or left < 8:
+            raise Broken(f"a signer was asked {9 - left} times, and {failed}")
+
+    def _granted(self) -> None:
+        """An object is uploaded only in a way that its signer grants."""
+        parts = ["InitiateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
+        for facts, size, actions in (
+            ({"single": False}, _SMALL, parts),
+            ({"multipart": None}, _LARGE, ["PutObject"]),
+            ({"expires_at": 1.0}, _SMALL, []),
+        ):
+            signer = GrantingSigner(self.network.world, **facts)
+            fs = self._like(signer=signer, signer_token=None, overwrite=True)
+            path, data = self._data(f"granted {[*facts]}", size)
+            first = len(self.network.events)
+            with suppress(NotCoveredError):
+                fs.pipe_file(path, data)
+            self._is(path, data if actions else None)
+            sent = [str(event.action) for event in self.network.events[first:]]
+            if sent != actions:
+                raise Broken(f"with a grant of {facts}, the client sent {sent}")
+
+    def _named(self) -> None:
+        """The receipt has what the signer says about the object, and the reply does not."""
+        known = {"location": "https://share.example/1", "assumed_etag": '"1"'}
+        for given in ({"location": known["location"]}, known):
+            signer = BadSigner(self.network.world, **given)
+            path, data = self._data("named", _SMALL)
+            fs = self._like(signer=signer, signer_token=None, overwrite=True)
+            self.network.faults = Faults(no_proof=float(given is known))
+            receipt = fs.pipe_file(path, data, checksum="none")
+            self.network.faults = Faults()
+            self._is(path, data)
+            is_named = receipt.location == fs.url(path) == known["location"]
+            if not is_named or (receipt.etag == "1") != (given is known):
+                raise Broken(
+                    f"a signer has named {path} in {given}: {receipt.as_dict()}"
+                )
+
+    def _expired(self) -> None:
+        """A URL of a map is used until it expires, and then not even sent."""
+        model, clock = self.network.server.model, self.network.server.clock
+        if abs(clock() - time.time()) > 1:
+            return  # the store would find such short lives over, or not yet begun
+        limit = self.fs.storage_options.get("max_concurrency")
+        demands, model.demands = model.demands, {}  # a map does not contain the options
+        for version in ("v1", "v4"):
+            path, data = self._data(f"mapped {version}", _SMALL)
+            keys = key_signer(version=version, expires_in=4)
+            put, get = (sign(keys, [path], Order(method=m)) for m in ("PUT", "GET"))
+            bare = {path: put.requests[path].url.reveal()}
+            maps: Any = bare, json.loads(get.map_text())
+            writes, reads = (
+                OSSPresignedFileSystem(
+                    url_map=given, max_concurrency=limit, if_unverifiable="error"
+                )
+                for given in maps
+            )
+            writes.pipe_file(path, data)
+            self._is(path, data)
+            if reads.cat_file(path) != data:
+                raise Broken(f"{path} of a map has other bytes")
+            time.sleep(4)
+            first = len(self.network.events)
+            for verb, *given in (
+                (writes.pipe_file, path, data),
+                (reads.cat_file, path),
+            ):
+                try:
+                    verb(*given)
+                except NotCoveredError as error:
+                    if "expired at" not in f"{error} {error.__cause__}":
+                        raise Broken(f"a URL has expired, but {error!r}") from error
+                else:
+                    raise Broken(f"an expired URL of {path} was used")
+            if len(self.network.events) > first:
+                raise Broken("a URL that has expired was sent")
+        model.demands = demands
+
+    def _wrong_options(self) -> None:
+        """Options that are wrong, or that others may have given, are refused by name."""
+        first = len(self.network.events)
+        for given, words in (
+            ({"region": "cn hangzhou", "endpoint": HOST}, "is not a region id"),
+            ({"region": "oss-cn-hangzhou"}, "without oss-"),
+            ({"endpoint": "https://oss.example.com"}, "would get what your keys sign"),
+            ({"endpoint": f"http://{HOST}", "allow_http": True}, "in clear text"),
+            ({"signer": "module:function"}, "would import code"),
+            ({"signer": "https://a.example", "signer_token": "file:/a"}, "is not read"),
+            ({"part_size": 1000}, "part_size"),
+        ):
+            try:
+                fs = OSSPresignedFileSystem(**{"signer": "keys", **given})
+                fs.pipe_file(f"{self.root}/wrong", b"wrong")
+            except ConfigurationError as error:
+                if words not in str(error):
+                    raise Broken(f"the error of {given} is {error!r}") from error
+            else:
+                raise Broken(f"{given} were used")
+        if len(self.network.events) > first:
+            raise Broken("a request was sent with options that were refused")
+
+    def _cancelled_uploads(self) -> None:
+        """A cancelled upload ends soon with its request, or says what it has sent."""
+        for fate in ("stall_request", "stall_reply"):
+            for size in (_SMALL, _LARGE):
+                path, data = self._data(f"{fate} {size}", size)
+                local = self._local("cancelled", data)
+                self._cancelled(fate, methodcaller("_put_file", local, path))
+
+    def _cancelled_others(self) -> None:
+        """A cancelled read ends soon, and a cancelled copy says that it was sent."""
+        path, local = f"{self.root}/put", str(self.place / "not got")
+        copied, _ = self._data("copied and cancelled", 0)
+        self.ledger.copying(path, copied)
+        for call in (
+            methodcaller("_get_file", path, local),
+            methodcaller("_cat_file", path),
+            methodcaller("_cp_file", path, copied),
+        ):
+            self._cancelled("stall_reply", call)
+
+    def _cancelled(self, fate: str, call: Callable[[Any], Any]) -> None:
+        """Cancel a call of which the last request stalls."""
+        world: World = self.network.world
+        fs = self._like(retries=0, timeout=60, multipart_threshold=2_000_000)
+        first = len(self.network.events)
+        ends: list[tuple[float, Any]] = []
+
+        async def main() -> None:
+            task = asyncio.ensure_future(call(fs))
+            while not self.network.events[first:]:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)
+            ends.append((world.now, None))
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError as error:
+                ends.append((world.now, error))
+
+        self.network.fates = (fate,)
+        self.network.met.clear()  # an earlier call may have read the same object
+        loops.run(main())
+        self.network.fates = ()
+        (began, _), *ended = ends
+        event = self.network.events[-1]
+        acts = event.is_taken and event.method == "PUT"
+        lasted = max(end for end, _ in ended or [(math.inf, None)]) - began
+        if lasted > 1.1 + 3 * acts or event.ended - began > 1.1 + 3 * acts:
+            raise Broken(f"a cancelled call went on for {lasted:.1f} s with {event}")
+        notes = "\n".join(getattr(ended[0][1], "__notes__", ()))
+        if ("took effect is unknown" in notes) != acts:
+            raise Broken(f"a cancelled call sent {event}, but has the notes {notes!r}")
+
     def _memory(self) -> None:
         """An open file holds only what is not stored, and at most its memory limit."""
         part, limit = 102_400, 1024 * 1024
@@ -656,7 +933,7 @@ class Ending:
             raise Broken(f"a small call waited for {before} requests of a large one")
 
     def leave_open(self) -> None:
-        """Begin an upload that only the end of the process ends."""
+        """Begin uploads that only the end of the process ends; one of them is closing."""
         path, data = self._data("left", _LARGE)
         file = self._like().open(path, "wb")
         file.write(data)
@@ -665,6 +942,27 @@ class Ending:
         self._is(path, None)
         if self._uploads("left"):
             raise Broken("the end of the process leaves an upload open")
+        path, data = self._data("ended", _LARGE)
+        fs, failures = self._like(timeout=60, max_concurrency=1), list[Exception]()
+        file = fs.open(path, "wb")
+        file.write(data)
+
+        def close() -> None:
+            try:
+                file.close()
+            except OSError as error:
+                failures.append(error)
+
+        self.network.breaks = True  # the file is published, but the reply is lost
+        thread = threading.Thread(target=close)
+        thread.start()
+        time.sleep(10)
+        abort_at_exit.end_all()
+        thread.join()
+        self._is(path, data)
+        outcomes = [getattr(failure, "outcome", None) for failure in failures]
+        if outcomes != [Outcome.UNKNOWN]:
+            raise Broken(f"at the end of the process, a file ends with {failures}")
 
     def _once(self) -> None:
         """Retries repair any failure that occurs once."""
@@ -695,6 +993,7 @@ class Ending:
         """A new signature takes no retry away, and the receipt counts both."""
         fs = self._lasting(retries=1)
         self.network.fates = ("expired", "busy")
+        told, first = len(self.ledger.texts), len(self.network.events)
         # The request that begins an upload in parts is not counted.
         for size, requests in ((_SMALL, 1), (_LARGE, 4)):
             path, data = self._data(f"in turn {size}", size)
@@ -704,6 +1003,10 @@ class Ending:
             if counts != (requests, requests):
                 raise Broken(f"{requests} requests were sent again {counts} times")
         self.network.fates = ()
+        again = sum(e.fate != "ok" for e in self.network.events[first:])
+        logged = sum("; retrying " in text for text in self.ledger.texts[told:])
+        if logged != again:
+            raise Broken(f"{again} requests were sent again, but {logged} were logged")
 
     def _differing(self) -> None:
         """A call fails if the reply has the checksum of other bytes."""

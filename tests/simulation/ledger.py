@@ -37,6 +37,7 @@ from .world import EPOCH, Broken, World
 _NOTICED = 1.1  # seconds until a transfer notices that it was cancelled
 _FAMILIES = {kind for kind in OSError.__subclasses__() if kind.__module__ == "builtins"}
 _FORBIDDEN = 403
+_OF_TLS = ("TLS", "private authority")  # words of advice about failures of TLS
 _is_odd = re.compile(r"\bNone\b|\bnan\b|\(\)|\[\]|:\s*$|<\w+ object").search
 NAMED = 8  # minimum bytes of a content that identifies the call which wrote it
 # Writes of the call that the current task makes. The call may be cancelled.
@@ -179,6 +180,9 @@ class Ledger:
             raise Broken(f"{error!r} is of {error.filename}, tries: {error.tries}")
         if not error.message or _is_odd(error.message):
             raise Broken(f"{error!r} has a message with a gap")
+        is_http = "HTTP/0.9" in error.message  # a reply that no version of HTTP has
+        if not is_http and any(map(error.message.__contains__, _OF_TLS)):
+            raise Broken(f"{error!r} gives advice about TLS, which never fails")
         copy = pickle.loads(pickle.dumps(error))
         if (str(copy), repr(vars(copy))) != (str(error), repr(vars(error))):
             raise Broken(f"a pickle of {error!r} is {copy!r}")

@@ -100,9 +100,12 @@ class Model:
         if (call.answer.status == 404) != (data is None):
             return f"an object is there: {data is not None}"
         if data is not None:
-            span = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("range", ""))
+            span = re.fullmatch(r"bytes=(\d*)-(\d*)", call.headers.get("range", ""))
             if span and call.answer.status == 206:
-                data = data[int(span[1]) : int(span[2] or len(data)) + 1]
+                first, last = (int(n) if n else None for n in span.groups())
+                if first is None:  # the last bytes
+                    first, last = max(0, len(data) - (last or 0)), None
+                data = data[first : None if last is None else last + 1]
             if call.answer.body != data:
                 return f"{len(call.answer.body)} bytes, not {len(data)}"
         return None

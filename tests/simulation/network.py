@@ -79,6 +79,7 @@ class Event:
     acted: bool = False
     status: int = 0
     ended: float = math.inf
+    received: int = 0  # bytes of the body of the reply
     is_part: bool = False  # True for a part of an upload
     is_initiate: bool = False
     upload_id: str = ""
@@ -326,6 +327,7 @@ class Network:
 
     def reply(self, event: Event, answer: Answer) -> Stream:
         """Return *answer* as the client receives it."""
+        event.received = len(answer.body)
         event.status, dice, fate = answer.status, self.world.random, event.fate
         lines = [f"HTTP/1.1 {answer.status} X"]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]

@@ -22,7 +22,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service import app as service
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
-from fsspec_osspresigned.signers.base import Signer
+from fsspec_osspresigned.signers.base import Grant, Signer
 from fsspec_osspresigned.signers.keys import KeySigner
 
 from .store import BUCKETS, at_once
@@ -80,7 +80,7 @@ class ManySigner(UserSigner):
 
 
 class BadSigner(UserSigner):
-    """A signer of the user that describes its requests wrongly, with *changes*."""
+    """A signer of the user that describes its requests with *changes*, often wrongly."""
 
     def __init__(self, world: World, **changes: Any) -> None:
         super().__init__(world)
@@ -88,6 +88,29 @@ class BadSigner(UserSigner):
 
     def sign(self, operations: Any) -> Any:
         return [evolve(one, **self._changes) for one in super().sign(operations)]
+
+
+class MiscountingSigner(ManySigner):
+    """A signer of the user that gives *more* answers than it is asked for, or fewer."""
+
+    def __init__(self, world: World, more: int, *, remote: bool) -> None:
+        super().__init__(world)
+        self._more, self.remote = more, remote
+
+    def sign(self, operations: Any) -> Any:
+        signed = [*super().sign(operations)]
+        return [*signed, *signed][: len(signed) + self._more]
+
+
+class GrantingSigner(UserSigner):
+    """A signer of the user that permits only some ways to upload."""
+
+    def __init__(self, world: World, **facts: Any) -> None:
+        super().__init__(world)
+        self._grant = Grant(**facts)
+
+    def grant(self, _: str) -> Grant:
+        return self._grant
 
 
 def http_options(world: World) -> dict[str, Any]:

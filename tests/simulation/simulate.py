@@ -27,6 +27,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+import fsspec_osspresigned
 from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.engine import abort_at_exit, background, engine
 from fsspec_osspresigned.engine.limits import RequestLimiter, memory_budget
@@ -79,9 +80,10 @@ _HEADERS = {
     "metadata": ("x-oss-meta-simulated", "simulated"),
     "storage_class": ("x-oss-storage-class", ""),
 }
-# maximum number of connections for the last steps, which send about 200 requests
-_MOST_OPENED = 50
+# maximum number of connections for the last steps, which send about 450 requests
+_MOST_OPENED = 75
 _STAYS = ("osspresigned-engine", "osspresigned-log")
+_PACKAGE = os.path.dirname(fsspec_osspresigned.__file__)
 
 
 @frozen
@@ -269,7 +271,9 @@ class Runner(Operations):
             return self._result(self._told(error))
         return self._result(self.problems[0] if self.problems else None)
 
-    def _warned(self, message: object, *_: object, **__: object) -> None:
+    def _warned(self, message: object, _: object, file: str, *__: object) -> None:
+        if file.startswith(_PACKAGE):
+            self._fail(Broken(f"a warning points into the package: {message}"))
         self.ledger.texts.append(str(message))
         self.ledger.warned.append(str(message))
 
