@@ -98,7 +98,6 @@ class RequestRecord:
 WIRE = "osspresigned.wire"
 
 _NONE = Fault()
-_WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 @define(kw_only=True, eq=False)
@@ -137,7 +136,7 @@ class App:
                 "x-oss-request-id": visit.request_id,
                 **reply.headers,
             }
-            if reply.status not in _WITHOUT_LENGTH:
+            if reply.status != HTTPStatus.NO_CONTENT:
                 headers["Content-Length"] = str(reply.content_length)
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)

@@ -111,7 +111,6 @@ INTERNAL = "InternalError"
 # code of that status. OSS answers NotImplemented to conditions on a PutObject.
 _TABLE = """
 203 CallbackFailed 0007-00000203 Error status : 502.
-304 NotModified - Not Modified
 400 InvalidArgument - The request is not valid.
 400 EntityTooLarge - Your proposed upload exceeds the maximum allowed object size.
 400 EntityTooSmall 0042-00000213 Your proposed upload smaller than the minimum allowed size.
@@ -295,7 +294,6 @@ def error_reply(
     body = xml("Error", content)
     if call.method == "HEAD":  # a reply to HEAD has no body
         headers["x-oss-err"] = base64.b64encode(body).decode()
-    if call.method == "HEAD" or refusal.status == HTTPStatus.NOT_MODIFIED:
         body = b""
     else:
         headers |= _XML

@@ -79,7 +79,14 @@ REFUSED = [
                       "max-keys=x", "encoding-type=base64", "continuation-token=%25",
                       "continuation-token=/w==")
     ),
-    ("GET  versions&delimiter=/", {}, b"", "400 NotImplemented"),
+    *(
+        (f"GET  {query}", {}, b"", "400 NotImplemented")
+        for query in ("versions&delimiter=/", "versions&key-marker=a",
+                      "versions&version-id-marker=a", "uploads&delimiter=/")
+    ),
+    ("GET object", {"If-None-Match": "*"}, b"", "400 NotImplemented"),
+    ("GET object", {"If-Modified-Since": "now"}, b"", "400 NotImplemented"),
+    ("PUT k", {**OBJECT, f"{COPY}-if-none-match": "no"}, b"", "400 NotImplemented"),
     ("GET  uploads&max-uploads=0", {}, b"", "400 InvalidArgument"),
     ("GET parts uploadId=OPEN&part-number-marker=x", {}, b"", "400 InvalidArgument"),
     ("POST  delete", {}, deletion("k"), "400 MissingArgument"),
