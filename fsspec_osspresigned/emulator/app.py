@@ -88,7 +88,6 @@ class RequestRecord:
     code: str | None
     ec: str
     request_headers: Mapping[str, str] = field(converter=_without_secrets, repr=False)
-    response_headers: Mapping[str, str] = field(repr=False)
     bytes: int
     request_id: str
     connection: int
@@ -267,8 +266,6 @@ class App:
             return
         visit.is_recorded = True
         call = visit.call
-        sent = {} if reply is None else reply.headers
-        headers = {name.lower(): value for name, value in sent.items()}
         self.records.append(
             RequestRecord(
                 action=call.action,
@@ -282,9 +279,8 @@ class App:
                 upload_id=call.upload_id,
                 status=None if reply is None else reply.status,
                 code=None if reply is None else reply.code,
-                ec=headers.get("x-oss-ec", ""),
+                ec="" if reply is None else reply.headers.get("x-oss-ec", ""),
                 request_headers=call.headers,
-                response_headers=headers,
                 bytes=visit.body.received,
                 request_id=visit.request_id,
                 connection=visit.wire.connection.number,
