@@ -69,16 +69,6 @@ def verify(
 
     For a form, signature and conditions are checked, but not the size of its file.
     """
-    refusal = verify_signature(call, find=find, now=now, regions=regions)
-    if refusal is not None or call.form is None:
-        return refusal
-    return _policy_refusal(call.form, call.bucket, now)
-
-
-def verify_signature(
-    call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
-) -> Refusal | None:
-    """Return the same as :func:`verify`, but ignore the conditions of a form's policy."""
     judge = _Verification(call, find, now, regions)
     try:
         if call.form is None:
@@ -87,7 +77,7 @@ def verify_signature(
             judge.form(call.form.fields)
     except RefusedError as error:
         return error.refusal
-    return None
+    return None if call.form is None else _policy_refusal(call.form, call.bucket, now)
 
 
 _denied = partial(refused, "AccessDenied")
