@@ -332,9 +332,6 @@ class ConnectionOptions:
     allow_http: bool = option("--allow-http")
     retries: int | None = option("--retries",
         "Maximum number of retries of a request.  [default: 5]", type=click.IntRange(0, 100))
-    timeout: float | None = option("--timeout SECONDS",
-        "Maximum time without progress.  [default: 60]",
-        type=click.FloatRange(0, min_open=True))
     # fmt: on
 
     @property
