@@ -20,6 +20,7 @@ from .context import CallContext
 from .faults import Fault, Faults
 from .forms import open_form
 from .messages import (
+    WITHOUT_BODY,
     Call,
     EmulatorReply,
     Refusal,
@@ -135,7 +136,7 @@ class App:
                 "x-oss-request-id": visit.request_id,
                 **reply.headers,
             }
-            if reply.status != HTTPStatus.NO_CONTENT:
+            if reply.status not in WITHOUT_BODY:
                 headers["Content-Length"] = str(reply.content_length)
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)

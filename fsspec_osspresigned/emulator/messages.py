@@ -223,6 +223,7 @@ def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> Refuse
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
 _XML = {"Content-Type": "application/xml"}
+WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 Content = Mapping[str, Any] | str
 
@@ -294,6 +295,7 @@ def error_reply(
     body = xml("Error", content)
     if call.method == "HEAD":  # a reply to HEAD has no body
         headers["x-oss-err"] = base64.b64encode(body).decode()
+    if call.method == "HEAD" or refusal.status in WITHOUT_BODY:
         body = b""
     else:
         headers |= _XML
