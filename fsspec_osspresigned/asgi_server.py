@@ -71,16 +71,15 @@ class LoopbackServer:
     """Serve *app* on 127.0.0.1 in a thread while the ``with`` block runs.
 
     The block begins when connections are accepted. Leaving it stops the server and
-    frees the port; a request that still runs a second later is cancelled. *port* 0
-    lets the system choose a free port; the attribute ``port`` then has its number.
+    frees the port; a request that still runs a second later is cancelled. The
+    system chooses a free port; after the start, the attribute ``port`` has its number.
 
     Raises:
-        OSError: the port is taken.
         RuntimeError: the app failed to start, or did not start within 30 seconds.
     """
 
-    def __init__(self, app: Any, port: int = 0) -> None:
-        self.port = port
+    def __init__(self, app: Any) -> None:
+        self.port = 0
         self._app = app
         self._stack = contextlib.ExitStack()
 

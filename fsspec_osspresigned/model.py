@@ -84,6 +84,8 @@ FORBID_OVERWRITE = "x-oss-forbid-overwrite"
 OBJECT_ACL = "x-oss-object-acl"
 STORAGE_CLASS = "x-oss-storage-class"
 TRAFFIC_LIMIT = "x-oss-traffic-limit"
+TAGGING = "x-oss-tagging"
+META, ENCRYPTION = "x-oss-meta-", "x-oss-server-side-"  # first parts of names
 REQUEST_PAYER = "x-oss-request-payer"
 _PUBLISHED = (OBJECT_ACL, "x-oss-callback", "x-oss-callback-var")
 

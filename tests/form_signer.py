@@ -12,7 +12,7 @@ from fsspec_osspresigned.emulator.messages import (
     ReceivedForm,
     Refusal,
 )
-from fsspec_osspresigned.emulator.verifying import verify_signature
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.errors import NotCoveredError
 from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
 from fsspec_osspresigned.owner.grants import GrantTerms
@@ -35,7 +35,10 @@ def signature_refusal(
     """Return why OSS would refuse the signature of a form; None if it is valid."""
     form = ReceivedForm(lower_names(fields), FormPart("file"))
     call = Call(bucket="", key="", form=form)
-    return verify_signature(call, find=lambda _: key, now=now)
+    refusal = verify(call, find=lambda _: key, now=now)
+    # The conditions of the policy are judged after the signature.
+    is_policy = refusal is not None and refusal.ec.startswith("0006-")
+    return None if is_policy else refusal
 
 
 class FormSigner(Signer):

@@ -91,7 +91,7 @@ def inner_imports(module: str, *, only_at_top: bool = False) -> Iterator[Import]
 def group(module: str) -> str:
     """Return how the page names *module*: by its folder, or by itself at the root.
 
-    The facts of dialects stand apart, because every folder may import them.
+    The facts of other stores stand apart, because every folder may import them.
     """
     return module if module == FACTS else module.partition(".")[0]
 

@@ -402,7 +402,7 @@ class Client:
     async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        from ..dialects.s3 import with_checksums  # noqa: PLC0415 - needed only for other stores
+        from ..signers.s3_checksums import with_checksums  # noqa: PLC0415 - needed only for other stores
 
         self.s3_buckets.add(operation.bucket)
         return await blocking(with_checksums, operation, signed, body)

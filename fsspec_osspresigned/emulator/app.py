@@ -20,6 +20,7 @@ from .context import CallContext
 from .faults import Fault, Faults
 from .forms import open_form
 from .messages import (
+    WITHOUT_BODY,
     Call,
     EmulatorReply,
     Refusal,
@@ -88,7 +89,6 @@ class RequestRecord:
     code: str | None
     ec: str
     request_headers: Mapping[str, str] = field(converter=_without_secrets, repr=False)
-    response_headers: Mapping[str, str] = field(repr=False)
     bytes: int
     request_id: str
     connection: int
@@ -98,7 +98,6 @@ class RequestRecord:
 WIRE = "osspresigned.wire"
 
 _NONE = Fault()
-_WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 @define(kw_only=True, eq=False)
@@ -137,7 +136,7 @@ class App:
                 "x-oss-request-id": visit.request_id,
                 **reply.headers,
             }
-            if reply.status not in _WITHOUT_LENGTH:
+            if reply.status not in WITHOUT_BODY:
                 headers["Content-Length"] = str(reply.content_length)
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
@@ -268,8 +267,6 @@ class App:
             return
         visit.is_recorded = True
         call = visit.call
-        sent = {} if reply is None else reply.headers
-        headers = {name.lower(): value for name, value in sent.items()}
         self.records.append(
             RequestRecord(
                 action=call.action,
@@ -283,9 +280,8 @@ class App:
                 upload_id=call.upload_id,
                 status=None if reply is None else reply.status,
                 code=None if reply is None else reply.code,
-                ec=headers.get("x-oss-ec", ""),
+                ec="" if reply is None else reply.headers.get("x-oss-ec", ""),
                 request_headers=call.headers,
-                response_headers=headers,
                 bytes=visit.body.received,
                 request_id=visit.request_id,
                 connection=visit.wire.connection.number,

@@ -15,11 +15,14 @@ from ..http.checksums import CRC_HEADER
 from ..model import (
     ACLS,
     COPY_SOURCE,
+    ENCRYPTION,
     FORBID_OVERWRITE,
     MAX_SINGLE_PUT,
+    META,
     OBJECT_ACL,
     STORAGE_CLASS,
     STORAGE_CLASSES,
+    TAGGING,
     TRAFFIC_LIMIT,
 )
 from .messages import (
@@ -37,7 +40,6 @@ from .wire import IncomingBody
 
 ID = "1000000000000001"
 OWNER = {"ID": ID, "DisplayName": ID}
-ENCRYPTION = "x-oss-server-side-"
 
 _MAX_CALLBACK = 5 * 1024
 
@@ -173,8 +175,6 @@ def encryption(headers: Mapping[str, str]) -> dict[str, str]:
     return {n: v for n, v in headers.items() if n.startswith(ENCRYPTION)}
 
 
-META = "x-oss-meta-"
-TAGGING = "x-oss-tagging"
 HTTP_PROPERTIES = (
     *("cache-control", "content-disposition", "content-encoding"),
     *("content-language", "content-type", "expires"),

@@ -11,7 +11,7 @@ from ..model import STORAGE_CLASS, Action
 from ..units import oss_moment
 from .context import OWNER, CallContext
 from .messages import EmulatorReply, invalid_argument, quoted, refused, xml_reply
-from .store import DELETE_MARKER, StoredObject, StoredUpload
+from .store import DELETE_MARKER, StoredObject
 from .writing import find_upload, names
 
 _T = TypeVar("_T")
@@ -60,10 +60,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
             {
                 "Key": shown(stored.key),
                 "LastModified": oss_moment(stored.modified),
-                "ETag": quoted(stored.etag),
-                "Type": stored.kind,
-                "Size": stored.size,
-                "StorageClass": stored.headers[STORAGE_CLASS],
+                **_described(stored),
                 "Owner": OWNER if shows_owner else None,
             }
             for stored in map(context.bucket.objects.__getitem__, keys)
@@ -119,50 +116,44 @@ def read_token(token: str) -> str:
         raise invalid_argument(message, "continuation-token") from error
 
 
+def _described(stored: StoredObject) -> dict[str, Any]:
+    return {
+        "ETag": quoted(stored.etag),
+        "Type": stored.kind,
+        "Size": stored.size,
+        "StorageClass": stored.headers[STORAGE_CLASS],
+    }
+
+
 async def list_object_versions(context: CallContext) -> EmulatorReply:
-    query, shown = context.call.parameters, _shown(context)
-    if "delimiter" in query:
-        raise refused("NotImplemented", Header="delimiter")
-    prefix, after = query.get("prefix", ""), query.get("key-marker", "")
-    bucket, passed = context.bucket, query.get("version-id-marker", "")
+    query, shown, bucket = context.call.parameters, _shown(context), context.bucket
+    for name in ("delimiter", "key-marker", "version-id-marker"):
+        if query.get(name):
+            raise refused("NotImplemented", Header=name)
+    prefix = query.get("prefix", "")
     plain = {key: {"null": stored} for key, stored in bucket.objects.items()}
     known = plain | bucket.versions
-    rows: list[tuple[str, str, StoredObject, bool]] = []
-    for key in sorted(known):
-        if not key.startswith(prefix) or key < after:
-            continue
-        ids = list(reversed(known[key]))
-        if key == after:
-            # without a version ID, all versions of the marker's key are skipped
-            rest = ids[ids.index(passed) + 1 :] if passed in ids else []
-        else:
-            rest = ids
-        rows += [(key, i, known[key][i], i == ids[0]) for i in rest]
-    page, limits = _cut(context, "keys", rows, _DEFAULT_PAGE)
     entries: dict[str, list[dict[str, Any]]] = {"DeleteMarker": [], "Version": []}
-    for key, version_id, stored, is_newest in page:
-        entry = {
-            "Key": shown(key),
-            "VersionId": version_id,
-            "IsLatest": is_newest,
-            "LastModified": oss_moment(stored.modified),
-            "Owner": OWNER,
-        }
-        if stored.kind == DELETE_MARKER:
-            entries["DeleteMarker"].append(entry)
-            continue
-        own = {"ETag": quoted(stored.etag), "Type": stored.kind, "Size": stored.size}
-        own["StorageClass"] = stored.headers[STORAGE_CLASS]
-        entries["Version"].append({**entry, **own})
+    for key in sorted(key for key in known if key.startswith(prefix)):
+        newest = next(reversed(known[key]))
+        for version_id, stored in reversed(known[key].items()):
+            entry = {
+                "Key": shown(key),
+                "VersionId": version_id,
+                "IsLatest": version_id == newest,
+                "LastModified": oss_moment(stored.modified),
+                "Owner": OWNER,
+            }
+            if stored.kind == DELETE_MARKER:
+                entries["DeleteMarker"].append(entry)
+            else:
+                entries["Version"].append({**entry, **_described(stored)})
     content = {
         "Name": bucket.name,
         "Prefix": shown(prefix),
-        "KeyMarker": shown(after),
-        "VersionIdMarker": passed,
-        **limits,
+        "MaxKeys": _MAX_PAGE,
+        "IsTruncated": False,
         "EncodingType": context.encoding,
-        "NextKeyMarker": shown(page[-1][0]) if page else "",
-        "NextVersionIdMarker": page[-1][1] if page else "",
         **entries,
     }
     return xml_reply("ListVersionsResult", content)
@@ -170,23 +161,20 @@ async def list_object_versions(context: CallContext) -> EmulatorReply:
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
     query, shown = context.call.parameters, _shown(context)
-    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    if query.get("delimiter"):
+        raise refused("NotImplemented", Header="delimiter")
+    prefix = query.get("prefix", "")
     key, upload_id = query.get("key-marker", ""), query.get("upload-id-marker", "")
     # Without an upload ID, all uploads of the marker's key are skipped.
     after = (key, upload_id or _AFTER_ALL)
-    rows: dict[tuple[str, str], StoredUpload | None] = {}
-    for upload in context.bucket.uploads.values():
-        head = _folded(upload.key, prefix, delimiter)
-        place = (head, "") if head else (upload.key, upload.upload_id)
-        if upload.key.startswith(prefix) and place > after:
-            rows[place] = None if head else upload
-    page, limits = _cut(context, "uploads", sorted(rows))
+    uploads = {(u.key, u.upload_id): u for u in context.bucket.uploads.values()}
+    rows = [row for row in sorted(uploads) if row[0].startswith(prefix) and row > after]
+    page, limits = _cut(context, "uploads", rows)
     content = {
         "Bucket": context.bucket.name,
         "KeyMarker": shown(key),
         "UploadIdMarker": upload_id,
         "Prefix": shown(prefix),
-        "Delimiter": shown(delimiter),
         **limits,
         "EncodingType": context.encoding,
         "NextKeyMarker": shown(page[-1][0]) if page else "",
@@ -198,9 +186,8 @@ async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
                 "StorageClass": upload.headers[STORAGE_CLASS],
                 "Initiated": oss_moment(upload.initiated),
             }
-            for upload in filter(None, map(rows.get, page))
+            for upload in map(uploads.__getitem__, page)
         ],
-        "CommonPrefixes": [{"Prefix": shown(p)} for p, i in page if not i],
     }
     return xml_reply("ListMultipartUploadsResult", content)
 

@@ -111,7 +111,6 @@ INTERNAL = "InternalError"
 # code of that status. OSS answers NotImplemented to conditions on a PutObject.
 _TABLE = """
 203 CallbackFailed 0007-00000203 Error status : 502.
-304 NotModified - Not Modified
 400 InvalidArgument - The request is not valid.
 400 EntityTooLarge - Your proposed upload exceeds the maximum allowed object size.
 400 EntityTooSmall 0042-00000213 Your proposed upload smaller than the minimum allowed size.
@@ -224,6 +223,7 @@ def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> Refuse
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
 _XML = {"Content-Type": "application/xml"}
+WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 Content = Mapping[str, Any] | str
 
@@ -295,7 +295,7 @@ def error_reply(
     body = xml("Error", content)
     if call.method == "HEAD":  # a reply to HEAD has no body
         headers["x-oss-err"] = base64.b64encode(body).decode()
-    if call.method == "HEAD" or refusal.status == HTTPStatus.NOT_MODIFIED:
+    if call.method == "HEAD" or refusal.status in WITHOUT_BODY:
         body = b""
     else:
         headers |= _XML

@@ -274,29 +274,22 @@ class Emulator:
         self.close()
 
 
-def serve(
-    *,
-    port: int = 9000,
-    stop: threading.Event | None = None,
-    sts: int | None = None,
-    **options: Any,
-) -> None:
-    """Run an emulator until *stop*, SIGINT or SIGTERM; print its address and keys.
+def serve(*, port: int = 9000, sts: int | None = None, **options: Any) -> None:
+    """Run an emulator until SIGINT or SIGTERM; print its address and keys.
+
+    It works in the main thread only.
 
     Args:
         port: TCP port; 0 lets the system choose a free port.
-        stop: event that ends the emulator; None handles SIGINT and SIGTERM instead,
-            which only works in the main thread.
         sts: lifetime of a temporary (STS) key in seconds; None uses a long-term key.
         options: arguments of :class:`Emulator`.
 
     Raises:
         OSError: the port is taken.
     """
-    done = stop or threading.Event()
-    if stop is None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: done.set())
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
     if sts is not None:
         options["credentials"] = [_sts_key(sts)]
     with Emulator(port=port, **options) as oss:

@@ -41,6 +41,7 @@ from ..signing.post_policy import (
     PostPolicy,
     post_signature,
 )
+from ..signing.presigning import is_visible
 from ..units import oss_moment
 from .messages import Call, ReceivedForm, Refusal, RefusedError, refused
 
@@ -53,8 +54,6 @@ ANONYMOUS = Refusal(
     ec="0003-00000001",
 )
 _PAYLOAD = "x-oss-content-sha256"
-_TOKEN = "x-oss-security-token"  # noqa: S105 - the name of a header
-_is_visible = re.compile(r"[!-~]+").fullmatch
 _is_number = re.compile(r"-?[0-9]{1,15}").fullmatch
 _is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
 
@@ -69,16 +68,6 @@ def verify(
 
     For a form, signature and conditions are checked, but not the size of its file.
     """
-    refusal = verify_signature(call, find=find, now=now, regions=regions)
-    if refusal is not None or call.form is None:
-        return refusal
-    return _policy_refusal(call.form, call.bucket, now)
-
-
-def verify_signature(
-    call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
-) -> Refusal | None:
-    """Return the same as :func:`verify`, but ignore the conditions of a form's policy."""
     judge = _Verification(call, find, now, regions)
     try:
         if call.form is None:
@@ -87,7 +76,7 @@ def verify_signature(
             judge.form(call.form.fields)
     except RefusedError as error:
         return error.refusal
-    return None
+    return None if call.form is None else _policy_refusal(call.form, call.bucket, now)
 
 
 _denied = partial(refused, "AccessDenied")
@@ -162,7 +151,7 @@ class _Verification:
         for name in ("OSSAccessKeyId", "Signature"):
             if not query.get(name):
                 raise _denied(f"The {name} parameter is missing.")
-        if _TOKEN in self.received.headers:
+        if TOKEN_FIELD in self.received.headers:
             text = "Security-token must be provided by query string parameter."
             raise refused("InvalidRequest", text)
         key = self._key(query["OSSAccessKeyId"], query.get("security-token"))
@@ -175,7 +164,7 @@ class _Verification:
         self._check_scope(claim)
         self._check_life(claim, query.get("x-oss-expires"))
         self._check_additional(claim)
-        key = self._key(claim.name, query.get(_TOKEN))
+        key = self._key(claim.name, query.get(TOKEN_FIELD))
         # Only the first signature is excluded; a second one was added after signing.
         at = next(i for i, pair in enumerate(pairs) if pair[0] == "x-oss-signature")
         self._compare_v4(key, pairs[:at] + pairs[at + 1 :], claim, _ec(201))
@@ -188,7 +177,7 @@ class _Verification:
             self._check_date(date, _parse_date(date))
             # alibabacloud-oss-v2 sends the token by the second name, which is not
             # signed.
-            token = headers.get(_TOKEN, headers.get("security-token"))
+            token = headers.get(TOKEN_FIELD, headers.get("security-token"))
             key = self._key(match[1], token)
             self._compare_v1(key, dict(reversed(pairs)), date, match[2])
             return
@@ -205,7 +194,7 @@ class _Verification:
         day = "" if moment is None else oss_moment(moment)[:10].replace("-", "")
         self._check_date(date, moment if day == claim.scope[0] else None)
         self._check_additional(claim)
-        key = self._key(claim.name, headers.get(_TOKEN))
+        key = self._key(claim.name, headers.get(TOKEN_FIELD))
         if headers.get(_PAYLOAD) != "UNSIGNED-PAYLOAD":
             raise _invalid(f"The header {_PAYLOAD} must be UNSIGNED-PAYLOAD.")
         self._compare_v4(key, pairs, claim)
@@ -217,10 +206,10 @@ class _Verification:
         if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day/region/product/end
             raise _invalid("The x-oss-credential parameter is malformed.", ec=_ec(224))
         _, region, product, _ = scope
-        if not _is_visible(claim.name):
+        if not is_visible(claim.name):
             raise _invalid("The access key id is malformed.", ec=_ec(222))
         is_served = self.regions is None or region in self.regions
-        if not _is_visible(region) or not is_served:
+        if not is_visible(region) or not is_served:
             is_header = "authorization" in self.received.headers
             message = "The signing region in credential is invalid."
             if is_header:
@@ -343,7 +332,7 @@ class _Verification:
         if version != ALGORITHM:
             raise _invalid("The signature version is not supported.", ec=_ec(66))
         name, *scope = credential.rsplit("/", 4)
-        if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not _is_visible(name):  # noqa: PLR2004 - day/region/product/end
+        if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not is_visible(name):  # noqa: PLR2004 - day/region/product/end
             raise _invalid("The x-oss-credential form field is malformed.", ec=_ec(708))
         day, region = scope[:2]
         signed_at = parse_moment(date)

@@ -15,13 +15,18 @@ from attrs import evolve
 
 from .. import parsing
 from ..http.checksums import combine
-from ..model import COPY_SOURCE, MAX_PARTS, MIN_PART, OBJECT_ACL
+from ..model import (
+    COPY_SOURCE,
+    ENCRYPTION,
+    MAX_PARTS,
+    META,
+    MIN_PART,
+    OBJECT_ACL,
+    TAGGING,
+)
 from ..units import oss_moment
 from .context import (
-    ENCRYPTION,
     HTTP_PROPERTIES,
-    META,
-    TAGGING,
     CallContext,
     check_traffic_limit,
     checksums,

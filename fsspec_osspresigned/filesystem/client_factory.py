@@ -51,7 +51,7 @@ _REPLACED = {
 
 # Modules that this package or its libraries import on first use.
 _LAZY = (
-    *("upload.journal", "client.error_codes", "dialects.s3"),
+    *("upload.journal", "client.error_codes", "signers.s3_checksums"),
     *("signers.batching", "upload.codecs"),
     *("upload.resume", "upload.writer"),
 )

@@ -207,10 +207,9 @@ class Target:
         path: str,
         headers: Mapping[str, str] | None = None,
         optional_headers: Mapping[str, str] | None = None,
-        checksum: str = "auto",
     ) -> Target:
         """Return the target *path* with these headers; None means no headers."""
-        return cls(path, TargetKind(headers, optional_headers, checksum))
+        return cls(path, TargetKind(headers, optional_headers))
 
     def operation(
         self,

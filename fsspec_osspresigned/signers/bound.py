@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
-from ..dialects.s3 import CHECKSUMS
 from ..errors import WrongRequestSignedError
 from ..model import Operation, SignedRequest
 from ..secret import SecretURL
 from ..signing.signed_url import describe
 from ..url_checks import decoded_path, header_problems, url_problem
+from .s3_checksums import CHECKSUMS
 from .wire_protocol import URLBinding, acl_problem
 
 # headers for which the client sends its own value

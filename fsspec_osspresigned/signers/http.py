@@ -18,13 +18,12 @@ from ..errors import (
     SignerUnavailableError,
     WrongRequestSignedError,
 )
-from ..model import Operation, Reply, SignedRequest
+from ..model import COPY_SOURCE, OBJECT_ACL, Operation, Reply, SignedRequest
 from ..other_stores import S3_ACL, S3_COPY_SOURCE, S3_GRANT
 from ..secret import HiddenMapping, Secret, SecretURL, resolve_text, token_reference
 from ..signing.canonical import as_secret
 from ..signing.endpoint import check_key
 from ..signing.signed_url import describe
-from ..units import KIB
 from ..url_checks import (
     as_read,
     header_problems,
@@ -33,7 +32,13 @@ from ..url_checks import (
 )
 from . import wire_protocol
 from .base import Outcome, Permissions, Signer, all_signed
-from .wire_protocol import SignerProblem, SignerReply, URLBinding
+from .wire_protocol import (
+    MAX_TOKEN,
+    SignerProblem,
+    SignerReply,
+    URLBinding,
+    is_bearer_token,
+)
 
 TokenSource = Callable[[], Secret | None]
 # Sends method, URL, headers and body, and returns any reply. The last argument is the
@@ -46,13 +51,10 @@ SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply
 _REFUSAL_LIFE = 5.0
 # Headers that a signer may not add, because they would read, link or publish something
 # else.
-_NEVER_ADDED = (
-    *("x-oss-copy-source", "x-oss-symlink-target", "x-oss-object-acl", "x-oss-acl"),
+NEVER_ADDED = (
+    *(COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl"),
     *(S3_COPY_SOURCE, S3_ACL, S3_GRANT),
 )
-_MAX_TOKEN = 4 * KIB
-# RFC 6750, section 2.1: b64token.
-_SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _PAIR = re.compile(r"[!-9;-~][ -9;-~]*:[ -~]+")  # RFC 7617: user and password
 
 
@@ -95,8 +97,8 @@ def _from_callable(answer: object, *, pairs: bool) -> Secret | None:
 
 def _checked(held: Secret, source: str, *, pairs: bool) -> Secret:
     is_pair = pairs and _PAIR.fullmatch(held.reveal())
-    fits = is_pair or _SYNTAX.fullmatch(held.reveal())
-    if len(held.reveal()) > _MAX_TOKEN or not fits:
+    fits = is_pair or is_bearer_token(held.reveal())
+    if len(held.reveal()) > MAX_TOKEN or not fits:
         msg = f"{source} holds no bearer token (RFC 6750: one line, at most 4 KiB)"
         raise ConfigurationError(msg)
     return held
@@ -331,7 +333,7 @@ def _answer_problem(
     requested = {name.lower(): value.strip() for name, value in wanted.items()}
     for name, value in answer.headers.items():
         lower = name.lower()
-        if lower.startswith(_NEVER_ADDED) and requested.get(lower) != value:
+        if lower.startswith(NEVER_ADDED) and requested.get(lower) != value:
             return f"the header {name!r} was not requested"
     return own_header_problem(
         answer.headers, answer.url, additional, operation.content_length

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..errors import NotCoveredError
 from ..model import (
+    ENCRYPTION,
     FORBID_OVERWRITE,
     MAX_POST_OBJECT,
+    META,
     OBJECT_ACL,
     REQUEST_PAYER,
     STORAGE_CLASS,
+    TAGGING,
     TRAFFIC_LIMIT,
     Action,
     Operation,
@@ -33,15 +36,12 @@ from .base import form_fields
 from .post_grant_parser import PostGrant
 from .wire_protocol import acl_problem
 
-_META = "x-oss-meta-"
-_SSE = "x-oss-server-side-"
 _TYPE = "content-type"
-_TAGS = "x-oss-tagging"
-_PREFIXES = (_META, _SSE)
+_PREFIXES = (META, ENCRYPTION)
 # Headers that a form sends as a field, most of them with the same name.
 _SAME = {
     *("cache-control", "content-disposition", "content-encoding", "expires", _TYPE),
-    *(OBJECT_ACL, STORAGE_CLASS, FORBID_OVERWRITE, TRAFFIC_LIMIT, _TAGS),
+    *(OBJECT_ACL, STORAGE_CLASS, FORBID_OVERWRITE, TRAFFIC_LIMIT, TAGGING),
     *("x-oss-callback", "x-oss-callback-var"),
 }
 # Field that a policy may require -> the option that sets it.
@@ -51,9 +51,9 @@ _OPTIONS = {
     STORAGE_CLASS: "storage_class=",
     FORBID_OVERWRITE: "overwrite=",
     "callback": "callback=",
-    _TAGS: "tagging=",
-    _META: "metadata=",
-    _SSE: "server_side_encryption=",
+    TAGGING: "tagging=",
+    META: "metadata=",
+    ENCRYPTION: "server_side_encryption=",
 }
 _ANY_TYPE = "application/octet-stream"
 # Statuses by which OSS can confirm a form. The body of 201 is not needed.
@@ -160,7 +160,9 @@ def _problems(
         lower = name.lower()
         if lower not in _SAME and not lower.startswith(_PREFIXES):
             yield f"the header {name} has no field in a form: leave it out"
-        elif lower == _TAGS and not (grant.policy.named(_TAGS) or grant.has(_TAGS)):
+        elif lower == TAGGING and not (
+            grant.policy.named(TAGGING) or grant.has(TAGGING)
+        ):
             # OSS documents no form field for tags, and would silently drop them.
             yield "it does not name x-oss-tagging: leave tagging= out"
     fields = {**new, **{name: value.reveal() for name, value in kept.items()}}

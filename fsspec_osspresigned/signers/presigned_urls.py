@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field
 
-from ..dialects.s3 import CHECKSUMS
 from ..errors import ConfigurationError, NotCoveredError, WrongRequestSignedError
 from ..model import FORBID_OVERWRITE, MIN_PART, Action, Operation, SignedRequest
 from ..other_stores import S3_MIN_PART
@@ -34,6 +33,7 @@ from ..url_map.source import MapSource, kind_of, load, mistaken, warn_if_exposed
 from ..url_map.url_file import headers_in, split_url_file
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant, Signer
+from .s3_checksums import CHECKSUMS
 
 # Actions that begin an upload. None means that only the grant is requested.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}

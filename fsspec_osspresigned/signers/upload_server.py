@@ -220,12 +220,10 @@ class UploadServer(ABC):
 class UploadServerSigner(Signer):
     """Signer that translates calls of OSS into calls of *server*."""
 
-    def __init__(
-        self, server: UploadServer, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, server: UploadServer) -> None:
         self.names_objects, self.notice = server.names_objects, server.notice
         self.digests = server.digests
-        self._server, self._clock = server, clock
+        self._server = server
         self._uploads: dict[str, OpenUpload] = {}
         # issue time of the newest request that the store refused
         self._refused_at = -1.0
@@ -328,7 +326,7 @@ class UploadServerSigner(Signer):
         return held
 
     def _is_over(self, held: SignedRequest) -> bool:
-        return held.issued_at <= self._refused_at or held.is_stale(self._clock())
+        return held.issued_at <= self._refused_at or held.is_stale(time.time())
 
     # -- calls that the server carries out ---------------------------------------------------
 

@@ -25,7 +25,7 @@ from ..model import OBJECT_ACL, THRESHOLD, Action, Operation, Reply
 from ..other_stores import S3_ACL, S3_GRANT, S3_HEADER, S3_KEY_V2
 from ..secret import HiddenMapping, Secret, redact, without
 from ..signing.canonical import OWN_PARAMETERS
-from ..units import MIB, shown_bytes
+from ..units import KIB, MIB, shown_bytes
 from ..url_checks import (
     decoded_path,
     http_problem,
@@ -38,6 +38,11 @@ from .base import MAX_REQUESTS, Permissions
 
 MAX_REQUEST_BODY = MIB
 MAX_REPLY = 4 * MIB
+MAX_TOKEN = 4 * KIB
+# RFC 6750, section 2.1: b64token.
+is_bearer_token = re.compile(r"[A-Za-z0-9._~+/-]+=*").fullmatch
+# For signatures that a check requests and does not use.
+SAMPLE_UPLOAD_ID = "0004B9895DBBB6EC98E3"
 JSON_HEADERS = {
     "Accept": "application/json, application/problem+json",
     "Content-Type": "application/json",

@@ -37,7 +37,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 _OF_NOTHING = hashlib.sha256().hexdigest()
 
 _is_token = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
-_is_visible = re.compile(r"[!-~]+").fullmatch
+is_visible = re.compile(r"[!-~]+").fullmatch
 _is_value = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?").fullmatch
 _is_method = re.compile(r"[A-Z]+").fullmatch
 _is_region = re.compile(r"(?!oss-)[a-z0-9][a-z0-9-]*").fullmatch
@@ -236,11 +236,11 @@ def credential_problems(credentials: Credentials) -> Iterator[str]:
     name, token = credentials.access_key_id, credentials.security_token
     if not name:
         yield "the access key id is empty"
-    elif "/" in name or not _is_visible(name):
+    elif "/" in name or not is_visible(name):
         yield "the access key id holds a space, a slash or a character outside ASCII"
     if not credentials.access_key_secret.reveal():
         yield "the access key secret is empty"
-    if token is not None and not _is_visible(token.reveal()):
+    if token is not None and not is_visible(token.reveal()):
         yield "the security token is empty or holds spaces: use None for none"
 
 

@@ -27,7 +27,7 @@ from ..units import shown_local, shown_text
 
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
-    *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
+    *("metadata", "content_type", "storage_class", "part_size", "receipts"),
     *("resume_dir", "state", "ignore_times", "max_delete", "grant", "upload_server"),
     "max_concurrency",
 )

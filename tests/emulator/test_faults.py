@@ -275,3 +275,13 @@ def test_the_command(capsys):
     rules = capsys.readouterr().out.partition("A RULE is")[2]
     rules = re.findall(r"^ +([*A-Z][A-Za-z]*:\S+)", rules, re.MULTILINE)
     assert len(parse_faults(rules)) == 8
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_refusal_without_a_body(client, oss, status):
+    """A status that has no body is sent without one, and the connection goes on."""
+    oss.faults.add(Fault(status=status))
+    reply = client.call("PUT", "k", data=b"x")
+    assert (reply.status_code, reply.content) == (status, b"")
+    assert client.put("k").status_code == 200
+    assert len({request.connection for request in oss.requests}) == 1

@@ -140,9 +140,6 @@ def test_uploads(client):
     assert rows(look(key_marker="u/b")) == wanted[2:]
     found = look(encoding_type="url", prefix="u/ü")
     assert found.findtext("Upload/Key") == "u%2F%C3%BC%20a"
-    found = look(delimiter="/")
-    assert rows(found) == wanted[3:]
-    assert [e.text for e in found.iterfind("CommonPrefixes/Prefix")] == ["u/"]
 
 
 def test_parts(client):
@@ -195,17 +192,7 @@ def test_versions(make_client):
         ]
         assert versions_of(look()) == wanted
         assert versions_of(look(prefix="b/")) == [wanted[0], *wanted[2:]]
-        assert versions_of(look(key_marker="a")) == [wanted[0], *wanted[2:]]
-        found, query = [], {}
-        for _ in wanted:
-            page = look(max_keys="1", **query)
-            found += versions_of(page)
-            query = {
-                "key_marker": page.findtext("NextKeyMarker"),
-                "version_id_marker": page.findtext("NextVersionIdMarker"),
-            }
-        assert found == [wanted[1], wanted[0], *wanted[2:]]
-        assert page.findtext("IsTruncated") == "false"
+        assert look().findtext("IsTruncated") == "false"
         encoded_key = look(encoding_type="url", prefix="b/").findtext("Version/Key")
         assert encoded_key == "b%2F%C3%BC"
 

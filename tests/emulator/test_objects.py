@@ -171,12 +171,8 @@ def test_overrides(client):
         ("If-Match", '"a", {etag}', 200),
         ("If-Match", "*", 200),
         ("If-Match", '"a"', 412),
-        ("If-None-Match", '"a"', 200),
-        ("If-None-Match", "{etag}", 304),
-        ("If-Modified-Since", PAST, 200),
-        ("If-Modified-Since", FUTURE, 304),
-        ("If-Modified-Since", "yesterday", 200),
-        ("If-Modified-Since", f"Mon, 01 Jan 2026 00:00:00 +{'9' * 30}", 200),
+        ("If-Unmodified-Since", "yesterday", 200),
+        ("If-Unmodified-Since", f"Mon, 01 Jan 2026 00:00:00 +{'9' * 30}", 200),
         ("If-Unmodified-Since", FUTURE, 200),
         ("If-Unmodified-Since", PAST, 412),
     ],
@@ -188,8 +184,6 @@ def test_conditions(client, condition, value, status):
     got = client.call("GET", "k", unsigned=headers)
     assert got.status_code == client.call("HEAD", "k", unsigned=headers).status_code
     assert got.status_code == status
-    if status == 304:
-        assert (got.headers["ETag"], got.content) == (etag, b"")
     if status == 412:
         assert f"<Condition>{condition}</Condition>" in got.text
     source = {COPY: f"/{BUCKET}/k", f"{COPY}-{condition}": headers[condition]}

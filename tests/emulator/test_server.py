@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import fsspec
 import pytest
 import requests
 
-from fsspec_osspresigned.emulator import Emulator, parse_faults, serve
+from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.signers.keys import environment_credentials
 
@@ -63,39 +60,31 @@ def test_nothing_is_logged_of_a_signature(client, caplog):
     assert not [r for r in server if "ignature" in r.getMessage()]
 
 
-def test_what_serve_prints_signs(monkeypatch):
-    """Exported, the printed variables sign; with ``sts`` they are a key that ends."""
-    out, seen = io.StringIO(), []
-
-    class Ender(threading.Event):
-        def wait(self, timeout=None):
-            assert "(buckets: some-bucket)" in out.getvalue()
-            for line in out.getvalue().split("export ")[1:]:
-                name, _, value = line.split()[0].partition("=")
-                monkeypatch.setenv(name, value)
-            fs = fsspec.filesystem("osspresigned", signer="keys", allow_http=True)
-            with pytest.raises(PermissionError):
-                fs.pipe_file("some-bucket/k", b"x")
-            fs.pipe_file("some-bucket/k", b"x")
-            seen.append(environment_credentials().expires_at - time.time())
-            return True
-
-    faults = parse_faults(["*:refuse=denied"])
-    with contextlib.redirect_stdout(out):
-        serve(port=0, stop=Ender(), sts=900, buckets=["some-bucket"], faults=faults)
-    assert seen == [pytest.approx(900, abs=30)]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_alone_ends_on_a_signal(number):
-    """As a program it prints to standard output and ends with 0."""
-    code = "from fsspec_osspresigned.emulator import serve; serve(port=0)"
+def test_what_serve_prints_signs(number, monkeypatch):
+    """Exported, the printed variables sign, with ``sts`` for a while; a signal ends it."""
+    code = """
+from fsspec_osspresigned.emulator import parse_faults, serve
+faults = parse_faults(["*:refuse=denied"])
+serve(port=0, sts=900, buckets=["some-bucket"], faults=faults)
+"""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[2],
     ) as process:  # fmt: skip
-        assert "OSS emulator at http://127.0.0.1:" in process.stdout.readline()
+        line = process.stdout.readline()
+        assert "OSS emulator at http://127.0.0.1:" in line
+        assert "(buckets: some-bucket)" in line
+        while "Ctrl-C" not in (line := process.stdout.readline()):
+            name, _, value = line.removeprefix("  export ").strip().partition("=")
+            monkeypatch.setenv(name, value)
+        fs = fsspec.filesystem("osspresigned", signer="keys", allow_http=True)
+        with pytest.raises(PermissionError):
+            fs.pipe_file("some-bucket/k", b"x")
+        fs.pipe_file("some-bucket/k", b"x")
+        left = environment_credentials().expires_at - time.time()
+        assert left == pytest.approx(900, abs=30)
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "fsspec_osspresigned"
 # Folders of the filesystem, as docs/architecture.md lists them.
 FOLDERS = (
-    *("filesystem", "objects", "upload", "client", "options", "signers", "dialects"),
+    *("filesystem", "objects", "upload", "client", "options", "signers"),
     *("url_map", "http", "signing", "engine"),
 )
 _PAIRS: tuple[tuple[type[Any], type[Any]], ...] = (

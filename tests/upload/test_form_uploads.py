@@ -25,7 +25,7 @@ from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MAX_POST_OBJECT, Action
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.options.target import Target
+from fsspec_osspresigned.options.target import Target, TargetKind
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing.post_policy import PolicyCondition
 from tests.form_signer import FormSigner
@@ -59,7 +59,7 @@ def client_of(signer: FormSigner, *, retries: int = 1, **options) -> Client:
 def store(oss, data: bytes = DATA, *, retries: int = 1, signer=None, **target):
     """Store *data* by a form."""
     client = client_of(signer or FormSigner(oss), retries=retries)
-    where = Target.of(PATH, **target)
+    where = Target(PATH, TargetKind(**target))
     return put(client, where, MemoryBody(data))
 
 

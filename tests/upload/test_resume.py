@@ -79,7 +79,6 @@ class World:
 
     def put(self, *, path=PATH, headers=None, tell=None, **options):
         """Store the file as one process would, which remembers nothing."""
-        checksum = options.pop("checksum", "auto")
         self.progress = 0
 
         def count(size):
@@ -89,7 +88,7 @@ class World:
 
         return put(
             self.client(**options),
-            Target.of(path=path, headers=headers, checksum=checksum),
+            Target.of(path=path, headers=headers),
             FileBody.of(str(self.file)),
             count,
         )

@@ -46,7 +46,7 @@ from fsspec_osspresigned.model import (
     Reply,
 )
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.options.target import Target
+from fsspec_osspresigned.options.target import Target, TargetKind
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import upload
@@ -85,7 +85,7 @@ def make(oss: Emulator, signer=None, *, seen=None, retries=3, **options) -> Clie
 def store(client: Client, data: bytes = DATA, *, headers=None, path=PATH, **more):
     """Store bytes of known size."""
     progress = more.pop("progress", None)
-    target = Target.of(path=path, headers=headers, **more)
+    target = Target(path, TargetKind(headers, **more))
     return put(client, target, MemoryBody(data), progress)
 
 

@@ -20,14 +20,13 @@ from ...model import COPY_SOURCE, URL_ACTIONS, Action, Operation, Reply
 from ...secret import Secret, SecretURL, without
 from ...signers import wire_protocol
 from ...signers.http import HTTPSigner, SignerExchange
-from ...signers.wire_protocol import SignerProblem, SignerReply
+from ...signers.wire_protocol import SAMPLE_UPLOAD_ID, SignerProblem, SignerReply
 from ...signing.canonical import quote_path
 from .rows import Result, Row, run
 
 # a bucket, and a prefix of keys, that are not granted
 ELSEWHERE = "osspresigned-check-elsewhere"
 _FOLDER = "osspresigned-check/"
-_UPLOAD_ID = "0004B9895DBBB6EC98E3"
 _MAX_SHOWN = 260  # characters of a request that a report shows
 
 Request: TypeAlias = dict[str, Any]
@@ -96,7 +95,7 @@ class Kit:
         else:
             request["key"] = self.key(name)
         if spec.upload_id:
-            request["upload_id"] = _UPLOAD_ID
+            request["upload_id"] = SAMPLE_UPLOAD_ID
         if spec.part_number:
             request["part_number"] = 1
         if spec.body:

@@ -18,6 +18,7 @@ from ...options.target import Target
 from ...secret import SecretURL
 from ...signers import wire_protocol
 from ...signers.base import MAX_REQUESTS
+from ...signers.http import NEVER_ADDED
 from ...signers.wire_protocol import ITEM_STATUS, SignerProblem, SignerReply
 from ...signing.signed_url import describe
 from ...url_checks import header_problems, own_header_problem
@@ -41,7 +42,6 @@ Judge: TypeAlias = Callable[[Kit, Case, SignerReply], Iterator[str]]
 # Description -> body, and an Authorization header if it is not the right one.
 Calls: TypeAlias = Mapping[str, tuple[Any, ...]]
 
-_NEVER_ADDED = (COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl")
 # seconds by which clocks may differ; a V1 URL has only its expiry time
 _CLOCKS_DIFFER = 300
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
@@ -186,7 +186,7 @@ def _sends_what_was_asked(_: Kit, case: Case, answer: SignerReply) -> Iterator[s
     problems += [
         f"the header {name[:40]!r} was not requested"
         for name in answer.headers
-        if name.lower().startswith(_NEVER_ADDED) and name.lower() not in asked
+        if name.lower().startswith(NEVER_ADDED) and name.lower() not in asked
     ]
     if own := own_header_problem(answer.headers, answer.url, signed, length):
         problems.append(own)

@@ -37,6 +37,7 @@ from ...model import (
     split_path,
 )
 from ...parsing import is_int
+from ...signers.wire_protocol import MAX_TOKEN, is_bearer_token
 from ...signing.endpoint import Endpoint, check_bucket
 from ...signing.presigning import region_problem
 from ...units import bytes_of, seconds_of, shown_bytes
@@ -374,9 +375,7 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+(; ?[ -~]+)?")
 _URL = re.compile(r"https?://[!-:<-~]{1,1000}")  # a semicolon would begin another URL
 _HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
-# RFC 6750, section 2.1: b64token. A shorter token could be guessed from its hash.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-_MIN_TOKEN, _MAX_TOKEN = 16, 4096
+_MIN_TOKEN = 16  # characters; a shorter token could be guessed from its hash
 _MAX_SHOWN = 40
 _MAX_COUNT = 1_000_000_000
 
@@ -411,7 +410,7 @@ def token_problem(token: str) -> str | None:
     """Return why *token* is not a valid bearer token; None if it is."""
     if len(token) < _MIN_TOKEN:
         return f"has less than {_MIN_TOKEN} characters: make one with openssl rand"
-    if len(token) > _MAX_TOKEN or not _TOKEN.fullmatch(token):
+    if len(token) > MAX_TOKEN or not is_bearer_token(token):
         return "is not what RFC 6750 allows: letters, digits and ._~+/- in one line"
     return None
 

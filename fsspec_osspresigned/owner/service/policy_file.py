@@ -24,6 +24,8 @@ from .policy import (
 )
 from .token_store import TokenStore
 
+_INTERVAL = 1.0  # seconds between two looks at the file
+
 
 def make_signer(settings: SignerSettings) -> KeySigner:
     provider = credential_provider(settings.credentials)
@@ -141,17 +143,15 @@ def _problems_of(error: Exception) -> Sequence[str]:
     return getattr(error, "problems", (type(error).__name__,))
 
 
-async def watch(
-    policy: PolicyFile, hangup: asyncio.Event, seconds: float = 1.0
-) -> None:
+async def watch(policy: PolicyFile, hangup: asyncio.Event) -> None:
     """Reload *policy* when *hangup* is set, and after its file changed.
 
-    The file is checked every *seconds*, and loaded when a second check finds no further
+    The file is checked every second, and loaded when a second check finds no further
     change. Runs until it is cancelled.
     """
     while True:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(hangup.wait(), seconds)
+            await asyncio.wait_for(hangup.wait(), _INTERVAL)
         force = hangup.is_set()
         hangup.clear()
         await asyncio.to_thread(policy.refresh, force=force)

@@ -141,8 +141,6 @@ def run(arguments: Sequence[str]) -> int:
     Errors are printed to standard error. With --debug, unexpected ones are raised.
     """
     session = {"debug": False}
-    if arguments[:1] == ["help"]:
-        arguments = [*arguments[1:], "--help"]
     try:
         refuse_presigned(arguments)
         code = osspresigned.main(

@@ -32,6 +32,7 @@ from ...signers.base import Grant, MultipartGrant, sign_checked
 from ...signers.http import service_exchange
 from ...signers.post_grant import PostGrantSigner
 from ...signers.post_grant_parser import PostGrant
+from ...signers.wire_protocol import SAMPLE_UPLOAD_ID
 from ...signing.endpoint import is_public_mainland
 from ...signing.signed_url import describe
 from ...units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
@@ -70,10 +71,8 @@ _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature if its clock differs by more ("RequestTimeTooSkewed").
 _MAX_SKEW = 900.0
 _NOTED_SKEW = 60.0
-# doctor asks for signatures for this upload ID and for a list of parts of this size. It
-# sends none of these requests.
-_UPLOAD_ID = "0004B9895DBBB6EC98E3"
-_DOCUMENT = 100  # bytes
+# bytes of a list of parts; doctor asks for its signature, and does not send it
+_DOCUMENT = 100
 _RESOLUTION = 2.0  # seconds; a Date header has only whole seconds
 _FORBIDDEN = "PublicEndpointForbidden"
 _PUBLIC_HOST = (
@@ -215,7 +214,7 @@ def _operations(
     if not cut.multipart:
         return [target.operation(cut.action, content_length=size)]
     parts = grant.multipart or MultipartGrant()
-    upload = parts.upload_id or _UPLOAD_ID
+    upload = parts.upload_id or SAMPLE_UPLOAD_ID
     operations = (
         [] if parts.is_owners else [target.operation(Action.InitiateMultipartUpload)]
     )

@@ -126,7 +126,7 @@ OBJECTS = click.argument("paths", nargs=-1, required=True, type=object_path,
 
 _GROUP = "Options"
 _FLAG: dict[str, Any] = {"is_flag": True, "default": False}
-_PAIRS: dict[str, Any] = {"type": PAIR, "multiple": True, "converter": dict}
+PAIRS: dict[str, Any] = {"type": PAIR, "multiple": True, "converter": dict}
 
 
 def _row(flags: str, text: str, **settings: Any) -> tuple[str, dict[str, Any]]:
@@ -148,11 +148,11 @@ SHARED: dict[str, dict[str, Any]] = dict([
          "domain of its own (cname).", type=click.Choice(STYLES)),
     _row("--allowed-host HOST[=BUCKET]",
          "Further permitted host of signed URLs; may be repeated.",
-         **{**_PAIRS, "type": read_by(_host_of)}),
+         **{**PAIRS, "type": read_by(_host_of)}),
     _row("--allow-http", "Permit plain http to other machines.", **_FLAG),
     _row("--to BUCKET/PREFIX/", "Destination of local files, as for fs.put().",
          type=object_path),
-    _row("--header NAME=VALUE", "Header to sign and send; may be repeated.", **_PAIRS),
+    _row("--header NAME=VALUE", "Header to sign and send; may be repeated.", **PAIRS),
     _row("--content-type", "Content-Type to sign and send."),
     _row("--storage-class", "Storage class of the objects.",
          type=click.Choice(STORAGE_CLASSES)),
@@ -164,7 +164,7 @@ SHARED: dict[str, dict[str, Any]] = dict([
     _row("--force", "Replace the file if it exists.", **_FLAG),
     _row("--size BYTES", "Size of the upload in bytes.", type=SIZE),
     _row("--upload-server-option NAME=VALUE",
-         "Option of the upload server; may be repeated.", **_PAIRS),
+         "Option of the upload server; may be repeated.", **PAIRS),
     _row("--port", "TCP port; 0 selects a free port.", type=click.IntRange(0, 65535),
          show_default=True),
 ])  # fmt: skip
@@ -191,15 +191,6 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
 
 def flag(flags: str, text: str) -> Any:
     return option(flags, text, is_flag=True, default=False)
-
-
-def mapping(flags: str, text: str, **settings: Any) -> Any:
-    """Return a field of an options class for a repeatable option NAME=VALUE.
-
-    The value of the field is a dictionary.
-    """
-    settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
-    return option(flags, text, **settings)
 
 
 def takes(command: C) -> C:
@@ -341,9 +332,6 @@ class ConnectionOptions:
     allow_http: bool = option("--allow-http")
     retries: int | None = option("--retries",
         "Maximum number of retries of a request.  [default: 5]", type=click.IntRange(0, 100))
-    timeout: float | None = option("--timeout SECONDS",
-        "Maximum time without progress.  [default: 60]",
-        type=click.FloatRange(0, min_open=True))
     # fmt: on
 
     @property
@@ -618,8 +606,8 @@ class StoringOptions:
     group: ClassVar = "Objects and resuming"
     # fmt: off
     headers: Mapping[str, str] = option("--header")
-    metadata: Mapping[str, str] = mapping("--metadata NAME=VALUE",
-        "Header x-oss-meta-NAME; may be repeated.")
+    metadata: Mapping[str, str] = option("--metadata NAME=VALUE",
+        "Header x-oss-meta-NAME; may be repeated.", **PAIRS)
     content_type: str | None = option("--content-type",
         "Content-Type; by default guessed from the name of the object.")
     storage_class: str | None = option("--storage-class")

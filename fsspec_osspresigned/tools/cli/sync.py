@@ -27,6 +27,7 @@ from ..sync.plan import Extra, Filter, How, NameList, Rule, Why
 from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
 from .options import (
     MAX_SHOWN,
+    PAIRS,
     PLACE,
     RECURSIVE,
     STRICT,
@@ -39,7 +40,6 @@ from .options import (
     examples,
     flag,
     is_local,
-    mapping,
     object_path,
     option,
     takes,
@@ -207,8 +207,8 @@ class SyncCommandOptions:
         "Record sent files in FILE; needed if listing is not granted.",
         type=click.Path(dir_okay=False))
     ignore_times: bool = flag("--ignore-times", "Send all files, changed or not.")
-    source_options: Mapping[str, str] = mapping("--source-option NAME=VALUE",
-        "Option of the filesystem of SRC.")
+    source_options: Mapping[str, str] = option("--source-option NAME=VALUE",
+        "Option of the filesystem of SRC.", **PAIRS)
     # fmt: on
 
     @property

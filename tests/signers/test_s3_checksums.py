@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.dialects.s3 import CHECKSUMS
 from fsspec_osspresigned.http.body import EMPTY, MemoryBody
+from fsspec_osspresigned.signers.s3_checksums import CHECKSUMS
 
 NINE = MemoryBody(b"123456789")
 
