@@ -79,8 +79,8 @@ _HEADERS = {
     "metadata": ("x-oss-meta-simulated", "simulated"),
     "storage_class": ("x-oss-storage-class", ""),
 }
-# maximum number of connections for the last steps, which send about 200 requests
-_MOST_OPENED = 50
+# maximum number of connections for the last steps, which send about 400 requests
+_MOST_OPENED = 65
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
