@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
-from fsspec_osspresigned.signers.base import Signer
+from fsspec_osspresigned.signers.base import ChainSigner, Signer
 from fsspec_osspresigned.signers.keys import environment_credentials
 from fsspec_osspresigned.signing import Endpoint
 from fsspec_osspresigned.url_map.parser import parse
@@ -277,6 +278,7 @@ class Ending:
                 "isdir": await verbs.isdir(self.root),
                 "find": set(written) <= set(names),
                 "ls": self.root in tops,
+                "ls of children only": {top.count("/") for top in tops} == {1},
             }
         self._all(found, self.root)
         with self._step("a copy in the records"):
@@ -389,8 +391,9 @@ class Ending:
             ("a move of what a transaction holds", self._held),
             ("a transaction without a disk", self._small_ones),
             ("objects at a limit", self._limits),
+            ("an upload with an MD5", self._by_md5),
             ("a file that is read in order", self._in_order),
-            ("the bytes of ended calls", self._let_go),
+            ("the bytes of failed calls", self._let_go),
             ("files that nobody closes", self._dropped),
             ("callbacks of many files", self._counted),
             ("calls without a known outcome", self._unsure),
@@ -728,9 +731,14 @@ class Ending:
 
     def _limits(self) -> None:
         """An object of exactly the threshold is sent whole, and a larger one in parts."""
-        fs = self._like(overwrite=True)
-        for size, parts in ((102_400, 0), (102_401, 2), (204_800, 2), (204_801, 3)):
-            for write in (self._piped, self._put, self._streamed):
+        given = {
+            "signer": ChainSigner(key_signer(), key_signer()),
+            "signer_token": None,
+        }
+        several = [self._like(overwrite=True), self._like(overwrite=True, **given)]
+        writes = (self._piped, self._put, self._streamed, self._pending)
+        for size, parts in ((102_400, 0), (102_401, 2), (204_801, 3)):
+            for fs, write in product(several, writes):
                 path, data = self._data(f"exactly {size}", size)
                 before = Counter(self.network.server.calls)
                 write(fs, path, data)
@@ -741,6 +749,18 @@ class Ending:
 
     def _put(self, fs: Any, path: str, data: bytes) -> None:
         fs.put_file(self._local("put once more", data), path)
+
+    def _pending(self, fs: Any, path: str, data: bytes) -> None:
+        with fs.transaction:
+            fs.pipe_file(path, data)
+
+    def _by_md5(self) -> None:
+        """A file is compared by its MD5; no other request waits for that."""
+        size = 5 * _LARGE  # the package reads smaller files as a whole
+        fs = self._like(checksum="md5", overwrite=True, multipart_threshold=size)
+        path, data = self._data("by MD5", size)
+        self._put(fs, path, data)  # ``disk`` checks which thread reads the file
+        self._is(path, data)
 
     def _in_order(self) -> None:
         """A file that is read in order to its end is compared with the object."""
@@ -763,35 +783,32 @@ class Ending:
         self.network.faults = Faults()
 
     def _let_go(self) -> None:
-        """Neither the errors of many objects nor closed files keep the bytes of objects."""
-        fs = self._like(overwrite=True, multipart_threshold=2 * _LARGE)
-        objects = dict(self._data(f"let go{number}", _LARGE) for number in range(4))
+        """The errors of a call of many objects do not keep the bytes of the objects."""
+        fs = self._like(overwrite=True)
+        objects = dict(self._data(f"let go{number}", _SMALL) for number in range(4))
         values, holds = [*objects.values()], sys.getrefcount
         before = [holds(value) for value in values]
-        self.network.refusals = (403,)
-        kept = [fs.pipe(objects, on_error="return", batch_size=1)]
+        self.network.refusals = (400,)
+        failed = fs.pipe(objects, on_error="return", batch_size=1)
         self.network.refusals = ()
-        for number, path in enumerate(objects):
-            with fs.open(path, "wb") as file:
-                file.write(values[number])
-            kept.append(file)
         time.sleep(1)
-        after = [holds(value) for value in values]
-        # The traceback of a call may hold its last object.
-        if after[:-1] != before[:-1]:
-            raise Broken(f"bytes were held {before} times, and then {after}")
+        # the traceback of a task may hold its last object
+        if (after := [holds(value) for value in values])[:-1] != before[:-1]:
+            raise Broken(f"{failed} hold bytes: {before} references became {after}")
 
     def _dropped(self) -> None:
         """A file that is dropped without being closed is not published."""
+        fs = self._like(overwrite=True, on_exception="discard")
         first, paths = len(self.ledger.warned), []
         for name, wrap in (
             ("plain", lambda file: file),
             ("text", io.TextIOWrapper),
             ("buffered", io.BufferedWriter),
             ("zipped", lambda file: gzip.GzipFile(fileobj=file, mode="wb")),
+            ("closing", _Closing),
         ):
             path, _ = self._data(f"dropped {name}", 0)
-            file = wrap(self._like(overwrite=True).open(path, "wb"))
+            file = wrap(fs.open(path, "wb"))
             file.write("x" if name == "text" else b"x")
             del file
             paths.append(path)
@@ -836,7 +853,9 @@ class Ending:
             except OSError as error:
                 notes = " ".join(getattr(error, "__notes__", ()))
                 if not isinstance(error, kind) or "unknown" not in f"{error} {notes}":
-                    raise Broken(f"an unknown outcome raises {error!r} {notes}") from error
+                    raise Broken(
+                        f"an unknown outcome raises {error!r} {notes}"
+                    ) from error
             else:
                 raise Broken(f"{path} was called stored, which nobody knows")
             self.network.fates = ()
@@ -858,7 +877,9 @@ class Ending:
             except asyncio.CancelledError as error:
                 notes = getattr(error, "__notes__", ())
                 if not any("unknown" in note and path in note for note in notes):
-                    raise Broken(f"a cancelled call only has the notes {notes}") from error
+                    raise Broken(
+                        f"a cancelled call only has the notes {notes}"
+                    ) from error
             else:
                 raise Broken("a cancelled call succeeds")
 
@@ -906,12 +927,12 @@ class Ending:
 
     def _misspelt(self) -> None:
         """A map is the same after it was written, and names the path that was meant."""
-        meant = [f"{self.root}/{n:02d}/of a map/{n * 37 % 60:02d}" for n in range(60)]
+        meant = [f"{self.root}/{n:03d}/mapped/{n * 37 % 1000:03d}" for n in range(400)]
         signed = sign(key_signer(), meant, Order())
         if parse(signed.map_text()) != signed.entries:
             raise Broken("a map has other entries after it was written")
         fs = OSSPresignedFileSystem(url_map=signed.map_text())
-        for path in (meant[30], meant[45]):
+        for path in meant[50::30]:
             for wrong in (f"x{path[1:]}", f"{path[:-1]}x"):
                 try:
                     fs.pipe_file(wrong, b"")
@@ -1283,6 +1304,20 @@ class Ending:
             raise Broken("an upload without its parts succeeds")
         finally:
             self.network.parts_left = None
+
+
+class _Closing(io.RawIOBase):
+    """A file of a library; its finalizer closes it, and so the file below it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, data: Any, /) -> Any:
+        return self._file.write(data)
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
 
 
 def _written(file: Path, data: bytes) -> None:
