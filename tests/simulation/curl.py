@@ -233,6 +233,9 @@ class Curl:
             if asked != pycurl.PREREQFUNC_OK:
                 text = "operation aborted by pre-request callback"
                 raise _EndError(pycurl.E_ABORTED_BY_CALLBACK, text)
+            if connection.is_unread:
+                text = "is sent on a connection with unread bytes"
+                net.world.fail(Broken(f"{event} {text}"))
             self._count(pycurl.REQUEST_SIZE, 300)
             if kept is None and is_fresh == "died":
                 net.world.fail(Broken(f"{event} was sent twice"))

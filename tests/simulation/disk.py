@@ -12,12 +12,15 @@ import errno
 import fcntl
 import io
 import os
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
+
+from fsspec_osspresigned.http.body import SMALL
 
 from .world import Broken, World
 
@@ -82,10 +85,18 @@ disk: Disk | None = None  # the disk of this world
 
 
 class _FileIO(io.FileIO):
+    in_engine = 0  # bytes that the thread of all requests has read
+
     def read(self, size: int | None = -1, /) -> bytes:
         if disk is not None and size is not None and size > 0:
             size = disk.cut(size)
-        return super().read(size)
+        data = super().read(size)
+        if threading.current_thread().name.startswith("osspresigned-engine"):
+            self.in_engine += len(data)
+            if self.in_engine > SMALL and disk is not None:
+                text = "the thread of all requests waits for the disk"
+                disk.world.fail(Broken(f"{text}: {self.in_engine} bytes of a file"))
+        return data
 
 
 def _read(descriptor: int, size: int, /) -> bytes:

@@ -7,14 +7,19 @@ here. Each step compares the objects in the store to the byte.
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import math
 import os
+import re
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import product
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -29,37 +34,46 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     IntegrityError,
     InvalidRequestError,
+    NetworkError,
     NotCoveredError,
     Outcome,
+    OutcomeUnknownError,
     SignatureMismatchError,
     SignerError,
+    SignerUnavailableError,
     SourceChangedError,
     StoreError,
     StoreUnavailableError,
     UploadDiscardedError,
     UploadErrors,
 )
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
-from fsspec_osspresigned.signers.base import Signer
+from fsspec_osspresigned.signers.base import ChainSigner, Signer
 from fsspec_osspresigned.signers.keys import environment_credentials
+from fsspec_osspresigned.signing import Endpoint
+from fsspec_osspresigned.url_map.parser import parse
 
 from . import disk as disks
 from . import loop as loops
 from .ledger import Ledger
-from .network import RETRY_AFTER, Event, Faults, Network
+from .network import LATE, RETRY_AFTER, Event, Faults, Network
 from .signers import (
     BadSigner,
     GrantingSigner,
+    LaxSigner,
     ManySigner,
     MiscountingSigner,
+    UserSigner,
     http_options,
     key_signer,
 )
-from .store import BUCKETS, HOST
-from .verbs import ByUserError, Counted
+from .store import BUCKETS, DOMAIN, HOST, KEY, REGION
+from .verbs import Branched, ByUserError, Counted
 from .world import Broken, World
 
 _PATIENCE = 20.0  # virtual seconds that one step may take
+_SOON = 7.0  # seconds within which an interrupted upload must end
 # Actions of a step that changes or reads objects. They are the same in each program.
 _LOOK, _COPY, _DELETE = ["HeadObject"], ["CopyObject"], ["DeleteObject"]
 _READ, _LIST = ["GetObject"], ["ListObjectsV2"]
@@ -268,6 +282,7 @@ class Ending:
                 "isdir": await verbs.isdir(self.root),
                 "find": set(written) <= set(names),
                 "ls": self.root in tops,
+                "ls of children only": {top.count("/") for top in tops} == {1},
             }
         self._all(found, self.root)
         with self._step("a copy in the records"):
@@ -388,6 +403,22 @@ class Ending:
             ("other cancelled calls", self._cancelled_others),
             ("the memory of an open file", self._memory),
             ("a small call during a large one", self._beside),
+            ("a move of what a transaction holds", self._held),
+            ("a transaction without a disk", self._small_ones),
+            ("objects at a limit", self._limits),
+            ("an upload with an MD5", self._by_md5),
+            ("a file that is read in order", self._in_order),
+            ("the bytes of failed calls", self._let_go),
+            ("files that nobody closes", self._dropped),
+            ("callbacks of many files", self._counted),
+            ("calls without a known outcome", self._unsure),
+            ("a cancellation during a check", self._cancelled_check),
+            ("an interrupt while the store is silent", self._hurried),
+            ("a domain of the owner", self._own_domain),
+            ("a map and wrong paths", self._misspelt),
+            ("a store with another clock", self._skewed),
+            ("a signer that is away", self._signer_away),
+            ("a signer that signs no lock", self._unlocked),
             ("calls whose requests fail once", self._once),
             ("calls whose requests are refused in turn", self._in_turn),
             ("a store with other bytes", self._differing),
@@ -932,6 +963,308 @@ class Ending:
         if before > 10:  # of 20: some end while the signer is asked
             raise Broken(f"a small call waited for {before} requests of a large one")
 
+    def _held(self) -> None:
+        """An object that waits for the end of its transaction is not moved or deleted."""
+        path, old = self._data("held/x", _SMALL)
+        _, new = self._data("held/x", _SMALL)
+        folder, other = path.rpartition("/")[0], f"{self.root}/moved held"
+        fs = self._like(overwrite=True)
+        fs.pipe_file(path, old)
+        with fs.transaction:
+            fs.pipe_file(path, new)
+            for what, change in (
+                ("mv_file", lambda: fs.mv_file(path, other)),
+                ("mv", lambda: fs.mv(path, other)),
+                ("mv of a folder", lambda: fs.mv(folder, other, recursive=True)),
+                ("rm_file", lambda: fs.rm_file(path)),
+                ("rm", lambda: fs.rm([path])),
+                ("rm of a folder", lambda: fs.rm(folder, recursive=True)),
+                ("rm of a pattern", lambda: fs.rm(f"{folder}/*")),
+            ):
+                with suppress(ConfigurationError):
+                    change()
+                    raise Broken(f"{what} changes an object of a transaction")
+            self._is(path, old)
+        self._is(path, new)
+
+    def _small_ones(self) -> None:
+        """Small objects of a transaction need no disk."""
+        fs = self._like(receipts=None)
+        objects = dict(self._data(f"without disk{number}", 17) for number in range(3))
+        assert disks.disk is not None
+        with fs.transaction:
+            disks.disk.full = 1.0
+            fs.pipe(objects)
+            disks.disk.full = 0.0
+        for path, data in objects.items():
+            self._is(path, data)
+
+    def _limits(self) -> None:
+        """An object of exactly the threshold is sent whole, and a larger one in parts."""
+        given = {
+            "signer": ChainSigner(key_signer(), key_signer()),
+            "signer_token": None,
+        }
+        several = [self._like(overwrite=True), self._like(overwrite=True, **given)]
+        writes = (self._piped, self._put, self._streamed, self._pending)
+        for size, parts in ((102_400, 0), (102_401, 2), (204_801, 3)):
+            for fs, write in product(several, writes):
+                path, data = self._data(f"exactly {size}", size)
+                before = Counter(self.network.server.calls)
+                write(fs, path, data)
+                self._is(path, data)
+                calls = Counter(self.network.server.calls) - before
+                if calls["UploadPart"] != parts or calls["PutObject"] != (not parts):
+                    raise Broken(f"{size} bytes are sent by {dict(calls)}")
+
+    def _put(self, fs: Any, path: str, data: bytes) -> None:
+        fs.put_file(self._local("put once more", data), path)
+
+    def _pending(self, fs: Any, path: str, data: bytes) -> None:
+        with fs.transaction:
+            fs.pipe_file(path, data)
+
+    def _by_md5(self) -> None:
+        """A file is compared by its MD5; no other request waits for that."""
+        size = 5 * _LARGE  # the package reads smaller files as a whole
+        fs = self._like(checksum="md5", overwrite=True, multipart_threshold=size)
+        path, data = self._data("by MD5", size)
+        self._put(fs, path, data)  # ``disk`` checks which thread reads the file
+        self._is(path, data)
+
+    def _in_order(self) -> None:
+        """A file that is read in order to its end is compared with the object."""
+        path, data = self._data("in order", _SMALL)
+        self.fs.pipe_file(path, data)
+        fs = self._like(retries=0)
+        for is_damaged in (False, True):
+            self.network.faults = Faults(damage_reply=float(is_damaged))
+            read = b""
+            try:
+                with fs.open(path, "rb", block_size=300) as file:
+                    while block := file.read(170):
+                        read += block
+            except IntegrityError as error:
+                if not is_damaged:
+                    raise Broken(f"{path} is read by {error!r}") from error
+            else:
+                if is_damaged or read != data:
+                    raise Broken(f"{path} is read with other bytes, and no error")
+        self.network.faults = Faults()
+
+    def _let_go(self) -> None:
+        """The errors of a call of many objects do not keep the bytes of the objects."""
+        fs = self._like(overwrite=True)
+        objects = dict(self._data(f"let go{number}", _SMALL) for number in range(4))
+        values, holds = [*objects.values()], sys.getrefcount
+        before = [holds(value) for value in values]
+        self.network.refusals = (400,)
+        failed = fs.pipe(objects, on_error="return", batch_size=1)
+        self.network.refusals = ()
+        time.sleep(1)
+        # the traceback of a task may hold its last object
+        if (after := [holds(value) for value in values])[:-1] != before[:-1]:
+            raise Broken(f"{failed} hold bytes: {before} references became {after}")
+
+    def _dropped(self) -> None:
+        """A file that is dropped without being closed is not published."""
+        fs = self._like(overwrite=True, on_exception="discard")
+        first, paths = len(self.ledger.warned), []
+        for name, wrap in (
+            ("plain", lambda file: file),
+            ("text", io.TextIOWrapper),
+            ("buffered", io.BufferedWriter),
+            ("zipped", lambda file: gzip.GzipFile(fileobj=file, mode="wb")),
+            ("closing", _Closing),
+        ):
+            path, _ = self._data(f"dropped {name}", 0)
+            file = wrap(fs.open(path, "wb"))
+            file.write("x" if name == "text" else b"x")
+            del file
+            paths.append(path)
+        time.sleep(5)
+        for path in paths:
+            self._is(path, None)
+        del self.ledger.warned[first:]
+
+    def _counted(self) -> None:
+        """A callback of many files counts their bytes, or files and bytes by branches."""
+        local, back = self.place / "counted", self.place / "counted back"
+        local.mkdir()
+        there = f"{self.root}/counted"
+        for name, size in (("a", 17), ("b", _SMALL), ("c", _LARGE)):
+            _, data = self._data(f"counted/{name}", size)
+            (local / name).write_bytes(data)
+        total = 17 + _SMALL + _LARGE
+        fs = self._like(overwrite=True)
+        for verb, source, target in ((fs.put, local, there), (fs.get, there, back)):
+            counted, branched = Counted(), Branched()
+            for callback in (counted, branched):
+                verb(f"{source}/", f"{target}/", recursive=True, callback=callback)
+            counted.check(total, is_even=True)
+            branched.check(len(branched.parts))  # a directory may be counted, too
+            sizes = [part.value for part in branched.parts if part.value]
+            if sorted(sizes) != [17, _SMALL, _LARGE]:
+                raise Broken(f"the callbacks of files count {sizes} bytes")
+
+    def _unsure(self) -> None:
+        """If nothing shows whether an object is stored, the error says so."""
+        world: World = self.network.world
+        given = {"signer": UserSigner(world, looks=False), "signer_token": None}
+        given |= {"if_unverifiable": "missing", "checksum": "auto", "retries": 0}
+        first = len(self.ledger.warned)
+        for overwrite, kind in ((True, NetworkError), (None, OutcomeUnknownError)):
+            fs = self._like(**given, overwrite=overwrite)
+            path, data = self._data(f"unsure {overwrite}", _SMALL)
+            fs.exists(path)  # the signer hides it, so it must not be replaced
+            self.network.fates = ("lose_reply",)
+            try:
+                fs.pipe_file(path, data)
+            except OSError as error:
+                notes = " ".join(getattr(error, "__notes__", ()))
+                if not isinstance(error, kind) or "unknown" not in f"{error} {notes}":
+                    raise Broken(
+                        f"an unknown outcome raises {error!r} {notes}"
+                    ) from error
+            else:
+                raise Broken(f"{path} was called stored, which nobody knows")
+            self.network.fates = ()
+            self._is(path, data)
+        del self.ledger.warned[first:]
+
+    def _cancelled_check(self) -> None:
+        """A call that is cancelled while it checks its object says what is unknown."""
+        fs = self._like(retries=0, timeout=5, overwrite=True)
+        path, data = self._data("cancelled", _SMALL)
+        self.network.fates = ("stall_reply",)
+
+        async def cancel() -> None:
+            task = asyncio.ensure_future(fs._pipe_file(path, data))
+            await asyncio.sleep(7)  # PutObject has timed out, HeadObject has not
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError as error:
+                notes = getattr(error, "__notes__", ())
+                if not any("unknown" in note and path in note for note in notes):
+                    raise Broken(
+                        f"a cancelled call only has the notes {notes}"
+                    ) from error
+            else:
+                raise Broken("a cancelled call succeeds")
+
+        loops.run(cancel())
+        self.network.fates = ()
+
+    def _hurried(self) -> None:
+        """After an interrupt, a transaction ends soon, although the store is silent."""
+        path, data = self._data("hurried", _LARGE)
+        fs, began = self._like(overwrite=True), time.monotonic()
+        first = len(self.ledger.warned)
+        with suppress(KeyboardInterrupt), fs.transaction:
+            fs.pipe_file(path, data)
+            self.network.fates = ("stall_request",) * 3
+            began = time.monotonic()
+            raise KeyboardInterrupt
+        seconds = time.monotonic() - began
+        self.network.fates = ()
+        self._is(path, None)
+        if seconds > _SOON:
+            raise Broken(f"an interrupted transaction ends after {seconds:.0f} s")
+        texts = self.ledger.warned[first:]
+        del self.ledger.warned[first:]
+        if not any("could not be aborted" in text for text in texts):
+            raise Broken(f"an upload that is left open is named by {texts}")
+
+    def _own_domain(self) -> None:
+        """A grant may be for a domain, but only for the bucket that the user names."""
+        network = self.network
+        terms = GrantTerms(bucket=BUCKETS[0], prefix="", expires_in=86_400)
+        facts: dict[str, Any] = {"region": REGION, "now": time.time()}
+        grant = json.loads(sign_grant(KEY, Endpoint.parse(HOST), terms, **facts).text())
+        network.server.signatures.add(grant["fields"]["x-oss-signature"])
+        grant["url"] = f"https://{DOMAIN}"
+        demands, network.server.model.demands = network.server.model.demands, {}
+        for given in (grant, json.dumps(grant)):
+            with suppress(ConfigurationError):
+                OSSPresignedFileSystem(grant=given, allowed_hosts={DOMAIN: BUCKETS[1]})
+                raise Broken(f"a grant is for another bucket than that of {DOMAIN}")
+            fs = OSSPresignedFileSystem(grant=given, allowed_hosts={DOMAIN: BUCKETS[0]})
+            path, data = self._data(f"own {type(given).__name__}", _SMALL)
+            fs.pipe_file(path, data)
+            self._is(path, data)
+        network.server.model.demands = demands
+
+    def _misspelt(self) -> None:
+        """A map is the same after it was written, and names the path that was meant."""
+        meant = [f"{self.root}/{n:03d}/mapped/{n * 37 % 1000:03d}" for n in range(400)]
+        signed = sign(key_signer(), meant, Order())
+        if parse(signed.map_text()) != signed.entries:
+            raise Broken("a map has other entries after it was written")
+        fs = OSSPresignedFileSystem(url_map=signed.map_text())
+        for path in meant[50::30]:
+            for wrong in (f"x{path[1:]}", f"{path[:-1]}x"):
+                try:
+                    fs.pipe_file(wrong, b"")
+                except NotCoveredError as error:
+                    if error.nearest[:1] != (path,):
+                        near = error.nearest
+                        raise Broken(f"{wrong} is near {path}, not {near}") from error
+                else:
+                    raise Broken(f"{wrong} is in a map of other paths")
+
+    def _skewed(self) -> None:
+        """If the clocks differ, the error of a refused request says by how much."""
+        fs = self._like(retries=0, overwrite=True)
+        path, data = self._data("skewed", _SMALL)
+        clock, jumps = self.network.server.clock, [(LATE, "behind")]
+        if fs.storage_options.get("signature_version") != "v1":  # it has no beginning
+            jumps.append((-LATE, "ahead of"))
+        for jump, words in jumps:
+            clock.jump(jump)
+            seconds = abs(time.time() - clock())
+            try:
+                fs.pipe_file(path, data)
+            except PermissionError as error:
+                told = re.search(rf"machine is (\d+) s {words} the store", str(error))
+                if told is None or abs(int(told[1]) - seconds) > 2:
+                    text = f"a clock that is {seconds:.0f} s {words} the store's gives"
+                    raise Broken(f"{text} {error!r}") from error
+            else:
+                raise Broken(f"{path} is stored, although the clock is wrong")
+            clock.jump(-jump)
+        self._is(path, None)
+
+    def _signer_away(self) -> None:
+        """If a signer cannot be reached, the error names its host."""
+        world: World = self.network.world
+        fs = self._like(retries=0, **http_options(world))
+        path, data = self._data("unsigned", _SMALL)
+        world.signer_replies = [(0, {})] * 9
+        try:
+            fs.pipe_file(path, data)
+        except SignerUnavailableError as error:
+            if "the connection to signer.example failed" not in str(error):
+                raise Broken(f"a signer that is away gives {error!r}") from error
+        else:
+            raise Broken(f"{path} is stored without a signature")
+        world.signer_replies = []
+        self._is(path, None)
+
+    def _unlocked(self) -> None:
+        """If the signer does not forbid to replace a hidden object, a warning says so."""
+        signer, first = LaxSigner(self.network.world), len(self.ledger.warned)
+        given = {"signer": signer, "signer_token": None, "overwrite": None}
+        fs = self._like(**given, if_unverifiable="missing")
+        path, data = self._data("unlocked", _SMALL)
+        fs.exists(path)
+        fs.pipe_file(path, data)
+        texts = self.ledger.warned[first:]
+        del self.ledger.warned[first:]
+        self._is(path, data)
+        if not any("is not signed" in text for text in texts):
+            raise Broken(f"an object without a lock is sent with {texts}")
+
     def leave_open(self) -> None:
         """Begin uploads that only the end of the process ends; one of them is closing."""
         path, data = self._data("left", _LARGE)
@@ -1267,6 +1600,20 @@ class Ending:
             raise Broken("an upload without its parts succeeds")
         finally:
             self.network.parts_left = None
+
+
+class _Closing(io.RawIOBase):
+    """A file of a library; its finalizer closes it, and so the file below it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, data: Any, /) -> Any:
+        return self._file.write(data)
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
 
 
 def _written(file: Path, data: bytes) -> None:

@@ -113,6 +113,16 @@ class GrantingSigner(UserSigner):
         return self._grant
 
 
+class LaxSigner(UserSigner):
+    """A signer of the user that signs no reads, and drops all optional headers."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, looks=False)
+
+    def sign(self, operations: Any) -> Any:
+        return super().sign([evolve(one, optional_headers={}) for one in operations])
+
+
 def http_options(world: World) -> dict[str, Any]:
     """Return the options for a signer service of the package, in this world."""
     policy = Policy(
@@ -144,6 +154,8 @@ class _Service:
         self._world.signer_calls += 1
         if self._world.signer_replies:
             status, problem = self._world.signer_replies.pop(0)
+            if not status:
+                raise requests.ConnectionError("Connection refused")
             return _response(status, json.dumps(problem).encode())
         dice = self._world.random
         fate = (

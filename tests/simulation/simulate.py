@@ -80,8 +80,8 @@ _HEADERS = {
     "metadata": ("x-oss-meta-simulated", "simulated"),
     "storage_class": ("x-oss-storage-class", ""),
 }
-# maximum number of connections for the last steps, which send about 450 requests
-_MOST_OPENED = 75
+# maximum number of connections for the last steps, which send some 650 requests
+_MOST_OPENED = 90
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 _PACKAGE = os.path.dirname(fsspec_osspresigned.__file__)
 

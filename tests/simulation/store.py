@@ -36,6 +36,7 @@ KEY = Credentials("LTAI5tSimulated", "simulated-secret-1234567890")
 REGION = "cn-hangzhou"
 HOST = "oss-cn-hangzhou.aliyuncs.com"
 BUCKETS = ("data", "logs")
+DOMAIN = "files.example.com"  # a host of the first bucket
 
 
 @frozen
@@ -165,7 +166,7 @@ class Server:
             keys={KEY.access_key_id: KEY},
             region=REGION,
             clock=self.clock,
-            cnames={},
+            cnames={DOMAIN: BUCKETS[0]},
             callback=accept_callback,
         )
         self.app = App(self.store, self.settings)
@@ -195,7 +196,7 @@ class Server:
                 "query_string": parts.query.encode(),
                 "headers": headers,
             },
-            {},
+            self.settings.cnames,
         )
         for name in ("x-oss-signature", "Signature"):
             if name in call.parameters:

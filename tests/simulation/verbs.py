@@ -42,6 +42,18 @@ class Counted(Callback):
             raise Broken(f"{counted} were counted, but {sizes} were sent or fetched")
 
 
+class Branched(Counted):
+    """Counts the files of a call; each of *parts* counts the bytes of one file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[Counted] = []
+
+    def branched(self, *_: str, **__: Any) -> Counted:
+        self.parts.append(Counted())
+        return self.parts[-1]
+
+
 class Plain:
     """Verbs of a thread."""
 

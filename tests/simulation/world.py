@@ -85,7 +85,8 @@ class World:
         self.fail: Callable[[BaseException], object] = print
         self.signer_faults = 0.0  # share of calls that the signer fails
         self.signer_calls = 0  # number of calls to remote signers
-        # Status and problem of their next replies; empty: they answer by themselves.
+        # Status and problem of their next replies; empty: they answer by themselves. A
+        # status 0 means that they cannot be reached.
         self.signer_replies: list[tuple[int, dict[str, str]]] = []
         self.holds = 0.0  # share of posts before which a caller is paused
         self.switches = 0.0  # share of lines before which other threads may run
