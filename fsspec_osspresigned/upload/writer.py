@@ -248,7 +248,7 @@ class PresignedWriter(io.BufferedIOBase):
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
             self.note_discarded(error)
-            self.discard()
+            self._discard(error)
         else:
             with self._lock:
                 self._end()
@@ -337,10 +337,13 @@ class PresignedWriter(io.BufferedIOBase):
 
     def discard(self) -> None:
         """Discard the file: publish nothing, and remove the sent parts. Idempotent."""
+        self._discard(None)
+
+    def _discard(self, reason: BaseException | None) -> None:
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
-                self._end_upload(None)
+                self._end_upload(reason)
 
     def abandon(self) -> None:
         """Begin to discard the upload without waiting; a call that waits for it ends.
@@ -432,7 +435,7 @@ class PresignedWriter(io.BufferedIOBase):
         self._at_open = None, None  # drops all frames that the traceback keeps alive
 
     def _discard_and_raise(self, leaving: BaseException) -> NoReturn:
-        self.discard()
+        self._discard(leaving)
         # After a failed seek, the file has wrong bytes, so publishing it is no advice.
         remedy = self._remedy if _is_of_seek(leaving) else "f.commit() publishes"
         text = (

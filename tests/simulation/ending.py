@@ -1157,24 +1157,43 @@ class Ending:
         self.network.fates = ()
 
     def _hurried(self) -> None:
-        """After an interrupt, a transaction ends soon, although the store is silent."""
-        path, data = self._data("hurried", _LARGE)
-        fs, began = self._like(overwrite=True), time.monotonic()
+        """After an interrupt, a transaction or a file ends soon, although the store is silent."""
+        fs = self._like(overwrite=True, on_exception="discard")
         first = len(self.ledger.warned)
-        with suppress(KeyboardInterrupt), fs.transaction:
+        for block in (self._interrupted_transaction, self._interrupted_file):
+            path, data = self._data("hurried", _LARGE)
+            ends: list[float] = []
+            with suppress(KeyboardInterrupt):
+                block(fs, path, data, ends)
+            seconds = time.monotonic() - ends[0]
+            self.network.fates = ()
+            self._is(path, None)
+            if seconds > _SOON:
+                raise Broken(f"an interrupted block ends after {seconds:.0f} s")
+            texts = self.ledger.warned[first:]
+            del self.ledger.warned[first:]
+            if not any("could not be aborted" in text for text in texts):
+                raise Broken(f"an upload that is left open is named by {texts}")
+
+    def _interrupted_transaction(
+        self, fs: Any, path: str, data: bytes, ends: list[float]
+    ) -> None:
+        with fs.transaction:
             fs.pipe_file(path, data)
-            self.network.fates = ("stall_request",) * 3
-            began = time.monotonic()
-            raise KeyboardInterrupt
-        seconds = time.monotonic() - began
-        self.network.fates = ()
-        self._is(path, None)
-        if seconds > _SOON:
-            raise Broken(f"an interrupted transaction ends after {seconds:.0f} s")
-        texts = self.ledger.warned[first:]
-        del self.ledger.warned[first:]
-        if not any("could not be aborted" in text for text in texts):
-            raise Broken(f"an upload that is left open is named by {texts}")
+            self._interrupt(ends)
+
+    def _interrupted_file(
+        self, fs: Any, path: str, data: bytes, ends: list[float]
+    ) -> None:
+        with fs.open(path, "wb") as file:
+            file.write(data)
+            time.sleep(10)  # the parts are sent
+            self._interrupt(ends)
+
+    def _interrupt(self, ends: list[float]) -> None:
+        self.network.fates = ("stall_request",) * 3
+        ends.append(time.monotonic())
+        raise KeyboardInterrupt
 
     def _own_domain(self) -> None:
         """A grant may be for a domain, but only for the bucket that the user names."""
