@@ -1,0 +1,343 @@
+"""Signers, grants, URL maps and options."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from typing import Any
+
+from attrs import evolve
+
+from fsspec_osspresigned import OSSPresignedFileSystem
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    InvalidRequestError,
+    NotCoveredError,
+    SignatureMismatchError,
+    SignerError,
+    SignerUnavailableError,
+)
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
+from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
+from fsspec_osspresigned.signers.base import Signer
+from fsspec_osspresigned.signers.keys import environment_credentials
+from fsspec_osspresigned.signing import Endpoint
+from fsspec_osspresigned.url_map.parser import parse
+
+from ..network import Faults
+from ..signers import (
+    BadSigner,
+    GrantingSigner,
+    LaxSigner,
+    ManySigner,
+    MiscountingSigner,
+    http_options,
+    key_signer,
+)
+from ..store import BUCKETS, DOMAIN, HOST, KEY, REGION
+from ..world import Broken, World
+from .steps import LARGE, SMALL, NamedStep, Steps
+
+
+class SignerSteps(Steps):
+    """Signers, grants, URL maps and options."""
+
+    @property
+    def of_signers(self) -> tuple[NamedStep, ...]:
+        return (
+            ("a signer with another number of answers", self._miscounted),
+            ("a signer with large calls", self._large_calls),
+            ("a signer that grants some ways", self._granted),
+            ("a signer that names objects", self._named),
+            ("a signer that is away", self._signer_away),
+            ("a busy signer", self._busy_signer),
+            ("a signer that refuses", self._refusing_signers),
+            ("a signer that signs wrongly", self._bad_signers),
+            ("a signer that signs no lock", self._unlocked),
+            ("URLs of a map that expire", self._expired),
+            ("a URL map of parts", self._by_map),
+            ("a map and wrong paths", self._misspelt),
+            ("a domain of the owner", self._own_domain),
+            ("options that are wrong or of others", self._wrong_options),
+        )
+
+    def _miscounted(self) -> None:
+        """A signer that gives too few or too many answers is no reason to send one."""
+        for more in (-1, 1):
+            for is_remote in (False, True):
+                signer = MiscountingSigner(self.network.world, more, remote=is_remote)
+                self._refusal(signer, SignerError, f"answered {1 + more} requests to 1")
+
+    def _large_calls(self) -> None:
+        """A signer that finds a call too large is asked for less, but for no less than one."""
+        world: World = self.network.world
+        fs = self._lasting(**http_options(world), overwrite=True)
+        objects = dict(self._data(f"fewer{number}", 17) for number in range(8))
+        world.signer_replies = [(413, {})]
+        fs.pipe(objects)
+        for path, data in objects.items():
+            self._is(path, data)
+        path, data = self._data("too large to sign", 17)
+        world.signer_replies = [(413, {})] * 9
+        failed = fs.pipe({path: data}, on_error="return")
+        left, world.signer_replies = len(world.signer_replies), []
+        if not isinstance(failed[0], SignerError) or left < 8:
+            raise Broken(f"a signer was asked {9 - left} times, and {failed}")
+
+    def _granted(self) -> None:
+        """An object is uploaded only in a way that its signer grants."""
+        parts = ["InitiateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
+        for facts, size, actions in (
+            ({"single": False}, SMALL, parts),
+            ({"multipart": None}, LARGE, ["PutObject"]),
+            ({"expires_at": 1.0}, SMALL, []),
+        ):
+            signer = GrantingSigner(self.network.world, **facts)
+            fs = self._like(signer=signer, signer_token=None, overwrite=True)
+            path, data = self._data(f"granted {[*facts]}", size)
+            first = len(self.network.events)
+            with suppress(NotCoveredError):
+                fs.pipe_file(path, data)
+            self._is(path, data if actions else None)
+            sent = [str(event.action) for event in self.network.events[first:]]
+            if sent != actions:
+                raise Broken(f"with a grant of {facts}, the client sent {sent}")
+
+    def _named(self) -> None:
+        """The receipt has what the signer says about the object, and the reply does not."""
+        known = {"location": "https://share.example/1", "assumed_etag": '"1"'}
+        for given in ({"location": known["location"]}, known):
+            signer = BadSigner(self.network.world, **given)
+            path, data = self._data("named", SMALL)
+            fs = self._like(signer=signer, signer_token=None, overwrite=True)
+            self.network.faults = Faults(no_proof=float(given is known))
+            receipt = fs.pipe_file(path, data, checksum="none")
+            self.network.faults = Faults()
+            self._is(path, data)
+            is_named = receipt.location == fs.url(path) == known["location"]
+            if not is_named or (receipt.etag == "1") != (given is known):
+                raise Broken(
+                    f"a signer has named {path} in {given}: {receipt.as_dict()}"
+                )
+
+    def _signer_away(self) -> None:
+        """If a signer cannot be reached, the error names its host."""
+        world: World = self.network.world
+        fs = self._like(retries=0, **http_options(world))
+        path, data = self._data("unsigned", SMALL)
+        world.signer_replies = [(0, {})] * 9
+        try:
+            fs.pipe_file(path, data)
+        except SignerUnavailableError as error:
+            if "the connection to signer.example failed" not in str(error):
+                raise Broken(f"a signer that is away gives {error!r}") from error
+        else:
+            raise Broken(f"{path} is stored without a signature")
+        world.signer_replies = []
+        self._is(path, None)
+
+    def _busy_signer(self) -> None:
+        """A signer that is down for a moment is asked again."""
+        world: World = self.network.world
+        fs = self._lasting(retries=2, **http_options(world))
+        for status in (429, 500):
+            path, data = self._data(f"signed after {status}", SMALL)
+            world.signer_replies = [(status, {})] * 2
+            fs.pipe_file(path, data)
+            self._is(path, data)
+            if world.signer_replies:
+                raise Broken(f"a signer did not say {status} twice")
+
+    def _refusing_signers(self) -> None:
+        """A refused signature is not asked for again, and each error has the reason."""
+        world: World = self.network.world
+        problem = {"code": "forbidden", "detail": "closed on Sundays"}
+        for name, options in (
+            ("service", http_options(world)),
+            ("user", {"signer": ManySigner(world), "signer_token": None}),
+        ):
+            fs = self._lasting(**options)
+            objects = dict(self._data(f"{name}{number}", 17) for number in range(3))
+            world.signer_replies = [(403, problem)] * 9
+            failed = fs.pipe(objects, on_error="return")
+            asked, world.signer_replies = 9 - len(world.signer_replies), []
+            for path, error in zip(objects, failed, strict=True):
+                self._is(path, None)
+                named = isinstance(error, SignerError) and error.filename
+                if named != path or "closed on Sundays" not in str(error):
+                    raise Broken(f"the signer refuses {path}, but {error!r}")
+            if asked > len(objects):
+                raise Broken(f"a {name} that refused was asked {asked} times")
+
+    def _bad_signers(self) -> None:
+        """The error of a refused request has its type, and names the cause."""
+        access, world = environment_credentials(), self.network.world
+        other = evolve(access, access_key_secret="other")
+        unknown = evolve(access, access_key_id="LTAIunknown")
+        code = "SignatureDoesNotMatch"
+        for signer, kind, words in (
+            (key_signer(credentials=lambda: other), SignatureMismatchError, code),
+            (key_signer(credentials=lambda: unknown), AccessDeniedError, "not know"),
+            (key_signer(region="us-west-1"), InvalidRequestError, "us-west-1"),
+            (BadSigner(world, method="POST"), SignerError, "signed POST"),
+            (BadSigner(world, headers={}), NotCoveredError, "x-oss-storage-class"),
+        ):
+            self._refusal(signer, kind, words)
+        self.network.adds = (b"x-oss-meta-added: 1",)
+        words = "x-oss-meta-added arrived and was not sent"
+        self._refusal(key_signer(), SignatureMismatchError, words)
+        self.network.adds = ()
+
+    def _refusal(self, signer: Signer, kind: type[OSError], words: str) -> None:
+        path, data = self._data("signed wrongly", SMALL)
+        fs = self._like(signer=signer, signer_token=None, overwrite=True)
+        try:
+            fs.pipe_file(path, data, storage_class="IA")
+        except kind as error:
+            if words not in str(error):
+                raise Broken(f"the error of {words!r} is {error!r}") from error
+        else:
+            raise Broken(f"{path} is stored in spite of {words!r}")
+        self._is(path, None)
+
+    def _unlocked(self) -> None:
+        """If the signer does not forbid to replace a hidden object, a warning says so."""
+        signer, first = LaxSigner(self.network.world), len(self.ledger.warned)
+        given = {"signer": signer, "signer_token": None, "overwrite": None}
+        fs = self._like(**given, if_unverifiable="missing")
+        path, data = self._data("unlocked", SMALL)
+        fs.exists(path)
+        fs.pipe_file(path, data)
+        texts = self.ledger.warned[first:]
+        del self.ledger.warned[first:]
+        self._is(path, data)
+        if not any("is not signed" in text for text in texts):
+            raise Broken(f"an object without a lock is sent with {texts}")
+
+    def _expired(self) -> None:
+        """A URL of a map is used until it expires, and then not even sent."""
+        model, clock = self.network.server.model, self.network.server.clock
+        if abs(clock() - time.time()) > 1:
+            return  # the store would find such short lives over, or not yet begun
+        limit = self.fs.storage_options.get("max_concurrency")
+        demands, model.demands = model.demands, {}  # a map does not contain the options
+        for version in ("v1", "v4"):
+            path, data = self._data(f"mapped {version}", SMALL)
+            keys = key_signer(version=version, expires_in=4)
+            put, get = (sign(keys, [path], Order(method=m)) for m in ("PUT", "GET"))
+            bare = {path: put.requests[path].url.reveal()}
+            maps: Any = bare, json.loads(get.map_text())
+            writes, reads = (
+                OSSPresignedFileSystem(
+                    url_map=given, max_concurrency=limit, if_unverifiable="error"
+                )
+                for given in maps
+            )
+            writes.pipe_file(path, data)
+            self._is(path, data)
+            if reads.cat_file(path) != data:
+                raise Broken(f"{path} of a map has other bytes")
+            time.sleep(4)
+            first = len(self.network.events)
+            for verb, *given in (
+                (writes.pipe_file, path, data),
+                (reads.cat_file, path),
+            ):
+                try:
+                    verb(*given)
+                except NotCoveredError as error:
+                    if "expired at" not in f"{error} {error.__cause__}":
+                        raise Broken(f"a URL has expired, but {error!r}") from error
+                else:
+                    raise Broken(f"an expired URL of {path} was used")
+            if len(self.network.events) > first:
+                raise Broken("a URL that has expired was sent")
+        model.demands = demands
+
+    def _by_map(self) -> None:
+        """A map with exactly the parts of a file sends it; its owner may complete it."""
+        model = self.network.server.model
+        demands, model.demands = (
+            model.demands,
+            {},
+        )  # a map does not contain the options
+        for is_owners in (False, True):
+            path, data = self._data(f"mapped {is_owners}", LARGE)
+            cut = Cut(parts=3, part_size=102_400)
+            order = Order(cut=cut, owner_completes=is_owners)
+            signed = sign(key_signer(), [path], order)
+            given: dict[str, Any] = {"url_map": json.loads(signed.map_text())}
+            if is_owners:
+                given["receipts"] = str(self.place / "receipts")
+            limit = self.fs.storage_options.get("max_concurrency")
+            fs = OSSPresignedFileSystem(max_concurrency=limit, **given)
+            receipt = fs.put_file(self._local("mapped", data), path)
+            self._is(path, None if is_owners else data)
+            if receipt.status != ("pending" if is_owners else "stored"):
+                raise Broken(f"{path} of a map is {receipt.status}")
+            if len(self._uploads("mapped")) != is_owners:
+                raise Broken("the upload of a map is open, or its parts are gone")
+        forget(key_signer(), signed)
+        model.demands = demands
+
+    def _misspelt(self) -> None:
+        """A map is the same after it was written, and names the path that was meant."""
+        meant = [f"{self.root}/{n:03d}/mapped/{n * 37 % 1000:03d}" for n in range(400)]
+        signed = sign(key_signer(), meant, Order())
+        if parse(signed.map_text()) != signed.entries:
+            raise Broken("a map has other entries after it was written")
+        fs = OSSPresignedFileSystem(url_map=signed.map_text())
+        for path in meant[50::30]:
+            for wrong in (f"x{path[1:]}", f"{path[:-1]}x"):
+                try:
+                    fs.pipe_file(wrong, b"")
+                except NotCoveredError as error:
+                    if error.nearest[:1] != (path,):
+                        near = error.nearest
+                        raise Broken(f"{wrong} is near {path}, not {near}") from error
+                else:
+                    raise Broken(f"{wrong} is in a map of other paths")
+
+    def _own_domain(self) -> None:
+        """A grant may be for a domain, but only for the bucket that the user names."""
+        network = self.network
+        terms = GrantTerms(bucket=BUCKETS[0], prefix="", expires_in=86_400)
+        facts: dict[str, Any] = {"region": REGION, "now": time.time()}
+        grant = json.loads(sign_grant(KEY, Endpoint.parse(HOST), terms, **facts).text())
+        network.server.signatures.add(grant["fields"]["x-oss-signature"])
+        grant["url"] = f"https://{DOMAIN}"
+        demands, network.server.model.demands = network.server.model.demands, {}
+        for given in (grant, json.dumps(grant)):
+            with suppress(ConfigurationError):
+                OSSPresignedFileSystem(grant=given, allowed_hosts={DOMAIN: BUCKETS[1]})
+                raise Broken(f"a grant is for another bucket than that of {DOMAIN}")
+            fs = OSSPresignedFileSystem(grant=given, allowed_hosts={DOMAIN: BUCKETS[0]})
+            path, data = self._data(f"own {type(given).__name__}", SMALL)
+            fs.pipe_file(path, data)
+            self._is(path, data)
+        network.server.model.demands = demands
+
+    def _wrong_options(self) -> None:
+        """Options that are wrong, or that others may have given, are refused by name."""
+        first = len(self.network.events)
+        for given, words in (
+            ({"region": "cn hangzhou", "endpoint": HOST}, "is not a region id"),
+            ({"region": "oss-cn-hangzhou"}, "without oss-"),
+            ({"endpoint": "https://oss.example.com"}, "would get what your keys sign"),
+            ({"endpoint": f"http://{HOST}", "allow_http": True}, "in clear text"),
+            ({"signer": "module:function"}, "would import code"),
+            ({"signer": "https://a.example", "signer_token": "file:/a"}, "is not read"),
+            ({"part_size": 1000}, "part_size"),
+        ):
+            try:
+                fs = OSSPresignedFileSystem(**{"signer": "keys", **given})
+                fs.pipe_file(f"{self.root}/wrong", b"wrong")
+            except ConfigurationError as error:
+                if words not in str(error):
+                    raise Broken(f"the error of {given} is {error!r}") from error
+            else:
+                raise Broken(f"{given} were used")
+        if len(self.network.events) > first:
+            raise Broken("a request was sent with options that were refused")
