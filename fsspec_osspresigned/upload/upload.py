@@ -36,6 +36,7 @@ from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loa
 from ..http.transfer import PLAIN, WITH_CRC, Exchange
 from ..model import Receipt, stored_note
 from ..options.target import Target
+from ..secret import redact
 from ..signers.base import Grant, MultipartGrant, OtherPartSizeError
 from .modes import (
     Multipart,
@@ -375,8 +376,9 @@ class Upload:
         if reason is not None:
             # This is no warning, because the caller gets the exception. The record
             # contains only text, because a record with the exception would keep its
-            # frames and data alive.
-            _log.info("the upload of %s was discarded: %s", self.path, str(reason))
+            # frames and data alive. It may be an exception of the program.
+            why = redact(str(reason))
+            _log.info("the upload of %s was discarded: %s", self.path, why)
         self._ended = True
         self._discarding = running().spawn(self._discard(reason))
         try:

@@ -161,6 +161,16 @@ def test_failure_of_the_store(oss, options, stage, caplog):
     check(caplog.text)
 
 
+def test_an_exception_of_the_program(oss, caplog):
+    """The log of a discarded file hides a signature in the program's own exception."""
+    caplog.set_level(logging.DEBUG)
+    fs = OSSPresignedFileSystem(signer="keys")
+    with pytest.raises(ValueError, match="mine"), fs.open(PATH, "wb"):
+        raise ValueError("mine: https://h/k?Signature=c2VjcmV0")
+    assert "mine" in caplog.text
+    assert "c2VjcmV0" not in caplog.text
+
+
 def write(fs, path):
     """Write one small object."""
     with fs.open(path, "wb") as file:
