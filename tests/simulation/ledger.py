@@ -93,6 +93,7 @@ class Ledger:
     copies: dict[str, list[tuple[str, list[float]]]] = field(factory=dict)
     texts: list[str] = field(factory=list)  # texts that a person could see
     warned: list[str] = field(factory=list)  # texts of warnings
+    warned_at: tuple[str, int] = ("", 0)  # file and line of the last warning
     keeps_uploads: bool = False  # True if resume_dir is in use
     may_refuse: bool = False  # True if the signer may refuse to sign an abort
     unchecked: bool = False  # ``checksum="none"``: the client does not notice damage

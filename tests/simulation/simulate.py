@@ -271,11 +271,14 @@ class Runner(Operations):
             return self._result(self._told(error))
         return self._result(self.problems[0] if self.problems else None)
 
-    def _warned(self, message: object, _: object, file: str, *__: object) -> None:
+    def _warned(
+        self, message: object, _: object, file: str, line: int, *__: object
+    ) -> None:
         if file.startswith(_PACKAGE):
             self._fail(Broken(f"a warning points into the package: {message}"))
         self.ledger.texts.append(str(message))
         self.ledger.warned.append(str(message))
+        self.ledger.warned_at = file, line
 
     def problem(self, text: str) -> None:
         if "KeyboardInterrupt" not in text:

@@ -38,6 +38,7 @@ class FailureSteps(Steps):
             ("calls whose requests are refused in turn", self._in_turn),
             ("a store with other bytes", self._differing),
             ("a busy store", self._busy),
+            ("a move whose copy is damaged", self._bad_copy),
             ("a store with another clock", self._skewed),
             ("a full disk", self._unwritten),
             ("a slow disk", self._slow_disk),
@@ -190,6 +191,25 @@ class FailureSteps(Steps):
             raise Broken(f"a store that refuses all requests gives {failed}")
         if tried > len(objects):
             raise Broken(f"{len(objects)} objects were tried {tried} times")
+
+    def _bad_copy(self) -> None:
+        """A move deletes its source only if the copy has the same bytes."""
+        fs = self._like(overwrite=True, checksum="auto")
+        path, data = self._data("source", SMALL)
+        other, _ = self._data("bad copy", 0)
+        self.ledger.copying(path, other)
+        fs.pipe_file(path, data)
+        self.network.met.clear()
+        self.network.fates = ("damage",)
+        try:
+            fs.mv(path, other)
+        except IntegrityError:
+            pass
+        else:
+            raise Broken(f"{path} was moved, and its copy is damaged")
+        finally:
+            self.network.fates = ()
+        self._is(path, data)
 
     def _skewed(self) -> None:
         """If the clocks differ, the error of a refused request says by how much."""

@@ -41,6 +41,7 @@ class FileSteps(Steps):
             ("the types of files", self._types),
             ("the memory of an open file", self._memory),
             ("files that nobody closes", self._dropped),
+            ("a file that is closed", self._closed),
             ("objects at a limit", self._limits),
             ("an upload with an MD5", self._by_md5),
             ("callbacks of many files", self._counted),
@@ -154,6 +155,19 @@ class FileSteps(Steps):
             raise Broken(f"an open file without parts in flight uses {used} bytes")
         if memory_budget().used != before:
             raise Broken("a closed file uses memory")
+
+    def _closed(self) -> None:
+        """A file that is closed or discarded takes no more bytes."""
+        fs = self._like(overwrite=True)
+        for ends in ("close", "discard"):
+            path, data = self._data(f"after {ends}", SMALL)
+            file = fs.open(path, "wb")
+            file.write(data)
+            getattr(file, ends)()
+            with suppress(ValueError):
+                file.write(b"x")
+                raise Broken(f"{path} takes bytes after {ends}")
+            self._is(path, data if ends == "close" else None)
 
     def _dropped(self) -> None:
         """A file that is dropped without being closed is not published."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from contextlib import suppress
@@ -210,9 +211,12 @@ class SignerSteps(Steps):
         path, data = self._data("unlocked", SMALL)
         fs.exists(path)
         fs.pipe_file(path, data)
+        line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]
         texts = self.ledger.warned[first:]
         del self.ledger.warned[first:]
         self._is(path, data)
+        if self.ledger.warned_at != (__file__, line):
+            raise Broken(f"a warning of line {line} is at {self.ledger.warned_at}")
         if not any("is not signed" in text for text in texts):
             raise Broken(f"an object without a lock is sent with {texts}")
 
