@@ -17,9 +17,7 @@ from fsspec_osspresigned.errors import (
 
 from .. import disk as disks
 from ..network import LATE
-from ..signers import (
-    UserSigner,
-)
+from ..signers import UserSigner
 from ..verbs import Counted
 from ..world import Broken, World
 from .steps import LARGE, SMALL, NamedStep, Steps

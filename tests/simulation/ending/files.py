@@ -20,9 +20,7 @@ from fsspec_osspresigned.signers.base import ChainSigner
 
 from .. import disk as disks
 from ..network import Faults
-from ..signers import (
-    key_signer,
-)
+from ..signers import key_signer
 from ..store import BUCKETS
 from ..verbs import Branched, Counted
 from ..world import Broken

@@ -12,9 +12,7 @@ from operator import methodcaller
 from typing import Any
 
 from fsspec_osspresigned.engine import abort_at_exit
-from fsspec_osspresigned.errors import (
-    Outcome,
-)
+from fsspec_osspresigned.errors import Outcome
 
 from .. import loop as loops
 from ..world import Broken, World

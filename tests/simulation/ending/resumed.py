@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from fsspec_osspresigned.errors import (
-    UploadErrors,
-)
+from attrs import evolve
+
+from fsspec_osspresigned.emulator.store import Piece, Segment
+from fsspec_osspresigned.errors import UploadErrors
+from fsspec_osspresigned.http.checksums import crc64
 
 from ..network import Faults
 from ..verbs import Counted
@@ -69,25 +72,31 @@ class ResumeSteps(Steps):
     def _resumed(self, fs: Any) -> None:
         """After a failed upload, the next call sends no part twice.
 
-        If the file has changed, the next call sends it as a whole.
+        If the file has changed, the next call sends it as a whole. If a stored part has
+        other bytes, this part is sent again.
         """
         (self.place / "journals").mkdir(exist_ok=True)
         (self.place / "journals").chmod(0o770)  # the group has no other user
-        for is_edited in (False, True):
+        for changed in ("nothing", "file", "part"):
             path, data = self._data("resumed", LARGE)
             local = self._local("resumed", data)
             self._interrupted(fs, local, path)
             (upload,) = self._uploads("resumed")
             missing = 3 - len(upload.parts)
-            if is_edited:
+            if changed == "file":
                 path, data = self._data("resumed", LARGE)
                 set_file(Path(local), data)
+                missing = 3
+            elif changed == "part":
+                for number, part in upload.parts.items():
+                    upload.parts[number] = _with_other_bytes(part)
                 missing = 3
             before = self.network.server.calls["UploadPart"]
             counted, warned = Counted(), self.ledger.warned
             first = len(warned)
             fs.put_file(local, path, callback=counted, overwrite=True)
-            if ["has changed" in text for text in warned[first:]] != [True] * is_edited:
+            told = ["has changed" in text for text in warned[first:]]
+            if told != [True] * (changed != "nothing"):
                 raise Broken(f"a resumed upload warns: {warned[first:]}")
             del warned[first:]
             self._is(path, data)
@@ -109,3 +118,9 @@ class ResumeSteps(Steps):
             raise Broken("an upload without its parts succeeds")
         finally:
             self.network.parts_left = None
+
+
+def _with_other_bytes(part: Piece) -> Piece:
+    data = bytes(part.size)
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return evolve(part, body=Segment(part.size, data), md5=digest, crc64=crc64(data))
