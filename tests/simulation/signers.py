@@ -123,6 +123,16 @@ class LaxSigner(UserSigner):
         return super().sign([evolve(one, optional_headers={}) for one in operations])
 
 
+class KeepingSigner(UserSigner):
+    """A signer of the user that signs no deletions."""
+
+    def sign(self, operations: Any) -> Any:
+        for operation in operations:
+            if operation.action is Action.DeleteObject:
+                raise NotCoveredError("no deletions", path=operation.path)
+        return super().sign(operations)
+
+
 def http_options(world: World) -> dict[str, Any]:
     """Return the options for a signer service of the package, in this world."""
     policy = Policy(

@@ -22,7 +22,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
-from fsspec_osspresigned.signers.base import Signer
+from fsspec_osspresigned.signers.base import MultipartGrant, Signer
 from fsspec_osspresigned.signers.keys import environment_credentials
 from fsspec_osspresigned.signing import Endpoint
 from fsspec_osspresigned.url_map.parser import parse
@@ -31,6 +31,7 @@ from ..network import Faults
 from ..signers import (
     BadSigner,
     GrantingSigner,
+    KeepingSigner,
     LaxSigner,
     ManySigner,
     MiscountingSigner,
@@ -51,12 +52,14 @@ class SignerSteps(Steps):
             ("a signer with another number of answers", self._miscounted),
             ("a signer with large calls", self._large_calls),
             ("a signer that grants some ways", self._granted),
+            ("a grant that does not suffice", self._insufficient),
             ("a signer that names objects", self._named),
             ("a signer that is away", self._signer_away),
             ("a busy signer", self._busy_signer),
             ("a signer that refuses", self._refusing_signers),
             ("a signer that signs wrongly", self._bad_signers),
             ("a signer that signs no lock", self._unlocked),
+            ("a signer that signs no deletions", self._undeleted),
             ("URLs of a map that expire", self._expired),
             ("a URL map of parts", self._by_map),
             ("a map and wrong paths", self._misspelt),
@@ -202,6 +205,42 @@ class SignerSteps(Steps):
         else:
             raise Broken(f"{path} is stored in spite of {words!r}")
         self._is(path, None)
+
+    def _insufficient(self) -> None:
+        """If a grant and the options do not fit, nothing is sent."""
+        for grant, options, words in (
+            (MultipartGrant(completes=False), {"receipts": None}, "receipts="),
+            (MultipartGrant(upload_id="0"), {"storage_class": "IA"}, "cannot be set"),
+        ):
+            signer = GrantingSigner(self.network.world, single=False, multipart=grant)
+            given = {"signer": signer, "signer_token": None, "overwrite": True}
+            path, data = self._data("insufficient", SMALL)
+            first = len(self.network.events)
+            try:
+                self._like(**given, **options).pipe_file(path, data)
+            except ConfigurationError as error:
+                if words not in str(error):
+                    raise Broken(f"{grant} and {options} give {error!r}") from error
+            else:
+                raise Broken(f"{path} is stored with {grant} and {options}")
+            if len(self.network.events) > first:
+                raise Broken(f"requests were sent with {grant} and {options}")
+
+    def _undeleted(self) -> None:
+        """An own object that must not be deleted is not reported as missing."""
+        signer = KeepingSigner(self.network.world)
+        given = {"signer": signer, "signer_token": None, "overwrite": True}
+        fs = self._like(**given, if_unverifiable="missing")
+        path, data = self._data("undeleted", SMALL)
+        fs.pipe_file(path, data)
+        try:
+            fs.rm_file(path)
+        except PermissionError as error:
+            if isinstance(error, FileNotFoundError):
+                raise Broken(f"{path} exists, but {error!r} was raised") from error
+        else:
+            raise Broken(f"{path} was deleted without a signature")
+        self._is(path, data)
 
     def _unlocked(self) -> None:
         """If the signer does not forbid to replace a hidden object, a warning says so."""
