@@ -101,8 +101,9 @@ class Ledger:
     # True after a second interrupt of a call, which then waits for no reply
     is_impatient: bool = False
     may_look: bool = False  # True if the signer signs HeadObject and does not fail
-    # True if the signer may refuse a read, and two clients write the same objects. Then
-    # the record of a client may answer, which knows nothing of the other client.
+    # True if the signer may refuse a read, and several callers or clients write the same
+    # objects. Then the record of a client may answer. It knows nothing of other clients,
+    # and of its own calls only the order in which they ended.
     is_unsure: bool = False
     # True if the program cannot read objects. Then the order in which calls ended
     # decides which object exists.

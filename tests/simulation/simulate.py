@@ -373,7 +373,8 @@ class Runner(Operations):
         self.ledger.must_succeed = program.get("is_patient", False)
         self.ledger.may_look = self._may_look()
         has_two = any(operation["do"] == "resume" for operation in self._all())
-        self.ledger.is_unsure = program["signer_faults"] > 0 and has_two
+        are_several = has_two or not self.ledger.is_single
+        self.ledger.is_unsure = program["signer_faults"] > 0 and are_several
         self.ledger.is_blind = program["signer"] == "writer" and not self._is_single()
         disks.install(Disk(self.world, **program["disk_faults"]))
         others = []
