@@ -271,7 +271,10 @@ class FileSteps(Steps):
             self._is(path, data)
 
     def _clashing(self) -> None:
-        """A file and a directory cannot have one name, so nothing is fetched."""
+        """A file and a directory cannot have one name, so nothing is fetched.
+
+        A recursive deletion removes both.
+        """
         there, back = f"{self.root}/clash", self.place / "clash"
         for name in ("f", "f/g"):
             path, data = self._data(f"clash/{name}", 17)
@@ -283,6 +286,12 @@ class FileSteps(Steps):
                 raise Broken("objects were fetched before their names were") from None
         else:
             raise Broken(f"a file and a directory are one: {all_files(back)}")
+        paths = [f"{there}/f", f"{there}/f/g"]
+        for path in paths:
+            self.ledger.deletes(path)
+        self.fs.rm(paths[0], recursive=True)
+        for path in paths:
+            self._is(path, None)
 
 
 class _Closing(io.RawIOBase):

@@ -373,6 +373,7 @@ class SignerSteps(Steps):
             ({"signer": "module:function"}, "would import code"),
             ({"signer": "https://a.example", "signer_token": "file:/a"}, "is not read"),
             ({"part_size": 1000}, "part_size"),
+            ({"signer": None, "url_map": {f"{self.root}/wrong": {}}}, "has no URL"),
         ):
             try:
                 fs = OSSPresignedFileSystem(**{"signer": "keys", **given})
