@@ -362,6 +362,10 @@ class SignerSteps(Steps):
             self._is(path, data)
         network.server.model.demands = demands
 
+    def _url(self) -> str:
+        path = f"{self.root}/wrong"
+        return str(sign(key_signer(), [path], Order()).requests[path].url.reveal())
+
     def _wrong_options(self) -> None:
         """Options that are wrong, or that others may have given, are refused by name."""
         first = len(self.network.events)
@@ -374,6 +378,7 @@ class SignerSteps(Steps):
             ({"signer": "https://a.example", "signer_token": "file:/a"}, "is not read"),
             ({"part_size": 1000}, "part_size"),
             ({"signer": None, "url_map": {f"{self.root}/wrong": {}}}, "has no URL"),
+            ({"signer": None, "url_map": {"data": self._url()}}, "must be bucket/key"),
         ):
             try:
                 fs = OSSPresignedFileSystem(**{"signer": "keys", **given})
