@@ -316,7 +316,6 @@ def test_a_secret_in_a_property_stays_in_this_process(made):
         ("signer-token", "env:OSSPRESIGNED_T", "SIGNER_TOKEN"),
         ("receipts", "/home/me/receipts", "RECEIPTS"),
         ("resume-dir", "/home/me/resume", "RESUME_DIR"),
-        ("checkpoint", "/home/me/resume", "RESUME_DIR"),  # its former name
     ],
 )
 def test_what_is_the_users_is_not_taken_from_properties(made, name, value, variable):
