@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from ..compat import lazy
 from ..url_checks import is_web
 
 if TYPE_CHECKING:
@@ -120,3 +121,11 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
     from .base import ChainSigner  # noqa: PLC0415 - needed only for several signers
 
     return ChainSigner(*signers)
+
+
+# what docs/existing-servers.md names, for servers that no description fits
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    bound="bound_request",
+    upload_server="OpenUpload ServerRefusedError UploadServer UploadServerContext",
+)

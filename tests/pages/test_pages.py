@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -332,3 +333,14 @@ def test_links_of_a_page_lead_somewhere(page):
         assert place.exists(), target
         if anchor:
             assert anchor in anchors(place.read_text("utf-8")), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_of_the_package_on_a_page_exist(page):
+    """Each dotted name can be imported as it is written."""
+    names = set(
+        re.findall(r"(?<![\w-])fsspec_osspresigned(?:\.[A-Za-z_]+)+", read(page))
+    )
+    for name in sorted(names):
+        if ".iceberg" not in name or find_spec("pyiceberg"):
+            pkgutil.resolve_name(name)
