@@ -12,6 +12,7 @@ import pytest
 
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import SMALL
+from fsspec_osspresigned.http.handle import MAX_ORIGINS
 from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
@@ -79,3 +80,24 @@ def test_filesystems_that_are_gone_leave_no_connection(serve):
     gc.collect()
     assert [client() for client in clients] == [None] * 20
     assert all(ended.acquire(timeout=5) for _ in range(20))
+
+
+def test_a_transport_keeps_the_connections_of_some_hosts(serve):
+    """The connection to the host of the first request is closed; that of the last stays."""
+
+    def script(peer):
+        while peer.request():
+            peer.answer('ETag: "no MD5"')
+        ended.release()
+
+    ended = threading.Semaphore(0)
+    servers = [serve(script) for _ in range(MAX_ORIGINS + 1)]
+    transport, exchange = Transport(allow_http=True), Exchange(in_thread=True)
+    for server in [*servers, servers[-1]]:
+        signed = SignedRequest(method="PUT", url=f"{server.origin}/b/k")
+        assert run(transport.send, signed, exchange=exchange).status == 200
+    assert ended.acquire(timeout=5)
+    assert not ended.acquire(timeout=0.2)
+    assert servers[-1].accepted == 1
+    transport.close()
+    assert all(ended.acquire(timeout=5) for _ in range(MAX_ORIGINS))
