@@ -193,7 +193,7 @@ PUBLIC = public_modules()
 
 @pytest.mark.parametrize("module", MODULES)
 def test_wings_know_public_names_only(module):
-    """What a wing imports from another one is public there."""
+    """A wing imports from another one only public modules, and no name with ``_``."""
     wrong = [
         f"line {line}: {module} imports {name} of {place}"
         for place, name, line in names_from(module)

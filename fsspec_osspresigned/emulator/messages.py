@@ -223,6 +223,7 @@ def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> Refuse
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
 _XML = {"Content-Type": "application/xml"}
+# statuses of replies that have no body, and so no Content-Length (RFC 9110, 6.4.1)
 WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 Content = Mapping[str, Any] | str

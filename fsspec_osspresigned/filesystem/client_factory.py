@@ -84,8 +84,8 @@ def read_url(reference: str, limit: int = MAX_MAP) -> bytes:
 def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options *given*, completed from fsspec's configuration for *kind*.
 
-    A source of signatures in *given* replaces configured ones (``_REPLACED``).
-    The result is sorted, paths are absolute, and secrets are hidden.
+    A source of signatures in *given* replaces configured ones (``_REPLACED``). The
+    result is sorted, paths are absolute, and secrets are hidden.
     """
     configured = apply_config(kind, {})
     given = without_alias(given)

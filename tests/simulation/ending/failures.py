@@ -95,7 +95,7 @@ class FailureSteps(Steps):
                         f"an unknown outcome raises {error!r} {notes}"
                     ) from error
             else:
-                raise Broken(f"{path} was called stored, which nobody knows")
+                raise Broken(f"{path} is reported as stored, but nothing shows it")
             self.network.fates = ()
             self._is(path, data)
         del self.ledger.warned[first:]

@@ -38,7 +38,7 @@ class FileSteps(Steps):
             ("a file that is read in order", self._in_order),
             ("the types of files", self._types),
             ("the memory of an open file", self._memory),
-            ("files that nobody closes", self._dropped),
+            ("files that are never closed", self._dropped),
             ("a file that is closed", self._closed),
             ("objects at a limit", self._limits),
             ("an upload with an MD5", self._by_md5),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from attrs import evolve
@@ -215,16 +216,8 @@ class SignerSteps(Steps):
             signer = GrantingSigner(self.network.world, single=False, multipart=grant)
             given = {"signer": signer, "signer_token": None, "overwrite": True}
             path, data = self._data("insufficient", SMALL)
-            first = len(self.network.events)
-            try:
+            with self._refused_with(words, f"{grant} and {options}"):
                 self._like(**given, **options).pipe_file(path, data)
-            except ConfigurationError as error:
-                if words not in str(error):
-                    raise Broken(f"{grant} and {options} give {error!r}") from error
-            else:
-                raise Broken(f"{path} is stored with {grant} and {options}")
-            if len(self.network.events) > first:
-                raise Broken(f"requests were sent with {grant} and {options}")
 
     def _undeleted(self) -> None:
         """An own object that must not be deleted is not reported as missing."""
@@ -368,7 +361,6 @@ class SignerSteps(Steps):
 
     def _wrong_options(self) -> None:
         """Options that are wrong, or that others may have given, are refused by name."""
-        first = len(self.network.events)
         for given, words in (
             ({"region": "cn hangzhou", "endpoint": HOST}, "is not a region id"),
             ({"region": "oss-cn-hangzhou"}, "without oss-"),
@@ -380,13 +372,20 @@ class SignerSteps(Steps):
             ({"signer": None, "url_map": {f"{self.root}/wrong": {}}}, "has no URL"),
             ({"signer": None, "url_map": {"data": self._url()}}, "must be bucket/key"),
         ):
-            try:
+            with self._refused_with(words, str(given)):
                 fs = OSSPresignedFileSystem(**{"signer": "keys", **given})
                 fs.pipe_file(f"{self.root}/wrong", b"wrong")
-            except ConfigurationError as error:
-                if words not in str(error):
-                    raise Broken(f"the error of {given} is {error!r}") from error
-            else:
-                raise Broken(f"{given} were used")
+
+    @contextmanager
+    def _refused_with(self, words: str, given: str) -> Iterator[None]:
+        """The block raises a ConfigurationError with *words*, and sends nothing."""
+        first = len(self.network.events)
+        try:
+            yield
+        except ConfigurationError as error:
+            if words not in str(error):
+                raise Broken(f"the error of {given} is {error!r}") from error
+        else:
+            raise Broken(f"{given} were used")
         if len(self.network.events) > first:
-            raise Broken("a request was sent with options that were refused")
+            raise Broken(f"requests were sent with {given}")

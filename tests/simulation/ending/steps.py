@@ -1,4 +1,4 @@
-"""What the steps of an end share."""
+"""The base class of the steps at the end of a program, with their helpers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ NamedStep = tuple[str, Callable[[], None]]
 
 
 class Steps:
-    """The steps of one caller, with *verbs* of *fs*; its objects are below *folder*."""
+    """Steps of one caller with the filesystem *fs*; its objects are below *folder*.
+
+    *publishes* tells what ``on_exception`` of *fs* is: True for ``publish``.
+    """
 
     def __init__(
         self, fs: Any, ledger: Ledger, folder: str, place: Path, *, publishes: bool
