@@ -59,7 +59,7 @@ if extra == "credentials":
     chain = importlib.import_module("alibabacloud_credentials.provider")
     check(chain.DefaultCredentialsProvider, "the chain of credentials is there")
 if extra in ("server", "demo"):
-    service = importlib.import_module(f"{PACKAGE}.owner.service")
+    service = importlib.import_module(f"{PACKAGE}.owner.service.app")
     check(service.create_app, "the signer service can be imported")
     emulator = importlib.import_module(f"{PACKAGE}.emulator")
     signers = importlib.import_module(f"{PACKAGE}.signers.keys")

@@ -33,24 +33,20 @@ _moving = threading.Lock()  # threads share the file position of a descriptor
 
 
 def lazy(
-    package: str, modules: str = "", **names: str
+    package: str, **names: str
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__all__``, ``__getattr__`` and ``__dir__`` for *package*.
 
-    *modules* are its public modules. Each keyword of *names* is a module, and its value
-    lists the public names in that module. Names in a text are separated by spaces. A
-    name is loaded on first use.
+    Each keyword of *names* is a module of the package. Its value lists the public names
+    in that module, separated by spaces. A name is loaded on first use.
     """
-    homes = dict.fromkeys(modules.split(), "")
-    homes |= {name: module for module in names for name in names[module].split()}
+    homes = {name: module for module in names for name in names[module].split()}
 
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: Any = import_module(f".{homes[name] or name}", package)
-        if homes[name]:
-            value = getattr(value, name)
-            setattr(sys.modules[package], name, value)
+        value = getattr(import_module(f".{homes[name]}", package), name)
+        setattr(sys.modules[package], name, value)
         return value
 
     def public() -> list[str]:
