@@ -86,23 +86,14 @@ class RequestLimiter:
     async def enter(self, place: RequestPlace) -> None:
         """Wait until a request may be sent. It counts as in flight until ``leave``."""
         future = asyncio.get_running_loop().create_future()
-        call = call_of_task.get()
         calls = self._waiting.setdefault(place, OrderedDict())
-        queue = calls.setdefault(call, deque())
-        queue.append(future)
+        calls.setdefault(call_of_task.get(), deque()).append(future)
         self.admit()
         try:
             await future
         except asyncio.CancelledError:
-            if future in queue:
-                queue.remove(future)
-                if not queue:
-                    del calls[call]
-                if not calls:
-                    del self._waiting[place]
-            elif not future.cancelled():
-                self._count(place, -1)
-            self.admit()
+            if not future.cancelled():  # the request was admitted at the same moment
+                self.leave(place)
             raise
 
     def _may(self, place: RequestPlace) -> bool:
