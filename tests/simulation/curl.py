@@ -57,6 +57,11 @@ _NEEDED = {
 _real = pycurl.Curl()
 
 
+def open_connections() -> list[int]:
+    """Return the numbers of all connections that the client has not closed."""
+    return [connection.number for connection in _connections.values()]
+
+
 def _check_option(option: int, value: Any) -> None:
     """Let pycurl itself check the type of a value."""
     try:

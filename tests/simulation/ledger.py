@@ -577,7 +577,7 @@ class Ledger:
         """After all callers: every reported outcome was true, and no upload is open."""
         self.check_commits()
         self.check_uploads()
-        self._check_secrets()
+        self._check_texts()
 
     def check_uploads(self, key: str | None = None, began: float = 0.0) -> None:
         """No upload is left open that a call could have ended; optionally only of *key*."""
@@ -612,10 +612,12 @@ class Ledger:
                 if not (told or tried or named or self.may_refuse):
                     raise Broken(f"upload {upload_id} of {upload.key} is left open")
 
-    def _check_secrets(self) -> None:
+    def _check_texts(self) -> None:
         signatures = {s for s in self.network.server.signatures if len(s) > 8}
         text = "\n".join(self.texts)
         for secret in (*sorted(signatures), KEY.access_key_secret.reveal(), TOKEN):
             if secret in text:
                 at = text.index(secret)
                 raise Broken(f"a secret is shown: {text[max(0, at - 200) : at + 60]!r}")
+        if found := re.search(r"proxy or \S+\.\S+", text):
+            raise Broken(f"a text names a proxy, but there is none: {found[0]}")

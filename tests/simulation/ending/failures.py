@@ -170,6 +170,9 @@ class FailureSteps(Steps):
                 except IntegrityError as error:
                     if error.outcome is Outcome.NOT_STORED:
                         raise Broken(f"{path} is stored, but {error!r}") from error
+                    notes = " ".join(getattr(error, "__notes__", ()))
+                    if error.differs != ("The visible object differs" in notes):
+                        raise Broken(f"{error!r} has the notes {notes}") from error
                 else:
                     raise Broken(f"{path} has another checksum, and no error")
         self.network.lies = False

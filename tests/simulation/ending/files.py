@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import time
@@ -18,6 +19,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.signers.base import ChainSigner
 
+from .. import curl
 from .. import disk as disks
 from ..network import Faults
 from ..signers import key_signer
@@ -46,6 +48,8 @@ class FileSteps(Steps):
             ("a move of what a transaction holds", self._held),
             ("a transaction without a disk", self._small_ones),
             ("an object with the name of a directory", self._clashing),
+            ("names at their limits", self._names),
+            ("a filesystem that is dropped", self._released),
         )
 
     def _replaced(self) -> None:
@@ -153,6 +157,37 @@ class FileSteps(Steps):
             raise Broken(f"an open file without parts in flight uses {used} bytes")
         if memory_budget().used != before:
             raise Broken("a closed file uses memory")
+        path, data = self._data("committed", SMALL)
+        file = fs.open(path, "wb", autocommit=False)
+        file.write(data)
+        file.close()
+        self._is(path, None)
+        file.commit()
+        self._is(path, data)
+        if memory_budget().used != before:
+            raise Broken("a file that was committed uses memory")
+
+    def _names(self) -> None:
+        """An object key has 1 to 1,023 bytes, and begins with no slash or backslash."""
+        bucket, _, folder = self.root.partition("/")
+        fs = self._like(overwrite=True)
+        for size in (1, 1023):
+            key = folder[-1] if size == 1 else f"{folder}/".ljust(size, "n")
+            path, data = f"{bucket}/{key}", self.ledger.content(17)
+            self.ledger.write(path, data)
+            fs.pipe_file(path, data)
+            self._is(path, data)
+        first = len(self.network.events)
+        for wrong in (f"{folder}/".ljust(1024, "n"), f"\\{folder}", f"{folder}/\udc80"):
+            try:
+                fs.pipe_file(f"{bucket}/{wrong}", b"x")
+            except ConfigurationError as error:
+                if "key" not in str(error):
+                    raise Broken(f"the error of {wrong[:50]!r} is {error!r}") from error
+            else:
+                raise Broken(f"the key {wrong[:50]!r} was used")
+        if len(self.network.events) > first:
+            raise Broken("requests with wrong keys were sent")
 
     def _closed(self) -> None:
         """A file that is closed or discarded takes no more bytes."""
@@ -187,6 +222,23 @@ class FileSteps(Steps):
         for path in paths:
             self._is(path, None)
         del self.ledger.warned[first:]
+
+    def _released(self) -> None:
+        """A filesystem that is dropped closes the idle connections of its threads."""
+        before = {*curl.open_connections()}
+        given = {"overwrite": True, "multipart_threshold": 2 * LARGE, "timeout": 7}
+        fs = self._like(skip_instance_cache=True, **given)
+        path, data = self._data("released", LARGE)
+        fs.pipe_file(path, data)
+        if not {*curl.open_connections()} - before:
+            raise Broken("an upload leaves no connection for the next one")
+        del fs
+        gc.collect()
+        time.sleep(1)
+        if kept := {*curl.open_connections()} - before:
+            raise Broken(
+                f"a filesystem was dropped, but {len(kept)} connections are open"
+            )
 
     def _limits(self) -> None:
         """An object of exactly the threshold is sent whole, and a larger one in parts."""

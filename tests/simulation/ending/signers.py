@@ -36,6 +36,7 @@ from ..signers import (
     LaxSigner,
     ManySigner,
     MiscountingSigner,
+    UserSigner,
     http_options,
     key_signer,
 )
@@ -59,6 +60,7 @@ class SignerSteps(Steps):
             ("a busy signer", self._busy_signer),
             ("a signer that refuses", self._refusing_signers),
             ("a signer that signs wrongly", self._bad_signers),
+            ("a signer that hides an object", self._hidden),
             ("a signer that signs no lock", self._unlocked),
             ("a signer that signs no deletions", self._undeleted),
             ("URLs of a map that expire", self._expired),
@@ -175,6 +177,37 @@ class SignerSteps(Steps):
                     raise Broken(f"the signer refuses {path}, but {error!r}")
             if asked > len(objects):
                 raise Broken(f"a {name} that refused was asked {asked} times")
+        fs = self._like(**http_options(world), if_unverifiable="error")
+        for status, detail, words in (
+            (401, "the token has expired", "ask the owner for a new one"),
+            (401, "a wrong token", "check signer_token="),
+            (404, "none", "check its URL"),
+        ):
+            world.signer_replies = [(status, {"detail": detail})] * 9
+            try:
+                fs.pipe_file(path, b"x")
+            except SignerError as error:
+                if words not in str(error) or detail not in str(error):
+                    raise Broken(
+                        f"after {detail!r}, a signer gives {error!r}"
+                    ) from error
+            else:
+                raise Broken(f"{path} is stored, although the signer said {detail!r}")
+        problem = {
+            "code": "forbidden",
+            "detail": "no reading on Sundays",
+            "status": 403,
+        }
+        refused = {"results": [{"error": problem}]}
+        world.signer_replies = [(200, refused)] * 3
+        try:
+            fs.info(path)
+        except PermissionError as error:
+            if problem["detail"] not in str(error):
+                raise Broken(f"a signer refuses a look, but {error!r}") from error
+        else:
+            raise Broken(f"{path} was looked at without a signature")
+        world.signer_replies = []
 
     def _bad_signers(self) -> None:
         """The error of a refused request has its type, and names the cause."""
@@ -234,6 +267,32 @@ class SignerSteps(Steps):
         else:
             raise Broken(f"{path} was deleted without a signature")
         self._is(path, data)
+
+    def _hidden(self) -> None:
+        """An object that was reported as missing, but exists, is not replaced."""
+        signer, first = (
+            UserSigner(self.network.world, looks=False),
+            len(self.ledger.warned),
+        )
+        given = {"signer": signer, "signer_token": None, "overwrite": None}
+        fs = self._like(**given, if_unverifiable="missing")
+        path, data = self._data("hidden", SMALL)
+        self._like(signer="keys", signer_token=None).pipe_file(path, data)
+        if fs.exists(path):
+            raise Broken(f"{path} was found without permission")
+        for mode in ("overwrite", "create"):
+            try:
+                fs.pipe_file(path, b"another content", mode=mode)
+            except FileExistsError as error:
+                is_hidden = "it was reported as missing" in str(error)
+                if is_hidden != (mode == "overwrite"):
+                    raise Broken(
+                        f"mode {mode} on a hidden object: {error!r}"
+                    ) from error
+            else:
+                raise Broken(f"{path} was replaced because it could not be seen")
+            self._is(path, data)
+        del self.ledger.warned[first:]
 
     def _unlocked(self) -> None:
         """If the signer does not forbid to replace a hidden object, a warning says so."""
@@ -351,8 +410,21 @@ class SignerSteps(Steps):
                 raise Broken(f"a grant is for another bucket than that of {DOMAIN}")
             fs = OSSPresignedFileSystem(grant=given, allowed_hosts={DOMAIN: BUCKETS[0]})
             path, data = self._data(f"own {type(given).__name__}", SMALL)
-            fs.pipe_file(path, data)
+            fs.pipe_file(path, data, metadata={"long": "v" * 1500})
             self._is(path, data)
+        for name, value in (
+            ("policy", None),
+            ("x-oss-signature", None),
+            ("policy", "?"),
+            ("x-oss-credential", "id/20260101"),
+            ("x-oss-date", "today"),
+        ):
+            fields = {n: v for n, v in grant["fields"].items() if n != name}
+            if value is not None:
+                fields[name] = value
+            given = {**grant, "fields": fields, "url": f"https://{BUCKETS[0]}.{HOST}"}
+            with self._refused_with(name, f"a grant with {name} {value}"):
+                OSSPresignedFileSystem(grant=given)
         network.server.model.demands = demands
 
     def _url(self) -> str:
@@ -375,14 +447,27 @@ class SignerSteps(Steps):
             with self._refused_with(words, str(given)):
                 fs = OSSPresignedFileSystem(**{"signer": "keys", **given})
                 fs.pipe_file(f"{self.root}/wrong", b"wrong")
+        for call in ({"mode": "creat"}, {"checksum": "sha"}, {"overwrit": True}):
+            with self._refused_with(*call, str(call)):
+                self._like().pipe_file(f"{self.root}/wrong", b"wrong", **call)
+        grant = '{"url": "https://a.example", "fields": {"policy": "", "key": ""}}'
+        for option, text, words in (
+            ("url_map", "neither", "this is neither a URL map nor a grant"),
+            ("url_map", grant, "this is a grant: give it as grant="),
+            ("url_map", '{"url', "url_map"),
+            ("grant", '{"a": 1}', "grant"),
+        ):
+            local = self._local(f"wrong {option}", text.encode())
+            with self._refused_with(words, f"{option}={text}"):
+                OSSPresignedFileSystem(**{option: local})
 
     @contextmanager
     def _refused_with(self, words: str, given: str) -> Iterator[None]:
-        """The block raises a ConfigurationError with *words*, and sends nothing."""
+        """The block refuses its options with *words*, and sends nothing."""
         first = len(self.network.events)
         try:
             yield
-        except ConfigurationError as error:
+        except (ConfigurationError, ValueError) as error:
             if words not in str(error):
                 raise Broken(f"the error of {given} is {error!r}") from error
         else:
