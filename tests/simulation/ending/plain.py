@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+from fsspec_osspresigned import sync, sync_down
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import (
     IntegrityError,
