@@ -30,6 +30,8 @@ class FailureSteps(Steps):
     def of_failures(self) -> tuple[NamedStep, ...]:
         return (
             ("reads of a store that refuses", self._unread),
+            ("a file whose part is refused", self._failed_file),
+            ("a local file that is missing", self._missing),
             ("calls without a known outcome", self._unsure),
             ("the bytes of failed calls", self._let_go),
             ("calls whose requests fail once", self._once),
@@ -74,6 +76,46 @@ class FailureSteps(Steps):
                     self.network.refusals = ()
         if local.read_bytes() != b"old":
             raise Broken("a download that was refused has changed its file")
+
+    def _failed_file(self) -> None:
+        """After a failure, each method of a file raises it, and nothing is published."""
+        fs = self._like(retries=0, overwrite=True)
+        path, data = self._data("failed", LARGE)
+        file = fs.open(path, "wb")
+        file.write(data[:1000])
+        self.network.refusals = (400,)
+        failures: list[OSError] = []
+        for verb in (
+            lambda: file.write(data),
+            lambda: file.write(b"x"),
+            file.flush,
+            file.close,
+            file.close,
+        ):
+            try:
+                verb()
+                if not failures:  # the parts are sent in the background
+                    time.sleep(5)
+                    file.write(data)
+            except StoreError as error:
+                failures.append(error)
+            self.network.refusals = ()
+        if len({*map(id, failures)}) != 1 or len(failures) != 5 or not file.failed:
+            raise Broken(f"a file whose part was refused raises {failures}")
+        self._is(path, None)
+
+    def _missing(self) -> None:
+        """The error of a missing file names it, and not the object."""
+        local, path = str(self.place / "missing"), f"{self.root}/missing"
+        for verb in (self.fs.put_file, self.fs.put):
+            try:
+                verb(local, path)
+            except FileNotFoundError as error:
+                if error.filename != local:
+                    raise Broken(f"{local} is missing, but {error!r}") from error
+            else:
+                raise Broken(f"{local} was sent, but it is missing")
+        self._is(path, None)
 
     def _unsure(self) -> None:
         """If nothing shows whether an object is stored, the error says so."""

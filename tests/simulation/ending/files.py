@@ -24,7 +24,7 @@ from .. import disk as disks
 from ..network import Faults
 from ..signers import key_signer
 from ..store import BUCKETS
-from ..verbs import Branched, Counted
+from ..verbs import Branched, ByUserError, Counted
 from ..world import Broken
 from .steps import LARGE, SMALL, NamedStep, Steps, all_files
 
@@ -50,6 +50,8 @@ class FileSteps(Steps):
             ("an object with the name of a directory", self._clashing),
             ("names at their limits", self._names),
             ("a filesystem that is dropped", self._released),
+            ("a copy in parts", self._copied_in_parts),
+            ("parts that threads send", self._large_parts),
         )
 
     def _replaced(self) -> None:
@@ -201,6 +203,14 @@ class FileSteps(Steps):
                 file.write(b"x")
                 raise Broken(f"{path} takes bytes after {ends}")
             self._is(path, data if ends == "close" else None)
+        path, data = self._data("of a handler", SMALL)
+        try:
+            raise ByUserError
+        except ByUserError:  # it is being handled since before the file was opened
+            file = fs.open(path, "wb")
+            file.write(data)
+            file.close()
+        self._is(path, data)
 
     def _dropped(self) -> None:
         """A file that is dropped without being closed is not published."""
@@ -239,6 +249,30 @@ class FileSteps(Steps):
             raise Broken(
                 f"a filesystem was dropped, but {len(kept)} connections are open"
             )
+
+    def _copied_in_parts(self) -> None:
+        """A large object is copied in parts, which are then one object."""
+        fs = self._like(overwrite=True, checksum="auto")
+        path, data = self._data("large", 400_000)  # more than one copy may have here
+        copied, _ = self._data("copied in parts", 0)
+        self.ledger.copying(path, copied)
+        fs.pipe_file(path, data)
+        before = Counter(self.network.server.calls)
+        fs.cp_file(path, copied)
+        self._is(copied, data)
+        calls = Counter(self.network.server.calls) - before
+        ends = calls["AbortMultipartUpload"], calls["CompleteMultipartUpload"]
+        if (calls["UploadPartCopy"], *ends) != (4, 0, 1):
+            raise Broken(f"a copy of {len(data)} bytes is made by {dict(calls)}")
+
+    def _large_parts(self) -> None:
+        """Each part of a file has its own bytes, also if a thread reads and sends it."""
+        part, size = LARGE + 1000, 3 * LARGE
+        fs = self._like(overwrite=True, multipart_threshold=part, part_size=part)
+        path, data = self._data("large parts", size)
+        for write in (self._put, self._streamed):
+            write(fs, path, data)
+            self._is(path, data)
 
     def _limits(self) -> None:
         """An object of exactly the threshold is sent whole, and a larger one in parts."""

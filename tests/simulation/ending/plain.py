@@ -109,6 +109,7 @@ class PlainSteps(Steps):
 
     def _transaction(self) -> None:
         sizes = {"first": SMALL, "second": LARGE, "third": SMALL}
+        sizes |= {"on disk": SMALL, "behind it": SMALL}  # memory is full
         for is_kept in (False, True):
             objects = [self._data(name, size) for name, size in sizes.items()]
             if is_kept:
@@ -132,7 +133,7 @@ class PlainSteps(Steps):
     def _publish(
         self, objects: list[tuple[str, bytes]], *, fails: bool = False
     ) -> None:
-        (first, one), (second, two), (third, three) = objects
+        (first, one), (second, two), (third, three), *others = objects
         with self.fs.transaction as published:
             value = bytearray(one)
             self.fs.pipe_file(first, value)
@@ -144,6 +145,8 @@ class PlainSteps(Steps):
             if memory_budget().used > used:
                 raise Broken("a closed file of a transaction uses memory")
             self.fs.put_file(self._local("third", three), third)
+            for path, data in others:
+                self.fs.pipe_file(path, data)
             for path, _ in objects:
                 self._is(path, None)
             if fails:

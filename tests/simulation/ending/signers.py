@@ -455,7 +455,7 @@ class SignerSteps(Steps):
             ("url_map", "neither", "this is neither a URL map nor a grant"),
             ("url_map", grant, "this is a grant: give it as grant="),
             ("url_map", '{"url', "url_map"),
-            ("grant", '{"a": 1}', "grant"),
+            ("grant", '{"message": "log in first"}', "log in first"),
         ):
             local = self._local(f"wrong {option}", text.encode())
             with self._refused_with(words, f"{option}={text}"):
