@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, parse_qsl
 
 from attrs import define, evolve, field
 
+from fsspec_osspresigned.emulator.messages import http_date
 from fsspec_osspresigned.signing.canonical import parse_moment
 
 from .store import Answer, Request, Server
@@ -385,6 +386,7 @@ def refusal(status: int) -> Answer:
     code = _CODES[status]
     text = f"<Error><Code>{code}</Code><RequestId>{uuid.uuid4().hex[:24]}</RequestId></Error>"
     headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}
+    headers["Date"] = http_date(current().server.clock())
     return Answer("", status, headers, text.encode())
 
 

@@ -11,6 +11,7 @@ from fsspec_osspresigned.errors import (
     NetworkError,
     Outcome,
     OutcomeUnknownError,
+    ReceiptFailedError,
     StoreError,
     StoreUnavailableError,
 )
@@ -41,6 +42,8 @@ class FailureSteps(Steps):
             ("a move whose copy is damaged", self._bad_copy),
             ("a store with another clock", self._skewed),
             ("a full disk", self._unwritten),
+            ("a receipt that cannot be written", self._unrecorded),
+            ("a refusal without a reason", self._denied),
             ("a slow disk", self._slow_disk),
         )
 
@@ -290,6 +293,37 @@ class FailureSteps(Steps):
         del self.ledger.warned[first:]
         if ["cannot be used" in text for text in texts] != [True]:
             raise Broken(f"an upload without a resume file warns: {texts}")
+
+    def _unrecorded(self) -> None:
+        """If an object is stored without its receipt, the call says so."""
+        fs = self._like(receipts=str(self.place / "unrecorded"), overwrite=True)
+        path, data = self._data("unrecorded", SMALL)
+        assert disks.disk is not None
+        disks.disk.full = 1.0
+        try:
+            fs.pipe_file(path, data)
+        except ReceiptFailedError as error:
+            if error.outcome is not Outcome.STORED or error.receipt.size != SMALL:
+                raise Broken(f"{path} is stored, but {error!r}") from error
+        else:
+            raise Broken(f"{path} has no receipt, but no error says so")
+        disks.disk.full = 0.0
+        self._is(path, data)
+
+    def _denied(self) -> None:
+        """A refusal of a URL that is valid now is not said to be about time."""
+        fs = self._like(retries=0, overwrite=True)
+        path, data = self._data("denied", SMALL)
+        self.network.refusals = (403,)
+        try:
+            fs.pipe_file(path, data)
+        except PermissionError as error:
+            if re.search("expired|not valid yet|clock", str(error)):
+                raise Broken(f"a valid URL was refused, but {error!r}") from error
+        else:
+            raise Broken(f"{path} is stored, although it was refused")
+        self.network.refusals = ()
+        self._is(path, None)
 
     def _slow_disk(self) -> None:
         """A disk that is slower than the limit for the store ends no download."""
