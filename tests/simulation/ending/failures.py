@@ -312,7 +312,7 @@ class FailureSteps(Steps):
 
     def _denied(self) -> None:
         """A refusal of a URL that is valid now is not said to be about time."""
-        fs = self._like(retries=0, overwrite=True)
+        fs = self._lasting(retries=0, overwrite=True)
         path, data = self._data("denied", SMALL)
         self.network.refusals = (403,)
         try:
