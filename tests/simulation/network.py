@@ -236,7 +236,7 @@ class Network:
         """Accept a whole request; the store executes it in ``answer``, or later."""
         sent_at = event.sent_at = min(event.sent_at, self.world.now)
         fate, body, store = event.fate, request.body, self.server.store
-        if fate in ("early", "lose_whole", "busy", "impostor") or self.refusals:
+        if fate in _UNACTED or self.refusals:
             return
         # A document with a list of parts is not altered.
         has_content = event.is_part or not event.upload_id
@@ -274,6 +274,8 @@ class Network:
             return Stream([], "closed")
         if fate in ("busy", "early"):
             return self.reply(event, self._busy(event))
+        if fate == "corrupted":  # only steps at the end of a program use this fate
+            return self.reply(event, refusal(400, "BadDigest"))
         if self.refusals:
             status, *others = self.refusals
             self.refusals = (*others, status)
@@ -373,6 +375,8 @@ _PAGE = Answer("", 200, {"Content-Length": "6", "Content-Type": "text/html"}, b"
 EARLY = Answer("", 200, {"Content-Length": "0", "ETag": f'"{"0" * 32}"'}, b"")
 
 
+# The store does not act on requests with these fates.
+_UNACTED = ("early", "lose_whole", "busy", "impostor", "corrupted")
 _CODES = {
     400: "InvalidArgument",
     403: "AccessDenied",
@@ -381,9 +385,9 @@ _CODES = {
 }
 
 
-def refusal(status: int) -> Answer:
-    """Return the error reply of a store that is temporarily unavailable."""
-    code = _CODES[status]
+def refusal(status: int, code: str = "") -> Answer:
+    """Return an error reply of the store; *code* has a default for each status."""
+    code = code or _CODES[status]
     text = f"<Error><Code>{code}</Code><RequestId>{uuid.uuid4().hex[:24]}</RequestId></Error>"
     headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}
     headers["Date"] = http_date(current().server.clock())

@@ -7,6 +7,7 @@ import sys
 import time
 
 from fsspec_osspresigned.errors import (
+    BodyCorruptedError,
     IntegrityError,
     NetworkError,
     Outcome,
@@ -38,6 +39,7 @@ class FailureSteps(Steps):
             ("calls whose requests fail once", self._once),
             ("calls whose requests are refused in turn", self._in_turn),
             ("a store with other bytes", self._differing),
+            ("a body that is damaged on the way", self._corrupted),
             ("a busy store", self._busy),
             ("a move whose copy is damaged", self._bad_copy),
             ("a store with another clock", self._skewed),
@@ -221,6 +223,26 @@ class FailureSteps(Steps):
                 else:
                     raise Broken(f"{path} has another checksum, and no error")
         self.network.lies = False
+
+    def _corrupted(self) -> None:
+        """A body that the store finds damaged is sent once more, and not a third time."""
+        fs = self._lasting(retries=5, overwrite=True)
+        for times in (1, 2):
+            path, data = self._data(f"corrupted {times}", SMALL)
+            self.network.met.clear()
+            self.network.fates = ("corrupted",) * times
+            try:
+                fs.pipe_file(path, data)
+            except BodyCorruptedError as error:
+                if times == 1 or error.tries != 2:
+                    raise Broken(
+                        f"a body was damaged {times} times: {error!r}"
+                    ) from error
+            else:
+                if times == 2:
+                    raise Broken("a body was damaged twice, and sent a third time")
+            self.network.fates = ()
+            self._is(path, data if times == 1 else None)
 
     def _busy(self) -> None:
         """While the store refuses all requests as too many, few are sent."""
