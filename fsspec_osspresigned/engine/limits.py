@@ -67,7 +67,7 @@ class RequestLimiter:
         return self._small + self._large
 
     def is_awaited(self, place: RequestPlace) -> bool:
-        """Return whether a request is waiting at *place*."""
+        """Return whether a request waits at *place*; a cancelled one counts until its turn."""
         return place in self._waiting
 
     def enter_nowait(self, place: RequestPlace) -> bool:
@@ -130,7 +130,7 @@ class RequestLimiter:
                 calls[call] = queue  # put the call at the end of the queue
             if calls:
                 self._waiting[place] = calls  # put the place at the end, too
-            if not future.done():  # a cancelled request is removed later
+            if not future.done():  # it is done if its request was cancelled
                 self._count(place, 1)
                 future.set_result(None)
 

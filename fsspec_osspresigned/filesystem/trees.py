@@ -94,6 +94,7 @@ async def expand(
             tops = [name]
         else:
             kinds.setdefault(object_path(lookup.client, pattern, keep_slash=True), None)
+            continue
         for top in tops:
             walk = lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
             items += [item async for item in walk]
