@@ -57,9 +57,9 @@ _NEEDED = {
 _real = pycurl.Curl()
 
 
-def open_connections() -> list[int]:
+def open_connections() -> set[int]:
     """Return the numbers of all connections that the client has not closed."""
-    return [connection.number for connection in _connections.values()]
+    return {connection.number for connection in _connections.values()}
 
 
 def _check_option(option: int, value: Any) -> None:

@@ -580,6 +580,8 @@ class Runner(Operations):
         is_alone = (
             self.ledger.is_single or sum(f"'{key}'" in str(o) for o in self._all()) == 1
         )
+        if operation.get("discard") is not None:
+            return  # a thread of the program discards the file, and ends its upload
         if key and is_alone:
             self.ledger.check_quiet(key, began)
             if operation["do"] != "resume":
@@ -672,8 +674,13 @@ class Runner(Operations):
         time.sleep(_IDLE)
         gc.collect()
         began = self.world.now
-        handled: list[None] = []  # a slow log handler gets its last record
-        background.put(lambda: handled.append(time.sleep(0.5)))  # type: ignore[func-returns-value]
+        handled: list[float] = []
+
+        def handle_slowly() -> None:
+            time.sleep(0.5)
+            handled.append(self.world.now)
+
+        background.put(handle_slowly)
         background.finish(1.0)
         if not handled:
             raise Broken("a log record is lost at the end of the process")

@@ -42,6 +42,7 @@ class FileSteps(Steps):
             ("the memory of an open file", self._memory),
             ("files that are never closed", self._dropped),
             ("a file that is closed", self._closed),
+            ("a file of an exception handler", self._handled),
             ("objects at a limit", self._limits),
             ("an upload with an MD5", self._by_md5),
             ("callbacks of many files", self._counted),
@@ -203,11 +204,14 @@ class FileSteps(Steps):
                 file.write(b"x")
                 raise Broken(f"{path} takes bytes after {ends}")
             self._is(path, data if ends == "close" else None)
+
+    def _handled(self) -> None:
+        """An exception from before a file was opened does not discard the file."""
         path, data = self._data("of a handler", SMALL)
         try:
             raise ByUserError
-        except ByUserError:  # it is being handled since before the file was opened
-            file = fs.open(path, "wb")
+        except ByUserError:
+            file = self._like(overwrite=True).open(path, "wb")
             file.write(data)
             file.close()
         self._is(path, data)
@@ -235,17 +239,17 @@ class FileSteps(Steps):
 
     def _released(self) -> None:
         """A filesystem that is dropped closes the idle connections of its threads."""
-        before = {*curl.open_connections()}
+        before = curl.open_connections()
         given = {"overwrite": True, "multipart_threshold": 2 * LARGE, "timeout": 7}
         fs = self._like(skip_instance_cache=True, **given)
         path, data = self._data("released", LARGE)
         fs.pipe_file(path, data)
-        if not {*curl.open_connections()} - before:
+        if not curl.open_connections() - before:
             raise Broken("an upload leaves no connection for the next one")
         del fs
         gc.collect()
         time.sleep(1)
-        if kept := {*curl.open_connections()} - before:
+        if kept := curl.open_connections() - before:
             raise Broken(
                 f"a filesystem was dropped, but {len(kept)} connections are open"
             )

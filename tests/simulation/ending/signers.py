@@ -59,6 +59,7 @@ class SignerSteps(Steps):
             ("a signer that is away", self._signer_away),
             ("a busy signer", self._busy_signer),
             ("a signer that refuses", self._refusing_signers),
+            ("advice about a signer", self._advised),
             ("a signer that signs wrongly", self._bad_signers),
             ("a signer that hides an object", self._hidden),
             ("a signer that signs no lock", self._unlocked),
@@ -67,7 +68,9 @@ class SignerSteps(Steps):
             ("a URL map of parts", self._by_map),
             ("a map and wrong paths", self._misspelt),
             ("a domain of the owner", self._own_domain),
+            ("grants that are damaged", self._bad_grants),
             ("options that are wrong or of others", self._wrong_options),
+            ("files that are no map or grant", self._wrong_files),
         )
 
     def _miscounted(self) -> None:
@@ -177,7 +180,12 @@ class SignerSteps(Steps):
                     raise Broken(f"the signer refuses {path}, but {error!r}")
             if asked > len(objects):
                 raise Broken(f"a {name} that refused was asked {asked} times")
+
+    def _advised(self) -> None:
+        """The error of a refused call says what to do, and repeats the signer's reason."""
+        world: World = self.network.world
         fs = self._like(**http_options(world), if_unverifiable="error")
+        path = f"{self.root}/advised"
         for status, detail, words in (
             (401, "the token has expired", "ask the owner for a new one"),
             (401, "a wrong token", "check signer_token="),
@@ -269,11 +277,9 @@ class SignerSteps(Steps):
         self._is(path, data)
 
     def _hidden(self) -> None:
-        """An object that was reported as missing, but exists, is not replaced."""
-        signer, first = (
-            UserSigner(self.network.world, looks=False),
-            len(self.ledger.warned),
-        )
+        """An object that was reported as missing, but exists, is kept; the error says why."""
+        first = len(self.ledger.warned)
+        signer = UserSigner(self.network.world, looks=False)
         given = {"signer": signer, "signer_token": None, "overwrite": None}
         fs = self._like(**given, if_unverifiable="missing")
         path, data = self._data("hidden", SMALL)
@@ -395,12 +401,16 @@ class SignerSteps(Steps):
                 else:
                     raise Broken(f"{wrong} is in a map of other paths")
 
-    def _own_domain(self) -> None:
-        """A grant may be for a domain, but only for the bucket that the user names."""
-        network = self.network
+    def _grant(self) -> dict[str, Any]:
         terms = GrantTerms(bucket=BUCKETS[0], prefix="", expires_in=86_400)
         facts: dict[str, Any] = {"region": REGION, "now": time.time()}
-        grant = json.loads(sign_grant(KEY, Endpoint.parse(HOST), terms, **facts).text())
+        signed = sign_grant(KEY, Endpoint.parse(HOST), terms, **facts)
+        grant: dict[str, Any] = json.loads(signed.text())
+        return grant
+
+    def _own_domain(self) -> None:
+        """A grant may be for a domain, but only for the bucket that the user names."""
+        network, grant = self.network, self._grant()
         network.server.signatures.add(grant["fields"]["x-oss-signature"])
         grant["url"] = f"https://{DOMAIN}"
         demands, network.server.model.demands = network.server.model.demands, {}
@@ -412,6 +422,11 @@ class SignerSteps(Steps):
             path, data = self._data(f"own {type(given).__name__}", SMALL)
             fs.pipe_file(path, data, metadata={"long": "v" * 1500})
             self._is(path, data)
+        network.server.model.demands = demands
+
+    def _bad_grants(self) -> None:
+        """A grant that cannot work is refused, and its field is named."""
+        grant = self._grant()
         for name, value in (
             ("policy", None),
             ("x-oss-signature", None),
@@ -422,10 +437,8 @@ class SignerSteps(Steps):
             fields = {n: v for n, v in grant["fields"].items() if n != name}
             if value is not None:
                 fields[name] = value
-            given = {**grant, "fields": fields, "url": f"https://{BUCKETS[0]}.{HOST}"}
             with self._refused_with(name, f"a grant with {name} {value}"):
-                OSSPresignedFileSystem(grant=given)
-        network.server.model.demands = demands
+                OSSPresignedFileSystem(grant={**grant, "fields": fields})
 
     def _url(self) -> str:
         path = f"{self.root}/wrong"
@@ -450,6 +463,9 @@ class SignerSteps(Steps):
         for call in ({"mode": "creat"}, {"checksum": "sha"}, {"overwrit": True}):
             with self._refused_with(*call, str(call)):
                 self._like().pipe_file(f"{self.root}/wrong", b"wrong", **call)
+
+    def _wrong_files(self) -> None:
+        """If a file is no URL map or grant, the error says what it is."""
         grant = '{"url": "https://a.example", "fields": {"policy": "", "key": ""}}'
         for option, text, words in (
             ("url_map", "neither", "this is neither a URL map nor a grant"),
@@ -467,7 +483,7 @@ class SignerSteps(Steps):
         first = len(self.network.events)
         try:
             yield
-        except (ConfigurationError, ValueError) as error:
+        except ValueError as error:  # also ConfigurationError
             if words not in str(error):
                 raise Broken(f"the error of {given} is {error!r}") from error
         else:
