@@ -163,6 +163,8 @@ class MemoryAccount:
         self._is_closed = False
 
     def __del__(self) -> None:
+        # In a cycle, the finalizer of the file may run later, and give memory back.
+        self._is_closed = True
         self._budget.accounts.pop(self._key, None)
 
     @property

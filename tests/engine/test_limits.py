@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import threading
 
@@ -169,3 +170,24 @@ def test_shares(mine, others, size, has_room):
     for account, used in zip(accounts, (mine, *others), strict=True):
         account.add(used)
     assert accounts[0].has_room(size, 100) is has_room
+
+
+class File:
+    """A file in a reference cycle, whose finalizer gives its memory back."""
+
+    def __init__(self, account):
+        self.account, self.cycle = account, self
+
+    def __del__(self):
+        self.account.add(-10)
+
+
+def test_dropped_file_counts_nothing():
+    """Memory of a file in a cycle is given back once, whichever finalizer runs first."""
+    budget = MemoryBudget()
+    account = MemoryAccount(budget)
+    account.add(10)
+    file = File(account)  # the collector calls the finalizer of the older object first
+    del account, file
+    gc.collect()
+    assert budget.used == 0
