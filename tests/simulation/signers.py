@@ -42,6 +42,10 @@ class UserSigner(Signer):
     def __init__(self, world: World, *, looks: bool = True) -> None:
         self._keys, self._world = key_signer(), world
         self._looks = looks
+        self.invalidated: list[str] = []  # methods of URLs that the store refused
+
+    def invalidate(self, refused: Any) -> None:
+        self.invalidated.append(refused.method)
 
     def sign(self, operations: Any) -> Any:
         dice = self._world.random

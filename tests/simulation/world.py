@@ -419,6 +419,11 @@ def _current_thread() -> Any:
     return _threads.get(_thread.get_ident(), threading.main_thread())
 
 
+def lasting_threads() -> list[str]:
+    """Return the names of the threads for which Python waits at its end."""
+    return [thread.name for thread in _threads.values() if not thread.daemon]
+
+
 def _get_ident() -> int:
     # The system may or may not reuse the number of a thread that has ended.
     world = _world()

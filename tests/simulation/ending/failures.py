@@ -38,6 +38,7 @@ class FailureSteps(Steps):
             ("the bytes of failed calls", self._let_go),
             ("calls whose requests fail once", self._once),
             ("calls whose requests are refused in turn", self._in_turn),
+            ("calls that are given up", self._given_up),
             ("a store with other bytes", self._differing),
             ("a body that is damaged on the way", self._corrupted),
             ("a busy store", self._busy),
@@ -204,6 +205,27 @@ class FailureSteps(Steps):
         logged = sum("; retrying " in text for text in self.ledger.texts[told:])
         if logged != again:
             raise Broken(f"{again} requests were sent again, but {logged} were logged")
+
+    def _given_up(self) -> None:
+        """The error of a call that is given up says how often it was tried."""
+        fs, path = self._lasting(retries=2, overwrite=True), f"{self.root}/given up"
+        for status in (500, 400):
+            first = len(self.network.events)
+            self.network.refusals = (status,)
+            try:
+                fs.pipe_file(path, b"x")
+            except StoreError as error:
+                sent = [e for e in self.network.events[first:] if e.method != "HEAD"]
+                tries = len(sent)
+                told = any(
+                    f"{tries} tries in" in n for n in getattr(error, "__notes__", ())
+                )
+                if tries != (3 if status == 500 else 1) or told != (tries > 1):
+                    raise Broken(f"after {tries} tries: {error!r}") from error
+            else:
+                raise Broken(f"{path} is stored, although it was refused")
+            self.network.refusals = ()
+        self._is(path, None)
 
     def _differing(self) -> None:
         """A call fails if the reply has the checksum of other bytes."""

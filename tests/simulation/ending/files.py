@@ -49,7 +49,9 @@ class FileSteps(Steps):
             ("a move of what a transaction holds", self._held),
             ("a transaction without a disk", self._small_ones),
             ("an object with the name of a directory", self._clashing),
+            ("objects whose names lead out of a folder", self._escaping),
             ("names at their limits", self._names),
+            ("an upload that ends while parts are sent", self._ended_early),
             ("a filesystem that is dropped", self._released),
             ("a copy in parts", self._copied_in_parts),
             ("parts that threads send", self._large_parts),
@@ -169,6 +171,38 @@ class FileSteps(Steps):
         self._is(path, data)
         if memory_budget().used != before:
             raise Broken("a file that was committed uses memory")
+
+    def _escaping(self) -> None:
+        """An object is never fetched to a place outside its folder."""
+        there, back = f"{self.root}/escaping", self.place / "escaping" / "here"
+        for name in ("a", "b/../../../out"):
+            path, data = self._data(f"escaping/{name}", 17)
+            self.fs.pipe_file(path, data)
+        back.mkdir(parents=True)
+        with suppress(ConfigurationError):
+            self.fs.get(f"{there}/", f"{back}/", recursive=True)
+            raise Broken("an object was fetched whose name leads out of its folder")
+        if all_files(back.parent):
+            raise Broken(f"objects were fetched to {all_files(back.parent)}")
+
+    def _ended_early(self) -> None:
+        """An upload is aborted after its last part has ended, or the part could stay."""
+        fs = self._like(overwrite=True, on_exception="discard")
+        path, data = self._data("ended early", LARGE)
+        file = fs.open(path, "wb")
+        self.network.faults = Faults(slow=1.0)
+        file.write(data)
+        time.sleep(0.5)
+        first = len(self.network.events)
+        file.discard()
+        self.network.faults = Faults()
+        self._is(path, None)
+        events = self.network.events
+        aborts = [e.at for e in events[first:] if e.action == "AbortMultipartUpload"]
+        names = {event.upload_id for event in events[first:]}
+        parts = [e.ended for e in events if e.is_part and e.upload_id in names]
+        if not aborts or max(parts, default=0) > max(aborts):
+            raise Broken(f"parts ended at {parts}, but the upload at {aborts}")
 
     def _names(self) -> None:
         """An object key has 1 to 1,023 bytes, and begins with no slash or backslash."""

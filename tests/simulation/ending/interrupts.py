@@ -15,7 +15,7 @@ from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.errors import Outcome
 
 from .. import loop as loops
-from ..world import Broken, World
+from ..world import Broken, World, lasting_threads
 from .steps import LARGE, SMALL, SOON, NamedStep, Steps
 
 
@@ -167,6 +167,8 @@ class InterruptSteps(Steps):
 
     def leave_open(self) -> None:
         """Begin uploads that only the end of the process ends; one of them is closing."""
+        if kept := [name for name in lasting_threads() if "osspresigned" in name]:
+            raise Broken(f"the process cannot end while {kept} run")
         path, data = self._data("left", LARGE)
         file = self._like().open(path, "wb")
         file.write(data)

@@ -261,6 +261,11 @@ class PlainSteps(Steps):
             if info["name"] != path or info["type"] != "file" or not info["crc64"]:
                 raise Broken(f"at the end, info of {path} is {info}")
             self.ledger.check_info(info, now)
+        with self._step("get_file of a small object", _READ):
+            await verbs.get_file(f"{self.root}/first", str(local))
+            self._all(
+                {"get_file": local.read_bytes() == self._at(f"{self.root}/first")}, path
+            )
         with self._step("get_file"):
             await verbs.get_file(path, str(local), callback=counted)
             counted.check(LARGE, is_even=True)
@@ -393,6 +398,8 @@ class PlainSteps(Steps):
                 failed = await verbs.pipe(objects, on_error="return", batch_size=4)
             except UploadErrors as error:
                 failed = [*error.failures]
+                if f"{len(failed)} transfers failed" not in str(error):
+                    raise Broken(f"{len(failed)} failures are {error}") from error
             self.network.refusals = ()
             wanted = range(40, 41) if len(statuses) == 2 else range(16, 24)
             if len(failed) not in wanted:

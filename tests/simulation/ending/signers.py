@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,6 +21,7 @@ from fsspec_osspresigned.errors import (
     SignatureMismatchError,
     SignerError,
     SignerUnavailableError,
+    TooLargeError,
 )
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.owner.sign import Cut, Order, forget, sign
@@ -59,6 +61,8 @@ class SignerSteps(Steps):
             ("a signer that is away", self._signer_away),
             ("a busy signer", self._busy_signer),
             ("a signer that refuses", self._refusing_signers),
+            ("a signer that refuses one request", self._refused_items),
+            ("a signer whose URL has expired", self._invalidated),
             ("advice about a signer", self._advised),
             ("a signer that signs wrongly", self._bad_signers),
             ("a signer that hides an object", self._hidden),
@@ -68,7 +72,11 @@ class SignerSteps(Steps):
             ("a URL map of parts", self._by_map),
             ("a map and wrong paths", self._misspelt),
             ("a domain of the owner", self._own_domain),
+            ("maps that are damaged", self._bad_maps),
             ("grants that are damaged", self._bad_grants),
+            ("keys that are missing", self._missing_keys),
+            ("keys of the environment", self._environment),
+            ("a grant of few parts", self._few_parts),
             ("options that are wrong or of others", self._wrong_options),
             ("files that are no map or grant", self._wrong_files),
         )
@@ -108,8 +116,11 @@ class SignerSteps(Steps):
             fs = self._like(signer=signer, signer_token=None, overwrite=True)
             path, data = self._data(f"granted {[*facts]}", size)
             first = len(self.network.events)
-            with suppress(NotCoveredError):
+            try:
                 fs.pipe_file(path, data)
+            except NotCoveredError as error:
+                if actions or "its presigned URL expired at" not in str(error):
+                    raise Broken(f"with a grant of {facts}: {error!r}") from error
             self._is(path, data if actions else None)
             sent = [str(event.action) for event in self.network.events[first:]]
             if sent != actions:
@@ -181,6 +192,82 @@ class SignerSteps(Steps):
             if asked > len(objects):
                 raise Broken(f"a {name} that refused was asked {asked} times")
 
+    def _refused_items(self) -> None:
+        """A refused request is not sent, and does not stop the requests after it."""
+        world: World = self.network.world
+        fs = self._lasting(**http_options(world), if_unverifiable="error")
+        problem = {"code": "forbidden", "detail": "not this one", "status": 403}
+        ungranted = {"code": "action_not_granted", "status": 403}
+        world.signer_replies = [(200, {"results": [{"error": ungranted}]})]
+        try:
+            fs.pipe_file(f"{self.root}/in parts", bytes(LARGE))
+        except NotCoveredError as error:
+            if "objects above multipart_threshold=" not in str(error):
+                raise Broken(f"without a permission for parts: {error!r}") from error
+        else:
+            raise Broken("an upload in parts began without permission")
+        refused, others = {"results": [{"error": problem}]}, f"{self.root}/put"
+        for what in ("first", "second"):
+            path, data = self._data(f"{what} item", SMALL)
+            for verb, *given in (
+                (fs.pipe_file, path, data),
+                (fs.info, others),
+                (fs.cat_file, others),
+            ):
+                world.signer_replies = [(200, refused)] * 3
+                with suppress(PermissionError):
+                    verb(*given)
+                    raise Broken(f"{verb.__name__} succeeds, but was refused")
+                world.signer_replies = []
+                verb(*given)
+            self._is(path, data)
+
+    def _invalidated(self) -> None:
+        """A signer that keeps its URLs is told which one has expired."""
+        signer = UserSigner(self.network.world)
+        fs = self._lasting(signer=signer, signer_token=None, overwrite=True)
+        path, data = self._data("invalidated", SMALL)
+        self.network.met.clear()
+        self.network.fates = ("expired",)
+        fs.pipe_file(path, data)
+        self.network.fates = ()
+        self._is(path, data)
+        if signer.invalidated != ["PUT"]:
+            raise Broken(f"one URL has expired, but told of {signer.invalidated}")
+
+    def _missing_keys(self) -> None:
+        """If keys are missing, the error names both variables, and not their values."""
+        names = ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET")
+        for missing in (names, names[:1], names[1:]):
+            kept = {name: os.environ.pop(name) for name in missing}
+            try:
+                key_signer()
+            except ConfigurationError as error:
+                told = [name for name in names if name in str(error)]
+                if told != [*missing] or any(v in str(error) for v in kept.values()):
+                    raise Broken(f"without {missing}: {error!r}") from error
+            else:
+                raise Broken(f"a signer has keys without {missing}")
+            finally:
+                os.environ.update(kept)
+
+    def _environment(self) -> None:
+        """The region is that of the endpoint; only a temporary key has an end."""
+        path, data = self._data("of the environment", SMALL)
+        given = {"signer": "keys", "signer_token": None, "overwrite": True}
+        changes: Any = {"OSS_REGION": None, "OSS_ENDPOINT": HOST}
+        changes["OSS_SESSION_EXPIRATION"] = "some day"
+        kept = {name: os.environ.get(name) for name in changes}
+        _set_environment(changes)
+        self._like(**given, region=None).pipe_file(path, data)
+        self._is(path, data)
+        time.sleep(2)  # a signature is kept for a second
+        os.environ["OSS_SESSION_TOKEN"] = "temporary"
+        with self._refused_with("OSS_SESSION_EXPIRATION", "a key with a wrong end"):
+            self._like(**given).pipe_file(path, b"")
+        del os.environ["OSS_SESSION_TOKEN"]
+        _set_environment(kept)
+
     def _advised(self) -> None:
         """The error of a refused call says what to do, and repeats the signer's reason."""
         world: World = self.network.world
@@ -231,18 +318,23 @@ class SignerSteps(Steps):
             (BadSigner(world, headers={}), NotCoveredError, "x-oss-storage-class"),
         ):
             self._refusal(signer, kind, words)
+        kept = os.environ["OSS_ACCESS_KEY_ID"]
+        os.environ["OSS_ACCESS_KEY_ID"] = "LTAIunknown"
+        self._refusal("keys", AccessDeniedError, "not know")
+        os.environ["OSS_ACCESS_KEY_ID"] = kept
         self.network.adds = (b"x-oss-meta-added: 1",)
         words = "x-oss-meta-added arrived and was not sent"
         self._refusal(key_signer(), SignatureMismatchError, words)
         self.network.adds = ()
 
-    def _refusal(self, signer: Signer, kind: type[OSError], words: str) -> None:
+    def _refusal(self, signer: Signer | str, kind: type[OSError], words: str) -> None:
         path, data = self._data("signed wrongly", SMALL)
         fs = self._like(signer=signer, signer_token=None, overwrite=True)
         try:
             fs.pipe_file(path, data, storage_class="IA")
         except kind as error:
-            if words not in str(error):
+            is_own = signer == "keys"  # otherwise the owner is somebody else
+            if words not in str(error) or (is_own and "owner" in str(error)):
                 raise Broken(f"the error of {words!r} is {error!r}") from error
         else:
             raise Broken(f"{path} is stored in spite of {words!r}")
@@ -259,6 +351,23 @@ class SignerSteps(Steps):
             path, data = self._data("insufficient", SMALL)
             with self._refused_with(words, f"{grant} and {options}"):
                 self._like(**given, **options).pipe_file(path, data)
+
+    def _few_parts(self) -> None:
+        """A stream that needs more parts than are granted is not published."""
+        for parts in (2, 3):
+            given = MultipartGrant(max_parts=parts)
+            signer = GrantingSigner(self.network.world, single=False, multipart=given)
+            fs = self._like(signer=signer, signer_token=None, overwrite=True)
+            path, data = self._data(f"{parts} parts", LARGE)
+            try:
+                with fs.open(path, "wb") as file:
+                    file.write(data)
+            except TooLargeError as error:
+                if parts == 3:
+                    raise Broken(f"{parts} parts suffice, but {error!r}") from error
+            self._is(path, data if parts == 3 else None)
+            if self._uploads(f"{parts} parts"):
+                raise Broken(f"an upload of too few parts is left open: {path}")
 
     def _undeleted(self) -> None:
         """An own object that must not be deleted is not reported as missing."""
@@ -424,6 +533,31 @@ class SignerSteps(Steps):
             self._is(path, data)
         network.server.model.demands = demands
 
+    def _bad_maps(self) -> None:
+        """A map that cannot work is refused, and its entry is named."""
+        path, url = f"{self.root}/wrong", self._url()
+        for entry, words in (
+            ({"url": url, "part_size": 102_400}, "no parts"),
+            ({"url": url, "headers": ["x-oss-meta-a"]}, "must be an object"),
+            ({"url": url, "headers": {"x-oss-meta-a?b": "c"}}, "not an HTTP token"),
+            ({"url": url, "expires_at": "tomorrow"}, "expires_at"),
+            ({"head": url, "headers": {}}, "belong to a url"),
+            ({"parts": []}, "must be a list"),
+            ({"parts": [{"url": url, "part_number": 0}]}, "part_number"),
+            ({"parts": [{"url": url, "part_number": "1"}]}, "part_number"),
+            ({"parts": [{"url": url, "part_number": 2}]}, "part 1 is missing"),
+            ({"parts": [{"url": url, "part_number": 1}] * 2}, "appears twice"),
+        ):
+            with self._refused_with(words, f"an entry of {[*entry]}"):
+                OSSPresignedFileSystem(url_map={path: entry})
+        for document, words in (
+            ({"version": 9, "objects": {path: url}}, "only 1 is known"),
+            ({"version": 1, "objects": [url]}, "must be an object of paths"),
+            ([17], "[0]"),
+        ):
+            with self._refused_with(words, f"a map of {type(document)}"):
+                OSSPresignedFileSystem(url_map=document)
+
     def _bad_grants(self) -> None:
         """A grant that cannot work is refused, and its field is named."""
         grant = self._grant()
@@ -454,13 +588,23 @@ class SignerSteps(Steps):
             ({"signer": "module:function"}, "would import code"),
             ({"signer": "https://a.example", "signer_token": "file:/a"}, "is not read"),
             ({"part_size": 1000}, "part_size"),
+            ({"allow_http": 1}, "must be true or false"),
+            ({"allow_http": "maybe"}, "must be true or false"),
+            ({"timeout": -1}, "timeout"),
+            ({"retries": -1}, "retries"),
+            ({"max_concurrency": 0}, "max_concurrency"),
             ({"signer": None, "url_map": {f"{self.root}/wrong": {}}}, "has no URL"),
             ({"signer": None, "url_map": {"data": self._url()}}, "must be bucket/key"),
         ):
             with self._refused_with(words, str(given)):
                 fs = OSSPresignedFileSystem(**{"signer": "keys", **given})
                 fs.pipe_file(f"{self.root}/wrong", b"wrong")
-        for call in ({"mode": "creat"}, {"checksum": "sha"}, {"overwrit": True}):
+        for call in (
+            {"mode": "creat"},
+            {"checksum": "sha"},
+            {"overwrit": True},
+            {"metadata": {"a": "1", "A": "2"}},
+        ):
             with self._refused_with(*call, str(call)):
                 self._like().pipe_file(f"{self.root}/wrong", b"wrong", **call)
 
@@ -490,3 +634,10 @@ class SignerSteps(Steps):
             raise Broken(f"{given} were used")
         if len(self.network.events) > first:
             raise Broken(f"requests were sent with {given}")
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
