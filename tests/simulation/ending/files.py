@@ -187,7 +187,7 @@ class FileSteps(Steps):
 
     def _ended_early(self) -> None:
         """An upload is aborted after its last part has ended, or the part could stay."""
-        fs = self._like(overwrite=True, on_exception="discard")
+        fs = self._lasting(overwrite=True, on_exception="discard", timeout=60)
         path, data = self._data("ended early", LARGE)
         file = fs.open(path, "wb")
         self.network.faults = Faults(slow=1.0)

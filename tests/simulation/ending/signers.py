@@ -195,12 +195,13 @@ class SignerSteps(Steps):
     def _refused_items(self) -> None:
         """A refused request is not sent, and does not stop the requests after it."""
         world: World = self.network.world
-        fs = self._lasting(**http_options(world), if_unverifiable="error")
+        given: Any = {**http_options(world), "if_unverifiable": "error"}
+        fs = self._lasting(**given, overwrite=True)
         problem = {"code": "forbidden", "detail": "not this one", "status": 403}
         ungranted = {"code": "action_not_granted", "status": 403}
         world.signer_replies = [(200, {"results": [{"error": ungranted}]})]
         try:
-            fs.pipe_file(f"{self.root}/in parts", bytes(LARGE))
+            fs.pipe_file(*self._data("in parts", LARGE))
         except NotCoveredError as error:
             if "objects above multipart_threshold=" not in str(error):
                 raise Broken(f"without a permission for parts: {error!r}") from error
