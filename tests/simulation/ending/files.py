@@ -187,15 +187,15 @@ class FileSteps(Steps):
 
     def _ended_early(self) -> None:
         """An upload is aborted after its last part has ended, or the part could stay."""
-        fs = self._lasting(overwrite=True, on_exception="discard", timeout=60)
+        given = {"on_exception": "discard", "timeout": 60, "max_concurrency": 4}
+        fs = self._lasting(overwrite=True, **given)
         path, data = self._data("ended early", LARGE)
         file = fs.open(path, "wb")
         self.network.faults = Faults(slow=1.0)
         file.write(data)
         time.sleep(0.5)
-        first = len(self.network.events)
+        first, self.network.faults = len(self.network.events), Faults()
         file.discard()
-        self.network.faults = Faults()
         self._is(path, None)
         events = self.network.events
         aborts = [e.at for e in events[first:] if e.action == "AbortMultipartUpload"]

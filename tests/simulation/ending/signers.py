@@ -268,6 +268,7 @@ class SignerSteps(Steps):
             self._like(**given).pipe_file(path, b"")
         del os.environ["OSS_SESSION_TOKEN"]
         _set_environment(kept)
+        time.sleep(2)
 
     def _advised(self) -> None:
         """The error of a refused call says what to do, and repeats the signer's reason."""
@@ -323,6 +324,7 @@ class SignerSteps(Steps):
         os.environ["OSS_ACCESS_KEY_ID"] = "LTAIunknown"
         self._refusal("keys", AccessDeniedError, "not know")
         os.environ["OSS_ACCESS_KEY_ID"] = kept
+        time.sleep(2)  # a signature is kept for a second
         self.network.adds = (b"x-oss-meta-added: 1",)
         words = "x-oss-meta-added arrived and was not sent"
         self._refusal(key_signer(), SignatureMismatchError, words)
