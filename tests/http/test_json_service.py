@@ -190,11 +190,11 @@ DRIPS = {
 }
 
 
-# Each takes five seconds, so only two of them are fast tests.
+# Each takes five seconds, so only one of them is a fast test.
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in ("head", "body") else pytest.mark.slow)
+        pytest.param(name, marks=() if name == "body" else pytest.mark.slow)
         for name in DRIPS
     ],
 )

@@ -84,7 +84,8 @@ def test_no_answer(serve, send):
     )
 
 
-@pytest.mark.parametrize("part", ["head", "body"])
+# Each body takes five seconds, on the loop and in a thread.
+@pytest.mark.parametrize("part", ["head", pytest.param("body", marks=pytest.mark.slow)])
 def test_answer_that_drips_for_ever(serve, send, part):
     """Steady drops are progress; all but an object must be there in ten windows."""
     start = b"HTTP/1.1 200 OK\r\nX: " if part == "head" else b"HTTP/1.1 200 OK\r\n\r\n"

@@ -47,6 +47,7 @@ def test_a_seed_fixes_everything(seed):
     assert first.stdout == second.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", sorted(FAILED.glob("*.json")), ids=lambda p: p.stem)
 def test_programs_that_failed(program):
     """Programs that failed once pass now; the name of each describes the defect."""

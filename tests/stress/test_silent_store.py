@@ -21,6 +21,8 @@ from fsspec_osspresigned.objects import copy as copying
 from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.upload.journal import HeldJournal
 
+# The simulation interrupts the same calls in virtual time.
+pytestmark = pytest.mark.slow
 BUCKET = "examplebucket"
 LIMIT = 20.0  # seconds: the time limit of a request is a minute
 

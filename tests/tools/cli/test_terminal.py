@@ -169,6 +169,7 @@ def test_ctrl_c_keeps_what_can_be_gone_on_with(big):
     assert len(stored(big)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["put", "sync"])
 def test_interrupted_requests_are_of_unknown_outcome(oss, tree, command, end):
