@@ -198,15 +198,17 @@ class SignerSteps(Steps):
         given: Any = {**http_options(world), "if_unverifiable": "error"}
         fs = self._lasting(**given, overwrite=True)
         problem = {"code": "forbidden", "detail": "not this one", "status": 403}
-        ungranted = {"code": "action_not_granted", "status": 403}
-        world.signer_replies = [(200, {"results": [{"error": ungranted}]})]
-        try:
-            fs.pipe_file(*self._data("in parts", LARGE))
-        except NotCoveredError as error:
-            if "objects above multipart_threshold=" not in str(error):
-                raise Broken(f"without a permission for parts: {error!r}") from error
-        else:
-            raise Broken("an upload in parts began without permission")
+        for size in (SMALL, LARGE):
+            ungranted = {"code": "action_not_granted", "status": 403}
+            world.signer_replies = [(200, {"results": [{"error": ungranted}]})]
+            try:
+                fs.pipe_file(*self._data(f"ungranted {size}", size))
+            except NotCoveredError as error:
+                is_told = "objects above multipart_threshold=" in str(error)
+                if is_told != (size == LARGE):
+                    raise Broken(f"{size} bytes are not granted: {error!r}") from error
+            else:
+                raise Broken(f"{size} bytes are stored without permission")
         refused, others = {"results": [{"error": problem}]}, f"{self.root}/put"
         for what in ("first", "second"):
             path, data = self._data(f"{what} item", SMALL)
@@ -262,6 +264,10 @@ class SignerSteps(Steps):
         _set_environment(changes)
         self._like(**given, region=None).pipe_file(path, data)
         self._is(path, data)
+        os.environ["OSS_ENDPOINT"] = "https://oss.example.com"
+        with self._refused_with("does not tell its region", "an endpoint"):
+            self._like(**given, region=None, signature_version="v4")
+        os.environ["OSS_ENDPOINT"] = HOST
         time.sleep(2)  # a signature is kept for a second
         os.environ["OSS_SESSION_TOKEN"] = "temporary"
         with self._refused_with("OSS_SESSION_EXPIRATION", "a key with a wrong end"):
