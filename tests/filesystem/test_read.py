@@ -161,6 +161,22 @@ def test_ranges_of_one_call_are_of_one_version(fs, owner, monkeypatch, store):
     assert fs.cat_ranges([PATH], [0], [10]) == [DATA[:10]]
 
 
+def test_range_with_an_end_beyond_the_object_is_of_one_version(fs, monkeypatch):
+    """The object may be replaced before the part that exists is asked for."""
+    fs.pipe_file(PATH, DATA)
+    assert fs.cat_file(PATH, 5, len(DATA) + 9) == DATA[5:]
+    real, seen = fs.client.call, itertools.count(1)
+
+    async def call(operation, *args, **options):
+        if operation.action == "GetObject" and next(seen) == 2:
+            await fs._pipe_file(PATH, DATA + b"more")
+        return await real(operation, *args, **options)
+
+    monkeypatch.setattr(fs.client, "call", call)
+    with pytest.raises(SourceChangedError):
+        fs.cat_file(PATH, 5, len(DATA) + 9)
+
+
 def test_a_whole_object_that_came_for_a_range_is_compared(fs, owner):
     """The CRC-64 of the whole object is known, so it counts."""
     fs.pipe_file(PATH, DATA)

@@ -47,3 +47,8 @@ def test_secret_values_stay_hidden():
     assert "CAIS-secret" not in f"{found!r} {said}"
     assert "other" not in said
     assert len(str(PolicyCondition("eq", "key", ("x" * 500,)))) < 250
+
+
+def test_shown_conditions_keep_their_letters():
+    """A message shows a name in its own script."""
+    assert str(PolicyCondition("eq", "key", ("报告",))) == '{"key": "报告"}'

@@ -25,6 +25,7 @@ import zstandard
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import (
+    AccessDeniedError,
     DiscardWarning,
     StoreUnavailableError,
     UploadDiscardedError,
@@ -177,6 +178,21 @@ def test_block_that_raises_publishes_nothing(store, opened, recwarn):
     assert caught.value.__notes__ == [note]
     assert caught.value.__context__ is None
     assert not recwarn
+
+
+def test_error_after_the_end_of_a_file_has_no_note(store, opened):
+    """An exception that discards nothing does not say that something was discarded."""
+    with pytest.raises(Boom) as caught, opened() as file:
+        some(file)
+        file.close()
+        raise Boom
+    assert store.get()
+    assert not hasattr(caught.value, "__notes__")
+    store.oss.faults.add(Fault(status=403, code="AccessDenied"))
+    with pytest.raises(AccessDeniedError) as failed, opened() as file:
+        some(file)
+        file.close()
+    assert not hasattr(failed.value, "__notes__")
 
 
 @pytest.mark.parametrize(("codec", "decode"), CODECS.items())
