@@ -599,6 +599,7 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
         ('[single]\nget = "/"\n"a\\nFAKE" = 1', r"key 'single.a\\nFAKE'"),
     ],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_what_is_wrong_in_a_description_is_named(
     oss, tmp_path, monkeypatch, change, match
 ):

@@ -264,6 +264,7 @@ def test_each_member_is_read_strictly(members, said):
         ("a = " + "[" * 5000, "the policy is not TOML that can be read"),
     ],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_shape_of_the_file_is_checked(text, said):
     """A value that is no table of tokens gives a clear error."""
     assert problems(text)[0].startswith(said)
