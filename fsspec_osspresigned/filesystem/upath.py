@@ -20,12 +20,19 @@ class OSSPresignedPath(UPath):  # type: ignore[misc]  # the base class is Any wi
     __slots__ = ()
 
     def mkdir(
-        self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False
+        self,
+        mode: int = 0o777,
+        parents: bool = False,
+        exist_ok: bool = False,
+        *,
+        parent_mode: int | None = None,
     ) -> None:
         """Record a directory in memory.
 
+        *mode* and *parent_mode* are ignored: an object has no mode.
         Raises FileExistsError if it exists and *exist_ok* is False.
         """
+        del parent_mode  # a release of universal_pathlib before 0.3.11 does not take it
         if not exist_ok and self.exists():
             raise FileExistsError(17, "it already exists", self.path)
         super().mkdir(mode=mode, parents=parents, exist_ok=True)
